@@ -1,0 +1,44 @@
+# Every target builds on `env`, which needs only a Debian or Ubuntu machine with root and internet.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help env lock lint test test-unit test-e2e demo demo-down clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+env: $(VENV)/.locked ## Create .venv from requirements.lock
+
+$(VENV)/.locked: requirements.lock pyproject.toml scripts/make-env
+	@scripts/make-env $(VENV)
+
+lock: env ## Resolve pyproject.toml into requirements.lock
+	@$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+	  --quiet --output-file requirements.lock
+
+lint: env ## ruff and mypy (strict)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-unit: env ## Tests that need no test host
+	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e"
+
+test-e2e: env ## Tests on real booted test hosts (root, Linux)
+	$(BIN)/pytest tests --ignore=tests/hosts -m e2e
+
+test: lint test-unit test-e2e ## Every test
+
+demo: env ## Boot a throwaway host, provision it, ask its model a question through TLS with a key
+	@$(BIN)/ingot demo up
+
+demo-down: env ## Remove every trace of the demo and of test hosts, cached images included
+	@$(BIN)/ingot demo down
+
+clean: ## Remove .venv and build leftovers
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

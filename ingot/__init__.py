@@ -1,0 +1,1 @@
+"""Ingot: bare GPU servers become a private, OpenAI-compatible LLM service."""
