@@ -1,0 +1,20 @@
+"""A bare host becomes a served model: every role in order, one line each.
+
+pyinfra inventories/prod.py deploy.py
+"""
+
+from roles.cache import cache
+from roles.docker import docker
+from roles.driver import driver
+from roles.engine import engine
+from roles.gateway import gateway
+from roles.preflight import preflight
+from roles.toolkit import toolkit
+
+preflight()  # refuses what cannot work, before anything changes
+driver()  # NVIDIA driver of the right flavour; reboots only if state needs it
+docker()  # container engine with CDI
+toolkit()  # GPUs by UUID inside containers
+cache()  # weights on disk, verified
+engine()  # measure, plan, render, replace replicas, prove a completion
+gateway()  # TLS, keys and routes: the only listener
