@@ -1,0 +1,96 @@
+"""A model as the planner sees it: layers with what they cache and what they weigh. Values only, no file format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+
+from ingot.sizing.attention import Attention
+
+
+class Split(Enum):
+    """How tensor and expert parallelism divide a group of weights over ranks."""
+
+    TENSOR = "tensor"  # divided by tensor parallelism
+    KV = "kv"  # divided by tensor parallelism until each rank has one KV head, then copied
+    EXPERT = "expert"  # divided by tensor parallelism, or by experts where expert parallelism is on
+    VOCAB = "vocab"  # rows padded to a multiple of 64, then divided
+    COPY = "copy"  # the same on every rank
+
+
+@dataclass(frozen=True, slots=True)
+class WeightGroup:
+    """Parameters that are stored and divided alike.
+
+    `heads` is the number of KV heads of a `KV` group, `rows` the vocabulary of a `VOCAB` group. `quantizable` says
+    whether quantised checkpoints quantise it: linear layers yes, norms, routers and embeddings no.
+    """
+
+    name: str
+    parameters: int
+    split: Split
+    quantizable: bool = True
+    heads: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One decoder layer: what it caches (None: nothing) and what it weighs."""
+
+    attention: Attention | None
+    weights: tuple[WeightGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """The image or audio tower of a multimodal model."""
+
+    parameters: int
+    hidden_size: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of one model: everything the arithmetic needs and nothing else.
+
+    `max_model_len` is what the model was trained for (None: the config does not say). `dtype` is that of the
+    unquantised weights. `activation_width` is the widest row, in elements, that a token needs between two linear
+    layers.
+    """
+
+    name: str
+    model_type: str
+    layers: tuple[Layer, ...]
+    hidden_size: int
+    vocab_size: int
+    attention_heads: int
+    feed_forward: int
+    max_model_len: int | None
+    dtype: str
+    embedding: tuple[WeightGroup, ...]
+    head: tuple[WeightGroup, ...]
+    encoder: Encoder | None = None
+    experts: int = 0
+    experts_per_token: int = 0
+    expert_width: int = 0
+    cross_attention: bool = False
+    tied: bool = False
+    kv_cache_dtype: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def parameters(self) -> int:
+        """All parameters, of decoder, embeddings and encoder."""
+        groups = sum(group.parameters for layer in self.layers for group in layer.weights)
+        ends = sum(group.parameters for group in (*self.embedding, *self.head))
+        return groups + ends + (self.encoder.parameters if self.encoder else 0)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.model_type, self.layers, self.hidden_size, self.vocab_size, self.dtype))
+
+    def __hash__(self) -> int:
+        return self._hash

@@ -1,0 +1,35 @@
+"""What can be wrong with what the planner is given: every one is one sentence for the person who gave it."""
+
+from __future__ import annotations
+
+
+class SizingError(ValueError):
+    """Something in the input makes an honest answer impossible; `str()` is the sentence to print."""
+
+
+class ConfigError(SizingError):
+    """A model's config.json lacks a field, or a field has a value no model can have."""
+
+
+class UnknownArchitecture(ConfigError):
+    """The config names an attention design whose memory Ingot cannot compute exactly, so it does not guess."""
+
+
+class CheckpointMismatch(ConfigError):
+    """The weight files and config.json describe different models."""
+
+
+class HardwareError(SizingError):
+    """A GPU record is impossible: no memory, more free than there is, two GPUs with one UUID."""
+
+
+class WorkloadError(SizingError):
+    """A workload no engine could be asked for: context or concurrency below one, beyond the model's context."""
+
+
+class CatalogError(SizingError):
+    """A catalog entry is incomplete or contradicts itself; the sentence names entry and key."""
+
+
+class PlanError(SizingError):
+    """A stored plan or measurement cannot be read back."""

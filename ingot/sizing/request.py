@@ -1,0 +1,80 @@
+"""What a host shall serve: models, their variants, and the workload that must fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from ingot.sizing.architecture import Architecture
+from ingot.sizing.errors import WorkloadError
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What must fit at once: `concurrency` sequences of `context` tokens (prompt and answer together)."""
+
+    context: int
+    concurrency: int
+    tokens_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("context", self.context), ("concurrency", self.concurrency)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise WorkloadError(f"The workload's {name} is {value!r}, expected a whole number of at least 1.")
+        if self.tokens_per_second is not None and not self.tokens_per_second > 0:
+            raise WorkloadError(
+                f"The workload's tokens_per_second is {self.tokens_per_second!r}, expected more than zero."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One set of weights of a model.
+
+    `repository` is a hub repository or, for a site's own model, the directory it is pushed from. `revision` is a
+    commit; None says that it is not pinned yet. `quantization` is a key of `ingot.sizing.quantization.SCHEMES`.
+    `checkpoint_bytes` is the size of the weight files where it is known. `quality` orders the variants of a
+    model, higher is better.
+    """
+
+    name: str
+    repository: str
+    revision: str | None
+    quantization: str
+    architecture: Architecture
+    quality: int = 0
+    checkpoint_bytes: int | None = None
+    min_capability: tuple[int, int] | None = None
+    gated: bool = False
+
+    @property
+    def directory(self) -> PurePosixPath:
+        """Where the variant lies below a cache root and its model's name."""
+        return PurePosixPath(self.name) / (self.revision or "unpinned")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What users ask for by name; `variants` are sorted from the best quality down."""
+
+    name: str
+    variants: tuple[Variant, ...]
+    title: str = ""
+    license: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One model that a host shall serve.
+
+    `variant` fixes a set of weights; otherwise the best that fits is taken. `replicas` is the most that are
+    wanted (None: as many as fit). `kv_cache_dtype` fixes the cache's number format. `share` allows replicas of
+    other requests on the same GPU.
+    """
+
+    model: Model
+    workload: Workload
+    variant: str | None = None
+    replicas: int | None = None
+    kv_cache_dtype: str | None = None
+    share: bool = False
