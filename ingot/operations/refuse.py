@@ -1,0 +1,19 @@
+"""A refusal fails one host with one sentence; raising inside an operation body would stop every host."""
+
+from __future__ import annotations
+
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+
+def refuse(sentence: str) -> FunctionCommand:
+    """A command that logs `sentence` and fails this host only: `yield refuse.refuse("…"); return`."""
+    return FunctionCommand(refused, (sentence,), {})
+
+
+def refused(state: State, host: Host, sentence: str) -> bool:
+    """Log the sentence as this host's error; False is how pyinfra learns of the failure."""
+    logger.error(f"{host.print_prefix}{sentence}")
+    return False
