@@ -1,0 +1,256 @@
+"""The GPUs of a host as their driver reports them, or the fault that keeps them from answering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from pyinfra.api.facts import FactBase
+
+from ingot.facts.errors import ParseError
+from ingot.facts.sections import Section, compose, split
+from ingot.facts.smi_fault import Fault, GpuFault, from_exit, from_message
+from ingot.facts.smi_list import Instance, Listed, parse_list
+from ingot.facts.smi_query import QueryRow, parse_query
+from ingot.facts.smi_xml import XmlLog, parse_xml
+from ingot.facts.topology import Link, parse_topology
+from ingot.sizing import GPU
+
+T = TypeVar("T")
+
+# A GPU that hangs makes nvidia-smi hang: no question waits longer than this.
+SMI_TIMEOUT_S = 60
+
+_IDENTITY = "index,uuid,name,pci.bus_id,memory.total,memory.used,memory.free,driver_version"
+_SINCE_470 = f"{_IDENTITY},compute_cap,mig.mode.current,ecc.mode.current,persistence_mode"
+_SINCE_550 = (
+    f"{_SINCE_470},memory.reserved,pci.device_id,fabric.state,fabric.status,"
+    "remapped_rows.pending,remapped_rows.failure,ecc.errors.uncorrected.volatile.total"
+)
+_SINCE_570 = f"{_SINCE_550},gpu_recovery_action"
+
+
+def _smi_query() -> str:
+    """A driver that does not know a field refuses the whole query: ask for fewer until it answers."""
+    attempts = " ".join((_SINCE_570, _SINCE_550, _SINCE_470, _IDENTITY))
+    return f"""command -v nvidia-smi >/dev/null || {{ echo 'nvidia-smi: command not found'; exit 127; }}
+for fields in {attempts}; do
+  answer=$(timeout {SMI_TIMEOUT_S} nvidia-smi --query-gpu=$fields --format=csv 2>&1); status=$?
+  case $answer in *'not a valid field'*) continue;; esac
+  break
+done
+printf '%s\\n' "$answer"; exit $status"""
+
+
+#: What the GPU facts ask; combined facts splice it into their own command.
+QUESTIONS: dict[str, str] = {
+    "smi_query": _smi_query(),
+    "smi_list": f"command -v nvidia-smi >/dev/null && timeout {SMI_TIMEOUT_S} nvidia-smi -L",
+    # Links only exist between two GPUs; instance memory is only in the long log.
+    "smi_topology": (
+        "[ $(ls -d /proc/driver/nvidia/gpus/* 2>/dev/null | wc -l) = 1 ] || "
+        f"{{ command -v nvidia-smi >/dev/null && timeout {SMI_TIMEOUT_S} nvidia-smi topo -m; }}"
+    ),
+    "smi_xml": (
+        f"command -v nvidia-smi >/dev/null && timeout {SMI_TIMEOUT_S} nvidia-smi -L 2>/dev/null "
+        f"| grep -q '^ *MIG ' && timeout {SMI_TIMEOUT_S} nvidia-smi -q -x"
+    ),
+    "memory": "grep -E '^Mem(Total|Available):' /proc/meminfo",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReport:
+    """Everything the driver said: usable GPUs, the rows they came from, and the fault when one kept them away."""
+
+    gpus: tuple[GPU, ...]
+    rows: tuple[QueryRow, ...] = ()
+    fault: GpuFault | None = None
+    messages: tuple[str, ...] = ()
+
+    @property
+    def driver_version(self) -> str | None:
+        """The driver that answered, None when none did."""
+        return next((row.driver_version for row in self.rows if row.driver_version), None)
+
+
+class Gpus(FactBase[list[GPU] | GpuFault]):
+    """The GPUs a host can compute on, MIG instances each as one, or a `GpuFault`.
+
+    Returns for example:
+        [GPU(index=0, uuid='GPU-9a9a…', name='NVIDIA A10G', vram_bytes=24146608128, …)]
+        GpuFault(kind=<Fault.NOT_LOADED>, detail='NVIDIA-SMI has failed because …')
+    """
+
+    @staticmethod
+    def default() -> list[GPU] | GpuFault:
+        return GpuFault(Fault.NOT_INSTALLED)
+
+    def command(self) -> str:
+        return compose(QUESTIONS)
+
+    def process(self, output: Iterable[str]) -> list[GPU] | GpuFault:
+        report = read_report(output)
+        return report.fault if report.fault else list(report.gpus)
+
+
+def read_report(output: Iterable[str]) -> GpuReport:
+    """The report in a fact's raw output; an unreadable one is a fault, never an exception."""
+    try:
+        return parse_report(split(output))
+    except ParseError as error:
+        return GpuReport((), fault=GpuFault(Fault.UNREADABLE, str(error).rstrip(".")))
+
+
+def parse_report(sections: Mapping[str, Section]) -> GpuReport:
+    """GPUs from the answers to `QUESTIONS`.
+
+    Raises: ParseError when nvidia-smi succeeded but printed no such table.
+    """
+    query = sections.get("smi_query", Section("", 127))
+    fault = from_exit(query.status, query.output)
+    try:
+        table = parse_query(query.output)
+    except ParseError:
+        if fault:
+            return GpuReport((), fault=fault)
+        raise
+    if fault and fault.kind is Fault.INFOROM:
+        # The card computes; the message stays in the report.
+        fault = None
+    links = _quietly(parse_topology, sections, "smi_topology") or {}
+    listed = _quietly(parse_list, sections, "smi_list") or ()
+    log = _quietly(parse_xml, sections, "smi_xml")
+    memory = parse_memory(sections["memory"].output) if "memory" in sections else None
+    gpus, missing = assemble(table.rows, links, listed, log, memory)
+    lost = next((row for row in table.rows if row.fault), None)
+    if lost and lost.fault:
+        fault = _row_fault(lost)
+    elif fault is None and (said := from_message("\n".join(table.messages))):
+        fault = said
+    elif fault is None and not gpus:
+        fault = missing or GpuFault(Fault.NO_DEVICES)
+    if fault:
+        fault = GpuFault(fault.kind, fault.detail, gpus)
+    return GpuReport(gpus, table.rows, fault, table.messages)
+
+
+def parse_memory(text: str) -> tuple[int, int] | None:
+    """Total and available bytes of /proc/meminfo; None when a line is missing."""
+    found = {}
+    for line in text.splitlines():
+        name, _, rest = line.partition(":")
+        number = rest.split()[0] if rest.split() else ""
+        if number.isascii() and number.isdigit() and len(number) < 16:
+            found[name.strip()] = int(number) * 1024
+    if "MemTotal" not in found or "MemAvailable" not in found:
+        return None
+    return found["MemTotal"], found["MemAvailable"]
+
+
+def assemble(
+    rows: Iterable[QueryRow],
+    links: Mapping[int, Link],
+    listed: Iterable[Listed],
+    log: XmlLog | None,
+    memory: tuple[int, int] | None,
+) -> tuple[tuple[GPU, ...], GpuFault | None]:
+    """Usable GPUs of the rows, and why a row that answered gave none.
+
+    On a host with MIG, indices count the usable devices; elsewhere they are nvidia-smi's own.
+    """
+    instances = {gpu.index: gpu.instances for gpu in listed}
+    rows = tuple(rows)
+    unified = sum(1 for row in rows if _is_unified(row)) == 1
+    gpus: list[GPU] = []
+    missing: GpuFault | None = None
+    for row in rows:
+        if row.fault or row.index is None or row.uuid is None:
+            continue
+        if row.mig_enabled:
+            made = _instances(row, instances.get(row.index, ()), log)
+            missing = missing if made else GpuFault(Fault.NO_INSTANCES, f"GPU {row.index}")
+            gpus += made
+        elif row.total_bytes is not None:
+            gpus.append(_gpu(row, links.get(row.index)))
+        elif unified and memory:
+            gpus.append(_gpu(row, None, memory))
+        else:
+            missing = GpuFault(Fault.OTHER, f"GPU {row.index} reports no memory")
+    if any(row.mig_enabled for row in rows):
+        gpus = _renumber(gpus)
+    return tuple(gpus), missing
+
+
+def _quietly(parse: Callable[[str], T], sections: Mapping[str, Section], name: str) -> T | None:
+    """What refines the report; without it GPUs are still known, so its failure is no fault."""
+    section = sections.get(name)
+    if section is None or section.status != 0:
+        return None
+    try:
+        return parse(section.output)
+    except ParseError:
+        return None
+
+
+def _is_unified(row: QueryRow) -> bool:
+    """A GPU that shares the system's memory (GB10) has none of its own to report."""
+    return row.total_bytes is None and row.fault is None and not row.mig_enabled
+
+
+def _gpu(row: QueryRow, link: Link | None, memory: tuple[int, int] | None = None) -> GPU:
+    assert row.index is not None and row.uuid is not None
+    total, free = memory or (row.total_bytes or 0, row.free_bytes)
+    return GPU(
+        index=row.index,
+        uuid=row.uuid,
+        name=row.name or "NVIDIA GPU",
+        vram_bytes=total,
+        free_bytes=free,
+        compute_capability=row.compute_capability,
+        pci_bus_id=row.bus_id,
+        nvlink_peers=link.peers if link else frozenset(),
+        numa_node=link.numa_node if link else None,
+        unified_memory=memory is not None,
+        reserved_bytes=None if memory else row.reserved_bytes,
+    )
+
+
+def _instances(row: QueryRow, listed: Iterable[Instance], log: XmlLog | None) -> list[GPU]:
+    """The instances of one GPU: UUIDs from the list, memory from the log, matched by their number."""
+    gpu = next((gpu for gpu in log.gpus if gpu.row.uuid == row.uuid), None) if log else None
+    memory = {instance.index: instance for instance in gpu.instances} if gpu else {}
+    made = []
+    for instance in listed:
+        own = memory.get(instance.index)
+        if own:
+            made.append(
+                GPU(
+                    index=instance.index,
+                    uuid=instance.uuid,
+                    name=f"{row.name or 'NVIDIA GPU'} MIG {instance.profile}",
+                    vram_bytes=own.total_bytes,
+                    free_bytes=own.free_bytes,
+                    compute_capability=row.compute_capability,
+                    pci_bus_id=row.bus_id,
+                    mig_profile=instance.profile,
+                    reserved_bytes=own.reserved_bytes,
+                )
+            )
+    return made
+
+
+def _renumber(gpus: list[GPU]) -> list[GPU]:
+    whole = {gpu.index: place for place, gpu in enumerate(gpus) if gpu.mig_profile is None}
+    return [
+        replace(gpu, index=place, nvlink_peers=frozenset(whole[peer] for peer in gpu.nvlink_peers if peer in whole))
+        for place, gpu in enumerate(gpus)
+    ]
+
+
+def _row_fault(row: QueryRow) -> GpuFault:
+    said = (row.fault or "").lower()
+    kind = Fault.LOST if "lost" in said else Fault.NEEDS_RESET if "reset" in said else Fault.UNKNOWN_ERROR
+    where = f"GPU {row.index}" if row.index is not None else "a GPU"
+    return GpuFault(kind, f"{where}{f' at {row.bus_id}' if row.bus_id else ''}: {row.fault}")

@@ -1,0 +1,62 @@
+"""Several questions in one SSH command: each answer comes back under its name with its exit status."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ingot.facts.errors import ParseError
+
+_BEGIN = re.compile(r"^@@ingot-begin ([a-z_]+)$")
+_END = re.compile(r"^@@ingot-end ([a-z_]+) (\d{1,3})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One answer: what the commands printed on either stream, and the status of the last one."""
+
+    output: str
+    status: int = 0
+
+    @property
+    def line(self) -> str:
+        """The first line, stripped; empty when nothing was printed."""
+        return self.output.strip().partition("\n")[0].strip()
+
+
+def compose(questions: Mapping[str, str]) -> str:
+    """One shell command that asks every question and itself always succeeds, so that no answer fails the host."""
+    # Each runs in its own subshell: one that hangs up, exits or redirects leaves the others alone.
+    parts = [
+        f"echo '@@ingot-begin {name}'; ( {question}\n) </dev/null 2>&1; printf '\\n@@ingot-end {name} %d\\n' $?"
+        for name, question in questions.items()
+    ]
+    return "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; " + "; ".join(
+        [*parts, "true"]
+    )
+
+
+def split(lines: Iterable[str]) -> dict[str, Section]:
+    """Undo `compose` on its output. A question that never answered is absent.
+
+    Raises: ParseError when an answer is cut off (the connection died half way).
+    """
+    sections: dict[str, Section] = {}
+    name: str | None = None
+    body: list[str] = []
+    for line in lines:
+        if name is None:
+            begin = _BEGIN.match(line)
+            if begin:
+                name, body = begin.group(1), []
+            continue
+        end = _END.match(line)
+        if end and end.group(1) == name:
+            sections[name] = Section("\n".join(body).strip("\n"), int(end.group(2)))
+            name = None
+        else:
+            body.append(line)
+    if name is not None:
+        raise ParseError(f"the answer to {name!r} has no end: the output was cut off after {len(body)} lines.")
+    return sections
