@@ -1,0 +1,188 @@
+"""tree: one look, one write, atomic, validated, and silent about secrets."""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import os
+from pathlib import Path
+
+import pytest
+
+from ingot.facts.paths import PathsLook, PathState, parse_paths
+from ingot.operations import tree
+from ingot.operations.tree import Absent, Dir, File, Link, compare
+
+ME, MY_GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
+
+
+def mine(path: Path, content: str | bytes, mode: str = "0644", secret: bool = False) -> File:
+    return File(str(path), content, ME, MY_GROUP, mode, secret)
+
+
+def my_dir(path: Path, mode: str = "0755") -> Dir:
+    return Dir(str(path), ME, MY_GROUP, mode)
+
+
+def test_writes_everything_in_two_commands_and_the_second_run_only_looks(run_operation, tmp_path):
+    entries = (
+        my_dir(tmp_path / "etc", "0750"),
+        mine(tmp_path / "etc/a.conf", "alpha\n"),
+        mine(tmp_path / "etc/deep/er/b.bin", bytes(range(256)), "0600"),
+        Link(str(tmp_path / "etc/current"), "a.conf"),
+    )
+    first = run_operation(tree.tree, entries)
+    assert first.succeeded and first.changed
+    assert len(first.commands) == 3, "a look to prepare, a look to execute, one write"
+    assert (tmp_path / "etc/a.conf").read_text() == "alpha\n"
+    assert (tmp_path / "etc/deep/er/b.bin").read_bytes() == bytes(range(256))
+    assert (tmp_path / "etc/deep/er/b.bin").stat().st_mode & 0o7777 == 0o600
+    assert (tmp_path / "etc").stat().st_mode & 0o7777 == 0o750
+    assert (tmp_path / "etc/current").readlink() == Path("a.conf")
+    assert list((tmp_path / "run").iterdir()) == []
+
+    second = run_operation(tree.tree, entries)
+    assert second.succeeded and not second.changed
+    assert len(second.commands) == 2
+    assert "4 paths are already as described" in second.said
+
+
+def test_dry_says_each_change_and_makes_none(run_operation, tmp_path):
+    (tmp_path / "old").write_text("x")
+    dry = run_operation(tree.tree, (mine(tmp_path / "new", "n"), mine(tmp_path / "old", "y")), dry=True)
+    assert dry.changed
+    assert f"would write {tmp_path}/new (new, {ME}:{MY_GROUP} 0644, sha256 1b16b1df)" in dry.said
+    assert f"would write {tmp_path}/old (sha256 2d711642 -> a1fce436)" in dry.said
+    assert not (tmp_path / "new").exists() and (tmp_path / "old").read_text() == "x"
+
+
+def test_diff_shows_a_text_file_but_never_a_secret_one(run_operation, tmp_path):
+    (tmp_path / "plain").write_text("one\ntwo\n")
+    (tmp_path / "hidden").write_text("OLD-CANARY\n")
+    run = run_operation(
+        tree.tree,
+        (mine(tmp_path / "plain", "one\nthree\n"), mine(tmp_path / "hidden", "NEW-CANARY\n", "0600", True)),
+        diff=True,
+    )
+    assert run.succeeded
+    assert "- two" in run.said and "+ three" in run.said and run.said.count("+ three") == 1
+    assert "CANARY" not in run.everything and not any("CANARY" in command for command in run.commands)
+    assert "T0xELUNBTkFSW" not in run.everything, "nor in base64"
+    assert "(secret, sha256 " in run.said
+    assert (tmp_path / "hidden").read_text() == "NEW-CANARY\n"
+
+
+def test_a_secret_is_not_in_the_operations_arguments():
+    assert "hunter2" not in repr(File("/etc/x", "hunter2", secret=True))
+
+
+def test_the_validator_sees_the_whole_set_and_its_refusal_changes_nothing(run_operation, tmp_path):
+    (tmp_path / "a").write_text("same")
+    entries = (mine(tmp_path / "a", "same"), mine(tmp_path / "b", "wrong"))
+    check = f"cat {{stage}}{tmp_path}/a {{stage}}{tmp_path}/b | grep -x samewrong >/dev/null"
+    refused = run_operation(tree.tree, entries, validate=f"{check} && echo b is wrong >&2 && false")
+    assert not refused.succeeded
+    assert "b is wrong; nothing was changed" in refused.said
+    assert not (tmp_path / "b").exists()
+    assert run_operation(tree.tree, entries, validate=check).succeeded
+    assert (tmp_path / "b").read_text() == "wrong"
+
+
+def test_a_killed_run_leaves_the_old_file_and_the_next_run_sweeps(run_operation, monkeypatch, tmp_path):
+    target = tmp_path / "conf"
+    target.write_text("old")
+    whole = tree.SCRIPT
+    monkeypatch.setattr(tree, "SCRIPT", whole.replace("  mv -fT --", "  kill -9 $$; mv -fT --"))
+    killed = run_operation(tree.tree, (mine(target, "new"),))
+    assert not killed.succeeded and target.read_text() == "old"
+    assert list(tmp_path.glob(".ingot-*")) and list((tmp_path / "run").iterdir())
+    for leftover in tmp_path.glob(".ingot-*"):
+        assert leftover.stat().st_mode & 0o777 == 0o644, "already as its target will be, never wider"
+
+    monkeypatch.setattr(tree, "SCRIPT", whole)
+    healed = run_operation(tree.tree, (mine(target, "old"),))
+    assert healed.succeeded and healed.changed and "left by a run that was cut off" in healed.said
+    assert not list(tmp_path.glob(".ingot-*")) and not list((tmp_path / "run").iterdir())
+    assert not run_operation(tree.tree, (mine(target, "old"),)).changed
+
+
+def test_a_secret_is_never_readable_by_others_on_its_way(run_operation, monkeypatch, tmp_path):
+    monkeypatch.setattr(tree, "SCRIPT", tree.SCRIPT.replace("&& chown --", "&& kill -9 $$ && false && chown --"))
+    run_operation(tree.tree, (mine(tmp_path / "key", "k", "0640", True),))
+    (leftover,) = tmp_path.glob(".ingot-*")
+    (stage,) = (tmp_path / "run").iterdir()
+    assert leftover.stat().st_mode & 0o777 == 0o600 and stage.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_write_that_fails_says_so_and_leaves_no_temporary_file(run_operation, tmp_path):
+    entry = File(str(tmp_path / "conf"), "new", user="nobody-by-this-name")
+    run = run_operation(tree.tree, (entry,))
+    assert not run.succeeded and "no file was changed" in run.said and "nobody-by-this-name" in run.said
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_owner_and_mode_are_corrected_without_writing(run_operation, tmp_path):
+    path = tmp_path / "key"
+    path.write_text("k")
+    path.chmod(0o644)
+    inode = path.stat().st_ino
+    run = run_operation(tree.tree, (mine(path, "k", "0600", True),))
+    assert run.changed and path.stat().st_mode & 0o7777 == 0o600 and path.stat().st_ino == inode
+
+
+def test_absent_deletes_and_is_then_silent(run_operation, tmp_path):
+    (tmp_path / "gone/deep").mkdir(parents=True)
+    assert run_operation(tree.tree, (Absent(str(tmp_path / "gone")),)).changed
+    assert not (tmp_path / "gone").exists()
+    assert not run_operation(tree.tree, (Absent(str(tmp_path / "gone")),)).changed
+
+
+def test_a_directory_where_a_file_belongs_is_refused_and_nothing_else_is_written(run_operation, tmp_path):
+    (tmp_path / "conf").mkdir()
+    run = run_operation(tree.tree, (mine(tmp_path / "conf", "x"), mine(tmp_path / "other", "y")))
+    assert not run.succeeded and not (tmp_path / "other").exists()
+    assert f"{tmp_path}/conf is a dir where a file was expected; move it away; nothing was changed" in run.said
+
+
+def test_a_megabyte_travels_whole(run_operation, tmp_path):
+    content = os.urandom(3_000_000)
+    assert run_operation(tree.tree, (mine(tmp_path / "big", content),)).succeeded
+    assert (tmp_path / "big").read_bytes() == content
+
+
+@pytest.mark.parametrize("path", ["relative", "/trailing/", "/tab\there", "/twice//slash"])
+def test_a_path_that_cannot_be_meant_is_a_bug_of_the_caller(path):
+    with pytest.raises(ValueError, match="not an absolute path"):
+        tree.check((File(path, ""),))
+
+
+def test_deleting_a_directory_of_the_root_is_refused():
+    with pytest.raises(ValueError, match="directory of the root"):
+        tree.check((Absent("/etc"),))
+
+
+def test_the_look_reads_find_and_sha256sum():
+    look = parse_paths(
+        "d\troot\troot\t755\t\t/etc/ingot\nf\troot\tadm\t640\t\t/etc/ingot/a b\nl\troot\troot\t777\ta b\t/etc/l\n",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  /etc/ingot/a b\n",
+        "/etc/ingot/.ingot-abcdefgh\n",
+    )
+    assert look == PathsLook(
+        {
+            "/etc/ingot": PathState("dir", "root", "root", "0755"),
+            "/etc/ingot/a b": PathState(
+                "file",
+                "root",
+                "adm",
+                "0640",
+                sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            ),
+            "/etc/l": PathState("link", "root", "root", "0777", target="a b"),
+        },
+        ("/etc/ingot/.ingot-abcdefgh",),
+    )
+
+
+def test_directories_are_made_before_the_files_in_them():
+    plan = compare((File("/a/b/c", "x"), Dir("/a/b")), PathsLook({}))
+    assert [step.line[0] for step in plan.steps] == ["dir", "file"]
