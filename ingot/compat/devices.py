@@ -50,6 +50,15 @@ class Device:
         """How a sentence names it: `A10G [10de:2237]`."""
         return f"{self.name} [10de:{self.device_id:04x}]"
 
+    @property
+    def is_data_center(self) -> bool:
+        """Whether CUDA's forward compatibility covers it; a card that no table knows is not assumed to be."""
+        return self.device_id in table() and not any(word in self.name for word in _CONSUMER)
+
+
+# How pci.ids names what is no data center card.
+_CONSUMER = ("GeForce", "TITAN", "Mobile", "Laptop", " MX")
+
 
 # Switch chips that sit on the host's PCI bus (HGX-2, HGX A100, HGX H100/H200); later ones do not.
 # Source: pci.ids and gpu-driver-container's _assert_nvswitch_system, read 2026-11-22.

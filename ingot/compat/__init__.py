@@ -1,0 +1,27 @@
+"""Which driver serves a machine: pure, decided from PCI ids and dated rules."""
+
+from ingot.compat.decision import Activation, Decision, Fabric, Reason, Refused, decide
+from ingot.compat.devices import Architecture, Device, Kind, lookup
+from ingot.compat.machine import Card, Flavour, Image, Machine, Source, Wish, version_key
+from ingot.compat.packages import PackageSet
+
+__all__ = [
+    "Activation",
+    "Architecture",
+    "Card",
+    "Decision",
+    "Device",
+    "Fabric",
+    "Flavour",
+    "Image",
+    "Kind",
+    "Machine",
+    "PackageSet",
+    "Reason",
+    "Refused",
+    "Source",
+    "Wish",
+    "decide",
+    "lookup",
+    "version_key",
+]

@@ -1,0 +1,100 @@
+"""The exact packages of a decision, per distribution and source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ingot.compat.machine import Flavour, Source
+
+#: From this branch on, Ubuntu packages of NVIDIA's repository carry no branch in their names.
+UNSUFFIXED_SINCE = 590
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSet:
+    """What apt installs, in order: `pin` first of all, then `headers`, then `driver` and `companions` together.
+
+    `companions` must equal the driver's upstream version exactly; `tools` follow no version.
+    `repository` is NVIDIA's `distro/arch` path, None where the distribution's own archive serves.
+    """
+
+    repository: str | None
+    pin: str | None
+    headers: tuple[str, ...]
+    driver: tuple[str, ...]
+    companions: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+
+    def with_fabric(self, fabric: str, source: Source, branch: int) -> PackageSet:
+        """The set with what joins GPUs through switches."""
+        # Before 580 these packages carried the branch in their names; Ubuntu's archive still does.
+        suffix = f"-{branch}" if branch < 580 or source is Source.UBUNTU else ""
+        if fabric == "imex":
+            return replace(self, companions=(*self.companions, f"nvidia-imex{suffix}"))
+        companions = (*self.companions, f"nvidia-fabricmanager{suffix}", f"libnvidia-nscq{suffix}")
+        tools = ("nvlsm", "infiniband-diags", "libibumad3") if fabric.endswith("nvlsm") else ()
+        return replace(self, companions=companions, tools=(*self.tools, *tools))
+
+
+def packages(
+    source: Source,
+    *,
+    os_id: str,
+    os_version: str,
+    repository: str,
+    branch: int,
+    version: str | None,
+    flavour: Flavour,
+    kernel: str,
+    kernel_metas: tuple[str, ...],
+) -> PackageSet:
+    """The packages of one source, without what a switch needs.
+
+    Sources: NVIDIA's driver installation guide (compute-only sets), Ubuntu's server driver guide, the Debian wiki.
+    """
+    headers = (f"linux-headers-{kernel}", *(_headers_meta(meta) for meta in kernel_metas))
+    if source is Source.UBUNTU:
+        return _ubuntu_archive(branch, flavour, kernel, kernel_metas)
+    if source is Source.DEBIAN:
+        stem = "nvidia-tesla-535" if os_version == "12" else "nvidia"
+        module = f"{stem}-kernel{'-open' if flavour is Flavour.OPEN else ''}-dkms"
+        archive = (module, f"{stem}-smi" if os_version == "12" else "nvidia-smi", "nvidia-persistenced")
+        return PackageSet(None, None, headers, archive)
+    pin = f"nvidia-driver-pinning-{version or branch}"
+    is_open = flavour is Flavour.OPEN
+    driver: tuple[str, ...]
+    if os_id == "debian":
+        driver = ("nvidia-driver-cuda", f"nvidia-kernel{'-open' if is_open else ''}-dkms", "nvidia-persistenced")
+    elif branch >= UNSUFFIXED_SINCE:
+        driver = ("libnvidia-compute", f"nvidia-dkms{'-open' if is_open else ''}", "nvidia-persistenced")
+    else:
+        driver = (
+            f"libnvidia-compute-{branch}",
+            f"nvidia-dkms-{branch}{'-open' if is_open else ''}",
+            f"nvidia-utils-{branch}",
+            f"nvidia-compute-utils-{branch}",
+        )
+    return PackageSet(repository, pin, headers, driver)
+
+
+def _headers_meta(image_meta: str) -> str:
+    """The headers that follow a kernel meta package: linux-image-amd64 -> linux-headers-amd64."""
+    return image_meta.replace("linux-image-", "linux-headers-", 1)
+
+
+def _ubuntu_archive(branch: int, flavour: Flavour, kernel: str, kernel_metas: tuple[str, ...]) -> PackageSet:
+    """Canonical's signed modules: prebuilt per kernel, so that neither headers nor DKMS are needed."""
+    server = f"{branch}-server{'-open' if flavour is Flavour.OPEN else ''}"
+    modules = [f"linux-modules-nvidia-{server}-{kernel}"]
+    modules += [f"linux-modules-nvidia-{server}-{meta.removeprefix('linux-image-')}" for meta in kernel_metas]
+    return PackageSet(
+        None,
+        None,
+        (),
+        (
+            *modules,
+            f"nvidia-headless-no-dkms-{server}",
+            f"nvidia-utils-{branch}-server",
+            f"nvidia-compute-utils-{branch}-server",
+        ),
+    )
