@@ -1,0 +1,110 @@
+"""What the gateway needs to know of a host, in one command."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyinfra.api.facts import FactBase
+
+from ingot.facts.sections import compose, split
+
+TLS_DIRECTORY = "/etc/ingot/gateway/tls"
+UPSTREAMS_FILE = "/var/lib/ingot/upstreams.json"
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A served model and the addresses (`ip:port`) of its replicas."""
+
+    model: str
+    replicas: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GatewayHost:
+    """nginx, its TLS files and its upstreams, as found on a host.
+
+    `nginx` is the installed version, else the one that would be installed; `openssl` the library that
+    nginx runs with. None where there is none.
+    """
+
+    nginx: Version | None
+    njs: bool
+    openssl: Version | None
+    ipv6: bool
+    request_pem: str
+    certificate_pem: str
+    upstreams: tuple[Upstream, ...]
+    upstreams_fault: str | None
+
+
+_QUESTIONS = {
+    "build": "nginx -V 2>&1 | grep -v '^configure'",
+    "module": "ls /usr/lib/nginx/modules/ngx_http_js_module.so 2>/dev/null",
+    # apt-cache is asked only where nginx is missing: it takes longer than everything else here.
+    "policy": "command -v nginx >/dev/null || apt-cache policy nginx libnginx-mod-http-js 2>/dev/null",
+    "ipv6": "cat /proc/net/if_inet6 2>/dev/null",
+    "request": f"cat {TLS_DIRECTORY}/request.pem 2>/dev/null",
+    "certificate": f"cat {TLS_DIRECTORY}/certificate.pem 2>/dev/null",
+    "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
+}
+
+
+def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
+    """Read what the questions of the `Gateway` fact were answered."""
+    policy = _candidates(answers["policy"])
+    installed = re.search(r"nginx/([\d.]+)", answers["build"])
+    libraries = re.findall(r"OpenSSL ([\d.]+)", answers["build"])
+    upstreams, fault = parse_upstreams(answers["upstreams"])
+    return GatewayHost(
+        nginx=_version(installed.group(1)) if installed else _version(policy.get("nginx")),
+        njs=bool(answers["module"]) or "libnginx-mod-http-js" in policy,
+        # "built with OpenSSL 3.5.1 … (running with OpenSSL 3.5.7 …)": the last one counts.
+        openssl=_version(libraries[-1]) if libraries else None,
+        ipv6=bool(answers["ipv6"]),
+        request_pem=answers["request"],
+        certificate_pem=answers["certificate"],
+        upstreams=upstreams,
+        upstreams_fault=fault,
+    )
+
+
+def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
+    """The engine role's list of served models, and what is wrong with it if it cannot be read."""
+    if not text.strip():
+        return (), None
+    try:
+        found = tuple(Upstream(entry["model"], tuple(entry["replicas"])) for entry in json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        return (), f"{type(error).__name__}: {error}"
+    return tuple(upstream for upstream in found if upstream.replicas), None
+
+
+class Gateway(FactBase[GatewayHost]):
+    """The nginx of a host (installed, or what would be), its certificate and its engines.
+
+    Returns: GatewayHost(nginx=(1, 26, 3), njs=True, openssl=(3, 5, 7), ipv6=True, request_pem="-----BEGIN…",
+    certificate_pem="-----BEGIN…", upstreams=(Upstream("qwen", ("172.31.213.10:8000",)),), upstreams_fault=None)
+    """
+
+    def command(self) -> str:
+        return compose(_QUESTIONS)
+
+    def process(self, output: list[str]) -> GatewayHost:
+        return parse_gateway_host({name: answer.output for name, answer in split(output).items()})
+
+
+def _candidates(policy: str) -> dict[str, str]:
+    """Package -> candidate version, out of `apt-cache policy`; packages without a candidate are left out."""
+    found = re.findall(r"^(\S+):\n(?:  .*\n)*?  Candidate: (\S+)", policy, flags=re.MULTILINE)
+    return {package: version for package, version in found if version != "(none)"}
+
+
+def _version(text: str | None) -> Version | None:
+    numbers = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", text or "")
+    return tuple(int(part) for part in numbers.group(1).split(".")) if numbers else None

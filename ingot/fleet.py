@@ -1,0 +1,41 @@
+"""An inventory file loaded as pyinfra loads it, for commands and tests that run outside of a deploy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyinfra.api.config import Config
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.state import State
+from pyinfra.context import ctx_state
+
+from ingot.errors import IngotError
+
+
+def load(inventory: Path) -> State:
+    """The pyinfra state of an inventory: its hosts with their group and host data, none connected.
+
+    Raises: IngotError when there is no such file, or it cannot be run.
+    """
+    if not inventory.is_file():
+        raise IngotError(f"{inventory}: no such inventory file; name the one given to pyinfra.")
+    # Importing it patches the standard library for gevent: only those who load an inventory shall pay.
+    from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
+
+    state = State()
+    root = _root(inventory)
+    state.cwd = str(root)
+    with ctx_state.use(state):
+        try:
+            state.init(make_inventory(str(inventory), cwd=str(root)), Config())  # type: ignore[no-untyped-call]
+        except (PyinfraError, OSError, SyntaxError) as error:
+            raise IngotError(f"{inventory}: cannot be loaded ({error}); correct it.") from error
+    return state
+
+
+def _root(inventory: Path) -> Path:
+    """The checkout: the nearest directory above the inventory that has a group_data."""
+    for parent in inventory.resolve().parents:
+        if (parent / "group_data").is_dir():
+            return parent
+    return Path.cwd()

@@ -1,0 +1,273 @@
+"""The gateway of a host: its certificate and nginx' configuration, from what the host was found to have."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from ingot import keys, pki
+from ingot.errors import IngotError
+from ingot.facts.gateway import TLS_DIRECTORY, Gateway, GatewayHost, Version
+from ingot.operations import refuse, render, tree
+
+PACKAGES = ("logrotate", "libnginx-mod-http-js", "nginx", "openssl")
+CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
+KEY = f"{TLS_DIRECTORY}/key.pem"
+REQUEST = f"{TLS_DIRECTORY}/request.pem"
+CONFIGURATION = "/etc/nginx/nginx.conf"
+SCRIPT = "/etc/nginx/ingot/auth.js"
+KEY_MAP = "/etc/nginx/ingot/keys.map"
+#: When one of these is newer than the running nginx, nginx is reloaded.
+RELOAD_ON = (CONFIGURATION, SCRIPT, KEY_MAP, CERTIFICATE)
+VALIDATE = "nginx -t -q -c {stage}" + CONFIGURATION
+
+#: `ssl_reject_handshake` (1.19.4) is the newest directive that every rendering needs.
+OLDEST_NGINX: Version = (1, 19, 4)
+#: Mozilla guideline 6.0, intermediate: ssl-config.mozilla.org/guidelines/6.0.json.
+CURVES = ("X25519", "prime256v1", "secp384r1")
+POST_QUANTUM_CURVE = "X25519MLKEM768"
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path that callers may use, and the engine (an nginx upstream) that answers; None: nobody yet."""
+
+    method: str
+    path: str
+    engine: str | None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An nginx upstream: a name and the replicas' addresses."""
+
+    name: str
+    replicas: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ErrorAnswer:
+    """An error in OpenAI's shape; nginx gives it for each of `codes`."""
+
+    status: int
+    message: str
+    type: str
+    code: str
+    headers: tuple[tuple[str, str], ...] = ()
+    also: tuple[int, ...] = ()
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        return (self.status, *self.also)
+
+
+_BAD = "invalid_request_error"
+ERRORS = (
+    # 414: URI too long; 494: header too large; 497: plain HTTP on the TLS port.
+    ErrorAnswer(400, "The request could not be understood.", _BAD, "bad_request", also=(414, 494, 497)),
+    ErrorAnswer(
+        401,
+        "A valid API key is needed: Authorization: Bearer sk-...",
+        _BAD,
+        "invalid_api_key",
+        headers=(("WWW-Authenticate", "Bearer"),),
+    ),
+    ErrorAnswer(404, "There is no such route.", _BAD, "unknown_url"),
+    ErrorAnswer(405, "This route does not take that method.", _BAD, "method_not_allowed"),
+    ErrorAnswer(413, "The request body is too large.", _BAD, "request_too_large"),
+    ErrorAnswer(
+        429,
+        "Your team sends more requests than it may; wait and try again.",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        headers=(("Retry-After", "2"),),
+    ),
+    ErrorAnswer(502, "The model is not answering.", "server_error", "engine_down", headers=(("Retry-After", "10"),)),
+    ErrorAnswer(503, "No model is ready.", "server_error", "engine_not_ready", headers=(("Retry-After", "10"),)),
+    ErrorAnswer(504, "The model took too long.", "server_error", "engine_timeout", headers=(("Retry-After", "10"),)),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The gateway's values of group_data, and the names that callers use for the host."""
+
+    names: tuple[str, ...]
+    secrets: Path
+    ca_scope: tuple[str, ...]
+    max_body: str
+    read_timeout_s: int
+    requests_per_minute: int
+    concurrency: int
+    embeddings: bool
+
+
+@operation()
+def supported() -> Generator[PyinfraCommand, None, None]:
+    """Refuse a host whose package sources have no nginx that can do this, before anything is installed."""
+    problem = why_not(host.name, host.get_fact(Gateway))
+    if problem:
+        yield refuse.refuse(problem)
+
+
+@operation()
+def site() -> Generator[PyinfraCommand, None, None]:
+    """Certificate, keys and nginx' configuration, checked by nginx before they are installed."""
+    wanted = settings_of_host()
+    found: GatewayHost = host.get_fact(Gateway)
+    problem = why_not(host.name, found)
+    if problem:
+        yield refuse.refuse(problem)
+        return
+    try:
+        yield from _certificate(found, wanted)
+        entries = site_entries(found, wanted, keys.read(wanted.secrets))
+    except IngotError as error:
+        yield refuse.refuse(f"{host.name}: {error}")
+        return
+    yield from tree.tree._inner(entries=entries, validate=VALIDATE)
+
+
+def settings_of_host() -> Settings:
+    """The values of the host in context; its names are its own, its address and `gateway_names`."""
+    data = host.data
+    names = dict.fromkeys([host.name, data.get("ssh_hostname") or host.name, *data.gateway_names])
+    return Settings(
+        names=tuple(names),
+        # pyinfra's last group of a host is the inventory file's name.
+        secrets=keys.secrets_dir(data.secrets_dir, host.groups[-1]),
+        ca_scope=tuple(data.gateway_ca_scope),
+        max_body=data.gateway_max_body,
+        read_timeout_s=data.gateway_read_timeout_s,
+        requests_per_minute=data.gateway_requests_per_minute,
+        concurrency=data.gateway_concurrency,
+        embeddings=data.gateway_embeddings,
+    )
+
+
+def why_not(name: str, found: GatewayHost) -> str | None:
+    """Why this host cannot carry the gateway, in one sentence; None when it can."""
+    if not found.njs or found.nginx is None or found.nginx < OLDEST_NGINX:
+        version = ".".join(map(str, found.nginx)) if found.nginx else "no nginx"
+        return (
+            f"{name}: the package sources offer {version} "
+            f"{'with' if found.njs else 'without'} libnginx-mod-http-js, expected nginx >= "
+            f"{'.'.join(map(str, OLDEST_NGINX))} with it; use Debian 12 or Ubuntu 24.04 or newer, "
+            "or install nginx and its njs module from nginx.org's packages."
+        )
+    if found.upstreams_fault:
+        return (
+            f"{name}: the list of engines is damaged ({found.upstreams_fault}); "
+            "deploy again, the engine role writes it anew."
+        )
+    if len(found.upstreams) > 1:
+        models = ", ".join(upstream.model for upstream in found.upstreams)
+        return (
+            f"{name}: serves {len(found.upstreams)} models ({models}), the gateway routes one per host; "
+            "give each of them its own host."
+        )
+    return None
+
+
+def site_entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key]) -> list[tree.Entry]:
+    """The files of nginx, as `tree` installs them."""
+    return [
+        tree.Dir("/etc/nginx/ingot", mode="0755"),
+        tree.File(CONFIGURATION, configuration(found, settings, len(active))),
+        tree.File(SCRIPT, render.template("gateway/auth.js")),
+        # Hashes only, and still nobody else's business: read by nginx' master, which is root.
+        tree.File(KEY_MAP, key_map(active), mode="0600", secret=True),
+        # Not included by our configuration; removed so that nobody wonders.
+        tree.Absent("/etc/nginx/sites-enabled/default"),
+    ]
+
+
+def key_map(active: Sequence[keys.Key]) -> str:
+    """nginx' map from the SHA-256 of a key to its team."""
+    return "".join(f"{key.sha256} {key.team};\n" for key in active)
+
+
+def configuration(found: GatewayHost, settings: Settings, key_count: int) -> str:
+    """nginx.conf for the nginx and OpenSSL at hand."""
+    version = found.nginx or OLDEST_NGINX
+    engines = [Engine(f"engine_{index}", upstream.replicas) for index, upstream in enumerate(found.upstreams)]
+    http2_directive = version >= (1, 25, 1)
+    listen = "443 ssl" if http2_directive else "443 ssl http2"
+    values: dict[str, Any] = {
+        "names": settings.names,
+        "certificate": CERTIFICATE,
+        "key": KEY,
+        "listens": [listen, *([f"[::]:{listen}"] if found.ipv6 else [])],
+        "http2_directive": http2_directive,
+        # From 1.23.2 on nginx rotates the ticket keys of a shared session cache by itself.
+        "rotates_ticket_keys": version >= (1, 23, 2),
+        "curves": ":".join(curves(found.openssl)),
+        "ciphers": ":".join(CIPHERS),
+        "engines": engines,
+        "routes": routes(engines[0].name if engines else None, embeddings=settings.embeddings),
+        "errors": ERRORS,
+        "map_hash_max_size": max(2048, 4 * key_count),
+        "max_body": settings.max_body,
+        "read_timeout_s": settings.read_timeout_s,
+        "requests_per_minute": settings.requests_per_minute,
+        "burst": max(1, settings.requests_per_minute // 10),
+        "concurrency": settings.concurrency,
+    }
+    return render.template("gateway/nginx.conf", **values)
+
+
+def routes(engine: str | None, *, embeddings: bool) -> list[Route]:
+    """What callers may reach; everything else is 404 and never meets an engine."""
+    allowed = [
+        Route("GET", "/v1/models", engine),
+        Route("POST", "/v1/chat/completions", engine),
+        Route("POST", "/v1/completions", engine),
+    ]
+    if embeddings:
+        allowed.append(Route("POST", "/v1/embeddings", engine))
+    return allowed
+
+
+def curves(openssl: Version | None) -> tuple[str, ...]:
+    """Key exchange groups; nginx refuses to start with the post-quantum one before OpenSSL 3.5."""
+    return (POST_QUANTUM_CURVE, *CURVES) if openssl and openssl >= (3, 5) else CURVES
+
+
+def _certificate(found: GatewayHost, settings: Settings) -> Generator[PyinfraCommand, None, None]:
+    """Renew the certificate if it must be: the key is made on the host and stays there."""
+    ca = pki.authority(settings.secrets, settings.ca_scope)
+    reason = pki.why_renew(ca, found.certificate_pem, found.request_pem, settings.names)
+    if reason is None:
+        return
+    if not found.request_pem:
+        yield StringCommand(request_command(settings.names[0]))
+        found = host.get_fact(Gateway)
+    leaf = pki.sign(ca, found.request_pem, settings.names)
+    yield from tree.tree._inner(entries=[tree.File(CERTIFICATE, leaf)])
+
+
+def request_command(name: str) -> str:
+    """A shell command that makes the host's private key if there is none, and a signing request for it."""
+    subject = shlex.quote(f"/CN={name[:64]}")
+    return (
+        f"mkdir -p {TLS_DIRECTORY} && chmod 0700 {TLS_DIRECTORY} && cd {TLS_DIRECTORY} && umask 077 && "
+        "{ test -s key.pem || { openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 "
+        "-out .key.new && sync .key.new && mv -T .key.new key.pem; }; } && "
+        f"openssl req -new -key key.pem -subj {subject} -out .request.new && "
+        "sync .request.new && mv -T .request.new request.pem && sync ."
+    )
