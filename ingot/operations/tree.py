@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import hashlib
-import io
-import tarfile
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -17,6 +13,7 @@ from pyinfra.context import host
 
 from ingot.facts.paths import Paths, PathsLook, PathState
 from ingot.operations import changes
+from ingot.operations.bundle import pack
 from ingot.operations.refuse import refuse
 
 SCRIPT = (files(__package__) / "tree.sh").read_text()
@@ -171,26 +168,20 @@ def _owned(entry: Dir | File) -> str:
     return f"{entry.user}:{entry.group} {entry.mode.zfill(4)}"
 
 
-def payload(plan: TreePlan, entries: Sequence[Entry], validate: str | None) -> str:
+def payload(plan: TreePlan, host_name: str, entries: Sequence[Entry], validate: str | None) -> str:
     """What goes to the standard input of `tree.sh`; the same for the same plan.
 
     With a validator every file travels, changed or not, so that it sees the whole set.
     """
-    members = {"plan": "".join("\t".join(step.line) + "\n" for step in plan.steps).encode()}
+    lines = [("host", host_name), *(step.line for step in plan.steps)]
+    members = {"plan": "".join("\t".join(line) + "\n" for line in lines).encode()}
     changed = {step.entry.path for step in plan.steps if step.entry and step.line[0] == "file"}
     if validate and changed:
         members["validate"] = validate.encode()
     for entry in entries:
         if isinstance(entry, File) and (entry.path in changed or "validate" in members):
             members[f"root{entry.path}"] = entry.bytes
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            member.mode = 0o600
-            archive.addfile(member, io.BytesIO(content))
-    return base64.b64encode(gzip.compress(packed.getvalue(), mtime=0)).decode()
+    return pack(members)
 
 
 @operation()
@@ -231,4 +222,4 @@ def tree(entries: Sequence[Entry], validate: str | None = None) -> Generator[Pyi
             if isinstance(step.entry, File) and step.line[0] == "file" and step.entry.path not in secret:
                 now = look.paths.get(step.entry.path)
                 changes.show_diff(step.entry.path, (now and now.content) or b"", step.entry.bytes)
-    yield StringCommand(SCRIPT, _stdin=payload(plan, entries, validate))
+    yield StringCommand(SCRIPT, _stdin=payload(plan, host.name, entries, validate))

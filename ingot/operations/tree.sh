@@ -8,9 +8,10 @@ umask 077
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 tab=$(printf '\t')
 stage=
+host='this host'
 
 fail() {
-  printf '%s\n' "$1" >&2
+  printf '%s: %s\n' "$host" "$1" >&2
   exit 1
 }
 
@@ -30,6 +31,7 @@ rm -rf -- /run/ingot/stage.*
 stage=$(mktemp -d /run/ingot/stage.XXXXXXXX)
 base64 -d | tar -xz --no-same-owner -C "$stage" || fail 'the new files did not arrive whole; nothing was changed'
 
+host=$(sed -n "s/^host$tab//p" "$stage/plan")
 if [ -f "$stage/validate" ]; then
   if ! said=$(cd / && sh -c "$(sed "s|{stage}|$stage/root|g" "$stage/validate")" 2>&1 </dev/null); then
     fail "refused by \`$(cat "$stage/validate")\`: $(printf '%s' "$said" | tr '\n' ' '); nothing was changed"
@@ -83,6 +85,6 @@ while IFS="$tab" read -r step path user group mode; do
 done <"$stage/plan"
 
 # The renames themselves survive a power loss once their directories are on disk.
-cut -f2 "$stage/plan" | while read -r path; do
+sed 1d "$stage/plan" | cut -f2 | while read -r path; do
   [ ! -d "${path%/*}/" ] || printf '%s\0' "${path%/*}/"
 done | sort -zu | xargs -0r sync --

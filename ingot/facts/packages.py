@@ -1,0 +1,111 @@
+"""Packages as dpkg knows them, and apt's sources, keys and pins, in one command."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyinfra.api.facts import FactBase
+
+from ingot.facts.sections import compose, split
+
+
+@dataclass(frozen=True, slots=True)
+class PackageState:
+    """One package that dpkg has installed; `held` means apt leaves its version alone."""
+
+    version: str
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AptLook:
+    """What is installed of what was asked for, what is half installed, and the digests of apt's own files.
+
+    `keyrings` maps a keyring to the fingerprints of the primary keys in it.
+    """
+
+    installed: dict[str, PackageState]
+    broken: tuple[str, ...] = ()
+    digests: dict[str, str] | None = None
+    keyrings: dict[str, tuple[str, ...]] | None = None
+
+
+def parse_installed(output: str) -> dict[str, PackageState]:
+    """Lines of `dpkg-query -f '${db:Status-Abbrev}\\t${Package}\\t${Version}\\n'`, those installed only.
+
+    Returns: {"docker-ce": PackageState("5:29.0.0-1~debian.13~trixie", held=True)}
+    """
+    installed = {}
+    for line in output.splitlines():
+        status, _, rest = line.partition("\t")
+        name, _, version = rest.partition("\t")
+        if status[1:2] == "i":
+            installed[name] = PackageState(version, held=status.startswith("h"))
+    return installed
+
+
+def parse_keyrings(output: str) -> dict[str, tuple[str, ...]]:
+    """A line `keyring PATH`, then the `gpg --with-colons --show-keys` listing of that file; any number of these.
+
+    Returns: {"/etc/apt/keyrings/ingot-docker.gpg": ("9DC858229FC7DD38854AE2D88D81803C0EBFCD88",)}
+    """
+    keyrings: dict[str, tuple[str, ...]] = {}
+    path, primary = "", False
+    for line in output.splitlines():
+        if line.startswith("keyring "):
+            path = line.removeprefix("keyring ")
+            keyrings[path] = ()
+            continue
+        fields = line.split(":")
+        if fields[0] in ("pub", "sub"):
+            primary = fields[0] == "pub"
+        elif fields[0] == "fpr" and primary and path and len(fields) > 9:
+            keyrings[path] = (*keyrings[path], fields[9])
+            primary = False
+    return keyrings
+
+
+class Apt(FactBase[AptLook]):
+    """The state of packages (names or dpkg globs), of files by digest, and of keyrings by fingerprint.
+
+    Returns: AptLook({"curl": PackageState("8.14.1-2")}, broken=(), digests={}, keyrings={})
+    """
+
+    def command(self, names: Sequence[str], files: Sequence[str] = (), keyrings: Sequence[str] = ()) -> str:
+        status = "-f '${db:Status-Abbrev}\\t${Package}\\t${Version}\\n'"
+        questions = {
+            # H half-installed, U unpacked, F half-configured, W and t waiting for triggers, R reinstall needed.
+            "broken": f"dpkg-query -W {status} | awk -F'\\t' '$1 ~ /^.[HUFWt]|R/ {{ print $2 }}'",
+        }
+        if names:
+            wanted = " ".join(shlex.quote(name) for name in names)
+            questions["installed"] = f"dpkg-query -W {status} {wanted} 2>/dev/null"
+        if files:
+            paths = " ".join(shlex.quote(path) for path in files)
+            questions["digests"] = f"sha256sum -- {paths} 2>/dev/null"
+        if keyrings:
+            paths = " ".join(shlex.quote(path) for path in keyrings)
+            questions["keyrings"] = (
+                f'home=$(mktemp -d) && for f in {paths}; do echo "keyring $f"; [ ! -f "$f" ] || '
+                'gpg --homedir "$home" --batch --with-colons --show-keys "$f" 2>/dev/null; done; rm -rf "$home"'
+            )
+        return compose(questions)
+
+    @staticmethod
+    def default() -> AptLook:
+        return AptLook({})
+
+    def process(self, output: list[str]) -> AptLook:
+        answers = split(output)
+
+        def answer(name: str) -> str:
+            return answers[name].output if name in answers else ""
+
+        return AptLook(
+            parse_installed(answer("installed")),
+            tuple(dict.fromkeys(answer("broken").split())),
+            {line[66:]: line[:64] for line in answer("digests").splitlines() if len(line) > 66},
+            parse_keyrings(answer("keyrings")),
+        )

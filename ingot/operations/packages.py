@@ -1,0 +1,214 @@
+"""apt packages with their sources, keys, pins and holds: waits for locks, never prompts, survives a lost connection."""
+
+from __future__ import annotations
+
+import base64
+import fnmatch
+import hashlib
+import re
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host, state
+
+from ingot.facts.packages import Apt, AptLook
+from ingot.operations import changes
+from ingot.operations.bundle import pack
+
+START = (files(__package__) / "packages_start.sh").read_text()
+RUN = (files(__package__) / "packages.sh").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A package repository. Its key is fetched on the host and must have one of the given fingerprints.
+
+    `uris`, `suites`, `components`, `architectures` and `key_fingerprint` are one string or several; a flat
+    repository has a suite ending in a slash and no components. `key_url` is an https, http or file address.
+    """
+
+    name: str
+    uris: str | Sequence[str]
+    suites: str | Sequence[str]
+    components: str | Sequence[str]
+    key_url: str
+    key_fingerprint: str | Sequence[str]
+    architectures: str | Sequence[str] | None = None
+
+    @property
+    def path(self) -> str:
+        """Where its description is."""
+        return f"/etc/apt/sources.list.d/ingot-{self.name}.sources"
+
+    @property
+    def keyring(self) -> str:
+        """Where its key is; no other repository is trusted with it."""
+        return f"/etc/apt/keyrings/ingot-{self.name}.gpg"
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The accepted fingerprints as gpg writes them."""
+        given = self.key_fingerprint
+        return tuple(re.sub(r"\s", "", one).upper() for one in ([given] if isinstance(given, str) else given))
+
+    @property
+    def text(self) -> str:
+        """The deb822 description."""
+        fields = {
+            "Types": "deb",
+            "URIs": _words(self.uris),
+            "Suites": _words(self.suites),
+            "Components": _words(self.components),
+            "Architectures": _words(self.architectures or ()),
+            "Signed-By": self.keyring,
+        }
+        return "# Written by Ingot.\n" + "".join(f"{key}: {value}\n" for key, value in fields.items() if value)
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A preference of apt: `packages` (names or globs) matching `pin` ("version 580.*") get `priority`."""
+
+    name: str
+    packages: str | Sequence[str]
+    pin: str
+    priority: int
+
+    @property
+    def path(self) -> str:
+        """Where it is written."""
+        return f"/etc/apt/preferences.d/ingot-{self.name}"
+
+    @property
+    def text(self) -> str:
+        """The preference as apt reads it."""
+        return (
+            "Explanation: written by Ingot\n"
+            f"Package: {_words(self.packages)}\nPin: {self.pin}\nPin-Priority: {self.priority}\n"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PackagesPlan:
+    """What differs: the lines that `packages.sh` follows, and the sentences that announce them."""
+
+    lines: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+
+def _words(given: str | Sequence[str]) -> str:
+    return given if isinstance(given, str) else " ".join(given)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def compare(
+    look: AptLook,
+    names: Sequence[str],
+    sources: Sequence[Source] = (),
+    pins: Sequence[Pin] = (),
+    holds: Sequence[str] = (),
+    absent: Sequence[str] = (),
+    recommends: bool = False,
+) -> PackagesPlan:
+    """What to do so that the host has these packages, in the order in which it must happen."""
+    lines: list[str] = []
+    sentences: list[str] = []
+    digests, keyrings = look.digests or {}, look.keyrings or {}
+    if look.broken:
+        lines.append("configure")
+        sentences.append(f"finish configuring {', '.join(look.broken)}, left half installed")
+    for pin in pins:
+        if digests.get(pin.path) != _digest(pin.text):
+            lines.append(f"file\t{pin.path}\t{_encoded(pin.text)}")
+            sentences.append(f"pin {_words(pin.packages)} to {pin.pin} with priority {pin.priority}")
+    for source in sources:
+        trusted = set(keyrings.get(source.keyring, ()))
+        if digests.get(source.path) != _digest(source.text) or not trusted or trusted - set(source.fingerprints):
+            key = " ".join(source.fingerprints)
+            lines.append(f"source\t{source.name}\t{source.key_url}\t{key}\t{_encoded(source.text)}")
+            sentences.append(f"add package source {source.name} ({_words(source.uris)}, key {key})")
+    install: list[str] = []
+    for wanted in names:
+        name, _, version = wanted.partition("=")
+        now = look.installed.get(name)
+        if now is None:
+            install.append(wanted)
+            sentences.append(f"install {name}{' ' + version if version else ''}")
+        elif version and not fnmatch.fnmatchcase(now.version, version):
+            install.append(wanted)
+            sentences.append(f"change {name} from {now.version} to {version}")
+    remove = [name for name in look.installed if any(fnmatch.fnmatchcase(name, glob) for glob in absent)]
+    sentences += [f"remove {name}" for name in remove]
+    if install or remove:
+        lines.append(f"removable\t{' '.join(remove) or '-'}")
+        options = ["--install-recommends" if recommends else "--no-install-recommends"]
+        options += ["--allow-downgrades", "--allow-change-held-packages"]
+        lines.append(f"install\t{' '.join(options)}\t{' '.join([*install, *(f'{name}-' for name in remove)])}")
+    hold = [name for name in holds if name not in look.installed or not look.installed[name].held]
+    if hold:
+        lines.append(f"hold\t{' '.join(hold)}")
+        sentences.append(f"hold {', '.join(hold)}")
+    return PackagesPlan(tuple(lines), tuple(sentences))
+
+
+def payload(plan: PackagesPlan, host_name: str, lock_timeout_s: int, verbose: bool) -> str:
+    """What goes to the standard input of `packages_start.sh`."""
+    members = {"run.sh": RUN, "plan": "\n".join([f"host\t{host_name}", f"patience\t{lock_timeout_s}", *plan.lines, ""])}
+    if verbose:
+        members["verbose"] = ""
+    return pack({name: text.encode() for name, text in members.items()})
+
+
+@operation()
+def packages(
+    names: Sequence[str],
+    sources: Sequence[Source] = (),
+    pins: Sequence[Pin] = (),
+    holds: Sequence[str] = (),
+    absent: Sequence[str] = (),
+    lock_timeout_s: int = 300,
+    recommends: bool = False,
+) -> Generator[PyinfraCommand, None, None]:
+    """
+    Have packages installed, in one look and one command in a systemd unit of its own.
+
+    + names: packages, `name` or `name=version` (a version may be a glob)
+    + sources: repositories they come from; a key with another fingerprint is refused before it is used
+    + pins: apt preferences
+    + holds: packages that apt shall not upgrade by itself
+    + absent: packages to remove (globs allowed); nothing else is ever removed
+    + lock_timeout_s: how long to wait for another package manager
+    + recommends: whether to install recommended packages too
+
+    Package lists are read again only for a new source or an unknown package.
+
+    **Example:**
+
+    .. code:: python
+
+        packages.packages(name="Install nginx", names=("nginx", "libnginx-mod-http-js"))
+    """
+    wanted = [name.partition("=")[0] for name in names]
+    look = host.get_fact(
+        Apt,
+        names=[*wanted, *(name for name in (*holds, *absent) if name not in wanted)],
+        files=[source.path for source in sources] + [pin.path for pin in pins],
+        keyrings=[source.keyring for source in sources],
+    )
+    plan = compare(look, names, sources, pins, holds, absent, recommends)
+    if not plan.lines:
+        host.noop(f"{len(names)} packages are installed as described")
+        return
+    changes.announce(plan.sentences)
+    verbose = bool(getattr(state, "print_output", False))
+    yield StringCommand(START, _stdin=payload(plan, host.name, lock_timeout_s, verbose))

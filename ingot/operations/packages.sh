@@ -1,0 +1,157 @@
+# Follows the plan in $1/plan; the reason of a failure goes to $1/sentence, everything apt prints to the log $2.
+set -u
+umask 022
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none UCF_FORCE_CONFFOLD=1
+work=$1
+log=$2
+exec >>"$log" 2>&1
+tab=$(printf '\t')
+host='this host'
+patience=300
+options=--no-install-recommends
+removable=
+updated=
+
+fail() {
+  printf '%s: %s; see %s there\n' "$host" "$1" "$log" >"$work/sentence"
+  echo "$1"
+  exit 1
+}
+
+# The line that names the cause; dpkg's own is better than apt's summary of it.
+reason() {
+  grep -m1 -A1 '^dpkg: error' "$work/out" | tr -s '\n ' ' ' | grep . || grep -m1 '^E: ' "$work/out" ||
+    tail -n 1 "$work/out"
+}
+
+# Runs a command again while another process holds one of apt's or dpkg's locks.
+patiently() {
+  until=$(($(date +%s) + patience))
+  while :; do
+    "$@" >"$work/out" 2>&1 </dev/null
+    status=$?
+    cat "$work/out"
+    [ "$status" -ne 0 ] || return 0
+    grep -Eqi 'could not get lock|unable to (acquire|lock)|lock was locked|is another process using it' \
+      "$work/out" || return "$status"
+    [ "$(date +%s)" -lt "$until" ] || return "$status"
+    sleep 2
+  done
+}
+
+apt() {
+  patiently apt-get -y -q -o "DPkg::Lock::Timeout=$patience" -o Acquire::Retries=3 \
+    -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30 -o Dpkg::Use-Pty=0 \
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
+}
+
+update() {
+  updated=yes
+  # A mirror in the middle of a sync answers with sums that do not match: once more, then give up.
+  apt update || apt update || fail "apt-get update failed: $(reason)"
+}
+
+# Reads the files of one package source only: other sources' troubles are not ours, and it is quick.
+update_source() {
+  apt update -o "Dir::Etc::sourcelist=$1" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 \
+    -o APT::Update::Error-Mode=any
+}
+
+tools() {
+  missing=
+  command -v gpg >/dev/null || missing=gpg
+  case $1 in http*) command -v curl >/dev/null || missing="$missing curl ca-certificates" ;; esac
+  [ -z "$missing" ] || installing $missing
+}
+
+put() {
+  temporary=$(mktemp "${1%/*}/.ingot-XXXXXXXX") && cat >"$temporary" && chmod 0644 "$temporary" &&
+    sync -- "$temporary" && mv -fT -- "$temporary" "$1" || fail "could not write $1"
+}
+
+# name, address of the key, its fingerprints, base64 of the .sources file
+source_() {
+  list=/etc/apt/sources.list.d/ingot-$1.sources
+  ring=/etc/apt/keyrings/ingot-$1.gpg
+  tools "$2"
+  home=$(mktemp -d "$work/key.XXXXXXXX")
+  chmod 0700 "$home"
+  case $2 in
+    file://*) cp -- "${2#file://}" "$home/key" 2>"$work/out" ;;
+    file:*) cp -- "${2#file:}" "$home/key" 2>"$work/out" ;;
+    *) curl -fsSL --retry 3 --connect-timeout 15 --max-time 120 -o "$home/key" "$2" 2>"$work/out" ;;
+  esac || fail "the key of package source $1 could not be fetched from $2: $(tail -n 1 "$work/out")"
+  found=$(gpg --homedir "$home" --batch --with-colons --show-keys "$home/key" 2>/dev/null |
+    awk -F: '$1 == "pub" { p = 1 } $1 == "fpr" && p { printf "%s ", $10; p = 0 }')
+  good=
+  for wanted in $3; do
+    case " $found" in *" $wanted "*) good="$good $wanted" ;; esac
+  done
+  [ -n "$good" ] || fail "package source $1 refused: the key at $2 has fingerprint ${found:-none }where $3 was \
+expected; compare both with the vendor's page before changing \`sources\`"
+  # Only the keys that were asked for are trusted, whatever else the file holds.
+  gpg --homedir "$home" --batch --quiet --import "$home/key" &&
+    gpg --homedir "$home" --batch --export $good >"$home/ring" || fail "gpg could not read the key of $1"
+  mkdir -p -m 0755 /etc/apt/keyrings
+  [ ! -f "$list" ] || cp -- "$list" "$home/list"
+  [ ! -f "$ring" ] || cp -- "$ring" "$home/old"
+  put "$ring" <"$home/ring"
+  printf '%s' "$4" | base64 -d | put "$list"
+  if ! update_source "$list" && ! update_source "$list"; then
+    # Nothing half-added stays behind to break the next apt-get update of this host.
+    rm -f -- "$list" "$ring"
+    [ ! -f "$home/list" ] || put "$list" <"$home/list"
+    [ ! -f "$home/old" ] || put "$ring" <"$home/old"
+    fail "package source $1 does not work and was not added: $(reason)"
+  fi
+}
+
+# After a power loss or a kill: finish what dpkg left half done, once.
+configure() {
+  patiently dpkg --configure -a --force-confdef --force-confold ||
+    fail "dpkg --configure -a failed: $(reason)"
+}
+
+installing() {
+  if ! apt -s install $options "$@" && [ -z "$updated" ] &&
+    grep -Eq 'Unable to locate|no installation candidate|was not found|unmet dependencies' "$work/out"; then
+    update
+    apt -s install $options "$@"
+  fi
+  [ "$status" -eq 0 ] || fail "apt-get cannot install $*: $(reason)"
+  for gone in $(sed -n 's/^Remv \([^ :]*\).*/\1/p' "$work/out"); do
+    case " $removable " in
+      *" $gone "*) ;;
+      *) fail "installing $* would remove $gone, which nobody asked for; remove it yourself if that is meant" ;;
+    esac
+  done
+  apt install $options "$@" && return 0
+  if [ -z "$updated" ] && grep -Eq '404|Failed to fetch|Hash Sum mismatch' "$work/out"; then
+    update
+    apt install $options "$@" && return 0
+  fi
+  fail "apt-get failed to install $*: $(reason)"
+}
+
+if [ ! -e /run/cloud-init/result.json ] && command -v cloud-init >/dev/null; then
+  timeout "$patience" cloud-init status --wait || :
+fi
+status=0
+while IFS="$tab" read -r step one two three four; do
+  echo "== $(date -u +%FT%TZ) $step $one"
+  case $step in
+    host) host=$one ;;
+    patience) patience=$one ;;
+    removable) removable=$one ;;
+    configure) configure ;;
+    source) source_ "$one" "$two" "$three" "$four" ;;
+    file) printf '%s' "$two" | base64 -d | put "$one" ;;
+    install)
+      options=$one
+      installing $two
+      ;;
+    hold) patiently apt-mark hold $one || fail "apt-mark could not hold $one: $(reason)" ;;
+    *) fail "the plan has an unknown step: $step" ;;
+  esac
+done <"$work/plan"
