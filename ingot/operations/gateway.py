@@ -162,13 +162,13 @@ def settings_of_host() -> Settings:
 
 def why_not(name: str, found: GatewayHost) -> str | None:
     """Why this host cannot carry the gateway, in one sentence; None when it can."""
-    if not found.njs or found.nginx is None or found.nginx < OLDEST_NGINX:
-        version = ".".join(map(str, found.nginx)) if found.nginx else "no nginx"
+    # No nginx at all says nothing: package lists may not have been fetched yet.
+    if found.nginx and (not found.njs or found.nginx < OLDEST_NGINX):
         return (
-            f"{name}: the package sources offer {version} "
-            f"{'with' if found.njs else 'without'} libnginx-mod-http-js, expected nginx >= "
-            f"{'.'.join(map(str, OLDEST_NGINX))} with it; use Debian 12 or Ubuntu 24.04 or newer, "
-            "or install nginx and its njs module from nginx.org's packages."
+            f"{name}: the package sources offer nginx {_dotted(found.nginx)} "
+            f"{'with' if found.njs else 'without'} libnginx-mod-http-js, expected nginx "
+            f"{_dotted(OLDEST_NGINX)} or newer with it; use Debian 12, Ubuntu 24.04 or newer, "
+            "or add nginx.org's package source, whose njs module fits its nginx."
         )
     if found.upstreams_fault:
         return (
@@ -246,6 +246,10 @@ def routes(engine: str | None, *, embeddings: bool) -> list[Route]:
 def curves(openssl: Version | None) -> tuple[str, ...]:
     """Key exchange groups; nginx refuses to start with the post-quantum one before OpenSSL 3.5."""
     return (POST_QUANTUM_CURVE, *CURVES) if openssl and openssl >= (3, 5) else CURVES
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))
 
 
 def _certificate(found: GatewayHost, settings: Settings) -> Generator[PyinfraCommand, None, None]:

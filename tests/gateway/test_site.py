@@ -1,0 +1,184 @@
+"""nginx' configuration: rendered whole, for the nginx and OpenSSL that a host was found to have."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ingot import keys
+from ingot.facts.gateway import GatewayHost, Upstream, parse_gateway_host, parse_upstreams
+from ingot.operations import gateway, tree
+
+pytestmark = pytest.mark.gateway
+
+EXPECTED = Path(__file__).parent / "expected"
+SETTINGS = gateway.Settings(
+    names=("gpu-01", "10.0.0.11"),
+    secrets=Path("/nonexistent"),
+    ca_scope=(),
+    max_body="32m",
+    read_timeout_s=3600,
+    requests_per_minute=600,
+    concurrency=16,
+    embeddings=False,
+)
+#: Debian 13 as found, two replicas of one model.
+DEBIAN_13 = GatewayHost(
+    nginx=(1, 26, 3),
+    njs=True,
+    openssl=(3, 5, 7),
+    ipv6=True,
+    request_pem="",
+    certificate_pem="",
+    upstreams=(Upstream("qwen", ("172.31.213.10:8000", "172.31.213.11:8000")),),
+    upstreams_fault=None,
+)
+#: `nginx -V` of Debian 12's 1.22.1-9+deb12u11, without its configure line.
+BUILD_DEBIAN_12 = """nginx version: nginx/1.22.1
+built with OpenSSL 3.0.22 25 Aug 2026 (running with OpenSSL 3.0.19 27 Jan 2026)
+TLS SNI support enabled"""
+#: `apt-cache policy nginx libnginx-mod-http-js` of Debian 12, nothing installed.
+POLICY_DEBIAN_12 = """nginx:
+  Installed: (none)
+  Candidate: 1.22.1-9+deb12u11
+  Version table:
+     1.22.1-9+deb12u11 500
+        500 http://deb.example/debian-security bookworm-security/main amd64 Packages
+libnginx-mod-http-js:
+  Installed: (none)
+  Candidate: 0.7.9-2
+  Version table:
+     0.7.9-2 500
+        500 http://deb.example/debian bookworm/main amd64 Packages"""
+#: The same question on Ubuntu 22.04, which has no package of that name.
+POLICY_UBUNTU_2204 = """nginx:
+  Installed: (none)
+  Candidate: 1.18.0-6ubuntu14.7
+  Version table:
+     1.18.0-6ubuntu14.7 500
+        500 http://deb.example/ubuntu jammy-updates/main amd64 Packages"""
+
+
+def answers(**given: str) -> dict[str, str]:
+    names = ("build", "module", "policy", "ipv6", "request", "certificate", "upstreams")
+    return {name: given.get(name, "") for name in names}
+
+
+def lines(found: GatewayHost, settings: gateway.Settings = SETTINGS) -> list[str]:
+    return [line.strip() for line in gateway.configuration(found, settings, 3).splitlines()]
+
+
+def test_the_whole_configuration_on_debian_13() -> None:
+    assert gateway.configuration(DEBIAN_13, SETTINGS, 3) == (EXPECTED / "nginx-1.26.3.conf").read_text()
+
+
+def test_what_an_older_nginx_and_openssl_are_given_instead() -> None:
+    older = replace(DEBIAN_13, nginx=(1, 22, 1), openssl=(3, 0, 19))
+    new, old = lines(DEBIAN_13), lines(older)
+    assert [line for line in new if line not in old] == [
+        "ssl_ecdh_curve X25519MLKEM768:X25519:prime256v1:secp384r1;",
+        "listen 443 ssl default_server;",
+        "listen [::]:443 ssl default_server;",
+        "http2 on;",
+        "listen 443 ssl;",
+        "listen [::]:443 ssl;",
+    ]
+    assert [line for line in old if line not in new] == [
+        "ssl_ecdh_curve X25519:prime256v1:secp384r1;",
+        "ssl_session_tickets off;",
+        "listen 443 ssl http2 default_server;",
+        "listen [::]:443 ssl http2 default_server;",
+        "listen 443 ssl http2;",
+        "listen [::]:443 ssl http2;",
+    ]
+
+
+def test_without_ipv6_nothing_listens_there() -> None:
+    assert not [line for line in lines(replace(DEBIAN_13, ipv6=False)) if "[::]" in line]
+
+
+def test_without_an_engine_every_route_says_503_and_no_address_is_named() -> None:
+    rendered = lines(replace(DEBIAN_13, upstreams=()))
+    # The three routes, and /healthz.
+    assert rendered.count("return 503;") == 4
+    assert not [line for line in rendered if line.startswith(("upstream", "proxy_pass", "server 1"))]
+
+
+def test_embeddings_are_a_route_only_where_asked_for() -> None:
+    assert "location = /v1/embeddings {" not in lines(DEBIAN_13)
+    assert "location = /v1/embeddings {" in lines(DEBIAN_13, replace(SETTINGS, embeddings=True))
+
+
+def test_no_route_is_given_by_prefix_or_pattern() -> None:
+    locations = [line for line in lines(DEBIAN_13) if line.startswith("location")]
+    assert [line for line in locations if not line.startswith(("location = /", "location @error_"))] == ["location / {"]
+
+
+def test_every_error_is_openai_shaped_json_with_a_request_id() -> None:
+    bodies = [line.partition("'")[2].rpartition("'")[0] for line in lines(DEBIAN_13) if '{"error"' in line]
+    assert len(bodies) == len(gateway.ERRORS) + 1
+    for body in bodies:
+        error = json.loads(body)["error"]
+        assert set(error) == {"message", "type", "param", "code", "request_id"}
+        assert error["request_id"] == "$request_id" and error["message"]
+
+
+def test_errors_that_pass_say_when_to_try_again() -> None:
+    retry = {error.status for error in gateway.ERRORS if dict(error.headers).get("Retry-After")}
+    assert retry == {429, 502, 503, 504}
+
+
+def test_the_map_holds_hashes_and_is_for_root_alone() -> None:
+    active = (keys.Key("research", "a" * 64, "2026-11-22"), keys.Key("sales", "b" * 64, "2026-11-22"))
+    [entry] = [entry for entry in gateway.site_entries(DEBIAN_13, SETTINGS, active) if entry.path == gateway.KEY_MAP]
+    assert entry == tree.File(gateway.KEY_MAP, f"{'a' * 64} research;\n{'b' * 64} sales;\n", mode="0600", secret=True)
+
+
+def test_the_map_grows_with_the_keys() -> None:
+    assert "map_hash_max_size 2048;" in gateway.configuration(DEBIAN_13, SETTINGS, 0)
+    assert "map_hash_max_size 20000;" in gateway.configuration(DEBIAN_13, SETTINGS, 5000)
+
+
+def test_an_installed_nginx_is_read_with_the_library_it_runs_with() -> None:
+    found = parse_gateway_host(answers(build=BUILD_DEBIAN_12, module="/usr/lib/nginx/modules/x.so", ipv6="00"))
+    assert (found.nginx, found.openssl, found.njs, found.ipv6) == ((1, 22, 1), (3, 0, 19), True, True)
+
+
+def test_without_nginx_the_package_sources_are_read() -> None:
+    found = parse_gateway_host(answers(policy=POLICY_DEBIAN_12))
+    assert (found.nginx, found.openssl, found.njs) == ((1, 22, 1), None, True)
+    assert gateway.why_not("gpu-01", found) is None
+
+
+def test_a_distribution_without_njs_is_refused_in_one_sentence() -> None:
+    problem = gateway.why_not("gpu-01", parse_gateway_host(answers(policy=POLICY_UBUNTU_2204)))
+    assert problem == (
+        "gpu-01: the package sources offer nginx 1.18.0 without libnginx-mod-http-js, expected nginx 1.19.4 "
+        "or newer with it; use Debian 12, Ubuntu 24.04 or newer, or add nginx.org's package source, whose njs "
+        "module fits its nginx."
+    )
+
+
+def test_a_host_whose_package_lists_are_empty_is_not_refused() -> None:
+    assert gateway.why_not("gpu-01", parse_gateway_host(answers())) is None
+
+
+def test_the_engines_list_is_read() -> None:
+    text = '[{"model": "qwen", "replicas": ["172.31.213.10:8000"]}, {"model": "down", "replicas": []}]'
+    assert parse_upstreams(text) == ((Upstream("qwen", ("172.31.213.10:8000",)),), None)
+    assert parse_upstreams("") == ((), None)
+
+
+@pytest.mark.parametrize("text", ["{", "3", '[{"model": "qwen"}]', "[3]"])
+def test_a_damaged_engines_list_is_refused_not_served(text: str) -> None:
+    found = parse_gateway_host(answers(build=BUILD_DEBIAN_12, module="x", upstreams=text))
+    assert found.upstreams == ()
+    assert "the list of engines is damaged" in (gateway.why_not("gpu-01", found) or "")
+
+
+def test_two_models_on_one_host_are_refused_until_they_can_be_routed() -> None:
+    two = replace(DEBIAN_13, upstreams=(Upstream("a", ("x:1",)), Upstream("b", ("y:1",))))
+    assert "serves 2 models (a, b)" in (gateway.why_not("gpu-01", two) or "")
