@@ -104,7 +104,7 @@ def test_without_an_engine_every_route_says_503_and_no_address_is_named() -> Non
     rendered = lines(replace(DEBIAN_13, upstreams=()))
     # The three routes, and /healthz.
     assert rendered.count("return 503;") == 4
-    assert not [line for line in rendered if line.startswith(("upstream", "proxy_pass", "server 1"))]
+    assert not [line for line in rendered if line.startswith(("upstream", "proxy_pass http", "server 1"))]
 
 
 def test_embeddings_are_a_route_only_where_asked_for() -> None:
