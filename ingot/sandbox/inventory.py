@@ -1,0 +1,44 @@
+"""The booted test hosts as a pyinfra inventory: how to reach each, and where its upstreams are."""
+
+import importlib
+import importlib.util
+from typing import Any
+
+from ingot.sandbox.host import TestHost
+from ingot.sandbox.sandbox import Sandbox
+
+#: Modules of the sandbox and the functions in them that give values for a test host.
+VALUES = (("aptrepo", "source_values"), ("mirror", "engine_values"), ("mirror", "model_values"))
+
+
+def hosts() -> list[tuple[str, dict[str, Any]]]:
+    """Every running test host as `(name, data)`."""
+    sandbox = Sandbox()
+    running = [host for host in sandbox.hosts() if host.is_running]
+    values = _values() if running else {}
+    shared = {**values, "secrets_dir": str(sandbox.secrets_dir)}
+    return [(f"@ingot/{host.name}", {**shared, **connection(host)}) for host in running]
+
+
+def connection(host: TestHost) -> dict[str, Any]:
+    """pyinfra host data that reaches a test host, its key pinned."""
+    return {
+        "ssh_hostname": host.address,
+        "ssh_user": host.user,
+        "ssh_key": str(host.key_path),
+        "ssh_known_hosts_file": str(host.known_hosts_path),
+        "ssh_strict_host_key_checking": "yes",
+        "_sudo": True,
+    }
+
+
+def _values() -> dict[str, Any]:
+    """What packages, engine image and models come from on test hosts; dicts of the same name are merged."""
+    values: dict[str, Any] = {}
+    for module, function in VALUES:
+        if importlib.util.find_spec(f"ingot.sandbox.{module}") is None:
+            continue
+        for key, value in getattr(importlib.import_module(f"ingot.sandbox.{module}"), function)().items():
+            old = values.get(key)
+            values[key] = {**old, **value} if isinstance(old, dict) else value
+    return values

@@ -1,0 +1,141 @@
+"""One booted root file system: an overlay clone under systemd-nspawn, in a mount namespace and cgroup of its own.
+
+The overlay is mounted inside the namespace, so it ends with the last process. The cgroup holds every process
+from the first one on: whether a machine runs, and what to kill, is asked of the kernel, never guessed.
+"""
+
+import os
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+from ingot.sandbox.commands import run
+from ingot.sandbox.errors import SandboxError
+from ingot.sandbox.network import INTERFACES, Network
+from ingot.sandbox.paths import Paths
+from ingot.sandbox.state import HostRecord
+
+#: systemd-nspawn's exit status when its guest asked for a reboot.
+REBOOT = 133
+#: Directories that overlay2 needs on a plain file system: an overlay cannot lie on an overlay.
+PLAIN = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd"}
+MIRROR = "/srv/ingot-mirror"
+
+
+def machine_name(network: Network, record: HostRecord) -> str:
+    """systemd-nspawn's name for a host, short enough for an interface name (`vb-` + this: 15 letters)."""
+    return f"{network.bridge}-{record.number}"
+
+
+def link(network: Network, record: HostRecord) -> str:
+    """This machine's end of a host's network cable."""
+    return f"vb-{machine_name(network, record)}"
+
+
+def nspawn_command(paths: Paths, network: Network, record: HostRecord) -> list[str]:
+    """The systemd-nspawn call that boots a host."""
+    host = paths.host(record.name)
+    return [
+        "systemd-nspawn",
+        "--quiet",
+        "--boot",
+        "--console=pipe",
+        f"--directory={host}/root",
+        f"--machine={machine_name(network, record)}",
+        # This machine may have no systemd to register with.
+        "--register=no",
+        "--keep-unit",
+        "--link-journal=no",
+        f"--network-bridge={network.bridge}",
+        "--resolv-conf=off",
+        # dockerd in the guest needs what a real root has.
+        "--private-users=no",
+        "--capability=all",
+        "--system-call-filter=@keyring @mount @resources bpf",
+        *(f"--bind={host}/{name}:{where}" for name, where in PLAIN.items()),
+        f"--bind-ro={paths.mirror}:{MIRROR}",
+    ]
+
+
+def supervisor_script(paths: Paths, network: Network, record: HostRecord) -> str:
+    """The shell script that mounts and boots a host, again and again while it asks for a reboot."""
+    host = shlex.quote(str(paths.host(record.name)))
+    lower = shlex.quote(str(paths.images / record.image))
+    return f"""set -eu
+umount --recursive --lazy /sys/fs/cgroup
+mount -t cgroup2 none /sys/fs/cgroup
+mkdir -p /run/systemd/nspawn
+mount -t tmpfs none /run/systemd/nspawn
+mount -t overlay none -o lowerdir={lower},upperdir={host}/upper,workdir={host}/work {host}/root
+while :; do
+  status=0
+  {shlex.join(nspawn_command(paths, network, record))} || status=$?
+  echo "ingot: the guest ended with status $status"
+  [ $status = {REBOOT} ] || exit $status
+done
+"""
+
+
+def cgroup_root() -> Path:
+    """Where this machine has cgroup2 mounted."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if after.split()[0] == "cgroup2":
+            return Path(before.split()[4])
+    raise SandboxError("this machine has no cgroup2 mounted: test hosts need it, mount it or use another machine")
+
+
+def cgroup(network: Network, name: str = "") -> Path:
+    """The cgroup of host `name`, or of all hosts of a network."""
+    return cgroup_root() / "ingot-sandbox" / network.bridge / name
+
+
+def running(network: Network, name: str) -> bool:
+    """Whether any process of the host lives."""
+    events = cgroup(network, name) / "cgroup.events"
+    return events.exists() and "populated 1" in events.read_text()
+
+
+def start(paths: Paths, network: Network, record: HostRecord) -> None:
+    """Boot a host; returns at once, and the host outlives the caller."""
+    # A cgroup that was killed once kills what is started below it (Linux 6.18): never use one twice.
+    kill(network, record.name)
+    # The kernel takes a killed host's cable away a little later: its name must be free now.
+    if (INTERFACES / link(network, record)).exists():
+        run(["ip", "link", "delete", link(network, record)])
+    group = cgroup(network, record.name)
+    group.mkdir(parents=True)
+    enter = f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}"
+    script = supervisor_script(paths, network, record)
+    isolated = shlex.join(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])
+    with (paths.host(record.name) / "console.log").open("ab") as log:
+        subprocess.run(
+            ["setsid", "--fork", "sh", "-c", f"{enter}; exec {isolated}"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")},
+            check=True,
+        )
+
+
+def kill(network: Network, name: str = "", timeout_s: float = 10) -> None:
+    """End every process of a host (of all hosts without a name), as a power cut would; then its cgroup."""
+    group = cgroup(network, name)
+    if not group.is_dir():
+        return
+    (group / "cgroup.kill").write_text("1")
+    deadline = time.monotonic() + timeout_s
+    while "populated 1" in (group / "cgroup.events").read_text():
+        if time.monotonic() > deadline:
+            raise SandboxError(f"processes of {name or network.bridge} did not end within {timeout_s:g} s: {group}")
+        time.sleep(0.02)
+    for directory, _, _ in os.walk(group, topdown=False):
+        Path(directory).rmdir()
+
+
+def set_link(network: Network, record: HostRecord, up: bool) -> None:
+    """Plug the host's network cable in or out."""
+    run(["ip", "link", "set", link(network, record), "up" if up else "down"])
