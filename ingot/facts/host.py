@@ -1,0 +1,159 @@
+"""What a role must know of a host before anything changes: OS, space, clock, package manager, ports, GPUs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pyinfra.api.facts import FactBase
+
+from ingot.facts import driver, nvidia, pci
+from ingot.facts.driver import DriverState, answer, parse_driver
+from ingot.facts.errors import ParseError
+from ingot.facts.nvidia import GpuReport, parse_memory, parse_report
+from ingot.facts.sections import Section, compose, split
+from ingot.facts.smi_fault import Fault, GpuFault
+
+# Asked last: what comes before it may take seconds, and the control machine's clock is read when all is answered.
+CLOCK = "date +%s.%N"
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Free room below a path, where its nearest existing parent lives: bytes and inodes."""
+
+    path: str
+    free_bytes: int
+    free_inodes: int
+    mount: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A process that listens on a TCP port."""
+
+    address: str
+    process: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """One look at a host. `clock_skew_s` is host minus control machine, in seconds."""
+
+    uid: int
+    driver: DriverState
+    gpus: GpuReport
+    memory_bytes: int
+    spaces: tuple[Space, ...]
+    clock_skew_s: float
+    apt_holder: str | None = None
+    broken_packages: tuple[str, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    has_apt: bool = True
+
+
+def _questions(paths: Sequence[str], port: int) -> dict[str, str]:
+    quoted = " ".join(shlex.quote(path) for path in paths)
+    return {
+        "uid": "id -u",
+        "spaces": (
+            f'for p in {quoted}; do q=$p; while [ ! -e "$q" ]; do q=$(dirname "$q"); done; '
+            'echo "$p $(df -B1 --output=avail,iavail,target "$q" | tail -n 1)"; done'
+        ),
+        # fcntl locks, as apt takes them: flock(1) would not see them, /proc/locks does.
+        "apt_lock": (
+            "for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do "
+            'i=$(stat -c %i "$f" 2>/dev/null) || continue; '
+            "p=$(awk -v i=\":$i\" 'substr($6, length($6)-length(i)+1) == i {print $5; exit}' /proc/locks); "
+            '[ -n "$p" ] && echo "$p $(cat /proc/$p/comm 2>/dev/null)" && break; done; true'
+        ),
+        "apt": "command -v apt-get && command -v dpkg-query",
+        "broken": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^..R'; true",
+        "listeners": f"command -v ss >/dev/null && ss -Hltnp 'sport = :{port}'; true",
+    }
+
+
+class HostLook(FactBase[HostState]):
+    """Everything preflight judges, in one command.
+
+    + paths: where room is needed
+    + port: the TCP port the gateway will listen on
+
+    Returns: HostState(uid=0, driver=DriverState(…), gpus=GpuReport(…), memory_bytes=135025704960, …)
+    """
+
+    def command(self, paths: Sequence[str], port: int) -> str:
+        return compose(_questions(paths, port) | driver.QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION})
+
+    def process(self, output: Iterable[str]) -> HostState:
+        return parse_host(split(output), time.time())
+
+
+def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
+    """The answers of one look; `now` is the control machine's clock.
+
+    Raises: ParseError when an answer that every Linux gives is missing or unreadable.
+    """
+    memory = parse_memory(answer(sections, "memory").output)
+    if memory is None:
+        raise ParseError("/proc/meminfo has no MemTotal and MemAvailable.")
+    try:
+        gpus = parse_report(sections)
+    except ParseError as error:
+        gpus = GpuReport((), fault=GpuFault(Fault.UNREADABLE, str(error).rstrip(".")))
+    lock = answer(sections, "apt_lock").line.split()
+    return HostState(
+        uid=_number(answer(sections, "uid").line, "id -u"),
+        driver=parse_driver(sections),
+        gpus=gpus,
+        memory_bytes=memory[0],
+        spaces=parse_spaces(answer(sections, "spaces").output),
+        clock_skew_s=_seconds(answer(sections, "clock").line) - now,
+        apt_holder=f"{' '.join(lock[1:]) or 'a process'} (pid {lock[0]})" if lock else None,
+        broken_packages=tuple(
+            line.split("\t")[1] for line in answer(sections, "broken").output.splitlines() if "\t" in line
+        ),
+        listeners=parse_listeners(answer(sections, "listeners").output),
+        has_apt=answer(sections, "apt").status == 0,
+    )
+
+
+def parse_spaces(text: str) -> tuple[Space, ...]:
+    """Lines of `path free-bytes free-inodes mount`; a file system without inode limits (btrfs) has endless ones.
+
+    Raises: ParseError when a line is not one.
+    """
+    spaces = []
+    for line in text.splitlines():
+        match = re.match(r"^(\S+)\s+([0-9]+)\s+([0-9]+|-)\s+(\S.*)$", line.strip())
+        if not match:
+            raise ParseError(f"df printed {line[:80]!r}, expected path, free bytes, free inodes and mount.")
+        path, free, inodes, mount = match.groups()
+        spaces.append(Space(path, int(free), 1 << 62 if inodes in ("-", "0") else int(inodes), mount))
+    return tuple(spaces)
+
+
+def parse_listeners(text: str) -> tuple[Listener, ...]:
+    """The sockets that `ss -Hltnp` prints, with the first process of each."""
+    found = []
+    for line in text.splitlines():
+        cells = line.split()
+        if len(cells) >= 4 and cells[0] == "LISTEN":
+            process = re.search(r'users:\(\("([^"]+)"', line)
+            found.append(Listener(cells[3], process.group(1) if process else "unknown"))
+    return tuple(found)
+
+
+def _number(text: str, what: str) -> int:
+    if not re.match(r"^[0-9]{1,10}$", text):
+        raise ParseError(f"{what} printed {text[:40]!r}, expected a number.")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.match(r"^[0-9]{1,12}(\.[0-9]{1,9})?$", text):
+        raise ParseError(f"date printed {text[:40]!r}, expected seconds since 1970.")
+    return float(text)
