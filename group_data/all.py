@@ -26,3 +26,39 @@ gateway_read_timeout_s = 3600
 gateway_requests_per_minute = 6000
 # Directory of the CA and the keys on the control machine; None: ~/.config/ingot/<inventory>.
 secrets_dir = None
+
+# --- engine: the containers that serve
+# Compute of the image: "cuda", or "cpu" for test hosts without a GPU.
+engine_build = "cuda"
+# Bytes of KV cache with engine_build "cpu" (on GPUs the plan decides).
+engine_cpu_kv_cache_bytes = 256 * 1024**2
+# Further words for the engine's command line, and further variables, for every replica.
+engine_extra_args = []
+engine_extra_env = {}
+# Seconds that a new replica must go on serving before it counts as good.
+engine_hold_s = 10
+# Image by name and tag; what runs is decided by its digest, or by its id where it comes from an archive.
+engine_image = "vllm/vllm-openai:v0.33.0"
+# A file of `docker save`, on the host or (then pushed) on this machine, instead of a registry; needs engine_image_id.
+engine_image_archive = None
+# Registry digest (sha256:...) of engine_image: read and checked by you, nothing is pulled without it.
+engine_image_digest = None
+# Id (sha256:...) that `docker image inspect` shows for the image in engine_image_archive.
+engine_image_id = None
+# Log of one replica: size of a file, number of files.
+engine_log_max_files = 5
+engine_log_max_size = "20m"
+# Docker network without a way out, on which the gateway reaches the replicas: .10 is the first.
+engine_network = "172.31.213.0/24"
+# Processes and threads that one replica may have.
+engine_pids = 8192
+# Port of a replica within engine_network.
+engine_port = 8000
+# Shared memory of one replica in bytes: a limit, not a reservation.
+engine_shm_bytes = 16 * 1024**3
+# Seconds that running requests are given to end when a replica is stopped.
+engine_stop_grace_s = 120
+# Limits of a replica's processes (-1: none); memlock is left out with engine_build "cpu".
+engine_ulimits = {"memlock": -1, "nofile": 1048576, "stack": 67108864}
+# Version of the engine in the image: sizing follows its arithmetic.
+engine_version = "0.33.0"

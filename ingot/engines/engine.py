@@ -1,0 +1,56 @@
+"""What every engine is asked: one planned replica in, one service out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ingot.engines.service import Service
+from ingot.sizing import ReplicaPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A planned replica with its place on the host: service name, address, directories, bytes of weights."""
+
+    plan: ReplicaPlan
+    name: str
+    served_name: str
+    address: str
+    model_directory: str
+    cache_directory: str
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What group_data and the host file say about the engine; `image` is immutable (a digest or an id)."""
+
+    image: str
+    build: str
+    port: int
+    shm_bytes: int
+    pids: int
+    stop_grace_s: int
+    cpu_kv_cache_bytes: int
+    ulimits: Mapping[str, int] = field(default_factory=dict)
+    extra_args: tuple[str, ...] = ()
+    extra_env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Engine:
+    """An engine: a subclass in a file of its own, known by its `name` as soon as that file is imported."""
+
+    name: ClassVar[str]
+    builds: ClassVar[tuple[str, ...]]
+    known: ClassVar[dict[str, type[Engine]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        Engine.known[cls.name] = cls
+
+    @staticmethod
+    def service(replica: Replica, values: Values) -> Service:
+        """The container of one replica."""
+        raise NotImplementedError

@@ -1,0 +1,88 @@
+"""One replica as a value: everything a container runtime must know to run it, and nothing about how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A directory of the host inside the container."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One engine process group in one container.
+
+    `name` is the Compose service, `model` what callers ask for. `image` is immutable (`name@sha256:…`, or the id
+    of a loaded image). `argv` is the whole command, `env` and `ulimits` are sorted pairs, `devices` are CDI names,
+    `user` is `uid:gid`. `stop_grace_s` is how long running requests may take when it stops, `start_deadline_s` how
+    long a start may take before it counts as failed.
+    """
+
+    name: str
+    model: str
+    image: str
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    mounts: tuple[Mount, ...]
+    devices: tuple[str, ...]
+    user: str
+    tmpfs: tuple[str, ...]
+    ulimits: tuple[tuple[str, int], ...]
+    shm_bytes: int
+    pids: int
+    address: str
+    port: int
+    health_path: str
+    stop_grace_s: int
+    start_deadline_s: int
+
+    @property
+    def endpoint(self) -> str:
+        """Where the host reaches it: `address:port`."""
+        return f"{self.address}:{self.port}"
+
+    @property
+    def digest(self) -> str:
+        """Changes when anything that the running container depends on changes: its label, read back from it.
+
+        The two deadlines are left out: they are about waiting, so changing them must not restart a service.
+        """
+        lasting = {key: value for key, value in self.to_dict().items() if key not in _ABOUT_WAITING}
+        return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The service as JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Service:
+        """The service that `to_dict` wrote, also after a round trip through JSON.
+
+        Raises: KeyError or TypeError when it was written by a version that knew other fields.
+        """
+        if set(stored) != {field.name for field in fields(cls)}:
+            raise KeyError(f"fields {sorted(stored)}")
+        return cls(
+            **{
+                **stored,
+                "argv": tuple(stored["argv"]),
+                "env": tuple((key, value) for key, value in stored["env"]),
+                "mounts": tuple(Mount(**mount) for mount in stored["mounts"]),
+                "devices": tuple(stored["devices"]),
+                "tmpfs": tuple(stored["tmpfs"]),
+                "ulimits": tuple((key, value) for key, value in stored["ulimits"]),
+            }
+        )
+
+
+_ABOUT_WAITING = frozenset({"start_deadline_s", "stop_grace_s"})

@@ -1,0 +1,101 @@
+"""vLLM: a planned replica becomes the container that serves it (flags and variables as of vLLM 0.32/0.33)."""
+
+from __future__ import annotations
+
+from ingot.engines.engine import Engine, Replica, Values
+from ingot.engines.service import Mount, Service
+
+#: The user that vllm/vllm-openai is built for. Any other uid needs an entry in the image's passwd file.
+USER = "2000:0"
+
+MODEL = "/model"
+CACHE = "/cache"
+
+#: No hub, no usage statistics, no redirects out of the house; everything that is worth keeping over a restart
+#: (compiled graphs, kernels) goes below CACHE. USER and LOGNAME spare torch a look into the image's passwd file.
+ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "HF_HOME": f"{CACHE}/huggingface",
+    "HF_HUB_OFFLINE": "1",
+    "HOME": CACHE,
+    "LOGNAME": "vllm",
+    "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TRITON_CACHE_DIR": f"{CACHE}/triton",
+    "USER": "vllm",
+    "VLLM_CACHE_ROOT": f"{CACHE}/vllm",
+    "VLLM_HOST_IP": "127.0.0.1",
+    "VLLM_MAX_N_SEQUENCES": "64",
+    "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "XDG_CACHE_HOME": CACHE,
+}
+
+# A start is imports, weights from disk, compilation and graph capture. The fixed part was 60 to 200 s in published
+# logs of 0.2x on GPUs and 35 s on two CPU cores; the rate is a slow SATA disk's. Both are deadlines, not estimates.
+START_BASE_S = 420
+START_BYTES_PER_S = 150 * 10**6
+
+#: Seconds of stop_grace_s that are left for the engine to end after it let running requests finish.
+END_S = 20
+
+
+class VLLM(Engine):
+    """vLLM's OpenAI server, on GPUs (build *cuda*) or on the processor (build *cpu*, for test hosts)."""
+
+    name = "vllm"
+    builds = ("cuda", "cpu")
+
+    @staticmethod
+    def service(replica: Replica, values: Values) -> Service:
+        """The container of one replica."""
+        cpu = values.build == "cpu"
+        return Service(
+            name=replica.name,
+            model=replica.served_name,
+            image=values.image,
+            argv=("vllm", "serve", MODEL, *_flags(replica, values), *values.extra_args),
+            env=tuple(sorted({**ENVIRONMENT, **values.extra_env}.items())),
+            mounts=(Mount(replica.model_directory, MODEL), Mount(replica.cache_directory, CACHE, read_only=False)),
+            devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
+            user=USER,
+            tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
+            # Pinned memory is for copies to a GPU, and raising its limit needs a right that test hosts lack.
+            ulimits=tuple(sorted((key, n) for key, n in values.ulimits.items() if not (cpu and key == "memlock"))),
+            shm_bytes=values.shm_bytes,
+            pids=values.pids,
+            address=replica.address,
+            port=values.port,
+            health_path="/health",
+            stop_grace_s=values.stop_grace_s,
+            start_deadline_s=START_BASE_S + replica.weight_bytes // START_BYTES_PER_S,
+        )
+
+
+def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
+    plan = replica.plan
+    flags: dict[str, object] = {
+        "--host": "0.0.0.0",
+        "--port": values.port,
+        "--served-model-name": replica.served_name,
+        "--load-format": "safetensors",
+        "--max-model-len": plan.max_model_len,
+        "--max-num-seqs": plan.max_num_seqs,
+        "--max-num-batched-tokens": plan.max_num_batched_tokens,
+        "--shutdown-timeout": max(values.stop_grace_s - END_S, 0),
+    }
+    if values.build == "cpu":
+        # Without a size it would take a share of the host's memory, whatever else runs there.
+        flags["--kv-cache-memory-bytes"] = values.cpu_kv_cache_bytes
+    else:
+        flags["--tensor-parallel-size"] = plan.tensor_parallel_size
+        flags["--pipeline-parallel-size"] = plan.pipeline_parallel_size
+        flags["--data-parallel-size"] = plan.data_parallel_size
+        flags["--gpu-memory-utilization"] = plan.gpu_memory_utilization
+        # A checkpoint names its own quantization, so --quantization is never needed; "auto" follows it for the cache.
+        if plan.kv_cache_dtype != "auto":
+            flags["--kv-cache-dtype"] = plan.kv_cache_dtype
+    switches = ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-enable-log-requests"]
+    if values.build == "cpu":
+        switches.append("--enforce-eager")
+    return (*(part for flag, value in flags.items() for part in (flag, str(value))), *switches)

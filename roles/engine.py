@@ -1,0 +1,15 @@
+"""The engine: image on the host, a plan from measured GPUs, replicas that answer, back by themselves after a boot."""
+
+from pyinfra.api import deploy
+
+from ingot.operations import engine as engines
+from ingot.operations import tree, units
+
+
+@deploy("Engine")
+def engine() -> None:
+    """Have the planned replicas serve, replaced one at a time, each proven by a completion."""
+    tree.tree(name="Make directories and the boot unit", entries=engines.entries())
+    engines.image(name="Have the image")
+    engines.replicas(name="Serve the plan")
+    units.units(units.Unit("ingot-engine.service"), name="Start at boot")

@@ -1,0 +1,85 @@
+"""A planned replica becomes exactly this container."""
+
+from dataclasses import replace
+
+from ingot.engines import VLLM, Engine, Mount, Replica, Service, Values
+
+from .conftest import plan
+
+ENVIRONMENT = (
+    ("DO_NOT_TRACK", "1"),
+    ("HF_HOME", "/cache/huggingface"),
+    ("HF_HUB_OFFLINE", "1"),
+    ("HOME", "/cache"),
+    ("LOGNAME", "vllm"),
+    ("TORCHINDUCTOR_CACHE_DIR", "/cache/inductor"),
+    ("TRANSFORMERS_OFFLINE", "1"),
+    ("TRITON_CACHE_DIR", "/cache/triton"),
+    ("USER", "vllm"),
+    ("VLLM_CACHE_ROOT", "/cache/vllm"),
+    ("VLLM_HOST_IP", "127.0.0.1"),
+    ("VLLM_MAX_N_SEQUENCES", "64"),
+    ("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0"),
+    ("VLLM_NO_USAGE_STATS", "1"),
+    ("XDG_CACHE_HOME", "/cache"),
+)
+
+
+def test_a_replica_on_two_gpus(replica: Replica, values: Values) -> None:
+    assert VLLM.service(replica, values) == Service(
+        name="qwen2-5-7b-instruct-0",
+        model="qwen2.5-7b-instruct",
+        image="vllm/vllm-openai@sha256:" + "0" * 64,
+        argv=(
+            *("vllm", "serve", "/model", "--host", "0.0.0.0", "--port", "8000"),
+            *("--served-model-name", "qwen2.5-7b-instruct", "--load-format", "safetensors"),
+            *("--max-model-len", "8192", "--max-num-seqs", "16", "--max-num-batched-tokens", "2048"),
+            *("--shutdown-timeout", "100", "--tensor-parallel-size", "2", "--pipeline-parallel-size", "1"),
+            *("--data-parallel-size", "1", "--gpu-memory-utilization", "0.92"),
+            *("--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-enable-log-requests"),
+        ),
+        env=ENVIRONMENT,
+        mounts=(
+            Mount("/var/lib/ingot/models/qwen2.5-7b-instruct/bf16/a09a", "/model"),
+            Mount("/var/lib/ingot/engine/cache/qwen2-5-7b-instruct-0", "/cache", read_only=False),
+        ),
+        devices=("nvidia.com/gpu=GPU-aaa", "nvidia.com/gpu=GPU-bbb"),
+        user="2000:0",
+        tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
+        ulimits=(("memlock", -1), ("nofile", 1048576)),
+        shm_bytes=16 * 1024**3,
+        pids=8192,
+        address="172.31.213.10",
+        port=8000,
+        health_path="/health",
+        stop_grace_s=120,
+        start_deadline_s=420 + 30 * 1024**3 // 150_000_000,
+    )
+
+
+def test_the_processor_build_gets_a_fixed_cache_and_no_gpu_flags(replica: Replica, values: Values) -> None:
+    service = VLLM.service(replica, replace(values, build="cpu"))
+    assert service.argv[-6:] == (
+        *("--kv-cache-memory-bytes", "268435456"),
+        *("--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-enable-log-requests", "--enforce-eager"),
+    )
+    assert not {"--tensor-parallel-size", "--gpu-memory-utilization"} & set(service.argv)
+    assert service.devices == ("nvidia.com/gpu=GPU-aaa", "nvidia.com/gpu=GPU-bbb")
+    assert service.ulimits == (("nofile", 1048576),)
+
+
+def test_a_planned_cache_type_is_passed_on(replica: Replica, values: Values) -> None:
+    argv = VLLM.service(replace(replica, plan=plan(kv_cache_dtype="fp8")), values).argv
+    assert argv[argv.index("--kv-cache-dtype") + 1] == "fp8"
+
+
+def test_a_sites_own_words_come_last_and_its_variables_win(replica: Replica, values: Values) -> None:
+    service = VLLM.service(
+        replica, replace(values, extra_args=("--max-logprobs", "5"), extra_env={"VLLM_MAX_N_SEQUENCES": "128"})
+    )
+    assert service.argv[-2:] == ("--max-logprobs", "5")
+    assert dict(service.env)["VLLM_MAX_N_SEQUENCES"] == "128"
+
+
+def test_engines_are_known_by_name() -> None:
+    assert Engine.known["vllm"] is VLLM
