@@ -86,7 +86,9 @@ class HostLook(FactBase[HostState]):
     """
 
     def command(self, paths: Sequence[str], port: int) -> str:
-        return compose(_questions(paths, port) | driver.QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION})
+        return compose(
+            _questions(paths, port) | driver.QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION, "clock": CLOCK}
+        )
 
     def process(self, output: Iterable[str]) -> HostState:
         return parse_host(split(output), time.time())
