@@ -15,8 +15,8 @@ from pathlib import Path
 
 import yaml
 
+from ingot import files
 from ingot.errors import IngotError
-from ingot.pki import private_directory, replace_file
 
 KEYS_FILE = "keys.yaml"
 #: A team is a word in logs, in nginx' map and in the key itself.
@@ -101,13 +101,13 @@ def fingerprint(key: str) -> str:
 
 def _write(directory: Path, keys: Sequence[Key]) -> None:
     content = yaml.safe_dump({"keys": [asdict(key) for key in keys]}, sort_keys=False)
-    replace_file(directory / KEYS_FILE, content, mode=0o600)
+    files.replace(directory / KEYS_FILE, content, mode=0o600)
 
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Two `ingot keys` at once must not lose a key."""
-    private_directory(directory)
+    files.private_directory(directory)
     descriptor = os.open(directory / f".{KEYS_FILE}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ingot import files
 from ingot.errors import IngotError
 
 #: A clock that is up to this late still accepts a fresh certificate.
@@ -55,11 +55,11 @@ def authority(secrets_dir: Path, scope: Sequence[str] = ()) -> Authority:
     """
     ca_file = secrets_dir / CA_FILE
     if not ca_file.exists():
-        _write_once(ca_file, _new_authority(scope))
+        files.create_once(ca_file, _new_authority(scope))
     ca = _load(ca_file)
     public = secrets_dir / CA_CERTIFICATE_FILE
     if not public.exists() or public.read_text(encoding="ascii") != ca.certificate_pem:
-        replace_file(public, ca.certificate_pem, mode=0o644)
+        files.replace(public, ca.certificate_pem, mode=0o644)
     return ca
 
 
@@ -167,19 +167,6 @@ def names_outside(ca: x509.Certificate, names: Sequence[str]) -> list[str]:
     return [name for name in names if not covered(name)]
 
 
-def replace_file(path: Path, content: str, mode: int) -> None:
-    """Replace a file in one step: readers see the old content or the new, never a part."""
-    temporary = _temporary(path, content, mode)
-    temporary.replace(path)
-    _sync_directory(path.parent)
-
-
-def private_directory(path: Path) -> Path:
-    """A directory that only its owner may enter, made if missing."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
-
-
 def _new_authority(scope: Sequence[str]) -> str:
     key = ec.generate_private_key(ec.SECP256R1())
     begin = datetime.now(UTC) - CLOCK_SKEW
@@ -187,7 +174,7 @@ def _new_authority(scope: Sequence[str]) -> str:
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Ingot"),
             # Two CAs of two inventories must not share a name: clients choose an issuer by it.
-            x509.NameAttribute(NameOID.COMMON_NAME, f"Ingot internal CA {os.urandom(4).hex()}"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"Ingot internal CA {secrets.token_hex(4)}"),
         ]
     )
     builder = (
@@ -232,38 +219,6 @@ def _load(ca_file: Path) -> Authority:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
         raise IngotError(f"{ca_file}: key and certificate do not belong together; restore it from a backup.")
     return Authority(key, certificate)
-
-
-def _write_once(path: Path, content: str) -> None:
-    """Create a private file with its whole content, unless another process was first."""
-    private_directory(path.parent)
-    temporary = _temporary(path, content, 0o600)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
-    _sync_directory(path.parent)
-
-
-def _temporary(path: Path, content: str, mode: int) -> Path:
-    # mkstemp opens with mode 0600, so a secret is never readable by others, not for a moment.
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-        os.fchmod(file.fileno(), mode)
-        file.flush()
-        os.fsync(file.fileno())
-    return Path(name)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False) -> x509.KeyUsage:

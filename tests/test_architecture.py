@@ -17,8 +17,9 @@ ALLOWED = {
     "ingot.errors": set(),
     "ingot.inventory": {"ingot.errors"},
     "ingot.connector": {"ingot.inventory"},
-    "ingot.pki": {"ingot.errors"},
-    "ingot.keys": {"ingot.errors"},
+    "ingot.files": set(),
+    "ingot.pki": {"ingot.errors", "ingot.files"},
+    "ingot.keys": {"ingot.errors", "ingot.files"},
     "ingot.facts": {"ingot.sizing", "ingot.compat"},
     "ingot.operations": {
         "ingot.facts",
