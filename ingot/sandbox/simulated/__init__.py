@@ -70,7 +70,7 @@ def launcher(module: str, call: str = "main(sys.argv[1:])") -> str:
 def _install_kernel(root: Path, release: str) -> None:
     """The files a kernel package leaves, so that modinfo, depmod and dkms meet what they meet on a real host."""
     modules = root / "usr/lib/modules" / release
-    for name in ("modules.order", "modules.builtin"):
+    for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
         _write(modules / name, "")
     nouveau = modules / "kernel/drivers/gpu/drm/nouveau/nouveau.ko"
     nouveau.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 # Simulated: covers the kernel's directories with this host's devices, and answers for its modules, at every boot.
 set -eu
 
-for directory in /sys/bus/pci/devices /proc/driver; do
+for directory in /sys/bus/pci/devices /sys/bus/pci/drivers /proc/driver; do
     mountpoint -q "$directory" || mount -t tmpfs -o mode=0755,size=4m ingot-simulated "$directory"
 done
 

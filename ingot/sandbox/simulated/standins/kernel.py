@@ -15,6 +15,7 @@ from typing import Any
 from . import machine
 
 PCI_DEVICES = machine.ROOT / "sys/bus/pci/devices"
+PCI_DRIVERS = machine.ROOT / "sys/bus/pci/drivers"
 PROC_DRIVER = machine.ROOT / "proc/driver"
 MODPROBE_DIRECTORIES = ("etc/modprobe.d", "run/modprobe.d", "usr/lib/modprobe.d")
 OPEN_LICENSE = "Dual MIT/GPL"
@@ -119,7 +120,8 @@ def _show_pci(hardware: dict[str, Any], modules: dict[str, Any]) -> None:
         driver = directory / "driver"
         driver.unlink(missing_ok=True)
         if bound := _driver_of(device, modules):
-            driver.symlink_to(f"../../../bus/pci/drivers/{bound}")
+            (PCI_DRIVERS / bound).mkdir(parents=True, exist_ok=True)
+            driver.symlink_to(f"../../drivers/{bound}")
 
 
 def _driver_of(device: dict[str, Any], modules: dict[str, Any]) -> str | None:
