@@ -1,0 +1,120 @@
+"""packages: what differs from dpkg's and apt's own state, in the order in which it must happen."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from ingot.facts.packages import Apt, AptLook, PackageState, parse_installed, parse_keyrings
+from ingot.operations.packages import Pin, Source, compare
+
+FINGERPRINT = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88"
+DOCKER = Source(
+    "docker", "https://download.docker.com/linux/debian", "trixie", "stable",
+    "https://download.docker.com/linux/debian/gpg", "9DC8 5822 9FC7 DD38 854A  E2D8 8D81 803C 0EBF CD88", "amd64",
+)  # fmt: skip
+PIN = Pin("docker", ("docker-ce", "docker-ce-cli"), "version 5:29.*", 1001)
+INSTALL = "--no-install-recommends --allow-downgrades --allow-change-held-packages"
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def settled(**installed: str) -> AptLook:
+    return AptLook(
+        {name.replace("_", "-"): PackageState(version) for name, version in installed.items()},
+        digests={DOCKER.path: sha(DOCKER.text), PIN.path: sha(PIN.text)},
+        keyrings={DOCKER.keyring: (FINGERPRINT,)},
+    )
+
+
+def test_nothing_differs_nothing_happens():
+    look = settled(docker_ce="5:29.0.1-1")
+    plan = compare(look, ("docker-ce=5:29.*",), (DOCKER,), (PIN,))
+    assert plan.lines == () and plan.sentences == ()
+
+
+def test_a_bare_host_gets_pin_source_packages_and_hold_in_this_order():
+    plan = compare(AptLook({}), ("docker-ce=5:29.0.1-1", "jq"), (DOCKER,), (PIN,), holds=("docker-ce",))
+    assert [line.split("\t")[0] for line in plan.lines] == ["file", "source", "removable", "install", "hold"]
+    assert plan.lines[3] == f"install\t{INSTALL}\tdocker-ce=5:29.0.1-1 jq"
+    assert plan.sentences[1] == (
+        f"add package source docker (https://download.docker.com/linux/debian, key {FINGERPRINT})"
+    )
+
+
+def test_a_source_is_written_as_deb822_with_its_own_keyring():
+    assert DOCKER.text == (
+        "# Written by Ingot.\nTypes: deb\nURIs: https://download.docker.com/linux/debian\nSuites: trixie\n"
+        "Components: stable\nArchitectures: amd64\nSigned-By: /etc/apt/keyrings/ingot-docker.gpg\n"
+    )
+    line = compare(AptLook({}), (), (DOCKER,)).lines[0].split("\t")
+    assert line[1:4] == ["docker", "https://download.docker.com/linux/debian/gpg", FINGERPRINT]
+    assert base64.b64decode(line[4]).decode() == DOCKER.text
+
+
+def test_a_flat_repository_has_no_components():
+    flat = Source("cuda", "file:/srv/mirror", "./", (), "file:/srv/key", FINGERPRINT)
+    assert "Components" not in flat.text
+
+
+def test_another_key_in_the_keyring_means_fetching_it_again():
+    look = settled()
+    tampered = AptLook(look.installed, digests=look.digests, keyrings={DOCKER.keyring: (FINGERPRINT, "F" * 40)})
+    gone = AptLook(look.installed, digests=look.digests, keyrings={DOCKER.keyring: ()})
+    for found in (tampered, gone):
+        assert compare(found, (), (DOCKER,)).lines[0].startswith("source\tdocker")
+
+
+def test_another_version_is_installed_and_an_equal_one_left():
+    plan = compare(settled(docker_ce="5:28.5.2-1"), ("docker-ce=5:29.*",))
+    assert plan.lines[-1] == f"install\t{INSTALL}\tdocker-ce=5:29.*"
+    assert plan.sentences == ("change docker-ce from 5:28.5.2-1 to 5:29.*",)
+
+
+def test_only_what_is_named_absent_may_be_removed():
+    look = settled(docker_io="26.1", docker_doc="26.1")
+    plan = compare(look, ("docker-ce",), absent=("docker.io", "docker-i*", "podman"))
+    assert plan.lines == ("removable\tdocker-io", f"install\t{INSTALL}\tdocker-ce docker-io-")
+
+
+def test_a_half_configured_package_is_finished_first():
+    plan = compare(AptLook({}, broken=("nvidia-dkms-580",)), ("jq",))
+    assert plan.lines[0] == "configure"
+    assert plan.sentences[0] == "finish configuring nvidia-dkms-580, left half installed"
+
+
+def test_a_held_package_is_not_held_again():
+    look = AptLook({"a": PackageState("1", held=True), "b": PackageState("1")})
+    assert compare(look, (), holds=("a", "b")).lines == ("hold\tb",)
+
+
+def test_dpkg_states_are_read():
+    assert parse_installed("ii \tcurl\t8.14\nhi \tdocker-ce\t5:29\nrc \told\t1\nun \tnever\t\n") == {
+        "curl": PackageState("8.14"),
+        "docker-ce": PackageState("5:29", held=True),
+    }
+
+
+def test_only_primary_keys_count():
+    listing = (
+        "keyring /etc/apt/keyrings/ingot-a.gpg\npub:-:4096:1:8D81803C0EBFCD88:1487788586:::-:::scSC::::::23::0:\n"
+        f"fpr:::::::::{FINGERPRINT}:\nuid:-::::1487792064::AA::Docker::::::::::0:\nsub:-:4096:1:7EA0A9C3F273FCD8:\n"
+        f"fpr:::::::::{'D' * 40}:\nkeyring /etc/apt/keyrings/ingot-b.gpg\n"
+    )
+    assert parse_keyrings(listing) == {
+        "/etc/apt/keyrings/ingot-a.gpg": (FINGERPRINT,),
+        "/etc/apt/keyrings/ingot-b.gpg": (),
+    }
+
+
+def test_one_command_answers_for_packages_files_and_keyrings():
+    lines = (
+        "@@ingot-begin broken\nnvidia-dkms-580\n\n@@ingot-end broken 0\n"
+        "@@ingot-begin installed\nii \tcurl\t8\n\n@@ingot-end installed 1\n"
+        f"@@ingot-begin digests\n{'a' * 64}  /etc/apt/preferences.d/ingot-x\n\n@@ingot-end digests 0\n"
+    ).splitlines()
+    assert Apt().process(lines) == AptLook(
+        {"curl": PackageState("8")}, ("nvidia-dkms-580",), {"/etc/apt/preferences.d/ingot-x": "a" * 64}, {}
+    )
