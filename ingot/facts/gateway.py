@@ -48,7 +48,7 @@ _QUESTIONS = {
     "module": "ls /usr/lib/nginx/modules/ngx_http_js_module.so 2>/dev/null",
     # apt-cache is asked only where nginx is missing: it takes longer than everything else here.
     "policy": "command -v nginx >/dev/null || apt-cache policy nginx libnginx-mod-http-js 2>/dev/null",
-    "ipv6": "cat /proc/net/if_inet6 2>/dev/null",
+    "inet_six": "cat /proc/net/if_inet6 2>/dev/null",
     "request": f"cat {TLS_DIRECTORY}/request.pem 2>/dev/null",
     "certificate": f"cat {TLS_DIRECTORY}/certificate.pem 2>/dev/null",
     "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
@@ -66,7 +66,7 @@ def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
         njs=bool(answers["module"]) or "libnginx-mod-http-js" in policy,
         # "built with OpenSSL 3.5.1 … (running with OpenSSL 3.5.7 …)": the last one counts.
         openssl=_version(libraries[-1]) if libraries else None,
-        ipv6=bool(answers["ipv6"]),
+        ipv6=bool(answers["inet_six"]),
         request_pem=answers["request"],
         certificate_pem=answers["certificate"],
         upstreams=upstreams,

@@ -63,7 +63,7 @@ POLICY_UBUNTU_2204 = """nginx:
 
 
 def answers(**given: str) -> dict[str, str]:
-    names = ("build", "module", "policy", "ipv6", "request", "certificate", "upstreams")
+    names = ("build", "module", "policy", "inet_six", "request", "certificate", "upstreams")
     return {name: given.get(name, "") for name in names}
 
 
@@ -143,7 +143,7 @@ def test_the_map_grows_with_the_keys() -> None:
 
 
 def test_an_installed_nginx_is_read_with_the_library_it_runs_with() -> None:
-    found = parse_gateway_host(answers(build=BUILD_DEBIAN_12, module="/usr/lib/nginx/modules/x.so", ipv6="00"))
+    found = parse_gateway_host(answers(build=BUILD_DEBIAN_12, module="/usr/lib/nginx/modules/x.so", inet_six="00"))
     assert (found.nginx, found.openssl, found.njs, found.ipv6) == ((1, 22, 1), (3, 0, 19), True, True)
 
 
