@@ -65,11 +65,12 @@ def build(paths: Paths | None = None, kernel_release: str | None = None) -> Path
     return link
 
 
-def source_values(paths: Paths | None = None) -> dict[str, dict[str, str]]:
-    """The `sources` of group_data that point a host at the repository, built first where needed.
+def source_values(paths: Paths | None = None) -> dict[str, dict[str, dict[str, str]]]:
+    """Host data that points a test host's `sources` at the repository, built first where needed.
 
     Returns:
-        {"nvidia_driver": {...}, "nvidia_toolkit": {...}}, each with uri, suite, component, key_url, key_fingerprint.
+        {"sources": {"nvidia_driver": {...}, "nvidia_toolkit": {...}}}, each with uri, suite, component, key_url,
+        key_fingerprint.
     """
     paths = paths or Paths.from_environment()
     build(paths)
@@ -80,7 +81,7 @@ def source_values(paths: Paths | None = None) -> dict[str, dict[str, str]]:
         "key_url": f"file:///srv/ingot-mirror/apt/{KEY_NAME}",
         "key_fingerprint": (paths.cache / "apt-key" / "fingerprint").read_text().strip(),
     }
-    return {"nvidia_driver": dict(source), "nvidia_toolkit": dict(source)}
+    return {"sources": {"nvidia_driver": dict(source), "nvidia_toolkit": dict(source)}}
 
 
 def _content_key(packages: Iterable[Package], fingerprint: str) -> str:

@@ -178,8 +178,11 @@ def _show_nodes(wanted: set[str]) -> None:
     for name in present - wanted:
         (directory / name).unlink()
     for name in wanted - present:
-        # /dev/null's own numbers: a character device that does nothing and that every device policy allows.
-        os.mknod(directory / name, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        if str(machine.ROOT) == "/":
+            # /dev/null's own numbers: a character device that does nothing and that every device policy allows.
+            os.mknod(directory / name, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        else:
+            (directory / name).touch()
         (directory / name).chmod(0o666)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 ROOT = Path(os.environ.get("INGOT_SIMULATED_ROOT", "/"))
 HARDWARE = ROOT / "var/lib/ingot-simulated/hardware.json"
-STATE = ROOT / "run/ingot-simulated/state.json"
+# Beside the hardware and not in /run, which containers cover with their own; every boot starts it anew.
+STATE = ROOT / "var/lib/ingot-simulated/kernel.json"
 
 NVIDIA_MODULES = ("nvidia", "nvidia_modeset", "nvidia_drm", "nvidia_uvm", "nvidia_peermem")
 SIMULATED_MODULES = (*NVIDIA_MODULES, "nouveau")
@@ -44,7 +45,7 @@ def state() -> dict[str, Any]:
 def changing_state() -> Iterator[dict[str, Any]]:
     """The state, locked; what the body leaves in it is written when the body ends without an exception."""
     STATE.parent.mkdir(parents=True, exist_ok=True)
-    with (STATE.parent / "lock").open("w") as lock:
+    with STATE.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         current = state()
         yield current

@@ -44,8 +44,8 @@ def specification(gpus: list[dict[str, Any]], minors: dict[str, int], driver: st
     control = ("nvidiactl", "nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools")
     library = "/usr/lib/x86_64-linux-gnu"
     mounts = ["/usr/bin/nvidia-smi", f"{library}/libnvidia-ml.so.{driver}", f"{library}/libcuda.so.{driver}"]
-    # The stand-in's own needs: its code, the host's profile, and the state of the module.
-    mounts += ["/usr/lib/ingot-simulated", "/var/lib/ingot-simulated", "/run/ingot-simulated"]
+    # The stand-in's own needs: its code; the host's hardware and the state of the module.
+    mounts += ["/usr/lib/ingot-simulated", "/var/lib/ingot-simulated"]
     return {
         "cdiVersion": "0.5.0",
         "kind": "nvidia.com/gpu",
