@@ -1,68 +1,22 @@
-"""Deploying to test hosts as a user does: the real `pyinfra` command, in a process of its own."""
+"""One test host for the whole end-to-end session: it is deployed once and then lived with."""
 
-from __future__ import annotations
-
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-PYINFRA = Path(sys.executable).parent / "pyinfra"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One finished `pyinfra` run."""
-
-    status: int
-    output: str
-    operations: tuple[dict[str, list[str]], ...]
-
-    def changed(self, host: str) -> list[str]:
-        """Names of the operations that changed a host, in order."""
-        return [str(op["name"]) for op in self.operations if host in op["success"]]
-
-    def reached(self, host: str) -> list[str]:
-        """Names of all operations that ran on a host, in order."""
-        return [str(op["name"]) for op in self.operations if host in (*op["success"], *op["no_change"])]
-
-    def said_of(self, host: str) -> list[str]:
-        """The lines of the run that speak of one host."""
-        return [line for line in self.output.splitlines() if host in line]
-
-
-def run_pyinfra(
-    hosts: Sequence[str],
-    *,
-    inventory: str = "inventories/sandbox.py",
-    data: Sequence[str] = (),
-    flags: Sequence[str] = (),
-    timeout_s: float = 900,
-) -> Run:
-    command = [str(PYINFRA), "-y", "--json", inventory, "deploy.py", *flags]
-    for host in hosts:
-        command += ["--limit", host]
-    for value in data:
-        command += ["--data", value]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False, env={**os.environ}
-    )
-    output = done.stdout + done.stderr
-    start = done.stdout.find("{")
-    operations: tuple[dict[str, list[str]], ...] = ()
-    if start >= 0:
-        payload = json.loads(done.stdout[start:])
-        operations = tuple((payload["results"] or {"operations": []})["operations"])
-    return Run(done.returncode, output, operations)
+from ingot.keys import create
+from ingot.sandbox import Sandbox, TestHost
 
 
 @pytest.fixture(scope="session")
-def deploy() -> Callable[..., Run]:
-    """`deploy("host", …)` runs `pyinfra inventories/sandbox.py deploy.py --limit host`."""
-    return run_pyinfra
+def host() -> Iterator[TestHost]:
+    sandbox = Sandbox()
+    if any(one.name == "e2e" for one in sandbox.hosts()):
+        sandbox.down("e2e")
+    yield sandbox.up("e2e", profile="rtx4090x1")
+    sandbox.down("e2e")
+
+
+@pytest.fixture(scope="session")
+def key(host: TestHost) -> str:
+    return create(Sandbox().secrets_dir, "e2e")

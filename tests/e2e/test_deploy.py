@@ -1,0 +1,114 @@
+"""A bare host becomes a served model, stays one, and changes only where a setting changed. The tests run in order."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
+import time
+
+import httpx2 as httpx
+import openai
+import pytest
+
+from ingot.sandbox import Sandbox, TestHost
+from tests.e2e.deploying import ROOT, deploy
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+NAME = "e2e"
+MODEL = "tiny-qwen3"
+#: Seconds from power-on until the engine has loaded its model again, on two busy cores.
+BACK_AFTER_BOOT_S = 300
+
+
+def client(host: TestHost, key: str) -> openai.OpenAI:
+    """The client that callers use, trusting the internal CA alone."""
+    context = ssl.create_default_context(cafile=str(Sandbox().secrets_dir / "ca.crt"))
+    return openai.OpenAI(
+        base_url=f"https://{host.address}/v1", api_key=key, http_client=httpx.Client(verify=context), max_retries=0
+    )
+
+
+def ask(host: TestHost, key: str) -> str:
+    answer = client(host, key).chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": "Hello"}], max_tokens=8
+    )
+    return answer.choices[0].message.content or ""
+
+
+def containers(host: TestHost) -> str:
+    """Ids and start times of the engine's containers: they differ after any restart."""
+    return host.succeeds("docker ps --quiet --no-trunc | xargs docker inspect --format '{{.Id}} {{.State.StartedAt}}'")
+
+
+def test_a_bare_host_becomes_a_served_model(host: TestHost, key: str) -> None:
+    run = deploy(NAME)
+    assert run.status == 0, run.output[-6000:]
+    assert ask(host, key)
+
+
+def test_an_openai_client_gets_a_streamed_answer_in_pieces(host: TestHost, key: str) -> None:
+    stream = client(host, key).chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": "Hello"}], max_tokens=16, stream=True
+    )
+    pieces = [chunk.choices[0].delta.content for chunk in stream if chunk.choices]
+    assert len([piece for piece in pieces if piece]) > 1
+
+
+def test_every_check_of_tests_hosts_is_green(host: TestHost, key: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "tests/hosts", "--inventory", "inventories/sandbox.py"]
+    done = subprocess.run(
+        [*command, "--limit", NAME],
+        cwd=ROOT,
+        env={**os.environ, "INGOT_API_KEY": key},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_a_second_run_changes_nothing(host: TestHost) -> None:
+    before = containers(host)
+    run = deploy(NAME)
+    assert run.status == 0, run.output[-6000:]
+    assert run.changed(NAME) == []
+    assert containers(host) == before
+
+
+def test_the_service_is_back_after_a_reboot_without_help(host: TestHost, key: str) -> None:
+    host.reboot()
+    deadline = time.monotonic() + BACK_AFTER_BOOT_S
+    while True:
+        try:
+            assert ask(host, key)
+            break
+        except openai.APIError:
+            assert time.monotonic() < deadline, host.run("docker ps -a; systemctl --failed; nvidia-smi")[1]
+            time.sleep(2)
+    run = deploy(NAME)
+    assert run.changed(NAME) == [], run.output[-3000:]
+
+
+def test_one_setting_changes_only_what_depends_on_it(host: TestHost, key: str) -> None:
+    before = containers(host)
+    run = deploy(NAME, data=["gateway_max_body=8m"])
+    assert run.status == 0, run.output[-6000:]
+    assert run.changed(NAME)
+    assert all(name.startswith("Gateway") for name in run.changed(NAME))
+    assert containers(host) == before
+    assert ask(host, key)
+
+
+def test_a_run_that_is_killed_is_healed_by_the_next_one(host: TestHost, key: str) -> None:
+    """The operator's machine dies while the gateway's change is under way."""
+    host.succeeds("rm -r /etc/nginx/nginx.conf && systemctl stop nginx")
+    with pytest.raises(subprocess.TimeoutExpired):
+        deploy(NAME, timeout_s=4)
+    run = deploy(NAME)
+    assert run.status == 0, run.output[-6000:]
+    assert ask(host, key)
+    assert deploy(NAME).changed(NAME) == []
