@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
 from ingot.errors import IngotError
 
+#: Subcommand -> where it lives. Imported when called, so that `ingot keys` does not wait for pyinfra.
+COMMANDS = {
+    "demo": "ingot.demo:demo",
+    "keys": "ingot.keys_cli:keys_group",
+    "plan": "ingot.plan_cli:plan",
+    "probe": "ingot.probe_cli:probe",
+    "recommend": "ingot.plan_cli:recommend",
+    "sandbox": "ingot.sandbox.cli:sandbox",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ingot")
 def cli() -> None:
     """Bare GPU servers become a private, OpenAI-compatible LLM service."""
