@@ -1,11 +1,10 @@
 """The files that make a clone of an image one host: its name, address, keys and hardware."""
 
-import importlib
-import importlib.util
 import os
 import uuid
 from pathlib import Path
 
+from ingot.sandbox import simulated
 from ingot.sandbox.commands import run
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.image import USER, USER_ID
@@ -45,9 +44,7 @@ def install(paths: Paths, network: Network, record: HostRecord) -> None:
     for name, text in files(network, record, servers, uplink_mtu()).items():
         write_file(upper / name, text)
     _install_keys(paths, host, upper, record)
-    hardware = importlib.util.find_spec("ingot.sandbox.simulated")
-    if hardware is not None:
-        importlib.import_module("ingot.sandbox.simulated").install(upper, record.profile, os.uname().release)
+    simulated.install(upper, record.profile, os.uname().release)
 
 
 def _install_keys(paths: Paths, host: Path, upper: Path, record: HostRecord) -> None:

@@ -10,7 +10,7 @@ from ingot.sandbox.errors import CommandFailed, SandboxError
 from ingot.sandbox.image import USER
 from ingot.sandbox.network import Network
 from ingot.sandbox.paths import Paths
-from ingot.sandbox.state import HostRecord
+from ingot.sandbox.state import HostRecord, locked
 
 OUTPUT_SHOWN = 2000
 
@@ -62,13 +62,13 @@ class TestHost:
     @property
     def is_running(self) -> bool:
         """Whether the machine is powered on."""
-        return machine.running(self.network, self.name)
+        return machine.running(self.paths, self.name)
 
-    def ssh_command(self, *command: str) -> list[str]:
+    def ssh_command(self, *command: str, connect_timeout_s: int = 5) -> list[str]:
         """The OpenSSH call that logs in."""
         options = {
             "BatchMode": "yes",
-            "ConnectTimeout": "5",
+            "ConnectTimeout": str(connect_timeout_s),
             "IdentitiesOnly": "yes",
             "LogLevel": "ERROR",
             "ServerAliveInterval": "5",
@@ -172,7 +172,11 @@ class TestHost:
         try:
             return (
                 subprocess.run(
-                    self.ssh_command("true"), check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=10
+                    self.ssh_command("true", connect_timeout_s=1),
+                    check=False,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=10,
                 ).returncode
                 == 0
             )
@@ -206,18 +210,19 @@ class TestHost:
 
     def kill(self) -> None:
         """Power loss: every process ends at once. What was written stays, as this machine's kernel holds it."""
-        machine.kill(self.network, self.name)
+        machine.kill(self.paths, self.name)
 
     def start(self, timeout_s: float = 60) -> None:
         """Power on after `kill`, and wait until the host is back."""
-        if not self.is_running:
-            machine.start(self.paths, self.network, self.record)
+        with locked(self.paths.state) as lock:
+            if not self.is_running:
+                machine.start(self.paths, self.network, self.record, lock)
         self.wait_for_boot(timeout_s)
 
     def cut_network(self) -> None:
         """Pull the network cable."""
-        machine.set_link(self.network, self.record, up=False)
+        machine.unplug(self.network, self.record)
 
     def restore_network(self) -> None:
         """Plug the network cable back in."""
-        machine.set_link(self.network, self.record, up=True)
+        machine.plug_in(self.network, self.record)

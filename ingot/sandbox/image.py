@@ -18,6 +18,7 @@ RECIPE = 1
 USER = "ops"
 USER_ID = 1000
 BUILD_LIMIT_S = 1800
+APT_LISTS = Path("/var/lib/apt/lists")
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
 
 SUITES = {"debian13": "trixie", "debian12": "bookworm"}
@@ -108,6 +109,9 @@ def recipe_for(os: str) -> Recipe:
     if os not in SUITES:
         raise SandboxError(f"there is no test host with {os!r}: choose one of {', '.join(SUITES)}")
     form = "$(ORIGIN)|$(CODENAME)|$(RELEASE)|$(REPO_URI)"
+    if not any(APT_LISTS.glob("*Packages*")):
+        # Without lists apt cannot tell which of its sources is Debian's own.
+        run(["apt-get", "update", "-q"], timeout_s=300)
     targets = run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"])
     certificates = sorted(CERTIFICATES.rglob("*.crt")) if CERTIFICATES.is_dir() else []
     return Recipe(
@@ -174,7 +178,7 @@ def ensure(paths: Paths, os: str, say: Callable[[str], None]) -> str:
     recipe = recipe_for(os)
     if root(paths, recipe.key).is_dir():
         return recipe.key
-    with locked(paths.images / "lock"):
+    with locked(paths.images):
         if not root(paths, recipe.key).is_dir():
             _build(paths, recipe, say)
     return recipe.key

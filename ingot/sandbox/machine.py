@@ -4,6 +4,8 @@ The overlay is mounted inside the namespace, so it ends with the last process. T
 from the first one on: whether a machine runs, and what to kill, is asked of the kernel, never guessed.
 """
 
+import contextlib
+import hashlib
 import os
 import shlex
 import subprocess
@@ -86,27 +88,34 @@ def cgroup_root() -> Path:
     raise SandboxError("this machine has no cgroup2 mounted: test hosts need it, mount it or use another machine")
 
 
-def cgroup(network: Network, name: str = "") -> Path:
-    """The cgroup of host `name`, or of all hosts of a network."""
-    return cgroup_root() / "ingot-sandbox" / network.bridge / name
+def cgroup(paths: Paths, name: str = "") -> Path:
+    """The cgroup of host `name`, or of all hosts of a sandbox; it can be found when all else is lost."""
+    sandbox = hashlib.sha256(str(paths.state).encode()).hexdigest()[:12]
+    return cgroup_root() / "ingot-sandbox" / sandbox / name
 
 
-def running(network: Network, name: str) -> bool:
+def running(paths: Paths, name: str) -> bool:
     """Whether any process of the host lives."""
-    events = cgroup(network, name) / "cgroup.events"
-    return events.exists() and "populated 1" in events.read_text()
+    try:
+        return "populated 1" in (cgroup(paths, name) / "cgroup.events").read_text()
+    except FileNotFoundError:
+        return False
 
 
-def start(paths: Paths, network: Network, record: HostRecord) -> None:
-    """Boot a host; returns at once, and the host outlives the caller."""
+def start(paths: Paths, network: Network, record: HostRecord, lock: int) -> None:
+    """Boot a host; returns at once, and the host outlives the caller.
+
+    `lock` (a descriptor) is held on until the new process is in its cgroup: were the caller killed before
+    that, the next one would see no process and start a second.
+    """
     # A cgroup that was killed once kills what is started below it (Linux 6.18): never use one twice.
-    kill(network, record.name)
+    kill(paths, record.name)
     # The kernel takes a killed host's cable away a little later: its name must be free now.
     if (INTERFACES / link(network, record)).exists():
         run(["ip", "link", "delete", link(network, record)])
-    group = cgroup(network, record.name)
+    group = cgroup(paths, record.name)
     group.mkdir(parents=True)
-    enter = f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}"
+    enter = f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}; exec {lock}<&-"
     script = supervisor_script(paths, network, record)
     isolated = shlex.join(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])
     with (paths.host(record.name) / "console.log").open("ab") as log:
@@ -116,26 +125,38 @@ def start(paths: Paths, network: Network, record: HostRecord) -> None:
             stdout=log,
             stderr=log,
             cwd="/",
+            pass_fds=[lock],
             env={"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")},
             check=True,
         )
 
 
-def kill(network: Network, name: str = "", timeout_s: float = 10) -> None:
+def kill(paths: Paths, name: str = "", timeout_s: float = 10) -> None:
     """End every process of a host (of all hosts without a name), as a power cut would; then its cgroup."""
-    group = cgroup(network, name)
+    group = cgroup(paths, name)
     if not group.is_dir():
         return
     (group / "cgroup.kill").write_text("1")
     deadline = time.monotonic() + timeout_s
     while "populated 1" in (group / "cgroup.events").read_text():
         if time.monotonic() > deadline:
-            raise SandboxError(f"processes of {name or network.bridge} did not end within {timeout_s:g} s: {group}")
+            whose = name or "the test hosts"
+            raise SandboxError(f"processes of {whose} did not end within {timeout_s:g} s of a kill: see {group}")
         time.sleep(0.02)
     for directory, _, _ in os.walk(group, topdown=False):
         Path(directory).rmdir()
+    # What all hosts, and all sandboxes, share goes with the last of them.
+    with contextlib.suppress(OSError):
+        group.parent.rmdir()
+        group.parent.parent.rmdir()
 
 
-def set_link(network: Network, record: HostRecord, up: bool) -> None:
-    """Plug the host's network cable in or out."""
-    run(["ip", "link", "set", link(network, record), "up" if up else "down"])
+def plug_in(network: Network, record: HostRecord) -> None:
+    """Connect a running host's network cable to the bridge."""
+    if (INTERFACES / link(network, record)).exists():
+        run(["ip", "link", "set", link(network, record), "master", network.bridge, "up"])
+
+
+def unplug(network: Network, record: HostRecord) -> None:
+    """Pull a running host's network cable."""
+    run(["ip", "link", "set", link(network, record), "down"])

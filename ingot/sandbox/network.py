@@ -6,11 +6,14 @@ that sandboxes with other state directories get the next bridge, and a lost stat
 
 import ipaddress
 import json
+import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingot.sandbox.commands import run, succeeds
 from ingot.sandbox.errors import SandboxError
+from ingot.sandbox.state import locked
 
 BRIDGES = 8
 FIRST_SUBNET = ipaddress.IPv4Network("10.213.77.0/24")
@@ -63,12 +66,8 @@ def from_alias(index: int, alias: str) -> Network | None:
 
 def existing() -> list[Network]:
     """Every sandbox network on this machine, whoever owns it."""
-    found = []
-    for index in range(BRIDGES):
-        alias = INTERFACES / f"ingot{index}" / "ifalias"
-        if alias.exists() and (network := from_alias(index, alias.read_text())) is not None:
-            found.append(network)
-    return found
+    found = (from_alias(index, alias) for index, alias in _aliases().items())
+    return [network for network in found if network is not None]
 
 
 def find(owner: Path) -> Network | None:
@@ -76,9 +75,17 @@ def find(owner: Path) -> Network | None:
     return next((network for network in existing() if network.owner == str(owner)), None)
 
 
+def _aliases() -> dict[int, str]:
+    """What each bridge with one of our names says about itself, by number."""
+    paths = {index: INTERFACES / f"ingot{index}" / "ifalias" for index in range(BRIDGES)}
+    return {index: path.read_text().strip() for index, path in paths.items() if path.exists()}
+
+
 def rules(network: Network) -> str:
-    """The nft table that lets hosts reach what this machine reaches."""
-    return f"""table ip {network.bridge} {{
+    """The nft script that lets hosts reach what this machine reaches, whatever was there of it before."""
+    return f"""table ip {network.bridge}
+delete table ip {network.bridge}
+table ip {network.bridge} {{
   chain postrouting {{
     type nat hook postrouting priority srcnat
     ip saddr {network.subnet} ip daddr != {network.subnet} masquerade
@@ -87,24 +94,48 @@ def rules(network: Network) -> str:
 """
 
 
+def forward_rules(network: Network) -> list[list[str]]:
+    """iptables rules for a machine that forwards nothing by default, as docker and ufw leave it."""
+    return [["FORWARD", flag, network.bridge, "-j", "ACCEPT"] for flag in ("-i", "-o")]
+
+
 def up(owner: Path) -> Network:
     """Make the owner's network, or make whole what is there of it."""
-    others = existing()
-    network = find(owner) or _add_bridge(owner, others)
-    run(["ip", "address", "replace", f"{network.gateway}/{network.subnet.prefixlen}", "dev", network.bridge])
-    run(["ip", "link", "set", network.bridge, "up"])
-    run(["nft", "-f", "-"], stdin=f"table ip {network.bridge}\ndelete table ip {network.bridge}\n" + rules(network))
-    IP_FORWARD.write_text("1\n")
+    with _machine_locked():
+        network = find(owner) or _add_bridge(owner)
+        address = f"{network.gateway}/{network.subnet.prefixlen}"
+        run(["ip", "address", "replace", address, "dev", network.bridge])
+        run(["ip", "link", "set", network.bridge, "up"])
+        run(["nft", "-f", "-"], stdin=rules(network))
+        if _forwards_nothing():
+            for rule in forward_rules(network):
+                if not succeeds(["iptables", "-w", "-C", *rule]):
+                    run(["iptables", "-w", "-I", *rule])
+        IP_FORWARD.write_text("1\n")
     return network
 
 
-def _add_bridge(owner: Path, others: list[Network]) -> Network:
+def down(owner: Path) -> None:
+    """Remove the owner's bridge, cables and rules; forwarding goes back to what it was when the last one ends."""
+    with _machine_locked():
+        network = find(owner)
+        if network is not None:
+            _remove(network)
+        # A bridge without an alias is what a killed `up` left: everyone who makes one holds the lock.
+        for index in [index for index, alias in _aliases().items() if not alias]:
+            _remove(Network(index, "", IP_FORWARD.read_text().strip()))
+
+
+def _add_bridge(owner: Path) -> Network:
+    others = existing()
     before = others[0].forward_before if others else IP_FORWARD.read_text().strip()
+    aliases = _aliases()
     for index in range(BRIDGES):
         network = Network(index, str(owner), before)
-        if (INTERFACES / network.bridge).exists():
+        if index not in aliases:
+            run(["ip", "link", "add", network.bridge, "type", "bridge"])
+        elif aliases[index]:
             continue
-        run(["ip", "link", "add", network.bridge, "type", "bridge"])
         run(["ip", "link", "set", network.bridge, "alias", network.alias])
         return network
     raise SandboxError(
@@ -113,16 +144,29 @@ def _add_bridge(owner: Path, others: list[Network]) -> Network:
     )
 
 
-def down(owner: Path) -> None:
-    """Remove the owner's bridge and rules; forwarding goes back to what it was when the last sandbox ends."""
-    network = find(owner)
-    if network is None:
-        return
+def _remove(network: Network) -> None:
+    """Rules first, the bridge last: it is what tells the next call that something is left."""
     if succeeds(["nft", "list", "table", "ip", network.bridge]):
         run(["nft", "delete", "table", "ip", network.bridge])
-    if existing() == [network]:
+    for rule in forward_rules(network):
+        while shutil.which("iptables") and succeeds(["iptables", "-w", "-C", *rule]):
+            run(["iptables", "-w", "-D", *rule])
+    for port in (INTERFACES / network.bridge / "brif").iterdir():
+        # The kernel is taking the cables of dead hosts away at the same time.
+        succeeds(["ip", "link", "delete", port.name])
+    if [other for other in existing() if other != network] == []:
         IP_FORWARD.write_text(network.forward_before + "\n")
     run(["ip", "link", "delete", network.bridge])
+
+
+def _forwards_nothing() -> bool:
+    """Whether iptables drops forwarded packets unless told otherwise."""
+    return bool(shutil.which("iptables")) and "-P FORWARD DROP" in run(["iptables", "-w", "-S", "FORWARD"])
+
+
+def _machine_locked() -> AbstractContextManager[int]:
+    """One at a time on this machine: the very switch that sandboxes share is the lock."""
+    return locked(IP_FORWARD)
 
 
 def nameservers(*resolv_confs: str) -> list[str]:

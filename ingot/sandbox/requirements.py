@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ingot.sandbox.commands import succeeds
 from ingot.sandbox.errors import SandboxError
+from ingot.sandbox.paths import Paths
 
 # Debian package by the file that shows it is there.
 PACKAGES = {
@@ -17,22 +18,48 @@ PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",
     "ssh": "openssh-client",
+    "gpg": "gnupg",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 INSTALL_LIMIT_S = 900
 
 
-def check() -> None:
-    """Raise SandboxError, one sentence, on a machine that cannot boot test hosts."""
+def check_root() -> None:
+    """Raise SandboxError unless this is root on Linux."""
     if sys.platform != "linux":
         raise SandboxError(f"test hosts need Linux, this is {sys.platform}: run it on a Debian or Ubuntu machine")
     if os.geteuid() != 0:
         raise SandboxError("test hosts need root (namespaces, mounts, a bridge): run it as root or with sudo")
+
+
+def check(paths: Paths) -> None:
+    """Raise SandboxError, one sentence, on a machine that cannot boot test hosts."""
+    check_root()
     if not succeeds(["unshare", "--mount", "--pid", "--net", "--fork", "true"]):
         raise SandboxError(
             "this machine forbids namespaces (an unprivileged container?): use a machine or VM where root may "
             "run `unshare --mount --pid --net true`"
         )
+    if "\toverlay\n" not in Path("/proc/filesystems").read_text() and not succeeds(["modprobe", "overlay"]):
+        raise SandboxError("this machine's kernel has no overlay file system: test hosts need one that has")
+    kind = file_system(paths.state, Path("/proc/self/mountinfo").read_text())
+    if kind == "overlay":
+        raise SandboxError(
+            f"{paths.state} lies on an overlay file system, where test hosts' disks cannot: "
+            "set INGOT_SANDBOX_STATE to a directory on a plain one (ext4, xfs)"
+        )
+
+
+def file_system(path: Path, mountinfo: str) -> str:
+    """The type of the file system that `path` lies on, or will when it is made."""
+    best, kind = Path("/"), ""
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        # The last line wins where one mount covers another.
+        where = Path(before.split()[4].replace("\\040", " "))
+        if path.is_relative_to(where) and where.is_relative_to(best):
+            best, kind = where, after.split()[0]
+    return kind
 
 
 def missing() -> list[str]:

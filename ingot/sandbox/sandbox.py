@@ -5,9 +5,10 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
-from ingot.sandbox import guest, image, machine, network, requirements
+from ingot.sandbox import aptrepo, guest, image, machine, network, requirements, simulated
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.host import TestHost
 from ingot.sandbox.network import Network
@@ -40,41 +41,57 @@ class Sandbox:
         """
         if not NAME.fullmatch(name):
             raise SandboxError(f"{name!r} cannot be a host name: use lower-case letters, digits and hyphens")
-        requirements.check()
+        if profile not in simulated.PROFILES:
+            raise SandboxError(f"there is no profile {profile!r}: choose one of {', '.join(simulated.PROFILES)}")
+        requirements.check(self.paths)
         requirements.install(self._say)
-        key = image.ensure(self.paths, os, self._say)
-        self.paths.mirror.mkdir(parents=True, exist_ok=True)
-        with self._locked():
-            net = network.up(self.paths.state)
-            self._ensure_key()
-            record = self._ensure_made(net, name, profile, os, key)
-            if not machine.running(net, name):
-                machine.start(self.paths, net, record)
-        host = TestHost(self.paths, net, record)
+        try:
+            host = self._boot(name, profile, os)
+        except OSError as problem:
+            raise SandboxError(
+                f"{name} could not be made: {problem.strerror}: {problem.filename}; once that is mended, "
+                f"`ingot sandbox up {name}` goes on and `ingot sandbox down --all` removes what there is"
+            ) from problem
         host.wait_for_boot(timeout_s)
         return host
 
-    def _ensure_made(self, net: Network, name: str, profile: str, os: str, key: str) -> HostRecord:
+    def _boot(self, name: str, profile: str, os: str) -> TestHost:
+        key = image.ensure(self.paths, os, self._say)
+        aptrepo.build(self.paths)
+        with self._locked() as lock:
+            net = network.up(self.paths.state)
+            self._ensure_key()
+            record = self._ensure_made(net, HostRecord(name, 0, "", profile, os, key, made=False))
+            if machine.running(self.paths, name):
+                machine.plug_in(net, record)
+            else:
+                machine.start(self.paths, net, record, lock)
+        return TestHost(self.paths, net, record)
+
+    def _ensure_made(self, net: Network, asked: HostRecord) -> HostRecord:
+        """The host that is there, if it is whole; else whatever is there of it gives way to a new one."""
+        name = asked.name
         old = read_record(self.paths, name)
-        address = net.address(old.number) if old else ""
-        if old and old.made and old.address == address and image.root(self.paths, old.image).is_dir():
-            if (old.profile, old.os) != (profile, os):
+        if old and old.made and old.address == net.address(old.number) and self._has_image(old):
+            if (old.profile, old.os) != (asked.profile, asked.os):
                 raise SandboxError(
-                    f"{name} is up with profile {old.profile} on {old.os}, not {profile} on {os}: "
+                    f"{name} was made with profile {old.profile} on {old.os}, not {asked.profile} on {asked.os}: "
                     f"end it first with `ingot sandbox down {name}`"
                 )
             return old
-        self._remove(net, name)
-        taken = {record.number for record in read_records(self.paths)}
-        number = free_number(taken)
-        record = HostRecord(name, number, net.address(number), profile, os, key, made=False)
+        self._remove(name)
+        number = free_number({record.number for record in read_records(self.paths)})
+        record = replace(asked, number=number, address=net.address(number))
         write_record(self.paths, record)
         for directory in ("upper", "work", "root", *machine.PLAIN):
             (self.paths.host(name) / directory).mkdir()
         guest.install(self.paths, net, record)
-        made = HostRecord(name, number, record.address, profile, os, key, made=True)
-        write_record(self.paths, made)
-        return made
+        record = replace(record, made=True)
+        write_record(self.paths, record)
+        return record
+
+    def _has_image(self, record: HostRecord) -> bool:
+        return image.root(self.paths, record.image).is_dir()
 
     def hosts(self) -> list[TestHost]:
         """Every host that was made, running or not, by name."""
@@ -91,41 +108,40 @@ class Sandbox:
         raise SandboxError(f"there is no test host {name!r}: `ingot sandbox list` shows which there are")
 
     def down(self, name: str) -> None:
-        """Remove host `name` and everything it left; the last one takes network and key with it.
+        """Remove host `name` and everything it left; the last one takes network and keys with it.
 
         Raises: SandboxError when there is no such host.
         """
+        if not self.paths.host(name).exists():
+            raise SandboxError(f"there is no test host {name!r}: `ingot sandbox list` shows which there are")
         with self._locked():
-            if not self.paths.host(name).exists():
-                raise SandboxError(f"there is no test host {name!r}: `ingot sandbox list` shows which there are")
-            self._remove(network.find(self.paths.state), name)
+            self._remove(name)
             if not any(self.paths.hosts.iterdir()):
                 self._remove_everything()
 
     def down_all(self) -> None:
-        """Remove every host, the network, the key and the state directory, however much of it there is."""
-        if not self.paths.state.exists() and network.find(self.paths.state) is None:
-            return
+        """Remove every host, the network, the keys and the state directory, however much of it there is."""
+        requirements.check_root()
         with self._locked():
             self._remove_everything()
 
     def purge(self) -> None:
-        """Remove the cache too: images, mirror."""
+        """Remove the cache too: images, packages, models. Raises: SandboxError while a host stands on it."""
+        names = [host.name for host in self.hosts()]
+        if names:
+            raise SandboxError(f"the cache is in use by {', '.join(names)}: end them first, `ingot sandbox down --all`")
         if self.paths.cache.exists():
             shutil.rmtree(self.paths.cache)
 
-    def _remove_everything(self) -> None:
-        net = network.find(self.paths.state)
-        if net is not None:
-            machine.kill(net)
-            network.down(self.paths.state)
-        shutil.rmtree(self.paths.state)
-
-    def _remove(self, net: Network | None, name: str) -> None:
-        if net is not None:
-            machine.kill(net, name)
+    def _remove(self, name: str) -> None:
+        machine.kill(self.paths, name)
         if self.paths.host(name).exists():
             shutil.rmtree(self.paths.host(name))
+
+    def _remove_everything(self) -> None:
+        machine.kill(self.paths)
+        network.down(self.paths.state)
+        shutil.rmtree(self.paths.state)
 
     def _ensure_key(self) -> None:
         if self.paths.key.with_suffix(".pub").exists() and self.paths.key.exists():
@@ -133,5 +149,5 @@ class Sandbox:
         self.paths.key.unlink(missing_ok=True)
         guest.make_key(self.paths.key, comment="ingot-sandbox")
 
-    def _locked(self) -> AbstractContextManager[None]:
-        return locked(self.paths.state / "lock")
+    def _locked(self) -> AbstractContextManager[int]:
+        return locked(self.paths.state)

@@ -73,20 +73,27 @@ def write_file(path: Path, content: str, mode: int = 0o644, owner: int = 0) -> N
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` exclusively; the kernel releases it when the holder dies."""
+def locked(path: Path) -> Iterator[int]:
+    """Hold the directory or file `path` exclusively; the kernel releases it when its last holder dies.
+
+    A directory is made when it is missing. Yields the descriptor: a child that inherits it holds the lock too.
+    """
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        if not path.exists():
+            path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # `down --all` removes the file while others wait for it: then theirs is no longer the lock.
-            try:
-                current = path.stat().st_ino == os.fstat(descriptor).st_ino
-            except FileNotFoundError:
-                current = False
-            if current:
-                yield
+            # `down --all` removes the directory while others wait for it: then it is no longer the lock.
+            if _is_same(path, descriptor):
+                yield descriptor
                 return
         finally:
             os.close(descriptor)
+
+
+def _is_same(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
