@@ -16,3 +16,4 @@ def gateway() -> None:
         units.Unit("nginx", enabled=True, running=True, reload_on=operations.RELOAD_ON),
         name="nginx serves them",
     )
+    operations.answers(name="Callers meet it on port 443")

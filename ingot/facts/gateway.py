@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -97,6 +98,37 @@ class Gateway(FactBase[GatewayHost]):
 
     def process(self, output: list[str]) -> GatewayHost:
         return parse_gateway_host({name: answer.output for name, answer in split(output).items()})
+
+
+@dataclass(frozen=True)
+class Served:
+    """What answers on port 443: the certificate that was made for it, or something else."""
+
+    ours: bool
+    listener: str
+
+
+class ServedCertificate(FactBase[Served]):
+    """Whether nginx answers with the certificate that is on disk; waits up to 10 s for a reload to be through.
+
+    Returns: Served(ours=True, listener="LISTEN 0 511 0.0.0.0:443 0.0.0.0:* users:((\"nginx\",pid=411,fd=5))")
+    """
+
+    def command(self, server: str) -> str:
+        fingerprint = "openssl x509 -noout -fingerprint -sha256 2>/dev/null"
+        asked = f"timeout 5 openssl s_client -connect 127.0.0.1:443 -servername {shlex.quote(server)}"
+        return compose(
+            {
+                "ours": f"own=$({fingerprint} -in {TLS_DIRECTORY}/certificate.pem); "
+                "for attempt in 1 2 3 4 5 6 7 8 9 10; do "
+                f'[ "$({asked} 2>/dev/null </dev/null | {fingerprint})" = "$own" ] && exit 0; sleep 1; done; exit 1',
+                "listener": "ss -Hltnp 'sport = :443'",
+            }
+        )
+
+    def process(self, output: list[str]) -> Served:
+        answers = split(output)
+        return Served(answers["ours"].status == 0, answers["listener"].line)
 
 
 def _candidates(policy: str) -> dict[str, str]:

@@ -10,12 +10,12 @@ from typing import Any
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
-from pyinfra.context import host
+from pyinfra.context import host, state
 
 from ingot import keys, pki
 from ingot.errors import IngotError
-from ingot.facts.gateway import TLS_DIRECTORY, Gateway, GatewayHost, Version
-from ingot.operations import refuse, render, tree
+from ingot.facts.gateway import TLS_DIRECTORY, Gateway, GatewayHost, ServedCertificate, Version
+from ingot.operations import changes, refuse, render, tree
 
 PACKAGES = ("logrotate", "libnginx-mod-http-js", "nginx", "openssl")
 CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
@@ -143,6 +143,21 @@ def site() -> Generator[PyinfraCommand, None, None]:
     yield from tree.tree._inner(entries=entries, validate=VALIDATE)
 
 
+@operation()
+def answers() -> Generator[PyinfraCommand, None, None]:
+    """Prove that callers meet this gateway: a reload that nginx could not follow leaves no other trace."""
+    # Only after the operations before it ran is there anything to prove.
+    if not state.is_executing:
+        return
+    served = host.get_fact(ServedCertificate, server=host.name)
+    if not served.ours:
+        yield refuse.refuse(
+            f"{host.name}: port 443 does not answer with the certificate in {CERTIFICATE} (listening there: "
+            f"{served.listener or 'nothing'}); see `journalctl -u nginx` and /var/log/nginx/error.log on the host, "
+            "stop what else uses the port, and deploy again."
+        )
+
+
 def settings_of_host() -> Settings:
     """The values of the host in context; its names are its own, its address and `gateway_names`."""
     data = host.data
@@ -258,6 +273,7 @@ def _certificate(found: GatewayHost, settings: Settings) -> Generator[PyinfraCom
     reason = pki.why_renew(ca, found.certificate_pem, found.request_pem, settings.names)
     if reason is None:
         return
+    changes.announce([f"sign a certificate for {', '.join(settings.names)} ({reason})"])
     if not found.request_pem:
         yield StringCommand(request_command(settings.names[0]))
         found = host.get_fact(Gateway)
