@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
@@ -23,8 +23,9 @@ class Split(Enum):
 class WeightGroup:
     """Parameters that are stored and divided alike.
 
-    `heads` is the number of KV heads of a `KV` group, `rows` the vocabulary of a `VOCAB` group. `quantizable` says
-    whether quantised checkpoints quantise it: linear layers yes, norms, routers and embeddings no.
+    `heads` is the number of KV heads of a `KV` group, `rows` the vocabulary of a `VOCAB` group, `shape` the number
+    of matrices, their width and the hidden size of an `EXPERT` group. `quantizable` says whether quantised
+    checkpoints quantise it: linear layers yes, norms, routers and embeddings no.
     """
 
     name: str
@@ -33,6 +34,7 @@ class WeightGroup:
     quantizable: bool = True
     heads: int = 0
     rows: int = 0
+    shape: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,7 @@ class Architecture:
     """The shape of one model: everything the arithmetic needs and nothing else.
 
     `max_model_len` is what the model was trained for (None: the config does not say). `dtype` is that of the
-    unquantised weights. `activation_width` is the widest row, in elements, that a token needs between two linear
-    layers.
+    unquantised weights. `quantization` and `kv_cache_dtype` are what the config itself names (None: nothing).
     """
 
     name: str
@@ -76,10 +77,9 @@ class Architecture:
     experts: int = 0
     experts_per_token: int = 0
     expert_width: int = 0
-    cross_attention: bool = False
     tied: bool = False
     kv_cache_dtype: str | None = None
-    notes: tuple[str, ...] = field(default=())
+    quantization: str | None = None
 
     @cached_property
     def parameters(self) -> int:

@@ -15,8 +15,9 @@ def attention_block(
     kv = hidden * kv_heads * (head_dim + head_dim_v)
     groups = [
         WeightGroup("attention query and output", query + output, Split.TENSOR),
-        WeightGroup("attention key and value", kv, Split.KV, heads=kv_heads),
     ]
+    if kv_heads:
+        groups.append(WeightGroup("attention key and value", kv, Split.KV, heads=kv_heads))
     if bias:
         width = heads * head_dim + kv_heads * (head_dim + head_dim_v)
         groups.append(WeightGroup("attention bias", width, Split.TENSOR, quantizable=False))
@@ -74,7 +75,9 @@ def expert_block(
     """Routed experts, their router, and shared experts where there are any."""
     matrices = 3 if gated else 2
     groups = [
-        WeightGroup("experts", experts * hidden * width * matrices, Split.EXPERT),
+        WeightGroup(
+            "experts", experts * hidden * width * matrices, Split.EXPERT, shape=(experts * matrices, width, hidden)
+        ),
         WeightGroup("router", hidden * experts, Split.COPY, quantizable=False),
     ]
     if shared_width:

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ingot.sizing import blocks
 from ingot.sizing.architecture import Architecture, Encoder, Layer, WeightGroup
-from ingot.sizing.attention import (
-    Attention,
-    ChunkedLocal,
-    FullAttention,
-    GatedDeltaNet,
-    LatentAttention,
-    Mamba2,
-    SlidingWindow,
-)
+from ingot.sizing.attention import Attention, FullAttention, GatedDeltaNet, LatentAttention, Mamba2
 from ingot.sizing.errors import ConfigError, UnknownArchitecture
+from ingot.sizing.layers import LATENT_MODEL_TYPES, attention_of, layer_kind
+from ingot.sizing.quantization import scheme_of_config
 from ingot.sizing.units import DTYPE_BYTES
 
-TEXT_CONFIG_KEYS = ("text_config", "llm_config", "language_config", "thinker_config", "llm", "language_model")
+TEXT_CONFIG_KEYS = ("thinker_config", "text_config", "llm_config", "language_config", "llm", "language_model")
 KV_HEAD_KEYS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers")
 HEAD_KEYS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
@@ -37,8 +32,10 @@ EXPERTS_PER_TOKEN_KEYS = (
     "top_k_experts",
     "moe_topk",
     "moe_top_k",
+    "moe_k",
     "experts_per_token",
 )
+VOCAB_KEYS = ("vocab_size", "padded_vocab_size", "n_vocab")
 LENGTH_KEYS = (
     "max_position_embeddings",
     "n_positions",
@@ -52,19 +49,7 @@ LENGTH_KEYS = (
 )
 # Rope scalings whose factor is already contained in max_position_embeddings, or does not extend it.
 ROPE_WITHOUT_FACTOR = frozenset({"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"})
-LATENT_MODEL_TYPES = frozenset(
-    {
-        "deepseek_v2",
-        "deepseek_v3",
-        "kimi_k2",
-        "glm4_moe_lite",
-        "longcat_flash",
-        "pangu_ultra_moe",
-        "axk1",
-    }
-)
-# Designs whose caches have parts that are not computed here: sparse attention indexers, compressed layers, memories
-# of other kinds. The value says what is missing.
+# Designs with caches that are not computed here. The value says what is missing.
 NOT_MODELLED = {
     "deepseek_v32": "its sparse attention keeps an indexer cache beside the latent one",
     "deepseek_v4": "its layers compress their caches at several ratios",
@@ -74,14 +59,28 @@ NOT_MODELLED = {
     "kimi_linear": "its Kimi delta attention layers have states that are not described here",
     "minimax_text_01": "its lightning attention layers have states that are not described here",
     "minimax_m1": "its lightning attention layers have states that are not described here",
-    "rwkv": "it has no attention cache that is described here",
-    "t5": "its encoder and decoder share memory in a way that is not described here",
-    "whisper": "its encoder and decoder share memory in a way that is not described here",
+    "bailing_hybrid": "its lightning attention layers have states that are not described here",
+    "falcon_h1": "its layers keep attention and state side by side",
+    "jamba": "its Mamba-1 layers have states that are not described here",
+    "mamba": "its Mamba-1 layers have states that are not described here",
+    "falcon_mamba": "its Mamba-1 layers have states that are not described here",
+    "zamba2": "its attention blocks are shared between layers",
+    "lfm2": "its short convolutions have states that are not described here",
+    "lfm2_moe": "its short convolutions have states that are not described here",
+    "rwkv": "its recurrent states are not described here",
+    "longcat_flash": "it has two attention layers per decoder layer",
+    "minicpm3": "its latent attention is cached uncompressed",
+    "t5": "an encoder's and a decoder's memory are not described here",
+    "whisper": "an encoder's and a decoder's memory are not described here",
+    "bart": "an encoder's and a decoder's memory are not described here",
 }
 UNGATED_MODEL_TYPES = frozenset(
-    {"opt", "gpt2", "gpt_neox", "gpt_bigcode", "falcon", "bloom", "mpt", "phi", "starcoder2"}
+    {"opt", "gpt2", "gpt_neox", "gpt_bigcode", "falcon", "bloom", "mpt", "phi", "starcoder2", "nemotron", "nemotron_h"}
 )
+# Families whose configs leave to code that the output matrix is the embedding.
+TIED_MODEL_TYPES = frozenset({"gemma", "gemma2", "gemma3_text", "gemma3", "gemma3n_text", "gpt2", "cohere", "cohere2"})
 LARGEST = 2**40
+MOST_LAYERS = 2048
 
 
 def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
@@ -90,23 +89,23 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
     Raises UnknownArchitecture where the design is not modelled and ConfigError where the config cannot be true.
     """
     if not isinstance(config, Mapping):
-        raise ConfigError(
-            f"A model's config is {type(config).__name__}, expected an object: pass config.json's content."
-        )
-    return _Reader(config).read()
+        raise ConfigError(f"A model's config is {type(config).__name__}, expected config.json's content, an object.")
+    return Reader(config).read()
 
 
-class _Reader:
+class Reader:
     """One pass over one config: `outer` is the file, `text` the part that describes the decoder."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.outer = config
-        self.text = _text_config(config)
+        self.text = text_config(config)
         architectures = config.get("architectures") or ()
         if isinstance(architectures, str):
             architectures = (architectures,)
-        self.name = str(architectures[0]) if architectures else str(config.get("model_type") or "unnamed")
+        if not isinstance(architectures, Sequence):
+            raise ConfigError(f"config.json says architectures = {architectures!r}, expected a list of one name.")
         self.model_type = str(self.text.get("model_type") or config.get("model_type") or "")
+        self.name = str(architectures[0]) if architectures else self.model_type or "unnamed"
 
     # --- fields
 
@@ -118,7 +117,7 @@ class _Reader:
                     return source[key]
         return default
 
-    def count(self, keys: Sequence[str], *, default: int | None = None, least: int = 1) -> int:
+    def count(self, *keys: str, default: int | None = None, least: int = 1) -> int:
         """A whole number of at least `least`. Raises ConfigError."""
         value = self.first(keys)
         if isinstance(value, list) and value and all(item == value[0] for item in value):
@@ -142,105 +141,134 @@ class _Reader:
     # --- parts
 
     def read(self) -> Architecture:
-        if self.model_type in NOT_MODELLED:
-            raise UnknownArchitecture(
-                f"{self.name} ({self.model_type}) is not modelled: {NOT_MODELLED[self.model_type]}. "
-                "Measure it once with its engine, or choose another model."
-            )
-        self.hidden = self.count(HIDDEN_KEYS)
-        self.heads = self.count(HEAD_KEYS)
-        self.vocab = self.count(("vocab_size", "padded_vocab_size", "n_vocab"))
-        depth = self.count(LAYER_KEYS)
-        if depth > 4096:
-            raise ConfigError(f"{self.name}: config.json says {depth} layers, expected at most 4096.")
-        layers = tuple(self.layer(index, depth) for index in range(depth))
-        tied = bool(self.first(("tie_word_embeddings",), default=False))
-        embedding = (blocks.vocabulary("embedding", self.vocab, self.hidden),)
+        """The whole architecture. Raises UnknownArchitecture and ConfigError."""
+        for model_type in (self.model_type, str(self.outer.get("model_type") or "")):
+            if model_type in NOT_MODELLED:
+                raise UnknownArchitecture(
+                    f"{self.name} ({model_type}) is not modelled: {NOT_MODELLED[model_type]}. "
+                    "Measure it once with its engine, or choose another model."
+                )
+        self.hidden = self.count(*HIDDEN_KEYS)
+        self.heads = self.count(*HEAD_KEYS)
+        self.vocab = self.count(*VOCAB_KEYS)
+        self.experts = self.count(*EXPERT_KEYS, default=0, least=0)
+        self.expert_width = self.count("moe_intermediate_size", *FEED_FORWARD_KEYS, default=0, least=0)
+        depth = self.count(*LAYER_KEYS)
+        if depth > MOST_LAYERS:
+            raise ConfigError(f"{self.name}: config.json says {depth} layers, expected at most {MOST_LAYERS}.")
+        known: dict[Any, Layer] = {}
+        layers = []
+        for index in range(depth):
+            layer = self.layer(index, depth)
+            layers.append(known.setdefault((layer.attention, layer.weights), layer))
+        tied = bool(self.first(("tie_word_embeddings",), default=self.model_type in TIED_MODEL_TYPES))
         head: tuple[WeightGroup, ...] = blocks.norms(self.hidden)
         if not tied:
             head = (*head, blocks.vocabulary("output head", self.vocab, self.hidden))
+        scheme, cache = scheme_of_config(self.outer) if isinstance(self.quantization(), Mapping) else (None, None)
         return Architecture(
             name=self.name,
             model_type=self.model_type,
-            layers=layers,
+            layers=tuple(layers),
             hidden_size=self.hidden,
             vocab_size=self.vocab,
             attention_heads=self.heads,
-            feed_forward=self.count(FEED_FORWARD_KEYS, default=self.expert_width(), least=0),
+            feed_forward=self.count(*FEED_FORWARD_KEYS, default=self.expert_width, least=0),
             max_model_len=self.max_model_len(),
             dtype=self.dtype(),
-            embedding=embedding,
+            embedding=(blocks.vocabulary("embedding", self.vocab, self.hidden),),
             head=head,
             encoder=self.encoder(),
-            experts=self.experts(),
-            experts_per_token=self.count(EXPERTS_PER_TOKEN_KEYS, default=0, least=0),
-            expert_width=self.expert_width() if self.experts() else 0,
+            experts=self.experts if self.experts > 1 else 0,
+            experts_per_token=self.count(*EXPERTS_PER_TOKEN_KEYS, default=0, least=0),
+            expert_width=self.expert_width if self.experts > 1 else 0,
             tied=tied,
+            kv_cache_dtype=cache,
+            quantization=scheme,
         )
 
+    def quantization(self) -> Any:
+        """The raw quantization section; models.yaml and surveys may carry a note in its place."""
+        nested = self.text.get("quantization_config")
+        return self.outer.get("quantization_config") or self.outer.get("compression_config") or nested
+
     def layer(self, index: int, depth: int) -> Layer:
-        attention = self.attention(index)
+        """One decoder layer. Raises ConfigError."""
+        kind = layer_kind(self, index, depth)
+        attention = attention_of(self, kind, index, depth)
+        only = kind.startswith("only ")
+        weights: tuple[WeightGroup, ...] = () if kind == "only mlp" else self.mixer(attention, index, depth)
+        if not only or kind == "only mlp":
+            weights = (*weights, *self.feed_forward(index))
+        return Layer(attention, (*weights, *blocks.norms(self.hidden, 0 if only else self.hidden)))
+
+    def mixer(self, attention: Attention | None, index: int, depth: int) -> tuple[WeightGroup, ...]:
+        """The weights of a layer's attention or state part."""
         if isinstance(attention, LatentAttention):
-            mixer = blocks.latent_attention_block(
+            return blocks.latent_attention_block(
                 self.hidden,
                 self.heads,
-                self.count(("q_lora_rank",), default=0, least=0) or None,
+                self.count("q_lora_rank", default=0, least=0) or None,
                 attention.kv_lora_rank,
-                self.count(("qk_nope_head_dim",)),
+                self.count("qk_nope_head_dim"),
                 attention.rope_dim,
-                self.count(("v_head_dim",)),
+                self.count("v_head_dim"),
             )
-        elif isinstance(attention, GatedDeltaNet):
-            mixer = blocks.delta_net_block(self.hidden, attention)
-        elif isinstance(attention, Mamba2):
-            mixer = blocks.mamba_block(self.hidden, attention)
-        else:
-            mixer = blocks.attention_block(
-                self.hidden, self.heads, attention.kv_heads, attention.head_dim, attention.head_dim_v
-            )
-        return Layer(attention, (*mixer, *self.feed_forward(index), *blocks.norms(self.hidden, self.hidden)))
+        if isinstance(attention, GatedDeltaNet):
+            return blocks.delta_net_block(self.hidden, attention)
+        if isinstance(attention, Mamba2):
+            return blocks.mamba_block(self.hidden, attention)
+        own = attention
+        if own is None:  # a layer that reads another's cache has queries only
+            shared = attention_of(self, layer_kind(self, index, depth), index, depth, shared=False)
+            if not isinstance(shared, FullAttention):
+                return ()
+            return blocks.attention_block(self.hidden, self.heads, 0, shared.head_dim, shared.head_dim_v)
+        gated = bool(self.first(("attn_output_gate",), default=self.model_type.startswith(("qwen3_next", "qwen3_5"))))
+        bias = bool(self.first(("attention_bias", "qkv_bias"), default=self.model_type == "qwen2"))
+        return blocks.attention_block(
+            self.hidden, self.heads, own.kv_heads, own.head_dim, own.head_dim_v, gated=gated, bias=bias
+        )
 
-    def attention(self, index: int) -> Attention:
-        if self.model_type in LATENT_MODEL_TYPES or self.text.get("kv_lora_rank"):
-            return LatentAttention(self.count(("kv_lora_rank",)), self.count(("qk_rope_head_dim",)))
-        kind = self.layer_kind(index)
-        if kind == "linear_attention":
-            return GatedDeltaNet(
-                key_heads=self.count(("linear_num_key_heads",)),
-                value_heads=self.count(("linear_num_value_heads",)),
-                key_dim=self.count(("linear_key_head_dim",)),
-                value_dim=self.count(("linear_value_head_dim",)),
-                kernel=self.count(("linear_conv_kernel_dim",)),
-                state_element_bytes=int(DTYPE_BYTES.get(str(self.first(("mamba_ssm_dtype",))), 2)),
-            )
-        head_dim = self.head_dim()
-        kv_heads = self.kv_heads()
-        window = self.first(("sliding_window",))
-        if kind == "sliding_attention" and window:
-            return SlidingWindow(kv_heads, head_dim, head_dim, self.count(("sliding_window",)))
-        if kind == "chunked_attention":
-            return ChunkedLocal(kv_heads, head_dim, head_dim, self.count(("attention_chunk_size",)))
-        return FullAttention(kv_heads, head_dim, head_dim)
+    def feed_forward(self, index: int) -> tuple[WeightGroup, ...]:
+        """The weights of a layer's feed-forward part: dense, or experts."""
+        gated = self.model_type not in UNGATED_MODEL_TYPES
+        if not self.is_sparse(index):
+            width = self.count("intermediate_size_mlp", *FEED_FORWARD_KEYS, default=4 * self.hidden)
+            return blocks.dense_block(self.hidden, width, gated=gated)
+        shared = self.count("shared_expert_intermediate_size", "shared_intermediate_size", default=0, least=0)
+        per_shared = self.count("moe_shared_expert_intermediate_size", default=self.expert_width, least=0)
+        shared += self.count("n_shared_experts", "num_shared_experts", default=0, least=0) * per_shared
+        if self.model_type in ("llama4_text", "llama4"):
+            shared = self.expert_width
+        return blocks.expert_block(
+            self.hidden,
+            self.experts,
+            self.expert_width,
+            shared_width=shared,
+            shared_gate=self.model_type.startswith(("qwen2_moe", "qwen3_next", "qwen3_5_moe")),
+            gated=gated,
+        )
 
-    def layer_kind(self, index: int) -> str:
-        kinds = self.first(("layer_types",))
-        if isinstance(kinds, list) and index < len(kinds):
-            return str(kinds[index])
-        return "full_attention"
-
-    def head_dim(self) -> int:
-        explicit = self.first(("head_dim", "hidden_size_per_head"))
-        if explicit:
-            return self.count(("head_dim", "hidden_size_per_head"))
-        if self.hidden % self.heads:
-            raise ConfigError(
-                f"{self.name}: config.json has no head_dim, and hidden_size {self.hidden} does not divide by "
-                f"{self.heads} attention heads: take config.json from the model's repository."
-            )
-        return self.hidden // self.heads
+    def is_sparse(self, index: int) -> bool:
+        """Whether a layer's feed-forward part is made of experts."""
+        if self.experts < 2 or index < self.count("first_k_dense_replace", default=0, least=0):
+            return False
+        if index in (self.first(("mlp_only_layers",), default=()) or ()):
+            return False
+        step = self.count("decoder_sparse_step", "moe_layer_freq", "interleave_moe_layer_step", default=1)
+        return (index + 1) % step == 0
 
     def kv_heads(self) -> int:
-        kv_heads = self.count(KV_HEAD_KEYS, default=self.heads)
+        """Key-value heads, which the attention heads are a multiple of. Raises ConfigError."""
+        if self.model_type in ("falcon", "RefinedWeb", "RefinedWebModel"):
+            new = bool(self.first(("new_decoder_architecture",), default=False))
+            if not new and self.first(("multi_query",), default=False):
+                return 1
+        nested = self.first(("attn_config",))
+        if isinstance(nested, Mapping) and isinstance(nested.get("kv_n_heads"), int):
+            return max(1, int(nested["kv_n_heads"]))
+        kv_heads = self.count(*KV_HEAD_KEYS, default=self.heads)
         if self.heads % kv_heads:
             raise ConfigError(
                 f"{self.name}: config.json says {self.heads} attention heads and {kv_heads} key-value heads, expected "
@@ -248,52 +276,89 @@ class _Reader:
             )
         return kv_heads
 
-    def experts(self) -> int:
-        return self.count(EXPERT_KEYS, default=0, least=0)
+    def head_dim(self) -> int:
+        """Width of one head: stated, or hidden size over heads. Raises ConfigError."""
+        for key in ("head_dim", "hidden_size_per_head", "attention_head_dim"):
+            if self.first((key,)):
+                return self.count(key)
+        if self.hidden % self.heads:
+            raise ConfigError(
+                f"{self.name}: config.json has no head_dim, and hidden_size {self.hidden} does not divide by "
+                f"{self.heads} attention heads: take config.json from the model's repository."
+            )
+        return self.hidden // self.heads
 
-    def expert_width(self) -> int:
-        return self.count(("moe_intermediate_size", "expert_dim", *FEED_FORWARD_KEYS), default=0, least=0)
-
-    def feed_forward(self, index: int) -> tuple[WeightGroup, ...]:
-        gated = self.model_type not in UNGATED_MODEL_TYPES
-        experts = self.experts()
-        if experts > 1 and index >= self.count(("first_k_dense_replace",), default=0, least=0):
-            shared = self.count(("shared_expert_intermediate_size",), default=0, least=0)
-            shared += self.count(("n_shared_experts",), default=0, least=0) * self.expert_width()
-            return blocks.expert_block(self.hidden, experts, self.expert_width(), shared_width=shared, gated=gated)
-        return blocks.dense_block(self.hidden, self.count(FEED_FORWARD_KEYS), gated=gated)
+    def is_latent(self) -> bool:
+        """Whether the cache holds latent vectors (MLA)."""
+        if not self.text.get("kv_lora_rank"):
+            return False
+        if self.model_type and self.model_type not in LATENT_MODEL_TYPES:
+            raise UnknownArchitecture(
+                f"{self.name} ({self.model_type}) has kv_lora_rank, but is not known to cache latent vectors: "
+                "measure it once with its engine, or choose another model."
+            )
+        return True
 
     def encoder(self) -> Encoder | None:
+        """The image tower as far as its config tells: its blocks, and two projections into the decoder."""
         vision = self.outer.get("vision_config")
         if not isinstance(vision, Mapping):
             return None
-        hidden, depth = vision.get("hidden_size"), vision.get("depth") or vision.get("num_hidden_layers")
-        if not isinstance(hidden, int) or not isinstance(depth, int):
+        width = _positive(vision, "hidden_size", "embed_dim", "width")
+        depth = _positive(vision, "depth", "num_hidden_layers", "layers")
+        if not width or not depth or width >= 2**20 or depth > MOST_LAYERS:
             return None
-        width = vision.get("intermediate_size")
-        width = width if isinstance(width, int) else 4 * hidden
-        return Encoder(parameters=depth * (4 * hidden * hidden + 3 * hidden * width), hidden_size=hidden, depth=depth)
+        inner = _positive(vision, "intermediate_size") or 4 * width
+        matrices = 3 if str(vision.get("hidden_act", "")).lower() == "silu" else 2
+        blocks_ = depth * (4 * width * width + matrices * width * inner)
+        return Encoder(blocks_ + width * self.hidden + self.hidden * self.hidden, width, depth)
 
     def dtype(self) -> str:
+        """The type of unquantised weights as they are served: 32 bits are served in 16."""
         dtype = str(self.first(("torch_dtype", "dtype"), default="bfloat16")).removeprefix("torch.")
         if dtype not in DTYPE_BYTES:
             raise ConfigError(f"{self.name}: config.json says torch_dtype = {dtype!r}, expected one like bfloat16.")
-        # Engines do not serve in 32 bits unless told to.
-        return "bfloat16" if DTYPE_BYTES[dtype] > 2 else dtype
+        return "bfloat16" if DTYPE_BYTES[dtype] != 2 else dtype
 
     def max_model_len(self) -> int | None:
-        lengths = [
-            int(self.text[key]) for key in LENGTH_KEYS if isinstance(self.text.get(key), int) and self.text[key] > 0
-        ]
+        """What the engine takes as the longest context: the smallest stated length, extended by rope scaling."""
+        lengths = [self.count(key) for key in LENGTH_KEYS if self.text.get(key) is not None]
         if not lengths:
             return None
-        return min(lengths)
+        longest = min(lengths)
+        scaling = self.first(("rope_scaling", "rope_parameters"))
+        if not isinstance(scaling, Mapping) or "gemma3" in str(self.outer.get("model_type")) + self.model_type:
+            return longest
+        kind = str(scaling.get("rope_type") or scaling.get("type") or "default")
+        factor = scaling.get("factor")
+        if kind == "longrope":
+            return self.count("original_max_position_embeddings", default=longest)
+        if kind in ROPE_WITHOUT_FACTOR or isinstance(factor, bool) or not isinstance(factor, int | float):
+            return longest
+        if not 1 <= factor <= LARGEST:
+            raise ConfigError(f"{self.name}: config.json says rope factor {factor!r}, expected at least 1.")
+        return int(longest * factor)
 
 
-def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_encoder(architecture: Architecture, parameters: int) -> Architecture:
+    """The architecture with an encoder of so many parameters, where a catalog knows better than the config."""
+    known = architecture.encoder
+    hidden, depth = (known.hidden_size, known.depth) if known else (0, 0)
+    return replace(architecture, encoder=Encoder(parameters, hidden, depth))
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of the config that describes the decoder: nested in multimodal models."""
     for key in TEXT_CONFIG_KEYS:
         nested = config.get(key)
         if isinstance(nested, Mapping):
-            return _text_config(nested) if key == "thinker_config" else nested
+            return text_config(nested)
     return config
+
+
+def _positive(source: Mapping[str, Any], *keys: str) -> int | None:
+    for key in keys:
+        value = source.get(key)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None

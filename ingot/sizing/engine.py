@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from ingot.sizing.errors import SizingError
 
@@ -15,9 +15,15 @@ Build = Literal["cuda", "cpu"]
 class EngineProfile:
     """One engine version as far as its memory arithmetic goes.
 
-    `utilization` is the share of a GPU's memory that it takes by default. `graphs_in_budget` says whether CUDA
-    graphs are counted before the cache is sized (else they must fit into what is left over). `async_batches` is
-    how many batches may be in flight per pipeline stage. `null_blocks` are cache blocks it keeps for itself.
+    + utilization: the share of a GPU's memory that it takes by default
+    + graphs_in_budget: CUDA graphs are counted before the cache is sized (else they take from what is left over)
+    + hybrid_cache: sliding layers keep only their window (else they are charged like full attention)
+    + capacity_wording: how the log counts tokens: blocks x size over the number of layer groups, or sequences x
+      length
+    + async_batches: batches in flight beyond one per pipeline stage, whose tokens a sliding window still holds
+    + null_blocks: cache blocks that it keeps for itself
+    + profiles_context: the profiling pass runs a whole context rather than a batch of chunks
+    + block_size: tokens per cache block unless the attention backend wants another
     """
 
     name: str
@@ -25,14 +31,45 @@ class EngineProfile:
     build: Build = "cuda"
     utilization: float = 0.92
     graphs_in_budget: bool = True
-    async_batches: int = 2
+    hybrid_cache: bool = True
+    capacity_wording: Literal["groups", "concurrency"] = "concurrency"
+    async_batches: int = 1
     null_blocks: int = 1
+    profiles_context: bool = False
     block_size: int = 16
 
     @property
     def label(self) -> str:
         """Name and version as people write them: `vllm 0.32.0`."""
         return f"{self.name} {'.'.join(map(str, self.version))}"
+
+    def batches_in_flight(self, pipeline: int) -> int:
+        """Batches that may be scheduled and not yet settled."""
+        return pipeline + self.async_batches
+
+
+# What changed in which version, newest last; each entry holds until the next one changes it. The first versions of
+# a change are known to the release for the capacity wording and graph accounting, and from logs for the rest.
+CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
+    (
+        (0, 0),
+        {
+            "utilization": 0.90,
+            "graphs_in_budget": False,
+            "hybrid_cache": False,
+            "capacity_wording": "groups",
+            "async_batches": 0,
+            "null_blocks": 0,
+            "profiles_context": True,
+        },
+    ),
+    ((0, 8), {"profiles_context": False}),
+    ((0, 9), {"hybrid_cache": True}),
+    ((0, 20, 2), {"capacity_wording": "concurrency"}),
+    ((0, 21), {"graphs_in_budget": True}),
+    ((0, 22), {"utilization": 0.92}),
+    ((0, 30), {"async_batches": 1, "null_blocks": 1}),
+)
 
 
 def vllm(version: str = "0.32.0", build: Build = "cuda") -> EngineProfile:
@@ -42,8 +79,7 @@ def vllm(version: str = "0.32.0", build: Build = "cuda") -> EngineProfile:
         raise SizingError(f"The engine version is {version!r}, expected something like 0.32.0.")
     numbers = tuple(int(part or 0) for part in match.groups())
     profile = EngineProfile("vllm", numbers, build)
-    if numbers < (0, 22):
-        profile = replace(profile, utilization=0.90)
-    if numbers < (0, 21):
-        profile = replace(profile, graphs_in_budget=False, null_blocks=0)
+    for since, values in CHANGES:
+        if numbers >= since:
+            profile = replace(profile, **values)
     return profile

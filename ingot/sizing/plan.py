@@ -141,7 +141,7 @@ def _try(gpus: Sequence[GPU], request: ModelRequest, variant: Variant, engine: E
     parallel = Parallel(len(gpus))
     tightest = min(gpus, key=lambda gpu: gpu.cuda_total_bytes)
     total = tightest.cuda_total_bytes
-    utilization = math.floor(min(engine.utilization, min(g.cuda_free_bytes / g.cuda_total_bytes for g in gpus)) * 100)
+    utilization = math.floor(min(engine.utilization, *(g.cuda_free_bytes / g.cuda_total_bytes for g in gpus)) * 100)
     requested = total * utilization // 100
     weights = max(stage_weights(variant.architecture, variant.quantization, parallel))
     seqs = request.workload.concurrency

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ingot.sizing.architecture import Architecture, Split, WeightGroup
+from ingot.sizing.attention import Mamba2
 from ingot.sizing.units import ceil_div
 
 
@@ -31,7 +33,7 @@ def pipeline_stages(layers: int, stages: int) -> tuple[tuple[int, int], ...]:
     """
     sizes = [layers // stages] * stages
     for step in range(layers % stages):
-        sizes[-(step + 2) if stages > 1 else -1] += 1
+        sizes[-(step + 2)] += 1
     bounds, start = [], 0
     for size in sizes:
         bounds.append((start, start + size))
@@ -39,21 +41,47 @@ def pipeline_stages(layers: int, stages: int) -> tuple[tuple[int, int], ...]:
     return tuple(bounds)
 
 
+@lru_cache(maxsize=4096)
 def tensor_sizes(architecture: Architecture, most: int) -> tuple[int, ...]:
-    """Tensor parallel sizes up to `most` that the engine accepts: they divide the attention heads."""
-    return tuple(size for size in range(1, most + 1) if architecture.attention_heads % size == 0)
+    """Tensor parallel sizes up to `most` that the engine accepts.
+
+    They divide the attention heads; key-value heads must divide them or be divided by them; state layers must
+    divide evenly.
+    """
+    return tuple(size for size in range(1, most + 1) if _splits(architecture, size))
 
 
-def parameters_on_rank(group: WeightGroup, parallel: Parallel) -> int:
-    """Parameters of `group` that one rank holds."""
+def _splits(architecture: Architecture, size: int) -> bool:
+    if architecture.attention_heads % size:
+        return False
+    for layer in {id(layer): layer for layer in architecture.layers}.values():
+        for group in layer.weights:
+            if group.split is Split.KV and group.heads % size and size % group.heads:
+                return False
+        if isinstance(layer.attention, Mamba2) and layer.attention.heads % size:
+            return False
+    return architecture.feed_forward % size == 0
+
+
+def parameters_on_rank(group: WeightGroup, parallel: Parallel, pads: tuple[int, int] = (1, 1)) -> int:
+    """Parameters of `group` that one rank holds; `pads` are multiples for an expert's hidden size and width."""
     tp = parallel.tensor
-    if group.split is Split.COPY or (tp == 1 and group.split in (Split.TENSOR, Split.KV)):
+    if group.split is Split.COPY:
         return group.parameters
     if group.split is Split.KV:
         return group.parameters * max(1, group.heads // tp) // group.heads
     if group.split is Split.VOCAB:
         padded = ceil_div(ceil_div(group.rows, 64) * 64, tp)
         return padded * (group.parameters // group.rows)
-    if group.split is Split.EXPERT and parallel.expert:
-        return ceil_div(group.parameters, tp * parallel.data)
+    if group.split is Split.EXPERT:
+        matrices, width, hidden = group.shape
+        if parallel.expert:
+            matrices = ceil_div(matrices, tp * parallel.data)
+        else:
+            width = ceil_div(width, tp)
+        return matrices * _round_up(width, pads[1]) * _round_up(hidden, pads[0])
     return ceil_div(group.parameters, tp)
+
+
+def _round_up(amount: int, multiple: int) -> int:
+    return ceil_div(amount, multiple) * multiple

@@ -11,9 +11,11 @@ from ingot.sizing.split import Parallel, parameters_on_rank, pipeline_stages
 from ingot.sizing.units import DTYPE_BYTES
 
 
-@lru_cache(maxsize=4096)
-def stage_weights(architecture: Architecture, quantization: str, parallel: Parallel) -> tuple[int, ...]:
-    """Bytes of weights on one rank of each pipeline stage."""
+@lru_cache(maxsize=8192)
+def stage_weights(
+    architecture: Architecture, quantization: str, parallel: Parallel, *, encoder: bool = True
+) -> tuple[int, ...]:
+    """Bytes of weights on one rank of each pipeline stage; `encoder` False leaves out the image or audio tower."""
     scheme = SCHEMES[quantization]
     native = DTYPE_BYTES[architecture.dtype]
     per_layer: dict[int, int] = {}
@@ -30,8 +32,8 @@ def stage_weights(architecture: Architecture, quantization: str, parallel: Paral
         held = sum(layer_bytes(index) for index in range(first, last))
         if stage == 0:
             held += _bytes(architecture.embedding, scheme, native, parallel)
-            if architecture.encoder:
-                held += int(architecture.encoder.parameters * native)
+            if architecture.encoder and encoder:
+                held += int(architecture.encoder.parameters * native) // parallel.tensor
         if stage == len(bounds) - 1:
             held += _bytes(architecture.head, scheme, native, parallel)
             if architecture.tied and stage > 0:
@@ -43,9 +45,9 @@ def stage_weights(architecture: Architecture, quantization: str, parallel: Paral
 def _bytes(groups: Iterable[WeightGroup], scheme: Scheme, native: float, parallel: Parallel) -> int:
     total = 0.0
     for group in groups:
-        element = native
-        if scheme.element_bytes is not None and group.quantizable:
-            if not scheme.only_experts or group.split is Split.EXPERT:
-                element = scheme.element_bytes
-        total += parameters_on_rank(group, parallel) * element
+        in_scheme = group.quantizable and (group.split is Split.EXPERT or not scheme.only_experts)
+        if scheme.element_bytes is not None and in_scheme:
+            total += parameters_on_rank(group, parallel, scheme.pads) * scheme.element_bytes
+        else:
+            total += parameters_on_rank(group, parallel) * native
     return int(total)
