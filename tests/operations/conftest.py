@@ -1,4 +1,4 @@
-"""Operations run for real on this machine's own shell (pyinfra's @local), below a temporary directory."""
+"""Runs one operation as pyinfra would, on this machine's own shell (@local) or on a test host."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyinfra.api import Config, Inventory, State
+from pyinfra.api.config import Config
 from pyinfra.api.connect import connect_all, disconnect_all
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.inventory import Inventory
 from pyinfra.api.operation import add_op
 from pyinfra.api.operations import run_ops
-from pyinfra.api.state import StateStage
+from pyinfra.api.state import State, StateStage
 from pyinfra.connectors.local import LocalConnector
+from pyinfra.connectors.ssh import SSHConnector
 
 from ingot.facts import paths
 from ingot.operations import tree
+from ingot.sandbox import TestHost
+from ingot.sandbox.inventory import connection
 
 
 @dataclass
 class Run:
-    """What one operation did: its commands, what a user reads, and everything that -vvv --debug would print."""
+    """What one operation did: its commands on the host, what a user reads, and all that -vvv --debug would print."""
 
     succeeded: bool
     changed: bool
@@ -38,26 +43,35 @@ def run_operation(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Iterator[Callable[..., Run]]:
-    """Run one operation as `pyinfra deploy.py` would, without sudo: prepare, then execute unless dry."""
-    staging = tmp_path / "run"
-    staging.mkdir()
-    monkeypatch.setattr(tree, "SCRIPT", tree.SCRIPT.replace("/run/ingot", str(staging)))
-    monkeypatch.setattr(paths, "STAGING", f"{staging}/stage.*")
+    """Prepare one operation and, unless `dry`, execute it: here below tmp_path, or `on` a test host with sudo."""
+    here = tmp_path / "run"
+    here.mkdir()
     caplog.set_level(logging.DEBUG, "pyinfra")
+    seen: list[str] = []
+    for connector in (LocalConnector, SSHConnector):
+        monkeypatch.setattr(connector, "run_shell_command", _recorded(connector.run_shell_command, seen))
 
-    def run(operation: Any, *args: Any, diff: bool = False, dry: bool = False, **kwargs: Any) -> Run:
-        seen: list[str] = []
-        original = LocalConnector.run_shell_command
-
-        def recorded(self: LocalConnector, command: Any, **arguments: Any) -> Any:
-            seen.append(str(command))
-            return original(self, command, **arguments)
-
-        monkeypatch.setattr(LocalConnector, "run_shell_command", recorded)
+    def run(
+        operation: Any,
+        *args: Any,
+        on: TestHost | None = None,
+        diff: bool = False,
+        dry: bool = False,
+        data: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Run:
+        seen.clear()
         caplog.clear()
-        state = State(Inventory((["@local"], {})), Config(DIFF=diff))
-        state.current_stage = StateStage.Prepare
+        capsys.readouterr()
+        if on:
+            inventory = Inventory(([(on.name, {**connection(on), **(data or {})})], {}))
+        else:
+            monkeypatch.setattr(tree, "SCRIPT", tree.SCRIPT.replace("/run/ingot", str(here)))
+            monkeypatch.setattr(paths, "STAGING", f"{here}/stage.*")
+            inventory = Inventory(([("@local", data or {})], {}))
+        state = State(inventory, Config(DIFF=diff, SUDO=bool(on)))
         state.print_input = state.print_fact_input = state.print_fact_output = state.print_noop_info = True
+        state.current_stage = StateStage.Prepare
         connect_all(state)
         (meta,) = add_op(state, operation, *args, **kwargs).values()
         succeeded = True
@@ -65,14 +79,20 @@ def run_operation(
             state.current_stage = StateStage.Execute
             try:
                 run_ops(state)
-            except Exception as stopped:  # every host failed
-                assert "No hosts remaining" in str(stopped), stopped
-                succeeded = False
-            succeeded = succeeded and not state.failed_hosts
+            except PyinfraError as stopped:
+                assert "No hosts remaining" in str(stopped)
+            succeeded = not state.failed_hosts
         disconnect_all(state)
-        monkeypatch.setattr(LocalConnector, "run_shell_command", original)
         changed = bool(meta.will_change if dry else meta.did_change())
         said = "\n".join(r.getMessage() for r in caplog.records if r.levelno >= logging.INFO)
-        return Run(succeeded, changed, said, caplog.text + "".join(capsys.readouterr()), seen)
+        return Run(succeeded, changed, said, caplog.text + "".join(capsys.readouterr()), list(seen))
 
     yield run
+
+
+def _recorded(original: Callable[..., Any], seen: list[str]) -> Callable[..., Any]:
+    def run_shell_command(self: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(str(command))
+        return original(self, command, *args, **kwargs)
+
+    return run_shell_command

@@ -1,0 +1,146 @@
+"""The operations on a real machine: sudo, systemd, apt with its locks, and what happens when they are cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ingot.operations import packages, tree, units
+from ingot.sandbox import Sandbox, TestHost
+from ingot.sandbox.aptrepo import source_values
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+SERVICE = """[Service]
+ExecStart=/bin/sh -c 'cp /etc/ingot-test/conf /run/ingot-test; exec sleep infinity'
+ExecReload=/bin/cp /etc/ingot-test/reloaded /run/ingot-test
+[Install]
+WantedBy=multi-user.target
+"""
+UNIT = units.Unit("ingot-test", restart_on=("/etc/ingot-test/conf",), reload_on=("/etc/ingot-test/reloaded",))
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[TestHost]:
+    sandbox = Sandbox()
+    yield sandbox.up("t-operations")
+    sandbox.down("t-operations")
+
+
+def entries(conf: str = "one", reloaded: str = "one") -> tuple[tree.Entry, ...]:
+    return (
+        tree.File("/etc/systemd/system/ingot-test.service", SERVICE),
+        tree.Dir("/etc/ingot-test", mode="0750"),
+        tree.File("/etc/ingot-test/conf", conf),
+        tree.File("/etc/ingot-test/reloaded", reloaded),
+        tree.File("/etc/ingot-test/key", "CANARY-SECRET", group="daemon", mode="0640", secret=True),
+    )
+
+
+def test_a_tree_is_written_once_with_its_secret_kept(host, run_operation):
+    first = run_operation(tree.tree, entries(), on=host, diff=True)
+    assert first.succeeded and first.changed
+    assert "CANARY" not in first.everything
+    assert host.succeeds("stat -c '%U:%G %a' /etc/ingot-test /etc/ingot-test/key").split("\n")[:2] == [
+        "root:root 750",
+        "root:daemon 640",
+    ]
+    assert host.succeeds("cat /etc/ingot-test/key") == "CANARY-SECRET"
+    assert not run_operation(tree.tree, entries(), on=host).changed
+    assert host.succeeds("ls -A /run/ingot /etc/ingot-test") == "/etc/ingot-test:\nconf\nkey\nreloaded\n\n/run/ingot:\n"
+
+
+def test_a_unit_is_started_then_left_alone_then_restarted_or_reloaded_for_newer_files(host, run_operation):
+    assert run_operation(units.units, UNIT, on=host).changed
+    host.wait_until_succeeds("grep -x one /run/ingot-test")
+    assert not run_operation(units.units, UNIT, on=host).changed
+
+    # This run dies between writing and restarting: nothing tells the next one except the host itself.
+    run_operation(tree.tree, entries(conf="two"), on=host)
+    restarted = run_operation(units.units, UNIT, on=host)
+    assert "restart ingot-test.service: /etc/ingot-test/conf changed since it started" in restarted.said
+    host.wait_until_succeeds("grep -x two /run/ingot-test")
+
+    run_operation(tree.tree, entries(conf="two", reloaded="three"), on=host)
+    reloaded = run_operation(units.units, UNIT, on=host)
+    assert "reload ingot-test.service" in reloaded.said
+    assert host.succeeds("cat /run/ingot-test") == "three"
+    assert not run_operation(units.units, UNIT, on=host).changed
+
+
+def test_a_unit_started_by_someone_else_with_the_present_files_is_left_alone(host, run_operation):
+    host.succeeds("systemctl restart ingot-test")
+    assert not run_operation(units.units, UNIT, on=host).changed
+    host.succeeds("rm -r /run/ingot/units; touch /etc/ingot-test/conf")
+    assert run_operation(units.units, UNIT, on=host).changed
+    assert not run_operation(units.units, UNIT, on=host).changed
+
+
+def test_a_changed_unit_file_is_read_again(host, run_operation):
+    (unit_file, *others) = entries(conf="two", reloaded="three")
+    run_operation(tree.tree, (tree.File(unit_file.path, SERVICE + "# changed\n"), *others), on=host)
+    assert "read systemd's configuration again for ingot-test.service" in run_operation(units.units, UNIT, on=host).said
+    assert not run_operation(units.units, UNIT, on=host).changed
+
+
+def test_a_unit_that_does_not_start_is_one_sentence(host, run_operation):
+    host.put(
+        "/etc/systemd/system/ingot-bad.service",
+        "[Service]\nExecStart=/bin/sh -c 'echo no key >&2; exit 3'\nType=oneshot\n",
+    )
+    failed = run_operation(units.units, units.Unit("ingot-bad", enabled=False), on=host)
+    assert not failed.succeeded
+    assert "t-operations: systemctl start ingot-bad.service failed: no key" in failed.said
+
+
+def test_a_package_is_installed_while_another_package_manager_holds_the_lock(host, run_operation):
+    host.succeeds(
+        "systemd-run --quiet --collect python3 -c 'import fcntl, time\n"
+        'f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(4)\''
+    )
+    first = run_operation(packages.packages, ("jq",), holds=("jq",), on=host)
+    assert first.succeeded and first.changed, first.said
+    host.succeeds("jq --version")
+    assert host.succeeds("apt-mark showhold").split() == ["jq"]
+    assert not run_operation(packages.packages, ("jq",), holds=("jq",), on=host).changed
+
+
+def test_a_key_with_another_fingerprint_is_refused_before_it_is_used(host, run_operation):
+    source = sandbox_source("F" * 40)
+    refused = run_operation(packages.packages, (), sources=(source,), on=host)
+    assert not refused.succeeded
+    assert f"where {'F' * 40} was expected" in refused.said
+    host.fails("ls /etc/apt/sources.list.d/ingot-* /etc/apt/keyrings/ingot-*")
+
+
+def test_a_signed_source_is_added_once_and_a_broken_one_leaves_nothing_behind(host, run_operation):
+    good = sandbox_source()
+    assert run_operation(packages.packages, (), sources=(good,), on=host).succeeded
+    assert not run_operation(packages.packages, (), sources=(good,), on=host).changed
+    broken = packages.Source("broken", "file:/srv/nowhere", "stable", "main", good.key_url, good.key_fingerprint)
+    failed = run_operation(packages.packages, (), sources=(broken,), on=host)
+    assert not failed.succeeded and "package source broken does not work and was not added: E:" in failed.said
+    assert host.succeeds("ls /etc/apt/sources.list.d | grep ingot") == "ingot-sandbox.sources\n"
+    host.succeeds("apt-get update")
+
+
+def test_a_package_that_does_not_exist_is_one_sentence(host, run_operation):
+    failed = run_operation(packages.packages, ("no-such-package",), on=host)
+    assert not failed.succeeded
+    assert "t-operations: apt-get cannot install no-such-package: E: Unable to locate package" in failed.said
+
+
+def test_a_half_configured_package_is_finished(host, run_operation):
+    host.succeeds("sed -i '/^Package: jq$/,/^$/s/^Status: .*/Status: hold ok half-configured/' /var/lib/dpkg/status")
+    run = run_operation(packages.packages, ("jq",), on=host)
+    assert run.succeeded and "finish configuring jq" in run.said
+    assert not run_operation(packages.packages, ("jq",), on=host).changed
+
+
+def sandbox_source(fingerprint: str | None = None) -> packages.Source:
+    where = source_values()["sources"]["nvidia_driver"]
+    return packages.Source(
+        "sandbox", where["uri"], where["suite"], where["component"], where["key_url"],
+        fingerprint or where["key_fingerprint"],
+    )  # fmt: skip
