@@ -1,13 +1,52 @@
 """Every default of Ingot, one comment each: override per group in group_data/<group>.py or per host in its file."""
 
 # --- upstreams: where everything is fetched from; point them at a mirror or a file tree on sites without internet
-sources = {}
+sources = {
+    # NVIDIA's driver repository; {repository} is e.g. debian13/x86_64. Keys differ between distributions.
+    "nvidia_driver": {
+        "uri": "https://developer.download.nvidia.com/compute/cuda/repos/{repository}/",
+        "suite": "/",
+        "component": "",
+        "key_url": {
+            "debian13": "https://developer.download.nvidia.com/compute/cuda/repos/{repository}/8793F200.pub",
+            "default": "https://developer.download.nvidia.com/compute/cuda/repos/{repository}/3bf863cc.pub",
+        },
+        "key_fingerprint": {
+            "debian13": "02182E60104FCDC26EAE1B8597A5D4CB8793F200",
+            "default": "EB693B3035CD5710E231E123A4B469963BF863CC",
+        },
+    },
+    # NVIDIA's container toolkit repository.
+    "nvidia_toolkit": {
+        "uri": "https://nvidia.github.io/libnvidia-container/stable/deb/$(ARCH)",
+        "suite": "/",
+        "component": "",
+        "key_url": "https://nvidia.github.io/libnvidia-container/gpgkey",
+        "key_fingerprint": "C95B321B61E88C1809C4F759DDCAE044F796ECB0",
+    },
+}
 
 # --- serving
 # What a host serves: model (a name of the catalog), context (tokens per sequence), concurrency (sequences at once).
 serve = []
 # Models of this site, in the catalog's schema, merged over Ingot's own catalog.
 site_models = {}
+
+# --- driver: the NVIDIA driver and the container toolkit
+# Driver branch; 580 is the long-term one and the last that drives Maxwell, Pascal and Volta.
+driver_branch = 580
+# Whether someone can work at the host's console at the next boot (enrolling a module's key under Secure Boot).
+driver_console = False
+# Whether a run may change the driver while processes use the GPUs.
+driver_disrupt = False
+# Kernel modules "open" or "proprietary"; None: what the GPUs need.
+driver_flavour = None
+# Packages from "nvidia", "ubuntu" (signed modules) or "debian" (non-free); None: what the host needs.
+driver_source = None
+# Exact driver version such as "580.173.02"; None: the newest of the branch when first installed, then left alone.
+driver_version = None
+# Version of the four container toolkit packages; below 1.19.1 is refused (CVE-2026-24260).
+toolkit_version = "1.20.0"
 
 # --- gateway: what callers of a host meet on port 443
 # Networks and DNS zones that a newly made internal CA is limited to, e.g. ["10.0.0.0/8", "corp.example"]; []: no limit.
@@ -58,7 +97,7 @@ engine_port = 8000
 engine_shm_bytes = 16 * 1024**3
 # Seconds that running requests are given to end when a replica is stopped.
 engine_stop_grace_s = 120
-# Limits of a replica's processes (-1: none); memlock is left out with engine_build "cpu".
+# Limits of a replica's processes (-1: none); not applied with engine_build "cpu".
 engine_ulimits = {"memlock": -1, "nofile": 1048576, "stack": 67108864}
 # Version of the engine in the image: sizing follows its arithmetic.
 engine_version = "0.33.0"
