@@ -20,11 +20,15 @@ PROJECT = "ingot-engine"
 
 _OURS = f"label=com.docker.compose.project={PROJECT}"
 _CURL = "curl --silent --noproxy '*' --output /dev/null --write-out '%{http_code}'"
-_ASK = (
-    f"{_CURL} --max-time %d --header 'Content-Type: application/json' "
-    """--data "{\\"model\\":\\"$model\\",\\"prompt\\":\\"1\\",\\"max_tokens\\":1,\\"temperature\\":0}" """
-    '"http://$endpoint/v1/completions"'
-)
+
+
+def _ask(seconds: int) -> str:
+    """A completion of one token from $model at $endpoint: prints the HTTP status, 000 when none came in time."""
+    return (
+        f"{_CURL} --max-time {seconds} --header 'Content-Type: application/json' "
+        '--data "{\\"model\\":\\"$model\\",\\"prompt\\":\\"1\\",\\"max_tokens\\":1,\\"temperature\\":0}" '
+        '"http://$endpoint/v1/completions"'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class EngineLook(FactBase[EngineState]):
             f"code=$({_CURL} --max-time 10 http://$endpoint$5); "
             'busy=$(curl --silent --noproxy "*" --max-time 10 "http://$endpoint/metrics" '
             "| awk '/num_requests_(running|waiting)[{ ]/ {n += $NF} END {print n + 0}'); "
-            f'if [ "$code$busy" = 2000 ]; then code=$({_ASK % 30}); fi; echo "$1 $code"; done'
+            f'if [ "$code$busy" = 2000 ]; then code=$({_ask(30)}); fi; echo "$1 $code"; done'
         )
         questions = {
             "containers": f"ids=$({listed}) && [ -z \"$ids\" ] && echo '[]' || docker inspect $ids",
@@ -176,7 +180,7 @@ class ReplicaGlance(FactBase[Glance]):
             f"health=000; completion=; "
             f'case "$state" in "running {restarts} "*) ;; *) break ;; esac; '
             f'health=$({_CURL} --max-time 10 "http://$endpoint{health}"); '
-            f'if [ "$health" = 200 ]; then completion=$({_ASK % 60}); break; fi; '
+            f'if [ "$health" = 200 ]; then completion=$({_ask(60)}); break; fi; '
             "if [ $(date +%s) -ge $end ]; then break; fi; sleep 1; done; "
             'echo "$state $health ${completion:--}"; docker logs --tail 1 "$container" 2>&1 | cut -c 1-200'
         )

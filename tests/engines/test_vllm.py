@@ -65,7 +65,7 @@ def test_the_processor_build_gets_a_fixed_cache_and_no_gpu_flags(replica: Replic
     )
     assert not {"--tensor-parallel-size", "--gpu-memory-utilization"} & set(service.argv)
     assert service.devices == ("nvidia.com/gpu=GPU-aaa", "nvidia.com/gpu=GPU-bbb")
-    assert service.ulimits == (("nofile", 1048576),)
+    assert service.ulimits == ()
 
 
 def test_a_planned_cache_type_is_passed_on(replica: Replica, values: Values) -> None:
