@@ -90,9 +90,10 @@ source_() {
   done
   [ -n "$good" ] || fail "package source $1 refused: the key at $2 has fingerprint ${found:-none }where $3 was \
 expected; compare both with the vendor's page before changing \`sources\`"
-  # Only the keys that were asked for are trusted, whatever else the file holds.
-  gpg --homedir "$home" --batch --quiet --import "$home/key" &&
-    gpg --homedir "$home" --batch --export $good >"$home/ring" || fail "gpg could not read the key of $1"
+  # Only the keys that were asked for are trusted, whatever else the file holds. Public keys need no agent.
+  gpg --homedir "$home" --batch --no-autostart --import "$home/key" &&
+    gpg --homedir "$home" --batch --no-autostart --export $good >"$home/ring" && [ -s "$home/ring" ] ||
+    fail "gpg could not read the key of package source $1"
   mkdir -p -m 0755 /etc/apt/keyrings
   [ ! -f "$list" ] || cp -- "$list" "$home/list"
   [ ! -f "$ring" ] || cp -- "$ring" "$home/old"

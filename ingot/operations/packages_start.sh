@@ -10,7 +10,7 @@ booted=/run/systemd/system
 
 # A run whose connection dropped may still be installing; its result is this run's start.
 waited=0
-while [ -d "$booted" ] && systemctl is-active --quiet "$unit.service"; do
+while [ -d "$booted" ] && systemctl show --value -p ActiveState "$unit.service" | grep -Evq 'inactive|failed'; do
   if [ "$waited" -ge 1800 ]; then
     echo "an earlier package installation ($unit.service) still runs after 30 minutes; see $log" >&2
     exit 1
@@ -31,7 +31,7 @@ if [ -f "$work/verbose" ]; then
 fi
 status=0
 if [ -d "$booted" ]; then
-  systemd-run --quiet --wait --collect --unit="$unit" --property=Type=oneshot \
+  systemd-run --quiet --wait --collect --unit="$unit" \
     sh "$work/run.sh" "$work" "$log" >/dev/null 2>"$work/start" </dev/null || status=$?
 else
   sh "$work/run.sh" "$work" "$log" </dev/null || status=$?

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from ingot.facts.packages import AptLook
 from ingot.operations import packages, tree, units
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
@@ -95,15 +98,30 @@ def test_a_unit_that_does_not_start_is_one_sentence(host, run_operation):
 
 
 def test_a_package_is_installed_while_another_package_manager_holds_the_lock(host, run_operation):
-    host.succeeds(
-        "systemd-run --quiet --collect python3 -c 'import fcntl, time\n"
-        'f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(4)\''
-    )
+    hold_the_package_lock(host, seconds=4)
     first = run_operation(packages.packages, ("jq",), holds=("jq",), on=host)
     assert first.succeeded and first.changed, first.said
     host.succeeds("jq --version")
     assert host.succeeds("apt-mark showhold").split() == ["jq"]
     assert not run_operation(packages.packages, ("jq",), holds=("jq",), on=host).changed
+
+
+def test_an_installation_goes_on_when_the_connection_drops_and_the_next_run_waits_for_it(host, run_operation):
+    hold_the_package_lock(host, seconds=5)
+    plan = packages.compare(AptLook({}), ("tini",))
+    ssh = subprocess.Popen(
+        host.ssh_command(f"sudo sh -c {shlex.quote(packages.START)}"), stdin=subprocess.PIPE, text=True
+    )
+    assert ssh.stdin
+    ssh.stdin.write(packages.payload(plan, host.name, lock_timeout_s=60, verbose=False))
+    ssh.stdin.close()
+    host.wait_until_succeeds("systemctl is-active ingot-packages")
+    ssh.kill()
+    ssh.wait()
+    host.succeeds("pkill -9 systemd-run")
+    next_run = run_operation(packages.packages, ("tini",), on=host)
+    assert next_run.succeeded
+    assert host.succeeds("grep -c '^Setting up tini' /var/log/ingot/packages.log") == "1\n"
 
 
 def test_a_key_with_another_fingerprint_is_refused_before_it_is_used(host, run_operation):
@@ -136,6 +154,11 @@ def test_a_half_configured_package_is_finished(host, run_operation):
     run = run_operation(packages.packages, ("jq",), on=host)
     assert run.succeeded and "finish configuring jq" in run.said
     assert not run_operation(packages.packages, ("jq",), on=host).changed
+
+
+def hold_the_package_lock(host: TestHost, seconds: int) -> None:
+    lock = 'f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX)'
+    host.succeeds(f"systemd-run --quiet --collect python3 -c 'import fcntl, time; {lock}; time.sleep({seconds})'")
 
 
 def sandbox_source(fingerprint: str | None = None) -> packages.Source:
