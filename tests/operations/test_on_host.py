@@ -7,9 +7,11 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from pyinfra.context import host as pyinfra_host
 
+from ingot.facts.boot import BootId
 from ingot.facts.packages import AptLook
-from ingot.operations import packages, tree, units
+from ingot.operations import packages, reboot, tree, units
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
 
@@ -167,3 +169,27 @@ def sandbox_source(fingerprint: str | None = None) -> packages.Source:
         "sandbox", where["uri"], where["suite"], where["component"], where["key_url"],
         fingerprint or where["key_fingerprint"],
     )  # fmt: skip
+
+
+def test_a_reboot_happens_once_and_the_host_is_back_with_its_units(host, run_operation):
+    run_operation(tree.tree, entries(), on=host)
+    before = host.boot_id()
+
+    def needed() -> str | None:
+        return "the test asks for it" if pyinfra_host.get_fact(BootId) == before else None
+
+    run = run_operation(reboot.reboot, needed, timeout_s=60, on=host)
+    assert run.succeeded and "reboot: the test asks for it" in run.said
+    assert host.boot_id() != before
+    assert not run_operation(reboot.reboot, needed, on=host).changed
+    assert not run_operation(units.units, UNIT, on=host).changed, "started at boot with its present files"
+
+
+def test_a_host_that_does_not_come_back_is_one_sentence(host, run_operation):
+    host.succeeds("mv /usr/bin/systemctl /usr/bin/systemctl.away")
+    try:
+        run = run_operation(reboot.reboot, lambda: "the test asks for it", timeout_s=5, on=host)
+    finally:
+        host.succeeds("mv /usr/bin/systemctl.away /usr/bin/systemctl")
+    assert not run.succeeded
+    assert "(the test asks for it) and the same boot as before was found after 5 s, expected a new boot" in run.said
