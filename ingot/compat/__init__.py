@@ -1,6 +1,6 @@
 """Which driver serves a machine: pure, decided from PCI ids and dated rules."""
 
-from ingot.compat.decision import Activation, Decision, Fabric, Reason, Refused, decide
+from ingot.compat.decision import Activation, Decision, Fabric, Reason, Refused, decide, objections
 from ingot.compat.devices import Architecture, Device, Kind, lookup
 from ingot.compat.machine import Card, Flavour, Image, Machine, Source, Wish, version_key
 from ingot.compat.packages import PackageSet
@@ -23,5 +23,6 @@ __all__ = [
     "Wish",
     "decide",
     "lookup",
+    "objections",
     "version_key",
 ]

@@ -110,6 +110,28 @@ def decide(machine: Machine, wish: Wish | None = None) -> Decision:
     )
 
 
+def objections(machine: Machine, wish: Wish | None = None) -> tuple[Refused, ...]:
+    """Every refusal that a machine meets, where `decide` stops at the first: a preflight reports all of them."""
+    wish = wish or Wish()
+    found: list[Refused] = []
+    try:
+        _platform(machine)
+    except Refused as refusal:
+        found.append(refusal)
+    try:
+        devices = _devices(machine)
+        flavour, _ = _flavour(devices, wish)
+        branch, _, _ = _branch(devices, flavour, wish)
+        if wish.image:
+            _image(devices, branch, wish)
+        # Sources are asked for a platform that has some.
+        if not found:
+            _source(machine, wish, flavour, branch)
+    except Refused as refusal:
+        found.append(refusal)
+    return tuple(found)
+
+
 def _platform(machine: Machine) -> str:
     if machine.jetson:
         raise Refused(

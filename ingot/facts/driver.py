@@ -10,9 +10,10 @@ from pyinfra.api.facts import FactBase
 
 from ingot.compat.machine import Flavour
 from ingot.facts import nvidia, pci
-from ingot.facts.errors import ParseError
+from ingot.facts.errors import ParseError, Unread
+from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.pci import PciReading, parse_sysfs
-from ingot.facts.sections import Section, compose, split
+from ingot.facts.sections import Section, answer, compose, split
 
 # modinfo answers from the running kernel's tree unless told otherwise. A directory without modules.dep or modules is
 # a leftover of a removed kernel, not a kernel.
@@ -37,12 +38,13 @@ QUESTIONS: dict[str, str] = {
         "'*nvidia*' 'cuda-drivers*' 'nvlsm' 'linux-image-*' 'linux-headers-*' 2>/dev/null; true"
     ),
     "driver_dkms": "command -v dkms >/dev/null && dkms status 2>/dev/null; true",
+    # Who holds the GPUs open, also when nvidia-smi cannot say (a library of another version). Its own daemons yield.
     "driver_users": (
-        f"command -v nvidia-smi >/dev/null && timeout {nvidia.SMI_TIMEOUT_S} "
-        "nvidia-smi --query-compute-apps=pid --format=csv,noheader 2>/dev/null; true"
-    ),
-    "driver_fabric": (
-        "nvidia-smi --query-gpu=fabric.state,fabric.status --format=csv,noheader 2>/dev/null | sort -u; true"
+        "{ command -v nvidia-smi >/dev/null && timeout 60 "
+        "nvidia-smi --query-compute-apps=pid --format=csv,noheader 2>/dev/null; "
+        "find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | cut -d/ -f3; } | sort -nu | while read -r p; do "
+        "read -r c </proc/$p/comm 2>/dev/null || c=unknown; "
+        'case $c in nvidia-persiste*|nv-fabricmanage*|nvidia-smi) ;; *) echo "$p $c";; esac; done; true'
     ),
     "os_release": "cat /etc/os-release",
     "machine": "uname -m; uname -r",
@@ -116,8 +118,7 @@ class DriverState:
     kernels: tuple[Kernel, ...] = ()
     packages: Mapping[str, Package] | None = None
     dkms_failed: tuple[str, ...] = ()
-    users: tuple[int, ...] = ()
-    fabric: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
     pending_kernel: bool = False
     secure_boot: bool = False
     jetson: bool = False
@@ -146,17 +147,33 @@ class DriverState:
         return newest if _kernel_key(newest) > _kernel_key(self.kernel) else None
 
 
-class Driver(FactBase[DriverState]):
-    """The driver's state, the PCI bus and the OS, in one command.
+@dataclass(frozen=True, slots=True)
+class DriverLook:
+    """The driver's state, and what its GPUs say through it."""
 
-    Returns: DriverState(os=Os('debian', '13', …), kernel='6.12.57+deb13-amd64', running='580.159.04', …)
+    state: DriverState
+    gpus: GpuReport
+
+
+class Driver(FactBase[DriverLook | Unread]):
+    """The driver, the PCI bus, the OS and the GPUs' own report, in one command.
+
+    Returns: DriverLook(DriverState(os=Os('debian', '13', …), running='580.159.04', …), GpuReport(gpus=(GPU(…),)))
     """
 
     def command(self) -> str:
-        return compose(QUESTIONS | {"pci": pci.QUESTION})
+        return compose(QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION})
 
-    def process(self, output: Iterable[str]) -> DriverState:
-        return parse_driver(split(output))
+    @staticmethod
+    def default() -> DriverLook | Unread:
+        return Unread()
+
+    def process(self, output: Iterable[str]) -> DriverLook | Unread:
+        try:
+            sections = split(output)
+            return DriverLook(parse_driver(sections), reported(sections))
+        except ParseError as error:
+            return Unread(str(error))
 
 
 def parse_driver(sections: Mapping[str, Section]) -> DriverState:
@@ -182,8 +199,7 @@ def parse_driver(sections: Mapping[str, Section]) -> DriverState:
         kernels=parse_kernels(answer(sections, "driver_kernels").output),
         packages=parse_packages(answer(sections, "driver_packages").output),
         dkms_failed=parse_dkms_failed(answer(sections, "driver_dkms").output),
-        users=tuple(int(line) for line in answer(sections, "driver_users").output.split() if _PID.match(line)),
-        fabric=parse_fabric(answer(sections, "driver_fabric").output),
+        users=parse_users(answer(sections, "driver_users").output),
         pending_kernel="linux-" in answer(sections, "pending_kernel").output,
         secure_boot="secureboot enabled" in answer(sections, "secure_boot").output.lower(),
         jetson=answer(sections, "jetson").status == 0,
@@ -191,17 +207,6 @@ def parse_driver(sections: Mapping[str, Section]) -> DriverState:
 
 
 _PID = re.compile(r"^[0-9]{1,10}$")
-
-
-def answer(sections: Mapping[str, Section], name: str) -> Section:
-    """One section.
-
-    Raises: ParseError when it is missing.
-    """
-    try:
-        return sections[name]
-    except KeyError:
-        raise ParseError(f"the answer to {name!r} is missing: the output was cut off.") from None
 
 
 def parse_running(text: str) -> str | None:
@@ -265,9 +270,10 @@ def parse_dkms_failed(text: str) -> tuple[str, ...]:
     return tuple(failed)
 
 
-def parse_fabric(text: str) -> tuple[str, ...]:
-    """Distinct fabric states of the GPUs, without those that have none."""
-    return tuple(line.strip() for line in text.splitlines() if re.match(r"^[A-Z][a-z]+( [A-Z][a-z]+)*, ", line.strip()))
+def parse_users(text: str) -> tuple[str, ...]:
+    """Processes that use the GPUs, as `python3 (pid 4711)`."""
+    found = (line.split(None, 1) for line in text.splitlines())
+    return tuple(f"{cells[1]} (pid {cells[0]})" for cells in found if len(cells) == 2 and _PID.match(cells[0]))
 
 
 def parse_os_release(text: str) -> Os:

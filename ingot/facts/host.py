@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pyinfra.api.facts import FactBase
 
 from ingot.facts import driver, nvidia, pci
-from ingot.facts.driver import DriverState, answer, parse_driver
-from ingot.facts.errors import ParseError
-from ingot.facts.nvidia import GpuReport, parse_memory, parse_report
-from ingot.facts.sections import Section, compose, split
-from ingot.facts.smi_fault import Fault, GpuFault
+from ingot.facts.driver import DriverState, parse_driver
+from ingot.facts.errors import ParseError, Unread
+from ingot.facts.nvidia import GpuReport, parse_memory, reported
+from ingot.facts.sections import Section, answer, compose, split
 
 # Asked last: what comes before it may take seconds, and the control machine's clock is read when all is answered.
 CLOCK = "date +%s.%N"
@@ -53,12 +52,14 @@ class HostState:
     broken_packages: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
     has_apt: bool = True
+    is_deployed: bool = False
 
 
 def _questions(paths: Sequence[str], port: int) -> dict[str, str]:
     quoted = " ".join(shlex.quote(path) for path in paths)
     return {
         "uid": "id -u",
+        "deployed": "[ -e /var/lib/ingot/plan.json ]",
         "spaces": (
             f'for p in {quoted}; do q=$p; while [ ! -e "$q" ]; do q=$(dirname "$q"); done; '
             'echo "$p $(df -B1 --output=avail,iavail,target "$q" | tail -n 1)"; done'
@@ -76,7 +77,7 @@ def _questions(paths: Sequence[str], port: int) -> dict[str, str]:
     }
 
 
-class HostLook(FactBase[HostState]):
+class HostLook(FactBase[HostState | Unread]):
     """Everything preflight judges, in one command.
 
     + paths: where room is needed
@@ -90,8 +91,15 @@ class HostLook(FactBase[HostState]):
             _questions(paths, port) | driver.QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION, "clock": CLOCK}
         )
 
-    def process(self, output: Iterable[str]) -> HostState:
-        return parse_host(split(output), time.time())
+    @staticmethod
+    def default() -> HostState | Unread:
+        return Unread()
+
+    def process(self, output: Iterable[str]) -> HostState | Unread:
+        try:
+            return parse_host(split(output), time.time())
+        except ParseError as error:
+            return Unread(str(error))
 
 
 def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
@@ -102,15 +110,11 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
     memory = parse_memory(answer(sections, "memory").output)
     if memory is None:
         raise ParseError("/proc/meminfo has no MemTotal and MemAvailable.")
-    try:
-        gpus = parse_report(sections)
-    except ParseError as error:
-        gpus = GpuReport((), fault=GpuFault(Fault.UNREADABLE, str(error).rstrip(".")))
     lock = answer(sections, "apt_lock").line.split()
     return HostState(
         uid=_number(answer(sections, "uid").line, "id -u"),
         driver=parse_driver(sections),
-        gpus=gpus,
+        gpus=reported(sections),
         memory_bytes=memory[0],
         spaces=parse_spaces(answer(sections, "spaces").output),
         clock_skew_s=_seconds(answer(sections, "clock").line) - now,
@@ -120,6 +124,7 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
         ),
         listeners=parse_listeners(answer(sections, "listeners").output),
         has_apt=answer(sections, "apt").status == 0,
+        is_deployed=answer(sections, "deployed").status == 0,
     )
 
 

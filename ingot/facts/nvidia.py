@@ -85,20 +85,23 @@ class Gpus(FactBase[list[GPU] | GpuFault]):
 
     @staticmethod
     def default() -> list[GPU] | GpuFault:
-        return GpuFault(Fault.NOT_INSTALLED)
+        return GpuFault(Fault.UNREADABLE, "the host did not answer")
 
     def command(self) -> str:
         return compose(QUESTIONS)
 
     def process(self, output: Iterable[str]) -> list[GPU] | GpuFault:
-        report = read_report(output)
+        try:
+            report = reported(split(output))
+        except ParseError as error:
+            return GpuFault(Fault.UNREADABLE, str(error).rstrip("."))
         return report.fault if report.fault else list(report.gpus)
 
 
-def read_report(output: Iterable[str]) -> GpuReport:
-    """The report in a fact's raw output; an unreadable one is a fault, never an exception."""
+def reported(sections: Mapping[str, Section]) -> GpuReport:
+    """The report in a fact's answers; an unreadable one is a fault, never an exception."""
     try:
-        return parse_report(split(output))
+        return parse_report(sections)
     except ParseError as error:
         return GpuReport((), fault=GpuFault(Fault.UNREADABLE, str(error).rstrip(".")))
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pyinfra.api.facts import FactBase
 
 from ingot.compat.devices import NVIDIA_VENDOR, Device, Kind, lookup
-from ingot.facts.errors import ParseError
-from ingot.facts.sections import compose, split
+from ingot.facts.errors import ParseError, Unread
+from ingot.facts.sections import answer, compose, split
 
 # One line per NVIDIA function; `-` where the kernel has no such file. /proc/driver and the class files are
 # readable without root. A virtual GPU says so in its own capability, hence the subsystem ids.
@@ -83,21 +83,24 @@ class PciReading:
         return tuple(device for device in self.gpus if device.driver == driver)
 
 
-class PciGpus(FactBase[PciReading]):
+class PciGpus(FactBase[PciReading | Unread]):
     """NVIDIA devices on the PCI bus, before any driver.
 
     Returns: PciReading((PciDevice('0000:00:1e.0', 0x2237, 0x0302, (0x10de, 0x152f), 0, None),))
     """
 
     @staticmethod
-    def default() -> PciReading:
-        return PciReading()
+    def default() -> PciReading | Unread:
+        return Unread()
 
     def command(self) -> str:
         return compose({"pci": QUESTION})
 
-    def process(self, output: Iterable[str]) -> PciReading:
-        return parse_sysfs(split(output)["pci"].output)
+    def process(self, output: Iterable[str]) -> PciReading | Unread:
+        try:
+            return parse_sysfs(answer(split(output), "pci").output)
+        except ParseError as error:
+            return Unread(str(error))
 
 
 def parse_sysfs(text: str) -> PciReading:

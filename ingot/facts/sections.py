@@ -60,3 +60,14 @@ def split(lines: Iterable[str]) -> dict[str, Section]:
     if name is not None:
         raise ParseError(f"the answer to {name!r} has no end: the output was cut off after {len(body)} lines.")
     return sections
+
+
+def answer(sections: Mapping[str, Section], name: str) -> Section:
+    """One section.
+
+    Raises: ParseError when it is missing.
+    """
+    try:
+        return sections[name]
+    except KeyError:
+        raise ParseError(f"the answer to {name!r} is missing: the output was cut off.") from None

@@ -1,0 +1,323 @@
+"""The NVIDIA driver: installed as decided, running as installed, and every GPU answering."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, TypeVar
+
+from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from ingot.compat import Card, Decision, Fabric, Flavour, Machine, Refused, Wish, decide, version_key
+from ingot.compat import Source as Origin
+from ingot.errors import IngotError
+from ingot.facts.driver import Driver, DriverLook, DriverState
+from ingot.facts.errors import Unread
+from ingot.operations import changes, packages, reboot, tree, units
+from ingot.operations.packages import Source
+from ingot.operations.refuse import refuse
+from ingot.operations.render import template
+
+T = TypeVar("T")
+
+PERSISTENCE = "/etc/systemd/system/nvidia-persistenced.service.d/ingot.conf"
+#: A fabric manager routes eight GPUs in a few seconds; a node that needs longer has a fault.
+FABRIC_TIMEOUT_S = 120
+PERSISTENCE_TIMEOUT_S = 10
+
+
+def entries() -> tuple[tree.Entry, ...]:
+    """The files of the role: nouveau off, no unattended driver upgrades, persistence mode on."""
+    return (
+        tree.File("/etc/modprobe.d/ingot-nvidia.conf", template("driver/ingot-nvidia.conf")),
+        tree.File("/etc/apt/apt.conf.d/51ingot-nvidia", template("driver/51ingot-nvidia")),
+        tree.Dir(PERSISTENCE.rpartition("/")[0]),
+        tree.File(PERSISTENCE, template("driver/persistence.conf")),
+    )
+
+
+def machine(state: DriverState, console: bool) -> Machine:
+    """What `decide` needs of a host's state."""
+    return Machine(
+        gpus=tuple(Card(device.device_id, device.driver) for device in state.bus.gpus),
+        nvswitches=tuple(Card(device.device_id, device.driver) for device in state.bus.nvswitches),
+        os_id=state.os.id,
+        os_version=state.os.version,
+        arch=state.arch,
+        kernel=state.kernel,
+        newer_kernel=state.newer_kernel,
+        kernel_metas=state.kernel_metas,
+        secure_boot=state.secure_boot,
+        console=console,
+        jetson=state.jetson,
+        running_driver=state.running,
+        running_flavour=state.running_flavour,
+        nouveau_loaded=state.nouveau,
+    )
+
+
+def wish(data: Any) -> Wish:
+    """The owner's values of a host.
+
+    Raises: IngotError, one sentence, for a value that is none of its choices.
+    """
+    return Wish(
+        branch=_choice("driver_branch", data.driver_branch, int),
+        version=data.driver_version,
+        flavour=_choice("driver_flavour", data.driver_flavour, Flavour) if data.driver_flavour else None,
+        source=_choice("driver_source", data.driver_source, Origin) if data.driver_source else None,
+    )
+
+
+def _choice(name: str, value: Any, choices: Callable[[Any], T]) -> T:
+    try:
+        return choices(value)
+    except (TypeError, ValueError):
+        raise IngotError(
+            f"{name} is {value!r}, which is none of its choices; correct it in the host's values"
+        ) from None
+
+
+def upstream(name: str, value: Mapping[str, Any], repository: str) -> Source:
+    """A package source from its value; `repository` is `distro/arch` and fills `{repository}`.
+
+    A key that differs between distributions is a mapping by distribution.
+    """
+    distro = repository.partition("/")[0]
+
+    def of(key: str) -> str:
+        entry = value[key]
+        text = entry.get(distro, entry["default"]) if isinstance(entry, Mapping) else entry
+        return str(text).replace("{repository}", repository)
+
+    return Source(name, of("uri"), of("suite"), of("component"), of("key_url"), of("key_fingerprint"))
+
+
+def versioned(decision: Decision, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Packages at the decision's version, or at any version of its branch."""
+    glob = f"{decision.version}-*" if decision.version else f"{decision.branch}.*"
+    return tuple(f"{name}={glob}" for name in names)
+
+
+def rivals(decision: Decision, state: DriverState) -> tuple[str, ...]:
+    """Installed packages that the decision's own replace: other pins, the other flavour of the module."""
+    chosen = {decision.packages.pin, *decision.packages.driver}
+    prefixes = ("nvidia-driver-pinning-", "nvidia-kernel-dkms", "nvidia-kernel-open-dkms", "nvidia-dkms")
+    return tuple(sorted(name for name in state.installed if name.startswith(prefixes) and name not in chosen))
+
+
+def as_decided(decision: Decision, state: DriverState) -> bool:
+    """Whether the driver's packages are those of the decision, so that installing changes no running version."""
+    installed = state.installed
+    wanted = decision.version
+    return not rivals(decision, state) and all(
+        name in installed
+        and (
+            installed[name].upstream == wanted if wanted else version_key(installed[name].version)[0] == decision.branch
+        )
+        for name in decision.packages.driver
+        if not name.startswith("linux-modules-")
+    )
+
+
+def unbuilt(state: DriverState) -> tuple[str, ...]:
+    """Kernels that can boot here without the module that is on disk for the running one."""
+    return tuple(kernel.release for kernel in state.kernels if kernel.headers and kernel.module != state.on_disk)
+
+
+def needs_reboot(state: DriverState) -> str | None:
+    """Why only a reboot makes the installed driver run; None when loading it is enough."""
+    if state.nouveau:
+        return "nouveau holds the GPUs"
+    if state.on_disk and state.running and state.running != state.on_disk:
+        return f"driver {state.running} runs, {state.on_disk} is installed and the old one could not be unloaded"
+    return None
+
+
+def is_running_as_installed(state: DriverState) -> bool:
+    """Whether the loaded module is the one on disk, and user space is of its version."""
+    return state.running is not None and state.running == state.on_disk and state.library in (None, state.running)
+
+
+def problem(look: DriverLook, decision: Decision) -> str | None:
+    """What keeps the GPUs of a host from being used, without the host's name; None when all answer."""
+    fault = look.gpus.fault
+    if fault:
+        return f"{fault.found}; {fault.remedy}"
+    on_bus, answering = len(look.state.bus.gpus), len(look.gpus.rows)
+    if answering < on_bus:
+        return (
+            f"{answering} GPUs answer of {on_bus} on the PCI bus, expected all; read `dmesg | grep -i nvrm` on the host"
+        )
+    if decision.fabric is not Fabric.NONE:
+        waiting = [row for row in look.gpus.rows if row.fabric_state and row.fabric_state != "Completed"]
+        if waiting:
+            return (
+                f"the NVLink fabric of GPU {waiting[0].index} is {waiting[0].fabric_state}, expected Completed; "
+                "read `journalctl -u nvidia-fabricmanager` on the host"
+            )
+    return None
+
+
+@operation()
+def driver() -> Generator[PyinfraCommand, None, None]:
+    """
+    Have the NVIDIA driver that suits the GPUs installed and running, with as few interruptions as it can be.
+
+    Values read from the host: driver_branch, driver_version, driver_flavour, driver_source, driver_console,
+    driver_disrupt and sources["nvidia_driver"].
+
+    **Example:**
+
+    .. code:: python
+
+        driver.driver(name="Have the NVIDIA driver run")
+    """
+    look = host.get_fact(Driver)
+    if isinstance(look, Unread):
+        yield refuse(look.sentence(host.name))
+        return
+    try:
+        decision = decide(machine(look.state, bool(host.data.driver_console)), wish(host.data))
+    except (Refused, IngotError) as refusal:
+        yield refuse(f"{host.name}: {refusal}.")
+        return
+    installed = as_decided(decision, look.state)
+    if not installed and look.state.users and not host.data.driver_disrupt:
+        yield refuse(
+            f"{host.name}: the driver would change while {', '.join(look.state.users[:3])} use the GPUs, expected "
+            "nobody; stop them, or set driver_disrupt to true for this run."
+        )
+        return
+    yield from tree.tree._inner(entries=entries())
+    yield from _install(decision, look.state)
+    if not (installed and is_running_as_installed(look.state) and _fabric_matches(decision, look.state)):
+        yield from _run_installed(decision)
+        look = host.get_fact(Driver)
+    yield from units.units._inner(*_units(decision))
+    if isinstance(look, DriverLook) and (problem(look, decision) or not all(row.persistence for row in look.gpus.rows)):
+        yield StringCommand(_settle(decision))
+        look = host.get_fact(Driver)
+    if isinstance(look, Unread):
+        yield refuse(look.sentence(host.name))
+    elif wrong := problem(look, decision):
+        yield refuse(f"{host.name}: {wrong}.")
+
+
+def _run_installed(decision: Decision) -> Generator[PyinfraCommand, None, None]:
+    """What changed on disk comes to run; looks for itself, since packages were just installed."""
+    look = host.get_fact(Driver)
+    if isinstance(look, Unread):
+        yield refuse(look.sentence(host.name))
+        return
+    failed = unbuilt(look.state)
+    if look.state.on_disk is None or failed:
+        yield refuse(_not_built(look.state, failed))
+        return
+    yield from _companions(decision, look.state)
+    yield from _activate(look.state)
+
+
+def _install(decision: Decision, state: DriverState) -> Generator[PyinfraCommand, None, None]:
+    chosen = decision.packages
+    sources = (upstream("nvidia", host.data.sources["nvidia_driver"], chosen.repository),) if chosen.repository else ()
+    gone = rivals(decision, state)
+    if chosen.pin and chosen.pin not in state.installed:
+        # First of all, or apt would resolve the driver's dependencies to the newest branch.
+        yield from packages.packages._inner(
+            names=(chosen.pin,), sources=sources, absent=tuple(name for name in gone if "-pinning-" in name)
+        )
+    names = (*chosen.headers, *((chosen.pin,) if chosen.pin else ()), *versioned(decision, chosen.driver))
+    if state.on_disk and as_decided(decision, state):
+        names += _companion_names(decision, state.on_disk)
+    yield from packages.packages._inner(
+        names=names,
+        sources=sources,
+        holds=(*chosen.driver, *(chosen.companions if state.on_disk and as_decided(decision, state) else ())),
+        absent=tuple(name for name in gone if "-pinning-" not in name),
+    )
+
+
+def _companion_names(decision: Decision, version: str) -> tuple[str, ...]:
+    """What must equal the driver's upstream version; Debian revisions differ between the two."""
+    return (*(f"{name}={version}-*" for name in decision.packages.companions), *decision.packages.tools)
+
+
+def _fabric_matches(decision: Decision, state: DriverState) -> bool:
+    return all(
+        name in state.installed and state.installed[name].upstream == state.on_disk
+        for name in decision.packages.companions
+    )
+
+
+def _companions(decision: Decision, state: DriverState) -> Generator[PyinfraCommand, None, None]:
+    if decision.packages.companions and state.on_disk:
+        yield from packages.packages._inner(
+            names=_companion_names(decision, state.on_disk), holds=decision.packages.companions
+        )
+
+
+def _not_built(state: DriverState, failed: tuple[str, ...]) -> str:
+    kernels = ", ".join(failed) or state.kernel
+    said = f" (dkms: {'; '.join(state.dkms_failed)})" if state.dkms_failed else ""
+    return (
+        f"{host.name}: the NVIDIA module is not built for kernel {kernels}{said}, expected it for every kernel that "
+        "can boot; read /var/lib/dkms/nvidia/*/build/make.log there, or remove that kernel."
+    )
+
+
+def _activate(state: DriverState) -> Generator[PyinfraCommand, None, None]:
+    """Make what is on disk run: load it, or swap it, or reboot; each only where the state asks for it."""
+    if state.nouveau:
+        # What blacklists nouveau must be in the initramfs too, or it is loaded again before the root file system.
+        yield StringCommand("command -v update-initramfs >/dev/null && update-initramfs -u -k all; true")
+    elif state.running is None:
+        changes.announce([f"load driver {state.on_disk}"])
+        sentence = shlex.quote(f"{host.name}: {_REFUSED_MODULE}")
+        yield StringCommand(f"{_LOAD} || {{ echo {sentence} >&2; exit 1; }}")
+    elif state.running != state.on_disk:
+        if state.users and not host.data.driver_disrupt:
+            yield refuse(
+                f"{host.name}: driver {state.running} runs, {state.on_disk} is installed, and "
+                f"{', '.join(state.users[:3])} use the GPUs; stop them, or set driver_disrupt to true for this run."
+            )
+            return
+        changes.announce([f"replace the running driver {state.running} by {state.on_disk}"])
+        # Held modules stay: the reboot below then does what unloading could not.
+        yield StringCommand(f"{_UNLOAD} && {_LOAD}; true")
+    yield from reboot.reboot._inner(needed=_reboot_reason)
+
+
+def _reboot_reason() -> str | None:
+    look = host.get_fact(Driver)
+    return needs_reboot(look.state) if isinstance(look, DriverLook) else None
+
+
+_LOAD = "modprobe nvidia && modprobe nvidia-uvm"
+_UNLOAD = (
+    "systemctl stop nvidia-persistenced nvidia-fabricmanager nvidia-dcgm 2>/dev/null; "
+    "modprobe -r nvidia_drm nvidia_modeset nvidia_uvm nvidia_peermem 2>/dev/null; modprobe -r nvidia"
+)
+_REFUSED_MODULE = (
+    "the kernel refuses the NVIDIA module; read dmesg on the host "
+    "(Key was rejected: Secure Boot; not supported by open nvidia.ko: wrong flavour)"
+)
+
+
+def _units(decision: Decision) -> tuple[units.Unit, ...]:
+    wanted = [units.Unit("nvidia-persistenced", restart_on=(PERSISTENCE,))]
+    if decision.fabric in (Fabric.FABRIC_MANAGER, Fabric.FABRIC_MANAGER_NVLINK5):
+        wanted.append(units.Unit("nvidia-fabricmanager"))
+    return tuple(wanted)
+
+
+def _settle(decision: Decision) -> str:
+    """Wait until daemons that were just started have done their work; judged by the look that follows."""
+    if decision.fabric is Fabric.NONE:
+        field, waiting, limit_s = "persistence_mode", "Disabled", PERSISTENCE_TIMEOUT_S
+    else:
+        field, waiting, limit_s = "fabric.state", "Progress|Not Started", FABRIC_TIMEOUT_S
+    check = f"nvidia-smi --query-gpu={field} --format=csv,noheader | grep -qE {shlex.quote(waiting)}"
+    return f"i=0; while {check} && [ $i -lt {limit_s} ]; do sleep 1; i=$((i + 1)); done; true"

@@ -1,0 +1,317 @@
+"""Everything that would stop a deploy of a host, found in one look and said before anything changes."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand, PyinfraCommand
+from pyinfra.api.host import Host
+from pyinfra.api.operation import operation
+from pyinfra.api.state import State
+from pyinfra.context import host, state
+
+from ingot.catalog import load_gpus
+from ingot.compat import Refused, Wish, decide, objections, rules, version_key
+from ingot.errors import IngotError
+from ingot.facts.engine import EngineState
+from ingot.facts.errors import Unread
+from ingot.facts.host import HostLook, HostState
+from ingot.facts.smi_fault import Fault
+from ingot.operations import driver, planning
+from ingot.operations.refuse import refuse
+from ingot.sizing import GPU
+
+GIB = 1 << 30
+#: Certificates are made valid one hour back; long before that, logs and keys of hosts disagree about time.
+CLOCK_SKEW_S = 60
+#: Room below /var/lib/docker for the engine's image, packed and unpacked, by engine_build.
+DOCKER_ROOT = "/var/lib/docker"
+IMAGE_BYTES = {"cuda": 40 * GIB, "cpu": 4 * GIB}
+#: Room for packages and the module's build tree; on a host that is deployed, for logs and updates.
+ROOT_BYTES, DEPLOYED_ROOT_BYTES = 5 * GIB, GIB
+MINIMUM_INODES = 10_000
+#: The module's compiler and the engine's start-up need it whatever the model.
+MINIMUM_MEMORY_BYTES = int(3.5 * GIB)
+HTTPS_PORT = 443
+#: What may hold that port: the gateway itself.
+GATEWAY = "nginx"
+
+#: Faults that the driver role heals by installing, loading or rebooting.
+HEALED = frozenset({Fault.NOT_INSTALLED, Fault.NOT_LOADED, Fault.MISMATCH, Fault.LIBRARY})
+
+_DNS_NAME = re.compile(
+    r"^(?=.{1,253}$)(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
+)
+
+#: The catalog's GPU of a device id, so that a model can be judged before any driver runs. Source: pci.ids.
+CATALOG_KEYS = {
+    0x1EB8: "t4",
+    0x20B0: "a100-40g",
+    0x20B2: "a100-80g",
+    0x20B5: "a100-80g",
+    0x20F1: "a100-40g",
+    0x2204: "rtx3090",
+    0x2230: "rtxa6000",
+    0x2231: "rtxa5000",
+    0x2235: "a40",
+    0x2236: "a10",
+    0x2237: "a10g",
+    0x2329: "h20",
+    0x2330: "h100",
+    0x2335: "h200",
+    0x2342: "gh200",
+    0x2503: "rtx3060",
+    0x2504: "rtx3060",
+    0x2684: "rtx4090",
+    0x26B1: "rtx6000ada",
+    0x26B9: "l40s",
+    0x2704: "rtx4080",
+    0x27B8: "l4",
+    0x2882: "rtx4060",
+    0x2901: "b200",
+    0x2B85: "rtx5090",
+    0x2BB5: "rtxpro6000",
+    0x2C05: "rtx5070ti",
+    0x2E12: "gb10",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The host's values that decide whether it can be deployed."""
+
+    name: str
+    cache_root: str
+    engine_build: str = "cuda"
+    engine_version: str = ""
+    serve: Sequence[Mapping[str, Any]] = ()
+    site_models: Mapping[str, Any] = field(default_factory=dict)
+    certificate_names: Sequence[str] = ()
+    console: bool = False
+    driver: Wish = field(default_factory=Wish)
+
+
+def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
+    """Every sentence (without the host's name and the final stop) that keeps a host from being deployed."""
+    return (
+        *_system(look),
+        *_driver(look, wanted),
+        *_gpus(look, wanted),
+        *_space(look, wanted),
+        *_model(look, wanted),
+        *_names(wanted),
+    )
+
+
+def notes(look: HostState) -> tuple[str, ...]:
+    """What is worth knowing and stops nothing."""
+    said = []
+    if look.apt_holder:
+        said.append(f"{look.apt_holder} holds the package manager; the run waits for it")
+    running = look.driver.running
+    branch = rules.BRANCHES.get(version_key(running)[0]) if running else None
+    if running and branch and branch.floor and version_key(running) < version_key(branch.floor):
+        said.append(
+            f"driver {running} has known vulnerabilities ({rules.VULNERABLE.source}); "
+            f"set driver_version to {branch.floor} or newer when the GPUs can be stopped"
+        )
+    return tuple(said)
+
+
+def _system(look: HostState) -> Iterator[str]:
+    if look.uid != 0:
+        yield f"commands run as uid {look.uid}, expected root; allow sudo for the inventory's user"
+    if not look.has_apt:
+        yield "no apt on the host, expected Ubuntu or Debian; reinstall the host with one of these"
+    if look.broken_packages:
+        yield (
+            f"dpkg wants {', '.join(look.broken_packages[:5])} reinstalled, expected a whole package database; "
+            f"run `apt-get install --reinstall {look.broken_packages[0]}` on the host"
+        )
+    if look.memory_bytes < MINIMUM_MEMORY_BYTES:
+        yield (
+            f"{_gib(look.memory_bytes)} of memory, expected {_gib(MINIMUM_MEMORY_BYTES)} or more; "
+            "add memory to the host"
+        )
+    if abs(look.clock_skew_s) > CLOCK_SKEW_S:
+        direction = "ahead of" if look.clock_skew_s > 0 else "behind"
+        yield (
+            f"the clock is {abs(look.clock_skew_s):.0f} s {direction} the control machine's, expected at most "
+            f"{CLOCK_SKEW_S} s; set the time (`timedatectl set-ntp true`) on whichever is wrong"
+        )
+    strangers = sorted({one.process for one in look.listeners if one.process != GATEWAY})
+    if strangers:
+        yield (
+            f"port {HTTPS_PORT} is held by {', '.join(strangers)}, expected it free for the gateway; "
+            "stop or move that service"
+        )
+
+
+def _driver(look: HostState, wanted: Wanted) -> Iterator[str]:
+    for refusal in objections(driver.machine(look.driver, wanted.console), wanted.driver):
+        yield str(refusal)
+
+
+def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:
+    try:
+        decision = decide(driver.machine(look.driver, wanted.console), wanted.driver)
+    except Refused:
+        return
+    runs = driver.is_running_as_installed(look.driver)
+    fault = look.gpus.fault
+    if fault and fault.kind in HEALED:
+        return
+    # The wrong flavour of a running module finds no device; the driver role replaces it.
+    if fault and fault.kind is Fault.NO_DEVICES and look.driver.running_flavour is not decision.flavour:
+        return
+    if fault:
+        yield f"{fault.found}; {fault.remedy}"
+    elif runs and len(look.gpus.rows) < len(look.driver.bus.gpus):
+        yield (
+            f"{len(look.gpus.rows)} GPUs answer of {len(look.driver.bus.gpus)} on the PCI bus, expected all; "
+            "read `dmesg | grep -i nvrm` on the host"
+        )
+
+
+def _space(look: HostState, wanted: Wanted) -> Iterator[str]:
+    """Free room per file system: what two directories on one disk need adds up."""
+    needs = {"/": DEPLOYED_ROOT_BYTES if look.is_deployed else ROOT_BYTES}
+    if not look.is_deployed:
+        needs[DOCKER_ROOT] = IMAGE_BYTES.get(wanted.engine_build, IMAGE_BYTES["cuda"])
+    by_mount: dict[str, list[str]] = {}
+    for space in look.spaces:
+        if space.path in needs:
+            by_mount.setdefault(space.mount, []).append(space.path)
+        if space.free_inodes < MINIMUM_INODES:
+            yield (
+                f"{space.free_inodes} free inodes on {space.mount}, expected {MINIMUM_INODES} or more; "
+                "delete small files there"
+            )
+    for mount, paths in by_mount.items():
+        needed = sum(needs[path] for path in paths)
+        free = next(space.free_bytes for space in look.spaces if space.mount == mount)
+        if free < needed:
+            yield (
+                f"{_gib(free)} free on {mount}, expected {_gib(needed)} for {' and '.join(paths)}; "
+                "free space, or mount a larger disk there"
+            )
+
+
+def _model(look: HostState, wanted: Wanted) -> Iterator[str]:
+    """Whether what the host shall serve fits, by measured GPUs or, before there is a driver, by the catalog's."""
+    gpus = measured(look) or expected(look)
+    if not gpus or not wanted.serve:
+        return
+    try:
+        planning.plan(
+            wanted.name,
+            # What runs on the GPUs now is the engine itself, or is judged when the engine role measures.
+            [replace(gpu, free_bytes=None) for gpu in gpus],
+            serve=wanted.serve,
+            site_models=wanted.site_models,
+            version=wanted.engine_version,
+            build=wanted.engine_build,
+            state=EngineState(),
+        )
+    except planning.Refusal as refusal:
+        yield str(refusal).removeprefix(f"{wanted.name}: ").rstrip(".")
+
+
+def measured(look: HostState) -> list[GPU]:
+    """The GPUs as their driver reports them; empty while one is at fault."""
+    return [] if look.gpus.fault else list(look.gpus.gpus)
+
+
+def expected(look: HostState) -> list[GPU]:
+    """The GPUs that the PCI ids stand for; empty when the catalog lacks one of them."""
+    catalog = load_gpus()
+    gpus: list[GPU] = []
+    for index, device in enumerate(look.driver.bus.gpus):
+        known = catalog.get(CATALOG_KEYS.get(device.device_id, ""))
+        if known is None:
+            return []
+        gpus.append(replace(known.hardware(1).gpus[0], index=index, uuid=f"GPU-{device.address}"))
+    if look.driver.bus.nvswitches:
+        everyone = frozenset(range(len(gpus)))
+        gpus = [replace(gpu, nvlink_peers=everyone - {gpu.index}) for gpu in gpus]
+    return gpus
+
+
+def _names(wanted: Wanted) -> Iterator[str]:
+    for name in wanted.certificate_names:
+        if not _DNS_NAME.match(name.lower()) and not _is_address(name):
+            yield (
+                f"{name!r} cannot stand in a certificate, expected a host name (letters, digits, '-' and '.') or an "
+                "IP address; correct the host's name or gateway_names"
+            )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _gib(number: int) -> str:
+    return f"{number / GIB:.1f} GiB"
+
+
+@operation()
+def preflight() -> Generator[PyinfraCommand, None, None]:
+    """
+    Refuse a host that cannot be deployed, with every reason at once; change nothing.
+
+    **Example:**
+
+    .. code:: python
+
+        preflight.preflight(name="Look before anything changes")
+    """
+    data = host.data
+    look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, data.cache_root], port=HTTPS_PORT)
+    if isinstance(look, Unread):
+        yield refuse(look.sentence(host.name))
+        return
+    try:
+        wish = driver.wish(data)
+    except IngotError as error:
+        yield refuse(f"{host.name}: {error}.")
+        return
+    stops = findings(
+        look,
+        Wanted(
+            name=host.name,
+            cache_root=data.cache_root,
+            engine_build=data.engine_build,
+            engine_version=data.engine_version,
+            serve=data.serve,
+            site_models=data.site_models,
+            certificate_names=(host.name, *data.gateway_names),
+            console=bool(data.driver_console),
+            driver=wish,
+        ),
+    )
+    if state.is_executing or not stops:
+        for note in notes(look):
+            logger.info(f"{host.print_prefix}{host.name}: {note}.")
+    if stops:
+        if not state.is_executing:
+            # A dry run ends before execution: it must say so too.
+            for sentence in stops:
+                logger.warning(f"{host.print_prefix}{host.name}: {sentence}.")
+        yield FunctionCommand(_stop, (stops,), {})
+        return
+    host.noop("nothing stands in the way of a deploy")
+
+
+def _stop(state: State, host: Host, stops: Sequence[str]) -> bool:
+    for sentence in stops:
+        logger.error(f"{host.print_prefix}{host.name}: {sentence}.")
+    return False

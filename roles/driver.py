@@ -1,0 +1,11 @@
+"""The NVIDIA driver: decided from PCI ids, installed from a pinned source, running without a reboot where it can."""
+
+from pyinfra.api import deploy
+
+from ingot.operations import driver as operations
+
+
+@deploy("Driver")
+def driver() -> None:
+    """Have every GPU of the host answer through the driver that suits it."""
+    operations.driver(name="Have the NVIDIA driver run")

@@ -1,0 +1,11 @@
+"""NVIDIA's container toolkit: containers get GPUs by CDI, under their UUIDs."""
+
+from pyinfra.api import deploy
+
+from ingot.operations import cdi
+
+
+@deploy("Toolkit")
+def toolkit() -> None:
+    """Have every GPU known to dockerd as nvidia.com/gpu=<UUID>."""
+    cdi.cdi(name="Give GPUs to containers")
