@@ -5,7 +5,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from ingot.sandbox.commands import run
@@ -13,8 +13,6 @@ from ingot.sandbox.errors import CommandFailed, SandboxError
 from ingot.sandbox.paths import Paths
 from ingot.sandbox.state import locked
 
-#: Raised when what `build` does to a root file system changes, so that older ones are not used any more.
-RECIPE = 1
 USER = "ops"
 USER_ID = 1000
 BUILD_LIMIT_S = 1800
@@ -68,12 +66,11 @@ class Recipe:
     certificates: tuple[tuple[str, str], ...]
     base: tuple[str, ...]
     fetched: tuple[str, ...]
-    version: int = RECIPE
 
     @property
     def key(self) -> str:
-        """The name of its result in the cache."""
-        content = json.dumps(asdict(self), sort_keys=True)
+        """The name of its result in the cache: a hash of every file put in and every command run."""
+        content = json.dumps([files(self), build_command(self, Path("root"), Path("work"))])
         return f"{self.os}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
     @property
@@ -131,6 +128,8 @@ def build_command(recipe: Recipe, root: Path, work: Path) -> list[str]:
     made (a mount namespace).
     """
     chroot = 'chroot "$1"'
+    # This machine's apt on the chroot's packages: names resolve here, and this machine's certificates count.
+    apt_get = 'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get'
     hooks = [
         f'cp -r {shlex.quote(str(work))}/files/. "$1"/',
         f"{chroot} update-ca-certificates",
@@ -138,8 +137,8 @@ def build_command(recipe: Recipe, root: Path, work: Path) -> list[str]:
         f"{chroot} systemctl enable systemd-networkd.service",
         # Packages are installed when a role says so, not when a timer does.
         f"{chroot} systemctl mask apt-daily.timer apt-daily-upgrade.timer",
-        f"{chroot} apt-get clean",
-        f"{chroot} apt-get install --yes --download-only {' '.join(recipe.fetched)}",
+        f"{apt_get} clean",
+        f"{apt_get} install --yes --no-install-recommends --download-only {' '.join(recipe.fetched)}",
         'rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/resolv.conf "$1"/etc/hostname "$1"/etc/machine-id',
         'install -d -m 0755 "$1"/srv/ingot-mirror "$1"/var/lib/docker "$1"/var/lib/containerd',
     ]
@@ -167,6 +166,8 @@ def files(recipe: Recipe) -> dict[str, str]:
         sshd += "PerSourcePenalties no\n"
     return {
         "etc/apt/apt.conf.d/90ingot-keep-archives": 'Binary::apt::APT::Keep-Downloaded-Packages "true";\n',
+        # A test host's disk need not survive a power cut of this machine.
+        "etc/dpkg/dpkg.cfg.d/ingot-unsafe-io": "force-unsafe-io\n",
         "etc/ssh/sshd_config.d/ingot.conf": sshd,
         f"etc/sudoers.d/{USER}": f"{USER} ALL=(ALL) NOPASSWD: ALL\n",
         **{f"usr/local/share/ca-certificates/{name}": text for name, text in recipe.certificates},
@@ -189,6 +190,12 @@ def root(paths: Paths, key: str) -> Path:
     return paths.images / key
 
 
+def reason(output: str) -> str:
+    """The line that says why a build failed: the first of apt's or mmdebstrap's errors, else the last line."""
+    lines = output.strip().splitlines()
+    return next((line for line in lines if line.startswith("E: ")), lines[-1])
+
+
 def _build(paths: Paths, recipe: Recipe, say: Callable[[str], None]) -> None:
     for leftover in paths.images.glob("building-*"):
         shutil.rmtree(leftover)
@@ -203,7 +210,6 @@ def _build(paths: Paths, recipe: Recipe, say: Callable[[str], None]) -> None:
         run(build_command(recipe, work / "root", work), timeout_s=BUILD_LIMIT_S)
     except CommandFailed as failed:
         shutil.rmtree(work, ignore_errors=True)
-        last = str(failed).strip().splitlines()[-1]
-        raise SandboxError(f"the {recipe.os} root file system could not be built: {last}") from failed
+        raise SandboxError(f"the {recipe.os} root file system could not be built: {reason(str(failed))}") from failed
     (work / "root").rename(root(paths, recipe.key))
     shutil.rmtree(work)

@@ -122,7 +122,7 @@ class Proxy:
                     both.create_task(self._send(link, target))
             for end in ends:
                 end.close()
-        except (OSError, ExceptionGroup):
+        except* OSError:
             # Nobody there, or one side went away: the other one sees it as a reset.
             for end in ends:
                 self._abort(end)
