@@ -2,6 +2,14 @@
 
 # --- upstreams: where everything is fetched from; point them at a mirror or a file tree on sites without internet
 sources = {
+    # Docker's own packages; {os} and {codename} are the host's, e.g. debian and trixie.
+    "docker": {
+        "uri": "https://download.docker.com/linux/{os}",
+        "suite": "{codename}",
+        "component": "stable",
+        "key_url": "https://download.docker.com/linux/{os}/gpg",
+        "key_fingerprint": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
+    },
     # NVIDIA's driver repository; {repository} is e.g. debian13/x86_64. Keys differ between distributions.
     "nvidia_driver": {
         "uri": "https://developer.download.nvidia.com/compute/cuda/repos/{repository}/",
@@ -31,6 +39,19 @@ sources = {
 serve = []
 # Models of this site, in the catalog's schema, merged over Ingot's own catalog.
 site_models = {}
+
+# --- docker: the container engine
+# Further keys of /etc/docker/daemon.json, over what is there and what Ingot sets, e.g. {"registry-mirrors": [...]}.
+docker_daemon = {}
+# Limits of containers that set none themselves.
+docker_default_ulimits = {"nofile": 1048576}
+# Log of a container that sets none itself: number of files, size of one.
+docker_log_max_files = 5
+docker_log_max_size = "50m"
+# Packages from "docker" (its own repository) or from the "distribution".
+docker_source = "docker"
+# Exact version of docker-ce, may end in *, e.g. "5:29.*"; None: the newest when first installed, then left alone.
+docker_version = None
 
 # --- driver: the NVIDIA driver and the container toolkit
 # Driver branch; 580 is the long-term one and the last that drives Maxwell, Pascal and Volta.

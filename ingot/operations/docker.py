@@ -1,0 +1,155 @@
+"""Docker Engine: from its vendor or the distribution, with a hardened daemon.json merged into what a site has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from ingot.errors import IngotError
+from ingot.facts.docker import Docker, DockerState
+from ingot.operations import packages, tree
+from ingot.operations.refuse import refuse
+
+CONFIG = "/etc/docker/daemon.json"
+#: The first with CDI, by which containers get their GPUs.
+MINIMUM = 25
+VENDOR_PACKAGES = (
+    "docker-ce",
+    "docker-ce-cli",
+    "containerd.io",
+    "docker-buildx-plugin",
+    "docker-compose-plugin",
+)
+#: Packages by distribution; where a release is named, its engine is older than MINIMUM.
+DISTRIBUTION_PACKAGES = {
+    "debian": ("docker.io", "docker-cli", "docker-compose"),
+    "ubuntu": ("docker.io", "docker-compose-v2"),
+}
+TOO_OLD = {"debian12"}
+
+Commands = Generator[PyinfraCommand, None, None]
+
+
+def source(values: Mapping[str, str], state: DockerState) -> packages.Source:
+    """The vendor's repository for this host; `{os}` and `{codename}` in the values are the host's."""
+
+    def of(key: str) -> str:
+        return values[key].replace("{os}", state.os).replace("{codename}", state.codename)
+
+    return packages.Source(
+        "docker",
+        of("uri"),
+        of("suite"),
+        of("component"),
+        of("key_url"),
+        values["key_fingerprint"],
+        architectures=state.arch,
+    )
+
+
+def wanted(data: Any, state: DockerState) -> tuple[tuple[str, ...], tuple[packages.Source, ...]]:
+    """The packages of this host and where they come from.
+
+    Raises: IngotError, one sentence, when the values and the host do not go together.
+    """
+    if data.docker_source == "distribution":
+        if f"{state.os}{state.os_version}" in TOO_OLD or state.os not in DISTRIBUTION_PACKAGES:
+            raise IngotError(
+                f"{state.os} {state.os_version} brings no Docker of at least version {MINIMUM}, which GPUs by CDI "
+                'need; set docker_source = "docker".'
+            )
+        return DISTRIBUTION_PACKAGES[state.os], ()
+    if data.docker_source != "docker":
+        raise IngotError(f'docker_source is {data.docker_source!r}, expected "docker" or "distribution".')
+    version = f"={data.docker_version}" if data.docker_version else ""
+    names = tuple(f"{name}{version if name.startswith('docker-ce') else ''}" for name in VENDOR_PACKAGES)
+    return names, (source(data.sources["docker"], state),)
+
+
+@operation()
+def installed() -> Commands:
+    """Have Docker Engine installed from the source of the host's values, with Compose."""
+    try:
+        names, sources = wanted(host.data, host.get_fact(Docker))
+    except IngotError as error:
+        yield refuse(f"{host.name}: {error}")
+        return
+    yield from packages.packages._inner(names=names, sources=sources)
+
+
+def settings(data: Any) -> dict[str, Any]:
+    """What Ingot sets in daemon.json; reasons in docs/security.md."""
+    ours: dict[str, Any] = {
+        "features": {"cdi": True},
+        "icc": False,
+        "live-restore": True,
+        "log-opts": {"max-file": str(data.docker_log_max_files), "max-size": data.docker_log_max_size},
+        "no-new-privileges": True,
+        "userland-proxy": False,
+    }
+    if data.docker_default_ulimits:
+        ours["default-ulimits"] = {
+            name: {"Name": name, "Hard": limit, "Soft": limit} for name, limit in data.docker_default_ulimits.items()
+        }
+    return ours
+
+
+def merged(current: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
+    """`current` with the layers laid over it; objects are merged, anything else is replaced."""
+    result = dict(current)
+    for layer in layers:
+        for key, value in layer.items():
+            old = result.get(key)
+            result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return result
+
+
+def daemon_json(current: str | None, data: Any) -> str:
+    """The new text of daemon.json: the old text itself where it says all this already.
+
+    Raises: IngotError when the present text is not a JSON object.
+    """
+    try:
+        before = json.loads(current) if current and current.strip() else {}
+        if not isinstance(before, dict):
+            raise ValueError("no object")
+    except ValueError as error:
+        raise IngotError(f"{CONFIG} is not a JSON object ({error}); correct it or move it away.") from None
+    after = merged({"log-driver": "json-file"}, before, settings(data), data.docker_daemon)
+    if after["log-driver"] not in ("json-file", "local"):
+        # The site ships its logs another way, which these options do not belong to.
+        after["log-opts"] = before.get("log-opts", {})
+    return current if current and after == before else json.dumps(after, indent=2) + "\n"
+
+
+@operation()
+def configured() -> Commands:
+    """Have daemon.json say what Ingot needs, whatever else is in it, checked by dockerd before it replaces the old."""
+    state: DockerState = host.get_fact(Docker)
+    if state.version is not None and state.version < (MINIMUM,):
+        found = ".".join(map(str, state.version))
+        yield refuse(
+            f"{host.name}: dockerd {found} was found, expected {MINIMUM} or newer, since GPUs come into containers "
+            'by CDI; remove that package, or set docker_source = "docker", and run again.'
+        )
+        return
+    if state.swarm:
+        yield refuse(
+            f"{host.name}: Docker is part of a swarm, which live-restore excludes; leave it with "
+            "`docker swarm leave`, or give the swarm another host."
+        )
+        return
+    try:
+        text = daemon_json(state.config, host.data)
+    except IngotError as error:
+        yield refuse(f"{host.name}: {error}")
+        return
+    yield from tree.tree._inner(
+        entries=(tree.Dir("/etc/docker"), tree.File(CONFIG, text)),
+        validate=f"dockerd --validate --config-file {{stage}}{CONFIG}",
+    )
