@@ -60,6 +60,7 @@ class Architecture:
 
     `max_model_len` is what the model was trained for (None: the config does not say). `dtype` is that of the
     unquantised weights. `quantization` and `kv_cache_dtype` are what the config itself names (None: nothing).
+    `outer_type` is the model type of the whole where the decoder is nested in it.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Architecture:
     tied: bool = False
     kv_cache_dtype: str | None = None
     quantization: str | None = None
+    outer_type: str = ""
 
     @cached_property
     def parameters(self) -> int:

@@ -185,6 +185,7 @@ class Reader:
             tied=tied,
             kv_cache_dtype=cache,
             quantization=scheme,
+            outer_type=str(self.outer.get("model_type") or ""),
         )
 
     def quantization(self) -> Any:

@@ -1,0 +1,276 @@
+"""Published engine starts as the planner's inputs: reads case and model files, fills in what the engine would default.
+
+A case states what its author logged. What it leaves out is taken from the engine's own defaults for that device and
+version; what cannot be known is a reason, never a guess that is kept silent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ingot.catalog import load_gpus
+from ingot.sizing import SizingError
+from ingot.sizing.architecture import Architecture
+from ingot.sizing.config import architecture_from_config, with_encoder
+from ingot.sizing.engine import EngineProfile, vllm
+from ingot.sizing.split import Parallel
+from ingot.sizing.start import Arguments, Device
+from ingot.sizing.units import GIB, gib
+
+# Architecture names whose model type is not the name in snake case without its suffix.
+MODEL_TYPES = {
+    "DeepseekV2ForCausalLM": "deepseek_v2",
+    "DeepseekV3ForCausalLM": "deepseek_v3",
+    "DotsOCRForCausalLM": "dots_ocr",
+    "GlmMoeDsaForCausalLM": "glm_moe_dsa",
+    "GptOssForCausalLM": "gpt_oss",
+    "GraniteMoeHybridForCausalLM": "granitemoehybrid",
+    "MiniMaxM2ForCausalLM": "minimax_m2",
+    "NemotronHForCausalLM": "nemotron_h",
+    "OPTForCausalLM": "opt",
+    "QWenLMHeadModel": "qwen",
+    "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl",
+    "Qwen3NextForCausalLM": "qwen3_next",
+    "Qwen3VLForConditionalGeneration": "qwen3_vl",
+    "Qwen3VLMoeForConditionalGeneration": "qwen3_vl_moe",
+    "Qwen3_5ForConditionalGeneration": "qwen3_5",
+    "Qwen3_5MoeForConditionalGeneration": "qwen3_5_moe",
+}
+# GPU names as people write them, most specific first, and their key in the catalog.
+GPU_NAMES = (
+    (r"rtx pro 6000", "rtxpro6000"),
+    (r"5070 ti", "rtx5070ti"),
+    (r"5090", "rtx5090"),
+    (r"4090", "rtx4090"),
+    (r"4080", "rtx4080"),
+    (r"4060", "rtx4060"),
+    (r"3090", "rtx3090"),
+    (r"3060", "rtx3060"),
+    (r"gb10", "gb10"),
+    (r"gh200", "gh200"),
+    (r"b200", "b200"),
+    (r"h200", "h200"),
+    (r"h100", "h100"),
+    (r"a100.*40|40g.*a100", "a100-40g"),
+    (r"a100.*80|80g.*a100", "a100-80g"),
+    (r"l40s", "l40s"),
+    (r"a6000", "rtxa6000"),
+    (r"a5000", "rtxa5000"),
+    (r"a10g", "a10g"),
+    (r"\ba10\b", "a10"),
+    (r"\bl4\b", "l4"),
+    (r"\bt4\b", "t4"),
+)
+LARGE_DEVICE = 70 * GIB
+HUGE_DEVICE = 160 * GIB
+
+
+@dataclass(frozen=True)
+class Case:
+    """One published start: what was asked, and what its log said."""
+
+    id: str
+    tier: str
+    raw: Mapping[str, Any]
+    survey: Mapping[str, Any] | None
+
+    @property
+    def observed(self) -> Mapping[str, Any]:
+        """The logged numbers."""
+        return self.raw["observed"]
+
+    @property
+    def asserted(self) -> bool:
+        """Whether the case may be asserted (tiers A and B)."""
+        return self.tier in ("A", "B")
+
+    def text(self) -> str:
+        """All that the case says in words."""
+        parts = (self.raw.get("verbatim"), self.raw.get("notes"), self.id, self.raw.get("model_id"))
+        return "\n".join(part for part in parts if part)
+
+    # --- what the planner needs
+
+    def engine(self) -> EngineProfile:
+        """The engine's profile: by version, else by what the wording of the log and the era tell."""
+        version = self.raw.get("vllm_version") or ""
+        wording = (self.raw.get("formula_check") or {}).get("token_log_wording") or ""
+        if re.match(r"\d+\.\d+", version) and not version.startswith("0.1."):
+            profile = vllm(version)
+        elif self.raw["era"] == "V0":
+            profile = vllm("0.6.0")
+        elif wording.startswith("int(") or "default since v0.21" in self.text():
+            profile = vllm("0.21.0")
+        else:
+            profile = vllm("0.11.0")
+        if wording.startswith("int("):
+            profile = replace(profile, capacity_wording="concurrency")
+        elif wording.startswith("blocks"):
+            profile = replace(profile, capacity_wording="groups")
+        if self.raw["era"] == "V0":
+            profile = replace(profile, hybrid_cache=False, profiles_context_to=32768)
+        return profile
+
+    def architecture(self) -> Architecture | str:
+        """The model's shape, or why there is none."""
+        if self.survey is None:
+            return "the case names no model whose shape is known"
+        try:
+            return survey_architecture(self.survey)
+        except SizingError as error:
+            return str(error)
+
+    def quantization(self) -> str:
+        """The weights' number format, from the flag, the model's name and the survey's note."""
+        named = " ".join(str(self.raw.get(key) or "") for key in ("quantization", "model_id")).lower()
+        for pattern, scheme in (
+            (r"mxfp4|gpt-oss", "mxfp4"),
+            (r"fp4", "nvfp4"),
+            (r"gguf.*q8|q8_0", "gguf-q8"),
+            (r"w8a8|int8", "int8"),
+            (r"gptq", "gptq-int4"),
+            (r"awq", "awq-int4"),
+            (r"w4a16|int4|auto_round|autoround", "int4"),
+            (r"bnb|bitsandbytes", "bnb-nf4"),
+            (r"fp8", "fp8"),
+        ):
+            if re.search(pattern, named):
+                return scheme
+        noted = str((self.survey or {}).get("quantization_config") or "").lower()
+        if self.raw.get("model_id") == self.raw.get("config_id"):
+            if "fp8" in noted:
+                return "fp8-block" if "block" in noted else "fp8"
+            if "awq" in noted:
+                return "awq-int4"
+        return "none"
+
+    def parallel(self) -> Parallel:
+        """Tensor, pipeline and data parallel sizes; unstated is one."""
+        tensor, pipeline = self.raw.get("tp") or 1, self.raw.get("pp") or 1
+        stated = re.search(r"(?:data[_-]parallel[_-]size'?\s*[:= ]\s*|\bdp)(\d+)", self.text())
+        data = int(stated.group(1)) if stated else 1
+        expert = bool(re.search(r"enable[_-]expert[_-]parallel|expert parallel|\bEP\b", self.text())) or data > 1
+        return Parallel(tensor, pipeline, data, expert)
+
+    def device(self) -> Device | str:
+        """The GPU as the engine saw it, or why it is unknown."""
+        logged = self.observed.get("gpu_total_gib")
+        model = next((key for pattern, key in GPU_NAMES if re.search(pattern, self.gpu_name())), None)
+        known = load_gpus()[model] if model else None
+        if self.gpu_name() == "h20" or "h20 " in self.gpu_name() + " ":
+            known = None
+        if logged:
+            total, band = gib(logged), 0
+        elif known and "+" not in self.gpu_name():
+            gpu = known.hardware(1).gpus[0]
+            total, band = gpu.cuda_total_bytes, gpu.cuda_total_band_bytes or gib(0.05)
+        else:
+            return "the case does not say how much memory the GPU has"
+        free = self.observed.get("gpu_free_at_start_gib")
+        return Device(
+            total=total,
+            free=gib(free) if free else total,
+            total_band=band,
+            capability=known.capability if known else None,
+            unified=bool(known and known.unified),
+        )
+
+    def gpu_name(self) -> str:
+        """The GPU's name in small letters."""
+        return str(self.raw.get("gpu") or "").lower()
+
+    def utilization(self, engine: EngineProfile) -> float:
+        """The share of memory the engine may take: as stated, as its requested bytes tell, or its default."""
+        observed = self.observed
+        if self.raw.get("gpu_memory_utilization"):
+            return float(self.raw["gpu_memory_utilization"])
+        if observed.get("requested_gib") and observed.get("gpu_total_gib"):
+            return float(observed["requested_gib"]) / float(observed["gpu_total_gib"])
+        return engine.utilization
+
+    def arguments(self, architecture: Architecture, device: Device | None) -> Arguments:
+        """The engine's arguments, the unstated ones as the engine defaults them for this device."""
+        raw, old = self.raw, self.raw["era"] == "V0"
+        batched = raw.get("max_num_batched_tokens")
+        large = bool(device and device.total >= LARGE_DEVICE and "a100" not in self.gpu_name()) and not old
+        if batched == 2048 and "'max_num_batched_tokens'" not in self.text():
+            large = False  # a large device would have defaulted to 8192
+        length = raw.get("max_model_len") or architecture.max_model_len or 8192
+        context = re.search(r"decode-context-parallel-size[ =](\d+)", self.text())
+        return Arguments(
+            max_model_len=length,
+            max_num_seqs=raw.get("max_num_seqs") or (1024 if large else 256),
+            max_num_batched_tokens=batched or (8192 if large else 2048),
+            kv_cache_dtype="fp8" if "fp8" in str(raw.get("kv_cache_dtype")) else "auto",
+            enforce_eager=bool(raw.get("enforce_eager")),
+            prefix_caching=raw.get("enable_prefix_caching") is not False and not old,
+            block_size=self.observed.get("block_size"),
+            context_parallel=int(context.group(1)) if context else 1,
+            encoder="language_model_only': True" not in self.text(),
+        )
+
+    def unjudgeable(self) -> str | None:
+        """What makes the start's memory unpredictable from GPU and config, if anything does."""
+        if re.search(r"\+ \d+ lora|enable_lora': true", self.text().lower()):
+            return "it loads LoRA adapters whose rank the case does not state"
+        if re.search(r"speculative|\bmtp k=|dflash", str(self.raw.get("notes") or "").lower() + self.gpu_name()):
+            return "it loads a speculative draft that the case does not describe"
+        if "offload" in self.text():
+            return "it keeps weights in host memory"
+        return None
+
+
+def load_cases(cases: Path, models: Path) -> list[Case]:
+    """Every case of a file, with the surveyed shape of its model."""
+    surveyed = {survey["model_id"]: survey for survey in json.loads(models.read_text(encoding="utf-8"))}
+    stored = json.loads(cases.read_text(encoding="utf-8"))
+    return [
+        Case(raw["id"], str(raw.get("tier", "C")), raw, surveyed.get(raw.get("config_id") or raw.get("model_id")))
+        for raw in stored
+    ]
+
+
+def survey_architecture(survey: Mapping[str, Any]) -> Architecture:
+    """A surveyed shape as an Architecture. Raises SizingError for one that is not known well enough."""
+    config = {key: value for key, value in survey.items() if value is not None}
+    name = str(config.get("architecture") or "").split("/")[-1]
+    config["architectures"] = [name]
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", re.sub(r"For[A-Z].*", "", name)).lower()
+    config.setdefault("model_type", MODEL_TYPES.get(name, snake))
+    config.pop("quantization_config", None)
+    note = str(config.get("layer_types_note") or config.get("source") or "")
+    mixed = re.search(r"(\d+) attention(?: \+ (\d+) mamba2| layers)", note)
+    if mixed and "layer_types" not in config and config["model_type"] in ("granitemoehybrid", "nemotron_h"):
+        config = _with_pattern(config, int(mixed.group(1)))
+    architecture = architecture_from_config(config)
+    stated = int(float(config.get("param_count_b") or 0) * 1e9)
+    missing = stated - architecture.parameters
+    multimodal = "Conditional" in name or "vision_depth" in config or "OCR" in name
+    if multimodal and missing > 0:
+        return with_encoder(architecture, missing)
+    head = architecture.vocab_size * architecture.hidden_size
+    if stated and not architecture.tied and -missing > head // 2:
+        return replace(architecture, head=architecture.head[:1], tied=True)
+    return architecture
+
+
+def _with_pattern(config: dict[str, Any], attention: int) -> dict[str, Any]:
+    """A hybrid whose survey counts attention layers: spread them evenly, which the arithmetic does not tell apart."""
+    depth = config["num_hidden_layers"]
+    places = {(2 * one + 1) * depth // (2 * attention) for one in range(attention)}
+    if config["model_type"] == "nemotron_h":
+        rest = [place for place in range(depth) if place not in places]
+        mamba = {place for order, place in enumerate(rest) if order % 2 == 0}
+        config["hybrid_override_pattern"] = "".join(
+            "*" if place in places else "M" if place in mamba else "-" for place in range(depth)
+        )
+    else:
+        config["layer_types"] = ["attention" if place in places else "mamba" for place in range(depth)]
+        config.setdefault("intermediate_size", 768)
+        config.setdefault("shared_intermediate_size", 1536)
+    return config

@@ -1,0 +1,140 @@
+"""What an engine needs beside weights and cache: activations, sampler, encoder, CUDA graphs, context and collectives.
+
+None of it stands in a config.json. Each function gives an estimate with a band and says where it comes from; a
+calibration replaces it. The constants were fitted on published starts (docs/sizing.md shows which) and never to one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ingot.sizing.architecture import Architecture
+from ingot.sizing.engine import EngineProfile
+from ingot.sizing.memory import Term
+from ingot.sizing.units import DTYPE_BYTES, GIB, MIB, gib
+
+# Rows of hidden size that live beside a feed-forward block's own rows at its peak.
+HIDDEN_ROWS = 4.5
+# Experts' workspaces are permuted copies of what the formula counts.
+EXPERT_FACTOR = 1.3
+# Peak of one pass of the image tower at the largest input its processor allows, by model type: GiB and band.
+# Dynamic resolution makes it large (Qwen2.5-VL and dots.ocr: 4 to 7 GiB in logs), fixed resolution small.
+ENCODER_PEAKS = {
+    "qwen2_vl": (5.0, 2.5),
+    "qwen2_5_vl": (5.0, 2.5),
+    "dots_ocr": (4.4, 2.0),
+    "qwen3_vl": (2.5, 1.5),
+    "qwen3_vl_moe": (2.5, 1.5),
+    "qwen3_5": (1.0, 0.7),
+    "qwen3_5_moe": (1.0, 0.7),
+}
+ENCODER_DEFAULT = (0.8, 0.8)
+# Mllama runs its encoder for every sequence at once (36.63 GiB for 128 sequences on a published start).
+ENCODER_PER_SEQUENCE = {"mllama": 0.286}
+# GiB beside what PyTorch allocates, per GPU, by tensor parallel size: NCCL's buffers and peer mappings.
+NON_TORCH_GIB = {1: (0.10, 0.10), 2: (0.42, 0.20), 4: (0.90, 0.45), 8: (2.35, 0.40)}
+GRAPH_MIB_PER_LAYER_AND_SIZE = 0.3
+GRAPH_BASE_GIB = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An amount in bytes with the band its truth lies in, and where it comes from."""
+
+    bytes: int
+    band_bytes: int
+    formula: str
+    source: str
+
+    def term(self) -> Term:
+        """The estimate as a term of a breakdown."""
+        return Term(self.bytes, "default", self.band_bytes, self.formula, self.source)
+
+
+def forward(architecture: Architecture, tensor: int, tokens: int) -> Estimate:
+    """Activations of one forward pass over `tokens` tokens on one rank."""
+    element = DTYPE_BYTES[architecture.dtype]
+    dense = 3 * architecture.feed_forward / tensor
+    width, formula = dense, f"3 x {architecture.feed_forward} / {tensor}"
+    if architecture.experts:
+        inner = architecture.expert_width / tensor
+        routed = architecture.experts_per_token * (max(2 * inner, architecture.hidden_size) + inner)
+        width = EXPERT_FACTOR * routed
+        formula = (
+            f"{EXPERT_FACTOR} x {architecture.experts_per_token} experts x "
+            f"(max(2 x {architecture.expert_width} / {tensor}, {architecture.hidden_size}) + "
+            f"{architecture.expert_width} / {tensor})"
+        )
+    row = (width + HIDDEN_ROWS * architecture.hidden_size) * element
+    amount = int(tokens * row)
+    return Estimate(
+        amount,
+        int(amount * 0.3) + 64 * MIB,
+        f"{tokens} tokens x ({formula} + {HIDDEN_ROWS} x {architecture.hidden_size}) x {element:g} bytes",
+        "rows that live at the peak of a feed-forward block; fitted on published starts",
+    )
+
+
+def sampler(architecture: Architecture, sequences: int, engine: EngineProfile, *, flashinfer: bool) -> Estimate:
+    """Logits and the sampler's copies of them for `sequences` rows; every rank gathers the whole vocabulary."""
+    copies = engine.sampler_copies_flashinfer if flashinfer else engine.sampler_copies
+    amount = int(copies * sequences * architecture.vocab_size * 4)
+    return Estimate(
+        amount,
+        int(amount * 0.05) + 32 * MIB,
+        f"{copies:g} copies x {sequences} sequences x {architecture.vocab_size} vocabulary x 4 bytes",
+        "vLLM v1/sample/ops/topk_topp_sampler.py; copies measured on published starts",
+    )
+
+
+def encoder(architecture: Architecture, sequences: int) -> Estimate | None:
+    """The image or audio tower at its largest input; None where the model has none."""
+    if architecture.encoder is None:
+        return None
+    kinds = (architecture.model_type, architecture.outer_type)
+    for kind in kinds:
+        if kind in ENCODER_PER_SEQUENCE:
+            amount = gib(ENCODER_PER_SEQUENCE[kind] * sequences)
+            formula = f"{ENCODER_PER_SEQUENCE[kind]} GiB x {sequences} sequences"
+            return Estimate(amount, amount // 3, formula, "one published start")
+    known = next((ENCODER_PEAKS[kind] for kind in kinds if kind in ENCODER_PEAKS), ENCODER_DEFAULT)
+    return Estimate(
+        gib(known[0]), gib(known[1]), f"{known[0]} GiB at the largest image", "published starts of the model's family"
+    )
+
+
+def non_torch(tensor: int, pipeline: int, engine: EngineProfile) -> Estimate:
+    """Driver context, libraries and collectives' buffers on one GPU."""
+    known = max((size for size in NON_TORCH_GIB if size <= tensor), default=1)
+    amount, band = NON_TORCH_GIB[known]
+    if pipeline > 1 and tensor == 1:
+        amount, band = NON_TORCH_GIB[2]
+    if engine.context_gib:
+        band += 0.05
+    return Estimate(
+        gib(amount + engine.context_gib),
+        gib(band),
+        f"{amount} GiB at tensor parallel {known} + {engine.context_gib} GiB of context",
+        "logged non-torch memory of published starts",
+    )
+
+
+def capture_sizes(sequences: int, largest: int = 512) -> int:
+    """How many batch sizes CUDA graphs are captured for: 1, 2, 4, then steps of 8 to 256, of 16 beyond."""
+    most = min(2 * sequences, largest)
+    small = sum(1 for size in (1, 2, 4) if size <= most)
+    return small + max(0, min(most, 256) // 8) + max(0, (most - 256) // 16)
+
+
+def graphs(layers: int, sequences: int, *, enforce_eager: bool) -> Estimate:
+    """CUDA graphs of all captured batch sizes."""
+    if enforce_eager:
+        return Estimate(0, 0, "no graphs: enforce_eager", "engine argument")
+    sizes = capture_sizes(sequences)
+    amount = gib(GRAPH_BASE_GIB) + int(GRAPH_MIB_PER_LAYER_AND_SIZE * layers * sizes * MIB)
+    return Estimate(
+        amount,
+        int(amount * 0.6) + GIB // 8,
+        f"{GRAPH_BASE_GIB} GiB + {GRAPH_MIB_PER_LAYER_AND_SIZE} MiB x {layers} layers x {sizes} batch sizes",
+        "logged graph captures of published starts",
+    )

@@ -1,0 +1,275 @@
+"""One start of an engine, predicted: what each rank holds, what is left for the cache, and whether it comes up.
+
+The order is that of vLLM: take memory, load weights, profile one pass, size the cache, capture graphs
+(`v1/worker/gpu_worker.py`). What depends on the model and the arguments alone is computed once (`demand`); a GPU adds
+only subtractions (`predict`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+from ingot.sizing import overheads
+from ingot.sizing.architecture import Architecture
+from ingot.sizing.attention import GatedDeltaNet, Mamba2
+from ingot.sizing.calibration import Calibration
+from ingot.sizing.engine import EngineProfile
+from ingot.sizing.kv import CacheSettings, Geometry, geometry
+from ingot.sizing.memory import MemoryBreakdown, Term
+from ingot.sizing.overheads import Estimate
+from ingot.sizing.quantization import SCHEMES
+from ingot.sizing.split import Parallel
+from ingot.sizing.units import DTYPE_BYTES, GIB, MIB, show_gib
+from ingot.sizing.weights import stage_weights
+
+FLASHINFER_CAPABILITY = (8, 0)
+# How much of its own estimate a measurement on the same shape may still miss.
+MEASURED_BAND = 64 * MIB
+
+RefusalKind = Literal["R1", "R2", "R3", "R4", "R5", "R6"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What an engine is started with, as far as its memory goes.
+
+    `encoder` False serves text only; `load` adapters and drafts are not described here.
+    """
+
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_cache_dtype: str = "auto"
+    enforce_eager: bool = False
+    prefix_caching: bool = True
+    block_size: int | None = None
+    speculative: int = 0
+    context_parallel: int = 1
+    encoder: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The tightest GPU of a replica as the engine sees it, in bytes."""
+
+    total: int
+    free: int
+    total_band: int = 0
+    capability: tuple[int, int] | None = None
+    unified: bool = False
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one rank needs before its cache, at the pipeline stage where weights and activations are most."""
+
+    weights: Term
+    activation: Term
+    graphs: Term
+    non_torch: Term
+    geometry: Geometry
+    arguments: Arguments
+    request_blocks: int
+    has_state: bool
+
+    @property
+    def fixed(self) -> int:
+        """Bytes that are gone before the cache is sized, graphs not among them."""
+        return self.weights.bytes + self.activation.bytes + self.non_torch.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One start. `available` is what is left for the cache; the truth lies within `band` of it on either side."""
+
+    total: int
+    requested: int
+    available: int
+    band: int
+    demand: Demand
+    refusal: RefusalKind | None
+    reason: str
+
+    @property
+    def blocks(self) -> int:
+        """Cache blocks."""
+        return self.demand.geometry.blocks(self.available)
+
+
+def cache_dtype(architecture: Architecture, asked: str) -> str:
+    """The cache's number format: as asked, as the checkpoint says, or the model's own. The engine's own rule."""
+    if asked != "auto":
+        return asked
+    return architecture.kv_cache_dtype or architecture.dtype
+
+
+@lru_cache(maxsize=16384)
+def demand(
+    architecture: Architecture,
+    quantization: str,
+    parallel: Parallel,
+    arguments: Arguments,
+    engine: EngineProfile,
+    *,
+    flashinfer: bool,
+    checkpoint_stages: tuple[int, ...] | None = None,
+) -> Demand:
+    """What each rank needs, from the shapes alone. `checkpoint_stages` are weights read from the files themselves."""
+    element = DTYPE_BYTES.get(cache_dtype(architecture, arguments.kv_cache_dtype), 2.0)
+    settings = CacheSettings(
+        element_bytes=element,
+        block_size=arguments.block_size,
+        prefix_caching=arguments.prefix_caching,
+        speculative=arguments.speculative,
+        context_parallel=arguments.context_parallel,
+    )
+    pool = geometry(architecture, parallel, settings, engine)
+    scheme = SCHEMES[quantization]
+    stages = checkpoint_stages or stage_weights(architecture, quantization, parallel, encoder=arguments.encoder)
+    tokens = arguments.max_num_batched_tokens
+    if arguments.max_model_len <= engine.profiles_context_to:
+        tokens = max(tokens, arguments.max_model_len)
+    passes: list[tuple[str, Estimate]] = [("forward pass", overheads.forward(architecture, parallel.tensor, tokens))]
+    sampled = ("sampler", overheads.sampler(architecture, arguments.max_num_seqs, engine, flashinfer=flashinfer))
+    seen = overheads.encoder(architecture, arguments.max_num_seqs) if arguments.encoder else None
+    images = [] if seen is None else [("encoder", seen)]
+    candidates = []
+    for stage, weights in enumerate(stages):
+        here = [*passes, *(images if stage == 0 else []), *([sampled] if stage == len(stages) - 1 else [])]
+        name, peak = max(here, key=lambda item: item[1].bytes)
+        # The largest pass decides, so its neighbours' bands can only push the peak up.
+        high = max(item.bytes + item.band_bytes for _, item in here)
+        band = max(peak.band_bytes, high - peak.bytes)
+        candidates.append((weights + peak.bytes, weights, replace(peak, band_bytes=band), name))
+    _, weights, peak, name = max(candidates, key=lambda item: item[0])
+    weight_band = int(weights * scheme.band)
+    if architecture.encoder and arguments.encoder:
+        weight_band += GIB // 5 // parallel.tensor
+    source = "safetensors headers" if checkpoint_stages else "config.json, vLLM's own split per layer"
+    if checkpoint_stages:
+        weight_band = int(weights * 0.005)
+    # Expert workspaces and encoders are held by all ranks; collectives by more than one.
+    return Demand(
+        weights=Term(
+            weights, "derived", weight_band, _weights_formula(architecture, quantization, parallel, stages), source
+        ),
+        activation=Term(peak.bytes, "default", peak.band_bytes, f"{name}: {peak.formula}", peak.source),
+        graphs=overheads.graphs(
+            len(architecture.layers), arguments.max_num_seqs, enforce_eager=arguments.enforce_eager
+        ).term(),
+        non_torch=overheads.non_torch(parallel.tensor, parallel.pipeline, engine).term(),
+        geometry=pool,
+        arguments=arguments,
+        request_blocks=pool.blocks_per_request(arguments.max_model_len, arguments.max_num_batched_tokens),
+        has_state=any(isinstance(group.attention, Mamba2 | GatedDeltaNet) for group in pool.groups),
+    )
+
+
+def calibrated(need: Demand, measured: Calibration) -> Demand:
+    """The demand with every number that was measured on this very shape in place of its estimate."""
+
+    def term(own: Term, value: int | None) -> Term:
+        if value is None:
+            return own
+        source = f"measured on {measured.key.gpu} by {measured.key.engine}"
+        if measured.measured_at:
+            source += f" at {measured.measured_at}"
+        return Term(max(value, 0), "measured", MEASURED_BAND, "the engine's own log", source)
+
+    return replace(
+        need,
+        weights=term(need.weights, measured.weights_bytes),
+        activation=term(need.activation, measured.activation_bytes),
+        graphs=term(need.graphs, measured.graphs_bytes),
+        non_torch=term(need.non_torch, measured.non_torch_bytes),
+    )
+
+
+def predict(need: Demand, device: Device, utilization: float, engine: EngineProfile) -> Prediction:
+    """One start on one GPU. `utilization` is the share of total memory that the engine may take."""
+    requested = math.ceil(device.total * utilization)
+    graphs = need.graphs.bytes if engine.graphs_in_budget else 0
+    available = requested - need.fixed - graphs
+    terms = (need.weights, need.activation, need.non_torch)
+    squares = sum(term.band_bytes**2 for term in terms) + int(device.total_band * utilization) ** 2
+    if engine.graphs_in_budget:
+        squares += need.graphs.band_bytes**2
+    if device.unified:
+        squares += (2 * GIB) ** 2
+    band = math.isqrt(squares)
+    refusal, reason = _refusal(need, device, requested, available, engine)
+    return Prediction(device.total, requested, available, band, need, refusal, reason)
+
+
+def _refusal(
+    need: Demand, device: Device, requested: int, available: int, engine: EngineProfile
+) -> tuple[RefusalKind | None, str]:
+    pool, arguments = need.geometry, need.arguments
+    if device.free < requested:
+        return "R1", f"{show_gib(device.free)} free at the start, {show_gib(requested)} asked for"
+    if need.weights.bytes + need.non_torch.bytes > device.free:
+        return "R2", f"weights take {show_gib(need.weights.bytes)} of {show_gib(device.free)} free"
+    if need.fixed > device.free:
+        return "R3", f"weights and one pass take {show_gib(need.fixed)} of {show_gib(device.free)} free"
+    if not pool.groups:
+        return None, "no cache is needed"
+    usable = available - engine.null_blocks * pool.block_bytes
+    if usable <= 0:
+        return "R4", f"{show_gib(available)} are left for the cache"
+    needed = need.request_blocks * pool.block_bytes
+    if needed > usable:
+        return "R5", (
+            f"one sequence of {arguments.max_model_len} tokens needs {show_gib(needed)} of cache, "
+            f"{show_gib(usable)} are left"
+        )
+    if need.has_state and not arguments.enforce_eager and arguments.max_num_seqs > pool.blocks(available):
+        return "R6", (
+            f"{arguments.max_num_seqs} sequences need a state block each, {pool.blocks(available)} blocks are left"
+        )
+    return None, "it starts"
+
+
+def breakdown(prediction: Prediction, device: Device, margin: int, engine: EngineProfile) -> MemoryBreakdown:
+    """The prediction as terms that add up to the GPU's memory; `margin` is kept back from the cache."""
+    need = prediction.demand
+    total = prediction.total
+    margin = min(margin, max(prediction.available, 0))
+    kv = prediction.available - margin
+    used = total - device.free
+    graphs = need.graphs
+    free = total - prediction.requested - used
+    if not engine.graphs_in_budget:
+        free -= graphs.bytes
+    basis: Literal["measured", "derived"] = "measured" if need.activation.basis == "measured" else "derived"
+    return MemoryBreakdown(
+        total=Term(total, "derived", device.total_band, "what CUDA reports as total", "the GPU's driver"),
+        weights=need.weights,
+        kv_cache=Term(
+            kv,
+            basis,
+            prediction.band,
+            "memory the engine may take - weights - activation - non-torch - graphs - margin",
+            "vLLM v1/worker/gpu_worker.py, determine_available_memory",
+        ),
+        activation=need.activation,
+        graphs=graphs,
+        non_torch=need.non_torch,
+        other=Term(used, "measured" if used else "derived", 0, "total - free before the start", "the GPU's driver"),
+        margin=Term(margin, "derived", 0, "the bands of all estimates, as a root of squares", "docs/sizing.md"),
+        free=Term(free, "derived", 0, "total - what the engine may take - others", "gpu_memory_utilization"),
+    )
+
+
+def _weights_formula(architecture: Architecture, quantization: str, parallel: Parallel, stages: tuple[int, ...]) -> str:
+    element = SCHEMES[quantization].element_bytes or DTYPE_BYTES[architecture.dtype]
+    text = f"{architecture.parameters / 1e9:.2f} billion parameters at {element:.3g} bytes"
+    if quantization != "none":
+        text += f" ({quantization}; embeddings, norms and routers at {DTYPE_BYTES[architecture.dtype]:g})"
+    if parallel.gpus > 1:
+        text += f", over {parallel.tensor} ranks"
+    if len(stages) > 1:
+        text += f", the heaviest of {len(stages)} stages"
+    return text
