@@ -33,9 +33,13 @@ def install(host: TestHost, *packages: str) -> None:
         f"Types: deb\nURIs: {source['uri']}\nSuites: {source['suite']}\nComponents: {source['component']}\n"
         f"Signed-By: {source['key_url'].removeprefix('file://')}\n",
     )
-    host.succeeds("apt-get update --error-on=any -o Dir::Etc::sourcelist=sources.list.d/nvidia.sources")
+    only = "-o Dir::Etc::sourcelist=sources.list.d/nvidia.sources -o APT::Get::List-Cleanup=0"
+    host.succeeds(f"apt-get update --error-on=any {only}")
     for package in packages:
-        host.succeeds(f"DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades {package}", timeout_s=120)
+        host.succeeds(
+            f"DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends --allow-downgrades {package}",
+            timeout_s=120,
+        )
 
 
 @on("rtx4090x1")
@@ -55,9 +59,12 @@ def test_a_fresh_gpu_host_reaches_a_container_that_sees_its_gpu(host: TestHost) 
 
     host.put("/etc/docker/daemon.json", '{"features": {"cdi": true}}')
     install(host, "docker.io docker-cli")
-    tree = "bin sbin lib lib64 etc usr/bin usr/sbin usr/lib/python3* usr/lib/x86_64-linux-gnu usr/lib64"
-    # The host's own programs make an image; its nvidia-smi stays out, so that only CDI can bring one.
-    host.succeeds(f"cd /; tar -c --exclude usr/bin/nvidia-smi {tree} | docker import - probe", timeout_s=120)
+    # The host's own python3 makes an image; its nvidia-smi stays out, so that only CDI can bring one.
+    libraries = " ".join(
+        f"usr/lib/*-linux-gnu/{name}*" for name in ("ld-linux", "libc.", "libm.", "libz.", "libexpat.")
+    )
+    tree = f"bin lib lib64 usr/lib64 usr/bin/env usr/bin/python3* usr/lib/python3.* {libraries}"
+    host.succeeds(f"cd /; tar -c --exclude __pycache__ {tree} | docker import - probe", timeout_s=120)
     hardened = "--network none --cap-drop ALL --read-only --tmpfs /run --user 1000"
     assert host.succeeds(f"docker run --rm {hardened} --device nvidia.com/gpu={uuid} probe nvidia-smi -L") == listed
     host.fails("docker run --rm probe nvidia-smi -L")
