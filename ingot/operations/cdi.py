@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from typing import Any
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
@@ -68,6 +69,16 @@ def is_listed(state: CdiState) -> str:
     )
 
 
+def source(sources: Mapping[str, Mapping[str, Any]]) -> packages.Source:
+    """The toolkit's repository; a site that mirrors both of NVIDIA's in one place has one description of it.
+
+    apt refuses the same repository under two keyrings.
+    """
+    own, driver = sources["nvidia_toolkit"], sources["nvidia_driver"]
+    shared = (own["uri"], own["suite"]) == (driver["uri"], driver["suite"])
+    return upstream("nvidia" if shared else "nvidia-toolkit", own, "")
+
+
 @operation()
 def cdi() -> Generator[PyinfraCommand, None, None]:
     """
@@ -90,7 +101,7 @@ def cdi() -> Generator[PyinfraCommand, None, None]:
         return
     yield from packages.packages._inner(
         names=tuple(f"{name}={version}-*" for name in PACKAGES),
-        sources=(upstream("nvidia-toolkit", host.data.sources["nvidia_toolkit"], ""),),
+        sources=(source(host.data.sources),),
         holds=PACKAGES,
     )
     state = host.get_fact(Cdi)
