@@ -77,7 +77,7 @@ class Machine:
                     place.unlink(missing_ok=True)
                     place.symlink_to(f"{self.root}{target}" if target.startswith("/") else target)
 
-    def install_driver(self, version: str) -> tuple[int, str]:
+    def install_driver(self, version: str, module: str = "nvidia-kernel-open-dkms") -> tuple[int, str]:
         """Headers, libraries and module of one driver version, replacing any other; dkms' status and errors."""
         for library in (self.root / "usr/lib/x86_64-linux-gnu").glob("lib*.so.[0-9]*.*"):
             library.unlink()
@@ -85,7 +85,7 @@ class Machine:
         for source in (self.root / "usr/src").glob("nvidia-*/dkms.conf"):
             source.unlink()
         self.unpack("1.0", f"linux-headers-{RELEASE}")
-        self.unpack(version, "libnvidia-ml1", "libcuda1", "nvidia-kernel-support", "nvidia-kernel-open-dkms")
+        self.unpack(version, "libnvidia-ml1", "libcuda1", "nvidia-kernel-support", module)
         status, _, errors = self.call("dkms", "install", f"nvidia/{version}")
         return status, errors
 

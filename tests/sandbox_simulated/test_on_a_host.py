@@ -98,6 +98,13 @@ def test_an_nvswitch_host_needs_the_fabric_manager_of_its_driver_s_version(host:
     install(host, f"nvidia-fabricmanager={OLD}-2")
     host.succeeds("systemctl start nvidia-fabricmanager")
     host.wait_until_succeeds(f"{state} | grep -qx 'Completed, Success'", timeout_s=10)
+    # The manager is a user of the driver, as /proc shows.
+    assert "in use" in host.fails("modprobe -r nvidia_uvm nvidia")
+    assert (
+        host.succeeds("cat $(dirname $(find /proc/[0-9]*/fd -lname '/dev/nvidia*' | head -1))/../comm")
+        == "nv-fabricmanage\n"
+    )
+    host.succeeds("systemctl stop nvidia-fabricmanager && modprobe -r nvidia_uvm nvidia")
 
 
 @on("a10gx4")

@@ -136,13 +136,15 @@ def test_a_lost_gpu_keeps_its_row_and_loses_its_values(running: Machine) -> None
     assert running.smi() == (15, capture("err__gpu-lost-handle").replace("0000:02:00.0", "0000:00:1D.0"))
 
 
-@on("a10gx4")
+@on("v100x1")
 def test_an_open_module_does_not_see_a_gpu_that_only_the_proprietary_one_drives(machine: Machine) -> None:
-    for index in range(4):
-        machine.set(f"gpus.{index}.flavours", '["proprietary"]')
     machine.install_driver(VERSION)
     machine.modprobe("nvidia")
     assert machine.smi("-L") == (6, capture("err__no-devices"))
+    machine.modprobe("-r", "nvidia")
+    machine.install_driver(VERSION, "nvidia-kernel-dkms")
+    machine.modprobe("nvidia")
+    assert machine.smi("-L")[1].startswith("GPU 0: Tesla V100-SXM2-16GB (UUID: GPU-")
 
 
 @on("a10gx4")

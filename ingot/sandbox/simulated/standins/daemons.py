@@ -12,7 +12,7 @@ def persistenced(arguments: list[str]) -> int:
     if machine.running() is None:
         print("nvidia-persistenced failed to initialize. Check syslog for more details.", file=sys.stderr)
         return 1
-    _hold("nvidia-persistenced", persistence="--no-persistence-mode" not in arguments)
+    _serve("nvidia-persistenced", persistence="--no-persistence-mode" not in arguments)
     return 0
 
 
@@ -38,7 +38,7 @@ def fabricmanager(arguments: list[str]) -> int:
         )
         return 1
     print("Successfully configured all the available NVSwitches to route GPU NVLink traffic.", flush=True)
-    _hold("nv-fabricmanager", fabric=own)
+    _serve("nv-fabricmanager", fabric=own)
     return 0
 
 
@@ -54,18 +54,20 @@ def modprobe_helper(arguments: list[str]) -> int:
     return 0
 
 
-def _hold(who: str, **while_running: object) -> None:
+def _serve(who: str, **while_running: object) -> None:
+    """Run until told to stop, with a GPU's node open under the daemon's own name, as the real one shows in /proc."""
+
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)
-    with machine.changing_state() as state:
-        state["held"] = sorted({*state["held"], who})
-        state.update(while_running)
-    try:
-        signal.pause()
-    finally:
+    (machine.ROOT / "proc/self/comm").write_text(who)
+    with (machine.ROOT / "dev/nvidiactl").open("rb"):
         with machine.changing_state() as state:
-            state["held"] = [name for name in state["held"] if name != who]
-            # A fabric stays configured when its manager stops; persistence mode ends with its daemon.
-            state.update({name: False for name in while_running if name == "persistence"})
+            state.update(while_running)
+        try:
+            signal.pause()
+        finally:
+            with machine.changing_state() as state:
+                # A fabric stays configured when its manager stops; persistence mode ends with its daemon.
+                state.update({name: False for name in while_running if name == "persistence"})

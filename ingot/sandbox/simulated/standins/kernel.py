@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def boot() -> None:
     first_boot = not (machine.HARDWARE.parent / "booted").exists()
     hardware = machine.hardware()
     with machine.changing_state() as state:
-        state.update({"modules": {}, "held": [], "fabric": None})
+        state.update({"modules": {}, "held": [], "fabric": None, "persistence": False})
         if first_boot and hardware["loaded_at_first_boot"]:
             state["modules"]["nvidia"] = hardware["loaded_at_first_boot"]
             state["held"] = ["a process started before Ingot came"]
@@ -92,7 +93,7 @@ def unload(module: str) -> None:
         users = [user for user, needed in NEEDS.items() if needed == module and user in state["modules"]]
         if users:
             raise Refused(f"ERROR: Module {module} is in use by: {' '.join(users)}")
-        if state["held"] or machine.hardware()["compute_apps"]:
+        if state["held"] or machine.hardware()["compute_apps"] or _holders():
             raise Refused(f"ERROR: Module {module} is in use")
         del state["modules"][module]
         show(state)
@@ -184,6 +185,16 @@ def _show_nodes(wanted: set[str]) -> None:
         else:
             (directory / name).touch()
         (directory / name).chmod(0o666)
+
+
+def _holders() -> list[str]:
+    """Processes that have a GPU's node open, those in containers too: what the kernel counts as use of a module."""
+    found = []
+    for descriptor in (machine.ROOT / "proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if str(descriptor.readlink()).startswith("/dev/nvidia"):
+                found.append(descriptor.parts[-3])
+    return found
 
 
 def _blacklisted(module: str) -> bool:

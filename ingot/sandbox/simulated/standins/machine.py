@@ -33,11 +33,11 @@ def write_hardware(value: dict[str, Any]) -> None:
 
 
 def state() -> dict[str, Any]:
-    """What the kernel holds now: {"modules": {name: {"version", "license"}}, "held": [who], "fabric": str|None}."""
+    """What the kernel holds now: {"modules": {name: {"version", "license"}}, "held": [who], "fabric": version}."""
     try:
         loaded: dict[str, Any] = json.loads(STATE.read_text())
     except FileNotFoundError:
-        return {"modules": {}, "held": [], "fabric": None}
+        return {"modules": {}, "held": [], "fabric": None, "persistence": False}
     return loaded
 
 

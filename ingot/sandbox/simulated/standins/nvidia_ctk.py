@@ -38,7 +38,10 @@ def specification(gpus: list[dict[str, Any]], minors: dict[str, int], driver: st
     devices = []
     for index, gpu in enumerate(gpus):
         nodes = [{"path": f"/dev/nvidia{minors[gpu['uuid']]}"}]
-        devices += [{"name": name, "containerEdits": {"deviceNodes": nodes}} for name in (str(index), gpu["uuid"])]
+        names = [str(index), gpu["uuid"]]
+        for number, instance in enumerate(gpu.get("mig_devices", ())):
+            names += [f"{index}:{number}", instance["uuid"]]
+        devices += [{"name": name, "containerEdits": {"deviceNodes": nodes}} for name in names]
     everything = [{"path": f"/dev/nvidia{minors[gpu['uuid']]}"} for gpu in gpus]
     devices.append({"name": "all", "containerEdits": {"deviceNodes": everything}})
     control = ("nvidiactl", "nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools")
