@@ -10,15 +10,13 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import operation
-from pyinfra.context import host, state
+from pyinfra.context import host
 
 from ingot.facts.packages import Apt, AptLook
-from ingot.operations import changes
-from ingot.operations.bundle import pack
+from ingot.operations import changes, detached
 
-START = (files(__package__) / "packages_start.sh").read_text()
 RUN = (files(__package__) / "packages.sh").read_text()
 
 
@@ -161,12 +159,9 @@ def compare(
     return PackagesPlan(tuple(lines), tuple(sentences))
 
 
-def payload(plan: PackagesPlan, host_name: str, lock_timeout_s: int, verbose: bool) -> str:
-    """What goes to the standard input of `packages_start.sh`."""
-    members = {"run.sh": RUN, "plan": "\n".join([f"host\t{host_name}", f"patience\t{lock_timeout_s}", *plan.lines, ""])}
-    if verbose:
-        members["verbose"] = ""
-    return pack({name: text.encode() for name, text in members.items()})
+def members(plan: PackagesPlan, host_name: str, lock_timeout_s: int) -> dict[str, str]:
+    """The files that `packages.sh` reads."""
+    return {"plan": "\n".join([f"host\t{host_name}", f"patience\t{lock_timeout_s}", *plan.lines, ""])}
 
 
 @operation()
@@ -210,5 +205,4 @@ def packages(
         host.noop(f"{len(names)} packages are installed as described")
         return
     changes.announce(plan.sentences)
-    verbose = bool(getattr(state, "print_output", False))
-    yield StringCommand(START, _stdin=payload(plan, host.name, lock_timeout_s, verbose))
+    yield detached.command("ingot-packages", RUN, members(plan, host.name, lock_timeout_s))

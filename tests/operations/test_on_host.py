@@ -11,7 +11,7 @@ from pyinfra.context import host as pyinfra_host
 
 from ingot.facts.boot import BootId
 from ingot.facts.packages import AptLook
-from ingot.operations import packages, reboot, tree, units
+from ingot.operations import detached, packages, reboot, tree, units
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
 
@@ -112,10 +112,12 @@ def test_an_installation_goes_on_when_the_connection_drops_and_the_next_run_wait
     hold_the_package_lock(host, seconds=5)
     plan = packages.compare(AptLook({}), ("tini",))
     ssh = subprocess.Popen(
-        host.ssh_command(f"sudo sh -c {shlex.quote(packages.START)}"), stdin=subprocess.PIPE, text=True
+        host.ssh_command(f"sudo sh -c {shlex.quote(detached.starter('ingot-packages', 60))}"),
+        stdin=subprocess.PIPE,
+        text=True,
     )
     assert ssh.stdin
-    ssh.stdin.write(packages.payload(plan, host.name, lock_timeout_s=60, verbose=False))
+    ssh.stdin.write(detached.payload(packages.RUN, packages.members(plan, host.name, 60), verbose=False))
     ssh.stdin.close()
     host.wait_until_succeeds("systemctl is-active ingot-packages")
     ssh.kill()
@@ -123,7 +125,7 @@ def test_an_installation_goes_on_when_the_connection_drops_and_the_next_run_wait
     host.succeeds("pkill -9 systemd-run")
     next_run = run_operation(packages.packages, ("tini",), on=host)
     assert next_run.succeeded
-    assert host.succeeds("grep -c '^Setting up tini' /var/log/ingot/packages.log") == "1\n"
+    assert host.succeeds("grep -c '^Setting up tini' /var/log/ingot/ingot-packages.log") == "1\n"
 
 
 def test_a_key_with_another_fingerprint_is_refused_before_it_is_used(host, run_operation):

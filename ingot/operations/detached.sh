@@ -1,18 +1,17 @@
-# Starts packages.sh in a unit of its own, so that apt goes on when this connection drops.
-# Standard input: base64 of a tar.gz holding run.sh (packages.sh), plan, and `verbose` for a run with -v.
+# Starts a script in a unit of its own, so that it goes on when this connection drops. Set before: unit, the name of
+# the unit. Standard input: base64 of a tar.gz holding run.sh, what run.sh reads, and `verbose` for a run with -v.
 set -eu
 umask 077
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-unit=ingot-packages
-work=/run/ingot/packages
-log=/var/log/ingot/packages.log
+work=/run/ingot/$unit
+log=/var/log/ingot/$unit.log
 booted=/run/systemd/system
 
-# A run whose connection dropped may still be installing; its result is this run's start.
+# A run whose connection dropped may still be at work; its result is this run's start.
 waited=0
 while [ -d "$booted" ] && systemctl show --value -p ActiveState "$unit.service" | grep -Evq 'inactive|failed'; do
-  if [ "$waited" -ge 1800 ]; then
-    echo "an earlier package installation ($unit.service) still runs after 30 minutes; see $log" >&2
+  if [ "$waited" -ge "$patience" ]; then
+    echo "an earlier run ($unit.service) is still at work after $patience s; see $log" >&2
     exit 1
   fi
   waited=$((waited + 1))
