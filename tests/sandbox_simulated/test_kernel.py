@@ -167,6 +167,19 @@ def test_every_profile_is_whole(profile: str, tmp_path: Path) -> None:
     assert all(links[a][b] == links[b][a] for a in range(size) for b in range(size))
 
 
+def test_two_hosts_of_one_profile_have_gpus_of_their_own_and_keep_them(tmp_path: Path) -> None:
+    def uuids(name: str, machine_id: str) -> list[str]:
+        (tmp_path / name / "etc").mkdir(parents=True)
+        (tmp_path / name / "etc/machine-id").write_text(machine_id)
+        simulated.install(tmp_path / name, "a10gx4", RELEASE)
+        hardware = json.loads((tmp_path / name / "var/lib/ingot-simulated/hardware.json").read_text())
+        return [gpu["uuid"] for gpu in hardware["gpus"]]
+
+    first, other, rebuilt = uuids("first", "one"), uuids("other", "two"), uuids("rebuilt", "one")
+    assert len({*first, *other}) == 8
+    assert rebuilt == first
+
+
 def test_an_unknown_profile_is_refused_with_those_that_exist(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="no simulated profile 'rtx9090'; there are a10gx4, "):
         simulated.install(tmp_path, "rtx9090", RELEASE)

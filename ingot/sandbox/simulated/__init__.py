@@ -30,7 +30,8 @@ def install(root: Path, profile: str, kernel_release: str) -> None:
     Raises:
         KeyError: no such profile.
     """
-    hardware = profiles.hardware(profile)
+    machine_id = root / "etc/machine-id"
+    hardware = profiles.hardware(profile, machine_id.read_text() if machine_id.exists() else profile)
     _write(root / "var/lib/ingot-simulated/hardware.json", json.dumps(hardware, indent=1) + "\n")
     (root / "var/lib/ingot-simulated/booted").unlink(missing_ok=True)
     for module in sorted(_STANDINS.glob("*.py")):
@@ -49,7 +50,7 @@ def set_command(path: str, value: Any) -> str:
 
     Queries see it at once. Paths a test may want: gpus.N.fault, gpus.N.query.FIELD, compute_apps
     ([{"gpu": uuid, "pid", "name", "used_mib"}]), build_fault ({"kernels": regex, "versions": regex, "message"}),
-    nouveau, loaded_at_first_boot.
+    smi_delay_s (a driver that hangs), nouveau, loaded_at_first_boot.
     """
     return f"ingot-simulated set {shlex.quote(path)} {shlex.quote(json.dumps(value))}"
 

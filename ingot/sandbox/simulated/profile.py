@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-# UUIDs are made from profile and position: the same host has the same GPUs after every rebuild.
+# UUIDs are made from owner and position: the same host has the same GPUs after every rebuild, no other host has them.
 _UUIDS = uuid.UUID("9a9a6c50-2a47-5f51-a902-b82c3b127e94")
 
 
@@ -15,12 +15,12 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (HERE / "profiles").glob("*.json")))
 
 
-def hardware(name: str) -> dict[str, Any]:
-    """The hardware file of a profile.
+def hardware(name: str, owner: str) -> dict[str, Any]:
+    """The hardware file of a profile for one host, `owner` (any text that is its own).
 
     Keys: profile, about, pci (sysfs values per device), gpus (address, uuid, query values by field with unit, fault,
     nvlinks, flavours of module that drive it), topology, units and aliases of query fields, nouveau (bound at boot
-    unless blacklisted), loaded_at_first_boot (a module that was there before), compute_apps, build_fault.
+    unless blacklisted), loaded_at_first_boot (a module that was there before), compute_apps, build_fault, smi_delay_s.
 
     Raises:
         KeyError: no such profile; the message lists those that exist.
@@ -31,7 +31,7 @@ def hardware(name: str) -> dict[str, Any]:
     if "extends" in profile:
         profile = _read(HERE / "profiles" / f"{profile['extends']}.json") | profile
     fields = _read(HERE / "products" / "fields.json")
-    gpus = [_gpu(name, index, slot) for index, slot in enumerate(profile["gpus"])]
+    gpus = [_gpu(owner, index, slot) for index, slot in enumerate(profile["gpus"])]
     for index, fault in profile.get("faults", {}).items():
         gpus[int(index)]["fault"] = fault
     return {
@@ -46,10 +46,11 @@ def hardware(name: str) -> dict[str, Any]:
         "loaded_at_first_boot": profile.get("loaded_at_first_boot"),
         "compute_apps": [],
         "build_fault": None,
+        "smi_delay_s": 0,
     }
 
 
-def _gpu(profile: str, index: int, slot: dict[str, Any]) -> dict[str, Any]:
+def _gpu(owner: str, index: int, slot: dict[str, Any]) -> dict[str, Any]:
     product = _product(slot)
     domain, bus, rest = slot["address"].split(":")
     vendor_and = {key: int(value, 16) for key, value in product["pci"].items()}
@@ -66,7 +67,7 @@ def _gpu(profile: str, index: int, slot: dict[str, Any]) -> dict[str, Any]:
     }
     return {
         "address": slot["address"],
-        "uuid": f"GPU-{uuid.uuid5(_UUIDS, f'{profile}/{index}')}",
+        "uuid": f"GPU-{uuid.uuid5(_UUIDS, f'{owner}/{index}')}",
         "fault": None,
         "flavours": product["flavours"],
         "nvlinks": product["nvlinks"],

@@ -85,7 +85,7 @@ def _generate(arguments: list[str]) -> int:
         print(f"failed to generate CDI spec: failed to initialize NVML: {reason}", file=sys.stderr)
         return 1
     minors = {gpu["uuid"]: minor for minor, gpu in enumerate(machine.hardware()["gpus"])}
-    gpus = [gpu for gpu in machine.visible_gpus() if not gpu.get("fault")]
+    gpus = [gpu for gpu in machine.visible_gpus() if not gpu["fault"]]
     # JSON is YAML: the same document, without a YAML library on the guest.
     text = json.dumps(specification(gpus, minors, module["version"]), indent=2) + "\n"
     output = options.output or os.environ.get("NVIDIA_CTK_CDI_OUTPUT_FILE_PATH")

@@ -6,6 +6,7 @@ Texts and exit codes are those of captures: 9 driver not loaded, 18 version mism
 
 import re
 import sys
+import time
 from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import escape
@@ -61,11 +62,12 @@ def main(arguments: list[str]) -> int:
 
 def _answer(arguments: list[str]) -> tuple[str, int]:
     words = _long_options(arguments)
+    time.sleep(machine.hardware()["smi_delay_s"])
     selected = _value(words, "-i") or _value(words, "--id")
     if "--version" in words:
         return _version(), 0
     gpus = _gpus(selected)
-    lost = 15 if any(gpu.get("fault") for gpu in gpus) else 0
+    lost = max((_status(gpu["fault"]) for gpu in gpus if gpu["fault"]), default=0)
     if "-L" in words or "--list-gpus" in words:
         return "".join(_listed(index, gpu) for index, gpu in enumerate(gpus)), 0
     if words[:1] == ["topo"]:
@@ -82,10 +84,12 @@ def _answer(arguments: list[str]) -> tuple[str, int]:
             state["persistence"] = wanted
         return "All done.\n", 0
     for gpu in gpus:
-        if gpu.get("fault"):
+        if gpu["fault"]:
             bus = gpu["address"].upper()
             reboot = ". Reboot the system to recover this GPU" if "lost" in gpu["fault"] else ""
-            raise Stopped(15, f"Unable to determine the device handle for GPU {bus}: {gpu['fault']}{reboot}\n")
+            raise Stopped(
+                _status(gpu["fault"]), f"Unable to determine the device handle for GPU {bus}: {gpu['fault']}{reboot}\n"
+            )
     if "-q" in words:
         return (_xml(gpus) if "-x" in words else _detail(gpus)), 0
     if words and words[0] not in ("-i", "--id"):
@@ -93,6 +97,11 @@ def _answer(arguments: list[str]) -> tuple[str, int]:
             2, f"Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n\n{words[0]}\n"
         )
     return _table(gpus), 0
+
+
+def _status(fault: str) -> int:
+    """NVML's code for a GPU in this state: 15 lost, 255 anything unknown."""
+    return 15 if fault == "GPU is lost" else 255
 
 
 def _long_options(arguments: list[str]) -> list[str]:
@@ -180,7 +189,7 @@ def _row(index: int, gpu: dict[str, Any], count: int) -> dict[str, str]:
     }
     if int(module["version"].split(".")[0]) >= 595:
         query["kmd_version"] = module["version"]
-    if gpu.get("fault"):
+    if gpu["fault"]:
         query |= {name: f"[{gpu['fault']}]" for name in query if not KEPT_WHEN_LOST.fullmatch(name)}
     return query
 
