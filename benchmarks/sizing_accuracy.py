@@ -22,12 +22,14 @@ from estimators import ESTIMATORS, Question
 from sizing_cases import Case, load_cases
 
 from ingot.sizing.architecture import Architecture
-from ingot.sizing.kv import CacheSettings, geometry
-from ingot.sizing.start import FLASHINFER_CAPABILITY, Prediction, cache_dtype, demand, predict
+from ingot.sizing.kv import CacheSettings, Geometry, geometry
+from ingot.sizing.start import FLASHINFER_CAPABILITY, Arguments, Prediction, cache_dtype, demand, predict
 from ingot.sizing.units import DTYPE_BYTES, GIB, gib
 from ingot.sizing.weights import stage_weights
 
 WITHIN_PCT = 0.5
+# Logs print GiB with two digits.
+HALF_DIGIT = gib(0.005)
 
 
 @dataclass
@@ -73,12 +75,17 @@ def _judge_capacity(judged: Judged, architecture: Architecture) -> None:
     if available is None or available <= 0:
         judged.capacity_reason = "the case does not log the memory that was available for the cache"
         return
+    if case.speculates() and case.speculative() is None:
+        judged.capacity_reason = "it loads a speculative draft that the case does not describe"
+        return
     device = case.device()
     arguments = case.arguments(architecture, None if isinstance(device, str) else device)
     settings = CacheSettings(
         element_bytes=DTYPE_BYTES[cache_dtype(architecture, arguments.kv_cache_dtype)],
         block_size=arguments.block_size,
         prefix_caching=arguments.prefix_caching,
+        speculative=arguments.speculative,
+        draft_layers=arguments.draft_layers,
         context_parallel=arguments.context_parallel,
     )
     pool = geometry(architecture, case.parallel(), settings, case.engine())
@@ -96,7 +103,7 @@ def _judge_capacity(judged: Judged, architecture: Architecture) -> None:
         return
     what, own, logged = pairs[0]
     judged.capacity = f"{own:,.6g} {what}, logged {logged:,.6g}"
-    judged.capacity_error = abs(own / logged - 1) * 100
+    judged.capacity_error = _beyond_rounding(pool, what, size, arguments, logged)
     weights = _weights(case, architecture)
     for name, estimator in ESTIMATORS.items():
         question = _question(case, architecture, arguments, size, 1.0, weights)
@@ -106,6 +113,20 @@ def _judge_capacity(judged: Judged, architecture: Architecture) -> None:
             peer.capacity_reason = "it does not say how much a token takes"
         else:
             peer.capacity_error = abs(size / token / logged - 1) * 100
+
+
+def _beyond_rounding(pool: Geometry, what: str, size: int, arguments: Arguments, logged: float) -> float:
+    """The error in percent that two printed digits do not explain: the log rounds what it has and what it needs."""
+    length, tokens = arguments.max_model_len, arguments.max_num_batched_tokens
+    if what == "GiB per request":
+        own = pool.request_bytes(length, tokens) / GIB
+        return max(abs(own - logged) - 0.005, 0) / logged * 100
+    capacity = {
+        "tokens": lambda bytes_: pool.tokens(bytes_, length, tokens),
+        "blocks": pool.blocks,
+    }[what]
+    low, high = capacity(size - HALF_DIGIT), capacity(size + HALF_DIGIT)
+    return max(low - logged, logged - high, 0) / logged * 100
 
 
 # --- (b) and (c)
@@ -133,6 +154,9 @@ def _judge_start(judged: Judged, architecture: Architecture) -> None:
     utilization = case.utilization(engine)
     prediction = predict(need, device, utilization, engine)
     logged = observed.get("available_kv_gib")
+    tightest = _tightest_rank(case, prediction)
+    if tightest is not None and logged is not None:
+        logged = min(logged, tightest)
     if logged is None:
         judged.available_reason = "the case does not log the memory that was available for the cache"
     else:
@@ -154,11 +178,21 @@ def _judge_start(judged: Judged, architecture: Architecture) -> None:
             peer.fits = answer.fits
 
 
+def _tightest_rank(case: Case, prediction: Prediction) -> float | None:
+    """GiB that the tightest rank had, where the log line quoted is another rank's: the engine counts blocks by it."""
+    blocks = case.observed.get("gpu_blocks")
+    if blocks is None and case.raw["era"] == "V0" and case.observed.get("estimated_max_model_len"):
+        blocks = case.observed["estimated_max_model_len"] // prediction.demand.geometry.engine.block_size
+    if not blocks or case.parallel().tensor == 1:
+        return None
+    return round((blocks + 1) * prediction.demand.geometry.block_bytes / GIB, 2)
+
+
 def _judge_available(judged: Judged, prediction: Prediction, logged: int) -> None:
     error = prediction.available - logged
     judged.available_error_gib = error / GIB
     judged.band_gib = prediction.band / GIB
-    judged.in_band = abs(error) <= prediction.band
+    judged.in_band = prediction.holds(logged)
     if logged > 0:
         judged.available_error_pct = abs(error) / logged * 100
     else:
@@ -166,7 +200,7 @@ def _judge_available(judged: Judged, prediction: Prediction, logged: int) -> Non
 
 
 def _question(
-    case: Case, architecture: Architecture, arguments: Any, total: int, utilization: float, weights: int
+    case: Case, architecture: Architecture, arguments: Arguments, total: int, utilization: float, weights: int
 ) -> Question:
     parallel = case.parallel()
     return Question(architecture, weights, arguments, parallel.tensor * parallel.pipeline, total, utilization)

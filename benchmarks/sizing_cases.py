@@ -44,20 +44,39 @@ MODEL_TYPES = {
 # GPU names as people write them, most specific first, and their key in the catalog.
 GPU_NAMES = (
     (r"rtx pro 6000", "rtxpro6000"),
-    (r"5070 ti", "rtx5070ti"),
+    (r"6000 ada", "rtx6000ada"),
+    (r"5070 ?ti", "rtx5070ti"),
+    (r"5060 ?ti", "rtx5060ti"),
+    (r"5080", "rtx5080"),
     (r"5090", "rtx5090"),
     (r"4090", "rtx4090"),
     (r"4080", "rtx4080"),
+    (r"4070(?! ?ti)(?!.*laptop)", "rtx4070"),
+    (r"4060 ?ti", "rtx4060ti"),
     (r"4060", "rtx4060"),
     (r"3090", "rtx3090"),
+    (r"3080(?! ?ti)", "rtx3080"),
     (r"3060", "rtx3060"),
+    (r"2080 ?ti", "rtx2080ti"),
+    (r"b300", "b300"),
     (r"gb10", "gb10"),
     (r"gh200", "gh200"),
     (r"b200", "b200"),
+    (r"v100.*32", "v100-32g"),
+    (r"v100.*16", "v100-16g"),
     (r"h200", "h200"),
+    (r"h20-3e|h20.*141", "h20-141g"),
+    (r"h20.*96", "h20"),
+    (r"h800", "h100"),
+    (r"h100 ?nvl", "h100-nvl"),
     (r"h100", "h100"),
     (r"a100.*40|40g.*a100", "a100-40g"),
-    (r"a100.*80|80g.*a100", "a100-80g"),
+    (r"a[18]00.*80|80g.*a100", "a100-80g"),
+    (r"\ba800\b", "a100-80g"),
+    (r"\ba30\b", "a30"),
+    (r"\ba40\b", "a40"),
+    (r"\bl40\b", "l40"),
+    (r"\ba16\b", "a16"),
     (r"l40s", "l40s"),
     (r"a6000", "rtxa6000"),
     (r"a5000", "rtxa5000"),
@@ -113,7 +132,12 @@ class Case:
         elif wording.startswith("blocks"):
             profile = replace(profile, capacity_wording="groups")
         if self.raw["era"] == "V0":
-            profile = replace(profile, hybrid_cache=False, profiles_context_to=32768)
+            old = vllm("0.6.0")
+            profile = replace(old, version=profile.version, capacity_wording=profile.capacity_wording)
+        if re.search(
+            r"disable[_-]hybrid[_-]kv[_-]cache[_-]manager|kv_transfer_config'?[=:]\s*(?!none)", self.text().lower()
+        ):
+            profile = replace(profile, hybrid_cache=False)
         return profile
 
     def architecture(self) -> Architecture | str:
@@ -162,8 +186,6 @@ class Case:
         logged = self.observed.get("gpu_total_gib")
         model = next((key for pattern, key in GPU_NAMES if re.search(pattern, self.gpu_name())), None)
         known = load_gpus()[model] if model else None
-        if self.gpu_name() == "h20" or "h20 " in self.gpu_name() + " ":
-            known = None
         if logged:
             total, band = gib(logged), 0
         elif known and "+" not in self.gpu_name():
@@ -195,8 +217,10 @@ class Case:
 
     def arguments(self, architecture: Architecture, device: Device | None) -> Arguments:
         """The engine's arguments, the unstated ones as the engine defaults them for this device."""
-        raw, old = self.raw, self.raw["era"] == "V0"
+        raw, old, engine = self.raw, self.raw["era"] == "V0", self.engine()
+        stated = raw.get("enable_prefix_caching")
         batched = raw.get("max_num_batched_tokens")
+        huge = bool(device and device.total >= HUGE_DEVICE)
         large = bool(device and device.total >= LARGE_DEVICE and "a100" not in self.gpu_name()) and not old
         if batched == 2048 and "'max_num_batched_tokens'" not in self.text():
             large = False  # a large device would have defaulted to 8192
@@ -205,21 +229,44 @@ class Case:
         return Arguments(
             max_model_len=length,
             max_num_seqs=raw.get("max_num_seqs") or (1024 if large else 256),
-            max_num_batched_tokens=batched or (8192 if large else 2048),
+            max_num_batched_tokens=batched or (16384 if huge and large else 8192 if large else 2048),
             kv_cache_dtype="fp8" if "fp8" in str(raw.get("kv_cache_dtype")) else "auto",
             enforce_eager=bool(raw.get("enforce_eager")),
-            prefix_caching=raw.get("enable_prefix_caching") is not False and not old,
+            prefix_caching=engine.state_prefix_caching if stated is None else bool(stated),
+            speculative=self.speculative() or 0,
+            draft_layers=1 if self.speculative() else 0,
             block_size=self.observed.get("block_size"),
             context_parallel=int(context.group(1)) if context else 1,
             encoder="language_model_only': True" not in self.text(),
+            pooling=bool(re.search(r"embed|rerank", str(raw.get("model_id")).lower())),
         )
+
+    def speculates(self) -> bool:
+        """Whether the start loads a draft to guess tokens ahead."""
+        text = self.text().lower()
+        return bool(
+            re.search(r"speculative_config'?[=:]\s*(?!none)\S|num_speculative|speculative/mtp|\bmtp k=|dflash", text)
+        )
+
+    def speculative(self) -> int | None:
+        """Tokens guessed ahead by the model's own MTP layer; None where there are none or their number is not said."""
+        text = self.text().lower()
+        number = re.search(r"num_speculative_tokens'?[=: ]+(\d+)|\bmtp k=(\d+)", text)
+        if not number or "mtp" not in text:
+            return None
+        return int(number.group(1) or number.group(2))
 
     def unjudgeable(self) -> str | None:
         """What makes the start's memory unpredictable from GPU and config, if anything does."""
-        if re.search(r"\+ \d+ lora|enable_lora': true", self.text().lower()):
+        if re.search(r"\+ \d+ lora|enable_lora|-lora\d*-", self.text().lower()):
             return "it loads LoRA adapters whose rank the case does not state"
-        if re.search(r"speculative|\bmtp k=|dflash", str(self.raw.get("notes") or "").lower() + self.gpu_name()):
+        if self.speculates():
             return "it loads a speculative draft that the case does not describe"
+        by_unsloth = re.search(r"unsloth", str(self.raw.get("notes")) + str(self.raw.get("model_id")))
+        if by_unsloth and self.raw.get("max_num_seqs") is None and "engine" not in self.text():
+            return "unsloth chose max_num_seqs and the case does not say it"
+        if self.quantization() == "none" and re.search(r"quanti[sz]ed", str(self.raw.get("model_id")).lower()):
+            return "the case does not say how its weights are quantised"
         if "offload" in self.text():
             return "it keeps weights in host memory"
         return None

@@ -52,7 +52,10 @@ class LatentAttention:
 
 @dataclass(frozen=True, slots=True)
 class Mamba2:
-    """A Mamba2 layer: one convolution window and one state per sequence, whatever its length."""
+    """A Mamba2 layer: one convolution window and one state per sequence, whatever its length.
+
+    `assumed` says that the model's config leaves the state's number format to the engine.
+    """
 
     intermediate: int
     groups: int
@@ -61,6 +64,7 @@ class Mamba2:
     head_dim: int
     kernel: int
     state_element_bytes: int
+    assumed: bool = False
 
     def state_bytes(self, tp: int, conv_element_bytes: int, speculative: int = 0) -> int:
         """Bytes of one sequence's state on one rank; groups are copied until they divide by `tp`."""

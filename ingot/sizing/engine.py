@@ -28,7 +28,12 @@ class EngineProfile:
     + null_blocks: cache blocks that it keeps for itself
     + profiles_context_to: up to this context the profiling pass runs a whole sequence rather than a batch of chunks
     + sampler_copies: float32 copies of the logits at the sampler's peak, and the same where FlashInfer runs
+    + sampler_copies_least: what the sampler may need where a library that may be installed is
     + context_gib: driver context and libraries that are counted with the engine's own memory
+    + non_torch_band_gib: how much further than usual its own account of memory outside PyTorch may be off
+    + chunks_with_pipeline: prompts are chunked although the model is split over pipeline stages
+    + assumes_float32_state: Nemotron-H keeps 32-bit states where its config does not say (else 16-bit)
+    + state_prefix_caching: prefix caching is on by default for models with state layers, at one block more each
     + block_size: tokens per cache block unless the attention backend wants another
     """
 
@@ -44,7 +49,12 @@ class EngineProfile:
     profiles_context_to: int = 0
     sampler_copies: float = TRITON
     sampler_copies_flashinfer: float = FLASHINFER
+    sampler_copies_least: float = FLASHINFER
     context_gib: float = 0.2
+    non_torch_band_gib: float = 0.0
+    chunks_with_pipeline: bool = True
+    assumes_float32_state: bool = True
+    state_prefix_caching: bool = True
     block_size: int = 16
 
     @property
@@ -58,8 +68,9 @@ class EngineProfile:
 
 
 # What changed in which version, oldest first; each entry holds until a later one changes it. Known from release notes
-# and pull requests: capacity wording, graph accounting, FlashInfer (vllm-project/vllm pull requests 26859 and 40376).
-# Known from logs only, so good to one minor version: the share of memory, the Triton sampler, the counted context.
+# and vllm-project/vllm pull requests: graph accounting, FlashInfer (26859, 40376), Nemotron-H's states (29978, 39032),
+# tokens in flight (47728). Known from logs only, so good to one minor version: the capacity wording, the share of
+# memory, the Triton sampler, the counted context, prefix caching beside states.
 CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
     (
         (0,),
@@ -73,16 +84,33 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
             "profiles_context_to": 32768,
             "sampler_copies": SORTING,
             "sampler_copies_flashinfer": SORTING,
+            "sampler_copies_least": SORTING,
             "context_gib": 0.0,
+            "assumes_float32_state": False,
+            "state_prefix_caching": False,
+            "non_torch_band_gib": 0.15,
+            "chunks_with_pipeline": False,
         },
     ),
-    ((0, 8), {"profiles_context_to": 0}),
-    ((0, 9), {"hybrid_cache": True}),
-    ((0, 16), {"sampler_copies": TRITON, "sampler_copies_flashinfer": TRITON}),
+    ((0, 8), {"profiles_context_to": 0, "non_torch_band_gib": 0.0, "chunks_with_pipeline": True}),
+    ((0, 9), {"sampler_copies_least": FLASHINFER}),
+    ((0, 9, 1), {"hybrid_cache": True}),
+    ((0, 11, 1), {"sampler_copies_least": SORTING}),
+    ((0, 16), {"sampler_copies": TRITON, "sampler_copies_flashinfer": TRITON, "sampler_copies_least": FLASHINFER}),
+    ((0, 20), {"assumes_float32_state": True}),
     ((0, 20, 2), {"capacity_wording": "concurrency"}),
-    ((0, 21), {"graphs_in_budget": True, "sampler_copies_flashinfer": FLASHINFER, "context_gib": 0.2}),
+    (
+        (0, 21),
+        {
+            "graphs_in_budget": True,
+            "sampler_copies_flashinfer": FLASHINFER,
+            "context_gib": 0.2,
+            "state_prefix_caching": True,
+        },
+    ),
     ((0, 22), {"utilization": 0.92}),
-    ((0, 30), {"async_batches": 1, "null_blocks": 1}),
+    ((0, 26), {"async_batches": 1}),
+    ((0, 30), {"null_blocks": 1}),
 )
 
 

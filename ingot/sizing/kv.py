@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ingot.sizing.architecture import Architecture
@@ -36,7 +36,8 @@ class CacheSettings:
 
     `element_bytes` is the cache's number format, `state_element_bytes` that of convolution states. `block_size`
     overrides the engine's own (some attention backends want 64 or 128). `speculative` is the number of tokens
-    guessed ahead. `context_parallel` spreads the tokens of full attention over that many ranks.
+    guessed ahead, by `draft_layers` more layers of the model's own full attention. `context_parallel` spreads the
+    tokens of full attention over that many ranks.
     """
 
     element_bytes: float = 2.0
@@ -44,6 +45,7 @@ class CacheSettings:
     block_size: int | None = None
     prefix_caching: bool = True
     speculative: int = 0
+    draft_layers: int = 0
     context_parallel: int = 1
 
 
@@ -125,6 +127,10 @@ def geometry(
     caching = [(index, layer.attention) for index, layer in enumerate(architecture.layers) if layer.attention]
     if not engine.hybrid_cache:
         caching = [(index, _as_full(attention)) for index, attention in caching]
+    if not engine.assumes_float32_state:
+        caching = [(index, _short_state(attention)) for index, attention in caching]
+    growing = [one for _, one in caching if type(one) in (FullAttention, LatentAttention)]
+    caching += [(len(architecture.layers) - 1, growing[-1])] * (settings.draft_layers if growing else 0)
     buckets: dict[Attention, list[int]] = {}
     for index, attention in caching:
         buckets.setdefault(attention, []).append(index)
@@ -161,6 +167,12 @@ def geometry(
 def _as_full(attention: Attention) -> Attention:
     if isinstance(attention, SlidingWindow | ChunkedLocal):
         return FullAttention(attention.kv_heads, attention.head_dim, attention.head_dim_v)
+    return attention
+
+
+def _short_state(attention: Attention) -> Attention:
+    if isinstance(attention, Mamba2) and attention.assumed:
+        return replace(attention, state_element_bytes=2)
     return attention
 
 

@@ -155,6 +155,7 @@ def _mamba(config: Fields) -> Mamba2:
         head_dim=head_dim,
         kernel=config.count("mamba_d_conv", "conv_kernel"),
         state_element_bytes=_state_bytes(config, ("mamba_ssm_cache_dtype",), 4 if nemotron else 2),
+        assumed=nemotron and config.first(("mamba_ssm_cache_dtype",)) is None,
     )
 
 

@@ -13,15 +13,17 @@ from ingot.sizing.engine import EngineProfile
 from ingot.sizing.memory import Term
 from ingot.sizing.units import DTYPE_BYTES, GIB, MIB, gib
 
-# Rows of hidden size that live beside a feed-forward block's own rows at its peak.
+# Rows of hidden size that live beside a feed-forward block's own rows at its peak; run eagerly, operations are not
+# fused and more of them live.
 HIDDEN_ROWS = 4.5
+HIDDEN_ROWS_EAGER = 11.0
 # Experts' workspaces are permuted copies of what the formula counts.
 EXPERT_FACTOR = 1.3
 # Peak of one pass of the image tower at the largest input its processor allows, by model type: GiB and band.
 # Dynamic resolution makes it large (Qwen2.5-VL and dots.ocr: 4 to 7 GiB in logs), fixed resolution small.
 ENCODER_PEAKS = {
-    "qwen2_vl": (5.0, 2.5),
-    "qwen2_5_vl": (5.0, 2.5),
+    "qwen2_vl": (6.0, 2.5),
+    "qwen2_5_vl": (6.0, 2.5),
     "dots_ocr": (4.4, 2.0),
     "qwen3_vl": (2.5, 1.5),
     "qwen3_vl_moe": (2.5, 1.5),
@@ -39,19 +41,23 @@ GRAPH_BASE_GIB = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An amount in bytes with the band its truth lies in, and where it comes from."""
+    """An amount in bytes with the band its truth lies in, and where it comes from.
+
+    `least_bytes` is set where the truth may be far below the estimate for a reason that cannot be seen.
+    """
 
     bytes: int
     band_bytes: int
     formula: str
     source: str
+    least_bytes: int | None = None
 
     def term(self) -> Term:
         """The estimate as a term of a breakdown."""
         return Term(self.bytes, "default", self.band_bytes, self.formula, self.source)
 
 
-def forward(architecture: Architecture, tensor: int, tokens: int) -> Estimate:
+def forward(architecture: Architecture, tensor: int, tokens: int, *, enforce_eager: bool = False) -> Estimate:
     """Activations of one forward pass over `tokens` tokens on one rank."""
     element = DTYPE_BYTES[architecture.dtype]
     dense = 3 * architecture.feed_forward / tensor
@@ -65,12 +71,13 @@ def forward(architecture: Architecture, tensor: int, tokens: int) -> Estimate:
             f"(max(2 x {architecture.expert_width} / {tensor}, {architecture.hidden_size}) + "
             f"{architecture.expert_width} / {tensor})"
         )
-    row = (width + HIDDEN_ROWS * architecture.hidden_size) * element
+    rows = HIDDEN_ROWS_EAGER if enforce_eager else HIDDEN_ROWS
+    row = (width + rows * architecture.hidden_size) * element
     amount = int(tokens * row)
     return Estimate(
         amount,
         int(amount * 0.3) + 64 * MIB,
-        f"{tokens} tokens x ({formula} + {HIDDEN_ROWS} x {architecture.hidden_size}) x {element:g} bytes",
+        f"{tokens} tokens x ({formula} + {rows:g} x {architecture.hidden_size}) x {element:g} bytes",
         "rows that live at the peak of a feed-forward block; fitted on published starts",
     )
 
@@ -79,11 +86,13 @@ def sampler(architecture: Architecture, sequences: int, engine: EngineProfile, *
     """Logits and the sampler's copies of them for `sequences` rows; every rank gathers the whole vocabulary."""
     copies = engine.sampler_copies_flashinfer if flashinfer else engine.sampler_copies
     amount = int(copies * sequences * architecture.vocab_size * 4)
+    least = int(engine.sampler_copies_least * sequences * architecture.vocab_size * 4)
     return Estimate(
         amount,
         int(amount * 0.05) + 32 * MIB,
         f"{copies:g} copies x {sequences} sequences x {architecture.vocab_size} vocabulary x 4 bytes",
         "vLLM v1/sample/ops/topk_topp_sampler.py; copies measured on published starts",
+        least if least < amount else None,
     )
 
 
@@ -109,8 +118,7 @@ def non_torch(tensor: int, pipeline: int, engine: EngineProfile) -> Estimate:
     amount, band = NON_TORCH_GIB[known]
     if pipeline > 1 and tensor == 1:
         amount, band = NON_TORCH_GIB[2]
-    if engine.context_gib:
-        band += 0.05
+    band += engine.non_torch_band_gib + (0.05 if engine.context_gib else 0)
     return Estimate(
         gib(amount + engine.context_gib),
         gib(band),

@@ -16,6 +16,7 @@ class Scheme:
     + element_bytes: bytes per parameter, scales and zero points included; None leaves the model's own type
     + quality: orders schemes by what they lose, 100 being nothing
     + only_experts: everything but routed experts stays in the model's own type
+    + embeddings: embeddings and output head are quantised too
     + min_capability: compute capability below which no kernel runs it
     + pads: hidden size and expert width are rounded up to these multiples when the engine repacks experts for its
       kernels (vLLM `fused_moe/oracle/mxfp4.py`, Marlin and TensorRT-LLM; others pad less)
@@ -26,6 +27,7 @@ class Scheme:
     element_bytes: float | None
     quality: int
     only_experts: bool = False
+    embeddings: bool = False
     min_capability: tuple[int, int] | None = None
     pads: tuple[int, int] = (1, 1)
     band: float = 0.02
@@ -38,7 +40,7 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("fp8", 1.0, 95, min_capability=(7, 5), band=0.025),
         Scheme("fp8-block", 1.0 + 4 / 128**2, 96, min_capability=(7, 5), band=0.025),
         Scheme("int8", 1.0, 93, min_capability=(7, 5), band=0.02),
-        Scheme("gguf-q8", 1.0 + 2 / 32, 92, min_capability=(7, 0), band=0.05),
+        Scheme("gguf-q8", 1.0 + 2 / 32, 92, embeddings=True, min_capability=(7, 0), band=0.05),
         Scheme("mxfp4", 0.5 + 1 / 32, 90, only_experts=True, min_capability=(7, 5), pads=(256, 128), band=0.05),
         Scheme("nvfp4", 0.5 + 1 / 16, 88, min_capability=(7, 5), band=0.15),
         Scheme("int4-experts", 0.5 + 2 / 32, 86, only_experts=True, min_capability=(7, 5), band=0.05),

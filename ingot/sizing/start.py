@@ -36,7 +36,7 @@ RefusalKind = Literal["R1", "R2", "R3", "R4", "R5", "R6"]
 class Arguments:
     """What an engine is started with, as far as its memory goes.
 
-    `encoder` False serves text only; `load` adapters and drafts are not described here.
+    `encoder` False serves text only; `pooling` embeds and never samples.
     """
 
     max_model_len: int
@@ -47,8 +47,10 @@ class Arguments:
     prefix_caching: bool = True
     block_size: int | None = None
     speculative: int = 0
+    draft_layers: int = 0
     context_parallel: int = 1
     encoder: bool = True
+    pooling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,10 @@ class Device:
 
 @dataclass(frozen=True)
 class Demand:
-    """What one rank needs before its cache, at the pipeline stage where weights and activations are most."""
+    """What one rank needs before its cache, at the pipeline stage where weights and activations are most.
+
+    `spare` is how much less the activations may be for a reason that cannot be seen (a sampler library).
+    """
 
     weights: Term
     activation: Term
@@ -73,6 +78,7 @@ class Demand:
     geometry: Geometry
     arguments: Arguments
     request_blocks: int
+    spare: int
     has_state: bool
 
     @property
@@ -83,15 +89,23 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One start. `available` is what is left for the cache; the truth lies within `band` of it on either side."""
+    """One start. `available` is what is left for the cache.
+
+    The truth lies within `band` of it on either side, or up to `spare` further above.
+    """
 
     total: int
     requested: int
     available: int
     band: int
+    spare: int
     demand: Demand
     refusal: RefusalKind | None
     reason: str
+
+    def holds(self, available: int) -> bool:
+        """Whether `available` bytes lie in the stated band."""
+        return self.available - self.band <= available <= self.available + self.band + self.spare
 
     @property
     def blocks(self) -> int:
@@ -124,34 +138,37 @@ def demand(
         block_size=arguments.block_size,
         prefix_caching=arguments.prefix_caching,
         speculative=arguments.speculative,
+        draft_layers=arguments.draft_layers,
         context_parallel=arguments.context_parallel,
     )
     pool = geometry(architecture, parallel, settings, engine)
     scheme = SCHEMES[quantization]
     stages = checkpoint_stages or stage_weights(architecture, quantization, parallel, encoder=arguments.encoder)
-    tokens = arguments.max_num_batched_tokens
-    if arguments.max_model_len <= engine.profiles_context_to:
-        tokens = max(tokens, arguments.max_model_len)
-    passes: list[tuple[str, Estimate]] = [("forward pass", overheads.forward(architecture, parallel.tensor, tokens))]
-    sampled = ("sampler", overheads.sampler(architecture, arguments.max_num_seqs, engine, flashinfer=flashinfer))
+    tokens = _profiled_tokens(arguments, parallel, engine)
+    one = overheads.forward(architecture, parallel.tensor, tokens, enforce_eager=arguments.enforce_eager)
+    passes: list[tuple[str, Estimate]] = [("forward pass", one)]
+    sampled: list[tuple[str, Estimate]] = []
+    if not arguments.pooling:
+        rows = overheads.sampler(architecture, arguments.max_num_seqs, engine, flashinfer=flashinfer)
+        sampled.append(("sampler", rows))
     seen = overheads.encoder(architecture, arguments.max_num_seqs) if arguments.encoder else None
     images = [] if seen is None else [("encoder", seen)]
     candidates = []
     for stage, weights in enumerate(stages):
-        here = [*passes, *(images if stage == 0 else []), *([sampled] if stage == len(stages) - 1 else [])]
+        here = [*passes, *(images if stage == 0 else []), *(sampled if stage == len(stages) - 1 else [])]
         name, peak = max(here, key=lambda item: item[1].bytes)
         # The largest pass decides, so its neighbours' bands can only push the peak up.
         high = max(item.bytes + item.band_bytes for _, item in here)
         band = max(peak.band_bytes, high - peak.bytes)
-        candidates.append((weights + peak.bytes, weights, replace(peak, band_bytes=band), name))
-    _, weights, peak, name = max(candidates, key=lambda item: item[0])
+        least = max(item.bytes if item.least_bytes is None else item.least_bytes for _, item in here)
+        candidates.append((weights + peak.bytes, weights, replace(peak, band_bytes=band), name, least))
+    _, weights, peak, name, least = max(candidates, key=lambda item: item[0])
     weight_band = int(weights * scheme.band)
     if architecture.encoder and arguments.encoder:
         weight_band += GIB // 5 // parallel.tensor
     source = "safetensors headers" if checkpoint_stages else "config.json, vLLM's own split per layer"
     if checkpoint_stages:
         weight_band = int(weights * 0.005)
-    # Expert workspaces and encoders are held by all ranks; collectives by more than one.
     return Demand(
         weights=Term(
             weights, "derived", weight_band, _weights_formula(architecture, quantization, parallel, stages), source
@@ -164,8 +181,16 @@ def demand(
         geometry=pool,
         arguments=arguments,
         request_blocks=pool.blocks_per_request(arguments.max_model_len, arguments.max_num_batched_tokens),
+        spare=max(peak.bytes - least, 0),
         has_state=any(isinstance(group.attention, Mamba2 | GatedDeltaNet) for group in pool.groups),
     )
+
+
+def _profiled_tokens(arguments: Arguments, parallel: Parallel, engine: EngineProfile) -> int:
+    """Tokens of the profiling pass: a batch of chunks, or a whole sequence where prompts are not chunked."""
+    batch, length = arguments.max_num_batched_tokens, arguments.max_model_len
+    whole = length <= engine.profiles_context_to or (parallel.pipeline > 1 and not engine.chunks_with_pipeline)
+    return max(batch, length) if whole else batch
 
 
 def calibrated(need: Demand, measured: Calibration) -> Demand:
@@ -183,6 +208,7 @@ def calibrated(need: Demand, measured: Calibration) -> Demand:
         need,
         weights=term(need.weights, measured.weights_bytes),
         activation=term(need.activation, measured.activation_bytes),
+        spare=need.spare if measured.activation_bytes is None else 0,
         graphs=term(need.graphs, measured.graphs_bytes),
         non_torch=term(need.non_torch, measured.non_torch_bytes),
     )
@@ -201,7 +227,7 @@ def predict(need: Demand, device: Device, utilization: float, engine: EngineProf
         squares += (2 * GIB) ** 2
     band = math.isqrt(squares)
     refusal, reason = _refusal(need, device, requested, available, engine)
-    return Prediction(device.total, requested, available, band, need, refusal, reason)
+    return Prediction(device.total, requested, available, band, need.spare, need, refusal, reason)
 
 
 def _refusal(

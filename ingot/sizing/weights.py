@@ -46,6 +46,7 @@ def _bytes(groups: Iterable[WeightGroup], scheme: Scheme, native: float, paralle
     total = 0.0
     for group in groups:
         in_scheme = group.quantizable and (group.split is Split.EXPERT or not scheme.only_experts)
+        in_scheme = in_scheme or (scheme.embeddings and group.split is Split.VOCAB)
         if scheme.element_bytes is not None and in_scheme:
             total += parameters_on_rank(group, parallel, scheme.pads) * scheme.element_bytes
         else:
