@@ -403,18 +403,21 @@ def _fabric(machine: Machine, devices: tuple[Device, ...]) -> tuple[Fabric, tupl
 def _activation(machine: Machine, wish: Wish, branch: int) -> tuple[Activation, Reason]:
     """What will be needed once the packages are there; the role decides again from the state it finds then."""
     if machine.nouveau_loaded:
-        return Activation.REBOOT, Reason("reboot: nouveau holds the GPUs", rules.SOURCE)
+        return Activation.REBOOT, Reason("reboot: nouveau holds the GPUs", rules.ACTIVATION)
     if machine.newer_kernel:
-        return Activation.REBOOT, Reason(f"reboot: kernel {machine.newer_kernel} is installed", rules.SOURCE)
+        return Activation.REBOOT, Reason(f"reboot: kernel {machine.newer_kernel} is installed", rules.ACTIVATION)
     if machine.secure_boot and machine.console:
         return Activation.REBOOT, Reason("reboot: the module's key is enrolled at the console", rules.SECURE_BOOT)
     if machine.running_driver is None:
-        return Activation.LOAD, Reason("no reboot: nothing holds the GPUs, the module is loaded at once", rules.SOURCE)
+        return Activation.LOAD, Reason(
+            "no reboot: nothing holds the GPUs, the module is loaded at once", rules.ACTIVATION
+        )
     wanted = (
         machine.running_driver == wish.version if wish.version else version_key(machine.running_driver)[0] == branch
     )
     if wanted:
-        return Activation.NOTHING, Reason(f"driver {machine.running_driver} is running", rules.SOURCE)
+        return Activation.NOTHING, Reason(f"driver {machine.running_driver} is running", rules.ACTIVATION)
     return Activation.RELOAD, Reason(
-        f"driver {machine.running_driver} is replaced: unloaded when nothing uses the GPUs, else a reboot", rules.SOURCE
+        f"driver {machine.running_driver} is replaced: unloaded when nothing uses the GPUs, else a reboot",
+        rules.ACTIVATION,
     )

@@ -80,7 +80,14 @@ NVLINK5 = Rule("NVLink 5 boards need nvlsm beside the fabric manager", "NVIDIA F
 IMEX = Rule("rack-scale NVLink needs IMEX, not a fabric manager", "NVIDIA IMEX documentation, GB200 NVL72")
 TOOLKIT_FLOOR = Rule("container toolkit below the security floor", "CVE-2026-24260; CVE-2025-23266 and earlier")
 DEBIAN_BRANCH = Rule("Debian's own driver is of an ended branch", "Debian archive: 535 in Debian 12, 550 in Debian 13")
-SOURCE = Rule("driver sources", "design: NVIDIA's repository, Ubuntu's signed modules, Debian non-free")
+ACTIVATION = Rule(
+    "a reboot only where loading the module is not enough",
+    "NVIDIA gpu-driver-container and k8s-driver-manager, which load and unload in place",
+)
+SOURCE = Rule(
+    "driver sources",
+    "NVIDIA driver installation guide; Ubuntu server guide, NVIDIA drivers; Debian wiki, NvidiaGraphicsDrivers",
+)
 
 #: Ids served by the open modules alone although older siblings have both. Grace Hopper; source: kernel-modules.
 GRACE_HOPPER = frozenset({0x2342, 0x2343, 0x2345, 0x2348})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pyinfra.api.facts import FactBase
 
-from ingot.compat.machine import Flavour
+from ingot.compat.machine import Card, Flavour, Machine
 from ingot.facts import nvidia, pci
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.nvidia import GpuReport, reported
@@ -139,6 +139,25 @@ class DriverState:
         images = (name for name in self.installed if name.startswith("linux-image-"))
         # A versioned image carries the release's digits right after the prefix; a meta package does not.
         return tuple(sorted(name for name in images if not re.match(r"linux-image-(unsigned-)?[0-9]", name)))
+
+    def machine(self, console: bool = False) -> Machine:
+        """What a decision is made from; `console` says whether someone can enrol a module's key at the next boot."""
+        return Machine(
+            gpus=tuple(Card(device.device_id, device.driver) for device in self.bus.gpus),
+            nvswitches=tuple(Card(device.device_id, device.driver) for device in self.bus.nvswitches),
+            os_id=self.os.id,
+            os_version=self.os.version,
+            arch=self.arch,
+            kernel=self.kernel,
+            newer_kernel=self.newer_kernel,
+            kernel_metas=self.kernel_metas,
+            secure_boot=self.secure_boot,
+            console=console,
+            jetson=self.jetson,
+            running_driver=self.running,
+            running_flavour=self.running_flavour,
+            nouveau_loaded=self.nouveau,
+        )
 
     @property
     def newer_kernel(self) -> str | None:

@@ -145,6 +145,11 @@ _SUBSYSTEM = re.compile(r"^\s+Subsystem:.*\[([0-9a-f]{4}):([0-9a-f]{4})\]", re.I
 _IN_USE = re.compile(r"^\s+Kernel driver in use: (\S+)")
 
 
+def is_lspci(text: str) -> bool:
+    """Whether a line of the text is a PCI function as `lspci -nn` prints it."""
+    return any(_LSPCI.search(line) for line in text.splitlines())
+
+
 def parse_lspci(text: str) -> PciReading:
     """The NVIDIA functions of `lspci -nn` or `lspci -nnk`.
 

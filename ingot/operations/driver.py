@@ -10,7 +10,7 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from ingot.compat import Card, Decision, Fabric, Flavour, Machine, Refused, Wish, decide, version_key
+from ingot.compat import Decision, Fabric, Flavour, Refused, Wish, decide, version_key
 from ingot.compat import Source as Origin
 from ingot.errors import IngotError
 from ingot.facts.driver import Driver, DriverLook, DriverState
@@ -35,26 +35,6 @@ def entries() -> tuple[tree.Entry, ...]:
         tree.File("/etc/apt/apt.conf.d/51ingot-nvidia", template("driver/51ingot-nvidia")),
         tree.Dir(PERSISTENCE.rpartition("/")[0]),
         tree.File(PERSISTENCE, template("driver/persistence.conf")),
-    )
-
-
-def machine(state: DriverState, console: bool) -> Machine:
-    """What `decide` needs of a host's state."""
-    return Machine(
-        gpus=tuple(Card(device.device_id, device.driver) for device in state.bus.gpus),
-        nvswitches=tuple(Card(device.device_id, device.driver) for device in state.bus.nvswitches),
-        os_id=state.os.id,
-        os_version=state.os.version,
-        arch=state.arch,
-        kernel=state.kernel,
-        newer_kernel=state.newer_kernel,
-        kernel_metas=state.kernel_metas,
-        secure_boot=state.secure_boot,
-        console=console,
-        jetson=state.jetson,
-        running_driver=state.running,
-        running_flavour=state.running_flavour,
-        nouveau_loaded=state.nouveau,
     )
 
 
@@ -180,7 +160,7 @@ def driver() -> Generator[PyinfraCommand, None, None]:
         yield refuse(look.sentence(host.name))
         return
     try:
-        decision = decide(machine(look.state, bool(host.data.driver_console)), wish(host.data))
+        decision = decide(look.state.machine(bool(host.data.driver_console)), wish(host.data))
     except (Refused, IngotError) as refusal:
         yield refuse(f"{host.name}: {refusal}.")
         return

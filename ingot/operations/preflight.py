@@ -153,13 +153,13 @@ def _system(look: HostState) -> Iterator[str]:
 
 
 def _driver(look: HostState, wanted: Wanted) -> Iterator[str]:
-    for refusal in objections(driver.machine(look.driver, wanted.console), wanted.driver):
+    for refusal in objections(look.driver.machine(wanted.console), wanted.driver):
         yield str(refusal)
 
 
 def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:
     try:
-        decision = decide(driver.machine(look.driver, wanted.console), wanted.driver)
+        decision = decide(look.driver.machine(wanted.console), wanted.driver)
     except Refused:
         return
     runs = driver.is_running_as_installed(look.driver)

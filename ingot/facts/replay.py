@@ -1,0 +1,290 @@
+"""What Ingot reads in a recorded output: its kind is recognised, the reading is JSON-able, or one sentence says why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ingot.compat import Architecture, Machine, Refused, decide
+from ingot.facts.driver import Driver, DriverLook
+from ingot.facts.errors import ParseError, Unread
+from ingot.facts.nvidia import assemble
+from ingot.facts.pci import PciDevice, PciReading, is_lspci, parse_lspci
+from ingot.facts.smi_fault import GpuFault, from_message
+from ingot.facts.smi_list import Listed, parse_list
+from ingot.facts.smi_query import Query, QueryRow, is_header, parse_query
+from ingot.facts.smi_xml import XmlLog, parse_xml
+from ingot.facts.topology import Link, parse_topology
+from ingot.sizing import GPU
+
+_LISTED = re.compile(r"^GPU [0-9]+: .*\(UUID: ", re.MULTILINE)
+_MATRIX = re.compile(r"^\s*GPU[0-9]+\s+(X|NV[0-9]+|PIX|PXB|PHB|NODE|SYS|SOC)\s", re.MULTILINE)
+
+#: Outputs made for people, and what to record instead.
+_FOR_PEOPLE = (
+    (re.compile(r"^\|\s*NVIDIA-SMI |^\+-{20,}", re.MULTILINE), "the table that nvidia-smi prints for people"),
+    (re.compile(r"=+NVSMI LOG=+"), "nvidia-smi -q without -x"),
+    (re.compile(r"NVRM: "), "a kernel log"),
+    (re.compile(r"^\s*Link [0-9]+: ", re.MULTILINE), "nvidia-smi nvlink -s"),
+    (re.compile(r"^NVIDIA-SMI version", re.MULTILINE), "nvidia-smi --version"),
+)
+_EXPECTED = "nvidia-smi --query-gpu=… --format=csv, -q -x, topo -m or -L, or lspci -nnk"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One recorded output: its kind, what its parser made of it, and the same as JSON-able values."""
+
+    kind: str
+    parsed: Any
+    values: Mapping[str, Any]
+
+
+def read(text: str) -> Reading:
+    """Recognise and parse one recorded output; a leading comment or prompt line is no part of it.
+
+    Raises: ParseError with one sentence when it is none of the known kinds, or damaged.
+    """
+    body = _body(text)
+    if not body.strip():
+        raise ParseError(f"the file is empty, expected the output of {_EXPECTED}.")
+    for kind, is_it, parse, show in _KINDS:
+        if is_it(body):
+            parsed = parse(body)
+            return Reading(kind, parsed, {"kind": kind, **show(parsed)})
+    fault = from_message(body)
+    if fault:
+        return Reading("fault", fault, {"kind": "fault", **_show_fault(fault)})
+    for pattern, name in _FOR_PEOPLE:
+        if pattern.search(body):
+            raise ParseError(f"this is {name}, which Ingot does not read: record {_EXPECTED}.")
+    first = body.strip().partition("\n")[0]
+    raise ParseError(f"the first line is {first[:80]!r}, expected the output of {_EXPECTED}.")
+
+
+def combine(readings: Sequence[Reading]) -> list[dict[str, Any]]:
+    """The usable GPUs of several outputs of one host: query or log for the GPUs, the others refine them."""
+    by_kind = {reading.kind: reading.parsed for reading in readings}
+    log: XmlLog | None = by_kind.get("xml")
+    query: Query | None = by_kind.get("query")
+    rows: Iterable[QueryRow] = query.rows if query else [gpu.row for gpu in log.gpus] if log else ()
+    gpus, _ = assemble(rows, by_kind.get("topology", {}), by_kind.get("list", ()), log, None)
+    return [show_gpu(gpu) for gpu in gpus]
+
+
+def show_gpu(gpu: GPU) -> dict[str, Any]:
+    """A planner's GPU as JSON-able values."""
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "vram_bytes": gpu.vram_bytes,
+        "free_bytes": gpu.free_bytes,
+        "reserved_bytes": gpu.reserved_bytes,
+        "compute_capability": _capability(gpu.compute_capability),
+        "pci_bus_id": gpu.pci_bus_id,
+        "nvlink_peers": sorted(gpu.nvlink_peers),
+        "numa_node": gpu.numa_node,
+        "unified_memory": gpu.unified_memory,
+        "mig_profile": gpu.mig_profile,
+    }
+
+
+def _body(text: str) -> str:
+    """Without what people put above an output: the note of its source, the prompt that made it."""
+    lines = text.replace("\r\n", "\n").replace("\ufeff", "").split("\n")
+    while lines and (not lines[0].strip() or re.match(r"^(#[^!]|[$>] |\S+@\S+[:$#])", lines[0])):
+        lines.pop(0)
+    return "\n".join(lines)
+
+
+def _show_query(query: Query) -> dict[str, Any]:
+    said = from_message("\n".join(query.messages))
+    return {
+        "gpus": [_show_row(row) for row in query.rows],
+        "messages": list(query.messages),
+        **(_show_fault(said) if said else {}),
+    }
+
+
+def _show_row(row: QueryRow) -> dict[str, Any]:
+    return {
+        "index": row.index,
+        "uuid": row.uuid,
+        "name": row.name,
+        "pci_bus_id": row.bus_id,
+        "pci_device_id": None if row.device_id is None else f"10de:{row.device_id:04x}",
+        "vram_bytes": row.total_bytes,
+        "reserved_bytes": row.reserved_bytes,
+        "used_bytes": row.used_bytes,
+        "free_bytes": row.free_bytes,
+        "compute_capability": _capability(row.compute_capability),
+        "driver_version": row.driver_version,
+        "mig_enabled": row.mig_enabled,
+        "ecc_enabled": row.ecc_enabled,
+        "ecc_uncorrected": row.ecc_uncorrected,
+        "persistence": row.persistence,
+        "fabric_state": row.fabric_state,
+        "fabric_status": row.fabric_status,
+        "recovery_action": row.recovery_action,
+        "remap_pending": row.remap_pending,
+        "remap_failed": row.remap_failed,
+        "fault": row.fault,
+    }
+
+
+def _show_log(log: XmlLog) -> dict[str, Any]:
+    return {
+        "driver_version": log.driver_version,
+        "gpus": [
+            {
+                **_show_row(gpu.row),
+                "mig_instances": [
+                    {
+                        "index": instance.index,
+                        "uuid": instance.uuid,
+                        "vram_bytes": instance.total_bytes,
+                        "reserved_bytes": instance.reserved_bytes,
+                        "free_bytes": instance.free_bytes,
+                    }
+                    for instance in gpu.instances
+                ],
+            }
+            for gpu in log.gpus
+        ],
+    }
+
+
+def _show_topology(links: Mapping[int, Link]) -> dict[str, Any]:
+    gpus = [
+        {
+            "index": link.index,
+            "nvlink_peers": sorted(link.peers),
+            "paths": {str(peer): path for peer, path in sorted(link.paths.items())},
+            "numa_node": link.numa_node,
+        }
+        for link in links.values()
+    ]
+    everyone = set(links) | {peer for link in links.values() for peer in link.peers}
+    joined = len(everyone) > 1 and all(link.peers == everyone - {link.index} for link in links.values())
+    return {"gpus": gpus, "all_joined_by_nvlink": joined}
+
+
+def _show_list(listed: Sequence[Listed]) -> dict[str, Any]:
+    return {
+        "gpus": [
+            {
+                "index": gpu.index,
+                "name": gpu.name,
+                "uuid": gpu.uuid,
+                "mig_instances": [
+                    {"index": one.index, "profile": one.profile, "uuid": one.uuid} for one in gpu.instances
+                ],
+            }
+            for gpu in listed
+        ]
+    }
+
+
+def show_pci(bus: PciReading) -> dict[str, Any]:
+    """The NVIDIA functions of a bus, sorted into GPUs, switches and the rest."""
+    others = [device for device in bus.functions if not device.is_gpu and not device.is_nvswitch]
+    return {
+        "gpus": [_show_device(device) for device in bus.gpus],
+        "nvswitches": [_show_device(device) for device in bus.nvswitches],
+        "other_functions": [_show_device(device) for device in others],
+    }
+
+
+def _show_device(device: PciDevice) -> dict[str, Any]:
+    known = device.device
+    counts = device.is_gpu or device.is_nvswitch
+    return {
+        "address": device.address,
+        "id": f"10de:{device.device_id:04x}",
+        "class": f"{device.class_code:04x}",
+        "name": known.name if counts else None,
+        "architecture": str(known.architecture) if counts and known.architecture is not Architecture.UNKNOWN else None,
+        "subsystem": None if device.subsystem is None else f"{device.subsystem[0]:04x}:{device.subsystem[1]:04x}",
+        "driver": device.driver,
+    }
+
+
+def _show_fault(fault: GpuFault) -> dict[str, Any]:
+    return {"fault": fault.kind.value, "found": fault.found, "remedy": fault.remedy}
+
+
+def show_look(look: DriverLook | Unread) -> dict[str, Any]:
+    """A whole look at a host, with the driver that follows from it.
+
+    Raises: ParseError when the look gave no answer.
+    """
+    if isinstance(look, Unread):
+        raise ParseError(look.why)
+    state, report = look.state, look.gpus
+    return {
+        "os": f"{state.os.id} {state.os.version}",
+        "arch": state.arch,
+        "kernel": state.kernel,
+        "secure_boot": state.secure_boot,
+        "pci": show_pci(state.bus),
+        "driver": {
+            "running": state.running,
+            "running_flavour": state.running_flavour,
+            "on_disk": state.on_disk,
+            "library": state.library,
+            "kernels": {kernel.release: kernel.module for kernel in state.kernels},
+            "users": list(state.users),
+        },
+        "decision": _show_decision(state.machine()),
+        "gpus": [show_gpu(gpu) for gpu in report.gpus],
+        **(_show_fault(report.fault) if report.fault else {}),
+    }
+
+
+def _show_decision(machine: Machine) -> dict[str, Any]:
+    try:
+        decision = decide(machine)
+    except Refused as refusal:
+        return {"refused": str(refusal), "rule": refusal.rule.name, "source": refusal.rule.source}
+    return {
+        "branch": decision.branch,
+        "flavour": decision.flavour,
+        "source": decision.source,
+        "packages": [*decision.packages.driver, *decision.packages.companions, *decision.packages.tools],
+        "fabric": decision.fabric,
+        "reasons": list(decision.explain()),
+    }
+
+
+def _read_look(text: str) -> dict[str, Any]:
+    """A file that `ingot probe HOST --record FILE` wrote."""
+    return show_look(Driver().process(text.splitlines()))
+
+
+def _capability(pair: tuple[int, int] | None) -> str | None:
+    return None if pair is None else f"{pair[0]}.{pair[1]}"
+
+
+def _same(values: dict[str, Any]) -> dict[str, Any]:
+    return values
+
+
+_Kind = tuple[str, Callable[[str], object], Callable[[str], Any], Callable[[Any], dict[str, Any]]]
+
+# The first that recognises the text reads it.
+_KINDS: tuple[_Kind, ...] = (
+    ("probe", lambda text: "@@ingot-begin " in text, _read_look, _same),
+    ("xml", lambda text: "<nvidia_smi_log" in text or text.lstrip().startswith("<?xml"), parse_xml, _show_log),
+    ("list", _LISTED.search, parse_list, _show_list),
+    (
+        "topology",
+        lambda text: _MATRIX.search(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)),
+        parse_topology,
+        _show_topology,
+    ),
+    ("query", lambda text: any(map(is_header, text.splitlines())), parse_query, _show_query),
+    ("lspci", is_lspci, parse_lspci, show_pci),
+)
