@@ -75,6 +75,16 @@ class ErrorAnswer:
     def codes(self) -> tuple[int, ...]:
         return (self.status, *self.also)
 
+    @property
+    def malformed(self) -> bool:
+        """Whether the request may be one that nginx could not even parse."""
+        return self.status == 400
+
+    @property
+    def target(self) -> str:
+        """nginx' location that answers; a named one keeps the caller's path for the log."""
+        return f"/-/error-{self.status}" if self.malformed else f"@error_{self.status}"
+
 
 _BAD = "invalid_request_error"
 ERRORS = (

@@ -1,0 +1,128 @@
+"""A test host with the gateway on it and a stand-in engine behind it, deployed as a user deploys."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingot import keys
+from ingot.sandbox import Sandbox, TestHost
+from ingot.sandbox.inventory import connection
+from tests.hosts.https import Caller
+
+ROOT = Path(__file__).parent.parent.parent
+ENGINE = "172.31.213.10:8000"
+RECORD = "/run/standin-engine.jsonl"
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """One finished run of the gateway role."""
+
+    status: int
+    output: str
+    commands: int
+    changed: list[str]
+
+
+@dataclass
+class GatewayHost:
+    """The test host, and what a control machine would hold for it."""
+
+    host: TestHost
+    directory: Path
+    key: str = field(default="", repr=False)
+
+    @property
+    def secrets(self) -> Path:
+        return self.directory / "secrets"
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.host.address, self.host.name, self.secrets / "ca.crt", self.key)
+
+    def deploy(self, **data: object) -> Deploy:
+        """Run the role with the real `pyinfra`, counting its SSH commands."""
+        values = {**connection(self.host), "secrets_dir": str(self.secrets), **data}
+        inventory, deploy, counts = (self.directory / name for name in ("lab.py", "deploy.py", "counts.json"))
+        inventory.write_text(f"gpu = [('@ingot/{self.host.name}', {values!r})]\n")
+        deploy.write_text("from roles.gateway import gateway\n\ngateway()\n")
+        command = [sys.executable, "benchmarks/round_trips.py", "--count-into", str(counts), "--"]
+        done = subprocess.run(
+            [*command, "-y", "--json", str(inventory), str(deploy)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        counted = json.loads(counts.read_text())
+        # A run that failed on every host ends without results.
+        _, brace, rest = done.stdout.partition("{")
+        operations = json.loads(brace + rest)["results"]["operations"] if brace else []
+        return Deploy(
+            status=done.returncode or counted["status"],
+            output=done.stdout + done.stderr,
+            # Connecting proves sudo once per run, whatever the roles do.
+            commands=sum(count for role, count in counted["commands"].items() if role.startswith("Gateway")),
+            changed=[operation["name"] for operation in operations if operation["success"]],
+        )
+
+    def start_engine(self) -> None:
+        """Run the stand-in engine, and tell the gateway of it as the engine role does."""
+        self.host.put("/root/standin_engine.py", (Path(__file__).parent / "standin_engine.py").read_text())
+        address, _, port = ENGINE.partition(":")
+        self.host.succeeds(
+            f"ip address replace {address}/32 dev lo && : >{RECORD} && "
+            f"systemd-run --unit standin-engine python3 /root/standin_engine.py {address} {port} {RECORD}"
+        )
+        self.host.wait_until_succeeds(f"curl -sf http://{ENGINE}/running")
+        self.host.succeeds("mkdir -p /var/lib/ingot")
+        upstreams = [{"model": "stand-in", "replicas": [ENGINE]}]
+        self.host.put("/var/lib/ingot/upstreams.json", json.dumps(upstreams))
+
+    def reached(self) -> list[dict[str, Any]]:
+        """What reached the engine since the last call."""
+        lines = self.host.succeeds(f"cat {RECORD}; : >{RECORD}").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def running(self) -> int:
+        """How many answers the engine is streaming."""
+        return int(json.loads(self.host.succeeds(f"curl -sf http://{ENGINE}/running"))["running"])
+
+    def wait_until_idle(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self.running():
+            assert time.monotonic() < deadline, f"the engine still streams after {timeout_s} s"
+
+
+@pytest.fixture(scope="module")
+def gateway_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayHost]:
+    """A fresh host with an engine, the first deploy still to come."""
+    sandbox = Sandbox()
+    made = GatewayHost(sandbox.up("t-gateway"), tmp_path_factory.mktemp("control"))
+    made.start_engine()
+    made.key = keys.create(made.secrets, "research")
+    yield made
+    sandbox.down("t-gateway")
+
+
+@pytest.fixture(scope="module")
+def first(gateway_host: GatewayHost) -> Deploy:
+    """The first deploy."""
+    return gateway_host.deploy()
+
+
+@pytest.fixture(scope="module")
+def served(gateway_host: GatewayHost, first: Deploy) -> GatewayHost:
+    """The host after a first deploy that succeeded."""
+    assert first.status == 0, first.output
+    return gateway_host

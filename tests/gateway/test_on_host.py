@@ -1,0 +1,249 @@
+"""The gateway on a real machine: real nginx, real TLS, a stand-in engine that writes down what reached it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from ingot import keys
+from ingot.operations import gateway as operations
+from tests.gateway.conftest import Deploy, GatewayHost
+
+pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(180)]
+
+CHAT = "/v1/chat/completions"
+STREAM = {"model": "stand-in", "stream": True, "messages": [{"role": "user", "content": "Tell the CANARY-PROMPT."}]}
+NO_CHANGE: list[str] = []
+
+
+def raw(served: GatewayHost, head: str) -> int:
+    """Send a request's head as it is over TLS and return the status of the answer."""
+    context = ssl.create_default_context(cafile=str(served.caller.ca))
+    with (
+        socket.create_connection((served.host.address, 443), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=served.host.name) as secure,
+    ):
+        secure.sendall((head.format(key=served.key, host=served.host.name) + "Connection: close\r\n\r\n").encode())
+        return int(secure.makefile("rb").readline().split()[1])
+
+
+def test_the_first_deploy_serves_and_the_second_changes_nothing(gateway_host: GatewayHost, first: Deploy) -> None:
+    assert first.status == 0, first.output
+    second = gateway_host.deploy()
+    assert (second.status, second.changed) == (0, NO_CHANGE), second.output
+    assert second.commands <= 6
+
+
+def test_nginx_is_valid_as_an_operator_checks_it(served: GatewayHost) -> None:
+    said = served.host.succeeds("nginx -t 2>&1")
+    assert "syntax is ok" in said and "warn" not in said
+
+
+def test_a_key_opens_the_allowed_routes(served: GatewayHost) -> None:
+    assert served.caller.get("/v1/models").status == 200
+    for path in (CHAT, "/v1/completions"):
+        assert served.caller.post(path, {"model": "stand-in"}).json["path"] == path
+
+
+def test_anything_but_the_exact_key_is_401_in_openais_shape(served: GatewayHost) -> None:
+    served.reached()
+    for wrong in (None, served.key.upper(), served.key[:-1], f"{served.key} x", f"{served.key}x"):
+        answer = replace(served.caller, key=wrong).get("/v1/models")
+        assert (answer.status, answer.json["error"]["code"]) == (401, "invalid_api_key")
+        assert answer.headers["X-Request-Id"] == answer.json["error"]["request_id"]
+    assert served.reached() == []
+
+
+def test_the_engine_sees_neither_key_nor_cookie_nor_the_callers_headers(served: GatewayHost) -> None:
+    served.reached()
+    raw(
+        served,
+        "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nCookie: a=b\r\n"
+        "X-Data-Parallel-Rank: 1\r\nX-Request-Id: forged\r\n",
+    )
+    [seen] = served.reached()
+    assert set(seen["headers"]) == {"Host", "X-Request-Id"}
+    assert seen["headers"]["X-Request-Id"] != "forged"
+
+
+#: Request targets and what they are answered.
+PATHS = {
+    "/metrics": 404,
+    "/invocations": 404,
+    "/tokenize": 404,
+    "/v1/models/": 404,
+    "/v1/models/../../metrics": 404,
+    "/v1/%2e%2e/metrics": 404,
+    "/v1/chat/completions%2f..%2f..%2f..%2fmetrics": 404,
+    "/v1/chat/completions/..%2f..%2f..%2ftokenize": 404,
+    "/V1/models": 404,
+    "/v1/models.": 404,
+    "/v1/models;x=1": 404,
+    "/v1/models%00": 400,
+    "/../metrics": 400,
+    "https://elsewhere/metrics": 421,
+    "/v1/models?api_key=x": 400,
+    "/metrics?/v1/models": 404,
+    "/-/error-400": 404,
+}
+_KEY = "Authorization: Bearer {key}\r\n"
+#: Requests of odd shapes and what they are answered.
+SHAPES = {
+    f"GET /v1/models HTTP/1.1\r\nHost: {{host}}\r\n{_KEY}{_KEY}": 400,
+    f"POST {CHAT} HTTP/1.1\r\nHost: {{host}}\r\n{_KEY}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n": 400,
+    f"POST /v1/completions HTTP/1.1\r\nHost: {{host}}\r\n{_KEY}Content-Length: 4\r\nContent-Length: 5\r\n": 400,
+    f"DELETE /v1/models HTTP/1.1\r\nHost: {{host}}\r\n{_KEY}": 405,
+    f"TRACE /v1/models HTTP/1.1\r\nHost: {{host}}\r\n{_KEY}": 405,
+    f"GET /v1/chat/completions HTTP/1.1\r\nHost: {{host}}\r\n{_KEY}": 405,
+    f"GET /v1/models HTTP/1.1\r\nHost: elsewhere\r\n{_KEY}": 421,
+    f"GET /v1/models HTTP/1.1\r\n{_KEY}": 400,
+    "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nAuthorization: Basic {key}\r\n": 401,
+    "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer\r\n": 401,
+    "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nX-Api-Key: {key}\r\n": 401,
+}
+
+
+def test_no_spelling_of_a_path_reaches_the_engine(served: GatewayHost) -> None:
+    served.reached()
+    request = f"GET {{}} HTTP/1.1\r\nHost: {{{{host}}}}\r\n{_KEY.replace('{', '{{').replace('}', '}}')}"
+    assert {target: raw(served, request.format(target)) for target in PATHS} == PATHS
+    assert served.reached() == []
+
+
+def test_odd_requests_are_refused_before_the_engine(served: GatewayHost) -> None:
+    served.reached()
+    assert {shape: raw(served, shape) for shape in SHAPES} == SHAPES
+    assert served.reached() == []
+
+
+def test_a_stream_arrives_piece_by_piece(served: GatewayHost) -> None:
+    times = [when for when, _ in served.caller.stream(CHAT, STREAM)]
+    gaps = [after - before for before, after in pairwise(times)]
+    # The engine sends a piece every 0.1 s.
+    assert len(times) == 10 and times[0] < 0.5 and sorted(gaps)[len(gaps) // 2] > 0.05
+
+
+def test_a_caller_who_hangs_up_frees_the_engine(served: GatewayHost) -> None:
+    stream = served.caller.stream(CHAT, STREAM)
+    next(stream)
+    assert served.running() == 1
+    stream.close()  # type: ignore[attr-defined]
+    served.wait_until_idle(timeout_s=0.6)
+
+
+def test_a_large_prompt_passes_and_one_too_large_is_413(served: GatewayHost) -> None:
+    # Above the buffer of 1 MB, so that it goes through the temporary file.
+    assert served.caller.post(CHAT, {"prompt": "x" * 3_000_000}).json["bytes"] > 3_000_000
+    answer = served.caller.post(CHAT, {"prompt": "x" * 34_000_000})
+    assert (answer.status, answer.json["error"]["code"]) == (413, "request_too_large")
+    assert served.host.succeeds("findmnt -no FSTYPE -T /run/ingot-request-bodies").strip() == "tmpfs"
+
+
+def test_logs_are_json_and_hold_team_but_neither_prompt_nor_key(served: GatewayHost) -> None:
+    list(served.caller.stream(CHAT, STREAM))
+    lines = [json.loads(line) for line in served.host.succeeds("cat /var/log/nginx/ingot-access.log").splitlines()]
+    assert {"team": "research", "path": CHAT, "status": 200}.items() <= lines[-1].items()
+    assert lines[-1]["seconds"] > 0.9 > float(lines[-1]["first_byte_s"])
+    served.host.fails(f"grep -rE 'CANARY-PROMPT|{served.key}' /var/log/nginx /var/lib/nginx /etc/nginx /etc/ingot")
+
+
+def test_unknown_names_and_plain_http_are_refused(served: GatewayHost) -> None:
+    with pytest.raises(ssl.SSLError):
+        served.caller.handshake("elsewhere")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((served.host.address, 80), timeout=5)
+
+
+def test_the_certificate_is_good_for_name_and_address(served: GatewayHost) -> None:
+    assert [served.caller.handshake(name) for name in (served.host.name, served.host.address)] == ["TLSv1.3"] * 2
+
+
+def test_the_hosts_key_stays_on_the_host(served: GatewayHost) -> None:
+    assert served.host.succeeds(f"stat -c '%U %a' {operations.KEY}").strip() == "root 600"
+    held = {path.name for path in served.secrets.iterdir() if not path.name.startswith(".")}
+    assert held == {"ca.pem", "ca.crt", "keys.yaml"}
+
+
+def test_a_new_name_brings_a_new_certificate_and_keeps_the_key(served: GatewayHost) -> None:
+    key = served.host.succeeds(f"sha256sum {operations.KEY}")
+    renewed = served.deploy(gateway_names=["llm.example"])
+    assert len(renewed.changed) == 2, renewed.output
+    assert served.caller.handshake("llm.example") == "TLSv1.3"
+    assert served.host.succeeds(f"sha256sum {operations.KEY}") == key
+
+
+def test_a_revoked_key_is_dead_after_one_deploy_and_no_stream_notices(served: GatewayHost) -> None:
+    other = keys.create(served.secrets, "sales")
+    assert served.deploy().status == 0
+    sales = replace(served.caller, key=other)
+    pieces: list[str] = []
+    stream = threading.Thread(target=lambda: pieces.extend(data for _, data in sales.stream(CHAT, STREAM)))
+    keys.revoke(served.secrets, "sales")
+    stream.start()
+    assert served.deploy().status == 0
+    assert sales.get("/v1/models").status == 401
+    assert served.caller.get("/v1/models").status == 200
+    stream.join(timeout=20)
+    assert [json.loads(piece)["piece"] for piece in pieces] == list(range(10))
+
+
+def test_a_run_that_died_before_the_reload_is_completed_by_the_next(served: GatewayHost) -> None:
+    other = keys.create(served.secrets, "late")
+    served.host.put(operations.KEY_MAP, operations.key_map(keys.read(served.secrets)), mode="0600")
+    late = replace(served.caller, key=other)
+    assert late.get("/v1/models").status == 401
+    assert len(served.deploy().changed) == 1
+    assert late.get("/v1/models").status == 200
+
+
+def test_what_nginx_refuses_is_not_installed(served: GatewayHost) -> None:
+    before = served.host.succeeds(f"sha256sum {operations.CONFIGURATION}")
+    refused = served.deploy(gateway_max_body="lots")
+    assert refused.status != 0
+    assert "invalid value" in refused.output and "nothing was changed" in refused.output
+    assert served.host.succeeds(f"sha256sum {operations.CONFIGURATION}") == before
+    assert served.caller.get("/v1/models").status == 200
+
+
+def test_a_team_at_its_limit_gets_429_and_is_told_when_to_come_back(served: GatewayHost) -> None:
+    assert served.deploy(gateway_concurrency=2).status == 0
+    with ThreadPoolExecutor(4) as pool:
+        tries = [pool.submit(served.caller.post, CHAT, STREAM) for _ in range(4)]
+        answers = [attempt.result() for attempt in tries]
+    assert sorted(answer.status for answer in answers) == [200, 200, 429, 429]
+    [refused, _] = [answer for answer in answers if answer.status == 429]
+    assert refused.headers["Retry-After"] and refused.json["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_a_dead_engine_is_502_and_no_engine_is_503_both_with_retry_after(served: GatewayHost) -> None:
+    served.host.succeeds("systemctl stop standin-engine")
+    down = served.caller.get("/v1/models")
+    served.host.put("/var/lib/ingot/upstreams.json", "[]")
+    assert served.deploy().status == 0
+    none = served.caller.get("/v1/models")
+    assert [(answer.status, answer.json["error"]["code"]) for answer in (down, none)] == [
+        (502, "engine_down"),
+        (503, "engine_not_ready"),
+    ]
+    assert all(answer.headers["Retry-After"] for answer in (down, none))
+    assert served.caller.get("/healthz").status == 503
+
+
+def test_another_server_on_443_is_found_although_the_reload_looked_fine(served: GatewayHost) -> None:
+    served.host.put(operations.CONFIGURATION, "events {}\n")
+    served.host.succeeds(
+        "systemctl reload nginx && systemd-run -p Restart=always --unit squatter python3 -m http.server 443"
+    )
+    served.host.wait_for_port(443)
+    refused = served.deploy()
+    served.host.succeeds("systemctl stop squatter")
+    assert refused.status != 0
+    [sentence] = [line for line in refused.output.splitlines() if "port 443 does not answer" in line]
+    assert served.host.name in sentence and '"python3"' in sentence and "deploy again" in sentence
