@@ -418,6 +418,6 @@ def _activation(machine: Machine, wish: Wish, branch: int) -> tuple[Activation, 
     if wanted:
         return Activation.NOTHING, Reason(f"driver {machine.running_driver} is running", rules.ACTIVATION)
     return Activation.RELOAD, Reason(
-        f"driver {machine.running_driver} is replaced: unloaded when nothing uses the GPUs, else a reboot",
+        f"driver {machine.running_driver} is replaced: unloaded when nothing uses it, else a reboot",
         rules.ACTIVATION,
     )

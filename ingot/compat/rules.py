@@ -86,7 +86,7 @@ ACTIVATION = Rule(
 )
 SOURCE = Rule(
     "driver sources",
-    "NVIDIA driver installation guide; Ubuntu server guide, NVIDIA drivers; Debian wiki, NvidiaGraphicsDrivers",
+    "NVIDIA driver installation guide; Ubuntu server guide; Debian wiki NvidiaGraphicsDrivers",
 )
 
 #: Ids served by the open modules alone although older siblings have both. Grace Hopper; source: kernel-modules.

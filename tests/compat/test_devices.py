@@ -1,0 +1,65 @@
+"""Every row of the packaged device table, and the ids that no table knows."""
+
+import pytest
+
+from ingot.compat import Architecture, Card, Decision, Flavour, Kind, Machine, Refused, Wish, decide, lookup
+from ingot.compat.devices import RANGES, table
+
+pytestmark = pytest.mark.driver
+
+ROWS = sorted(table().values(), key=lambda device: device.device_id)
+
+
+def test_the_table_holds_every_row_of_its_source() -> None:
+    assert len(ROWS) >= 924
+
+
+@pytest.mark.parametrize("device", ROWS, ids=lambda device: f"{device.device_id:04x}")
+def test_a_row_gets_the_driver_of_its_architecture(device: object) -> None:
+    row = lookup(device.device_id)  # type: ignore[attr-defined]
+    assert row == device
+    if row.kind is Kind.NVSWITCH:
+        return
+    decided: Decision | None
+    try:
+        decided, rule = decide(Machine(gpus=(Card(row.device_id),))), ""
+    except Refused as refusal:
+        decided, rule = None, refusal.rule.name
+    if row.architecture < Architecture.MAXWELL:
+        assert rule == "architecture without a supported driver"
+        return
+    assert decided is not None, rule
+    wanted = Flavour.OPEN if row.architecture >= Architecture.TURING else Flavour.PROPRIETARY
+    assert decided.flavour is wanted
+    assert decided.branch == 580
+
+
+@pytest.mark.parametrize("device", ROWS, ids=lambda device: f"{device.device_id:04x}")
+def test_the_range_of_a_row_agrees_with_the_table(device: object) -> None:
+    """What an unknown id would get from its range is what its known neighbours have."""
+    row = lookup(device.device_id)  # type: ignore[attr-defined]
+    by_range = next((found for first, last, found in RANGES if first <= row.device_id <= last), None)
+    if row.kind is Kind.GPU:
+        assert by_range is row.architecture
+
+
+@pytest.mark.parametrize("device_id", [0x1AC2, 0x1AF1, 0x22A3])
+def test_a_switch_is_no_gpu(device_id: int) -> None:
+    assert lookup(device_id).kind is Kind.NVSWITCH
+
+
+def test_an_unknown_id_gets_the_architecture_of_its_range() -> None:
+    assert lookup(0x2BFF).architecture is Architecture.BLACKWELL
+    assert lookup(0x2333).architecture is Architecture.HOPPER
+
+
+def test_an_id_beyond_every_range_is_treated_as_the_newest_with_a_warning() -> None:
+    decision = decide(Machine(gpus=(Card(0x3FFF),)))
+    assert decision.flavour is Flavour.OPEN
+    assert "newer than Ingot's device table" in decision.warnings[0].text
+
+
+@pytest.mark.parametrize("device_id", [0x2342, 0x2348, 0x2901, 0x2B85, 0x2E12, 0x3182])
+def test_what_runs_with_open_modules_alone_refuses_the_proprietary_ones(device_id: int) -> None:
+    with pytest.raises(Refused, match="expected 'open'"):
+        decide(Machine(gpus=(Card(device_id),)), Wish(flavour=Flavour.PROPRIETARY))
