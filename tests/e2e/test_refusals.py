@@ -36,7 +36,7 @@ from ingot.sandbox.inventory import hosts
 from pathlib import Path
 _wrong = load(Path(__file__).parent / "hosts", frozenset()).group("gpu")
 _big = {{"serve": [{{"model": "llama-3.3-70b-instruct", "context": 131072, "concurrency": 64}}]}}
-gpu = [
+sandbox = [
     (name, {{**data, **(_big if name.endswith("too-big") else {{}})}})
     for name, data in hosts()
     if name.removeprefix("@ingot/") in {names}
