@@ -279,6 +279,11 @@ def _dotted(version: Version) -> str:
 
 def _certificate(found: GatewayHost, settings: Settings) -> Generator[PyinfraCommand, None, None]:
     """Renew the certificate if it must be: the key is made on the host and stays there."""
+    if not state.is_executing and not (settings.secrets / pki.CA_FILE).exists():
+        # `--dry` writes nothing, on this machine neither.
+        changes.announce([f"make a CA in {settings.secrets} and sign a certificate for {', '.join(settings.names)}"])
+        yield StringCommand(request_command(settings.names[0]))
+        return
     ca = pki.authority(settings.secrets, settings.ca_scope)
     reason = pki.why_renew(ca, found.certificate_pem, found.request_pem, settings.names)
     if reason is None:

@@ -49,7 +49,7 @@ class GatewayHost:
     def caller(self) -> Caller:
         return Caller(self.host.address, self.host.name, self.secrets / "ca.crt", self.key)
 
-    def deploy(self, **data: object) -> Deploy:
+    def deploy(self, *, flags: tuple[str, ...] = ("-y", "--json"), **data: object) -> Deploy:
         """Run the role with the real `pyinfra`, counting its SSH commands."""
         values = {**connection(self.host), "secrets_dir": str(self.secrets), **data}
         inventory, deploy, counts = (self.directory / name for name in ("lab.py", "deploy.py", "counts.json"))
@@ -57,7 +57,7 @@ class GatewayHost:
         deploy.write_text("from roles.gateway import gateway\n\ngateway()\n")
         command = [sys.executable, "benchmarks/round_trips.py", "--count-into", str(counts), "--"]
         done = subprocess.run(
-            [*command, "-y", "--json", str(inventory), str(deploy)],
+            [*command, *flags, str(inventory), str(deploy)],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -116,8 +116,15 @@ def gateway_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayHo
 
 
 @pytest.fixture(scope="module")
-def first(gateway_host: GatewayHost) -> Deploy:
-    """The first deploy."""
+def dry(gateway_host: GatewayHost) -> Deploy:
+    """A dry run before the first deploy."""
+    return gateway_host.deploy(flags=("--dry",))
+
+
+@pytest.fixture(scope="module")
+def first(gateway_host: GatewayHost, dry: Deploy) -> Deploy:
+    """The first deploy, after the dry run."""
+    assert dry.status == 0, dry.output
     return gateway_host.deploy()
 
 

@@ -34,6 +34,13 @@ def raw(served: GatewayHost, head: str) -> int:
         return int(secure.makefile("rb").readline().split()[1])
 
 
+def test_a_dry_run_of_a_fresh_host_announces_and_writes_nothing(gateway_host: GatewayHost, dry: Deploy) -> None:
+    assert dry.status == 0, dry.output
+    assert "would make a CA" in dry.output and "would install nginx" in dry.output
+    assert not (gateway_host.secrets / "ca.pem").exists()
+    gateway_host.host.succeeds(f"test ! -e /etc/nginx -a ! -e {operations.KEY}")
+
+
 def test_the_first_deploy_serves_and_the_second_changes_nothing(gateway_host: GatewayHost, first: Deploy) -> None:
     assert first.status == 0, first.output
     second = gateway_host.deploy()
