@@ -10,6 +10,9 @@ sources = {
         "key_url": "https://download.docker.com/linux/{os}/gpg",
         "key_fingerprint": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
     },
+    # Model weights: kind "hub" (a Hugging Face endpoint), "mirror" (<uri>/<repository>/<revision>/ with an
+    # ingot-manifest.json, https or file on the host) or "push" (the same below a directory of this machine).
+    "models": {"kind": "hub", "uri": "https://huggingface.co"},
     # NVIDIA's driver repository; {repository} is e.g. debian13/x86_64. Keys differ between distributions.
     "nvidia_driver": {
         "uri": "https://developer.download.nvidia.com/compute/cuda/repos/{repository}/",
@@ -39,6 +42,12 @@ sources = {
 serve = []
 # Models of this site, in the catalog's schema, merged over Ingot's own catalog.
 site_models = {}
+
+# --- cache: the models on a host's disk
+# A file on this machine with a hub token for gated models; hosts get it for the fetch only and never store it.
+cache_hub_token_file = None
+# Directory of the models: <model>/<variant>/<revision>/.
+cache_root = "/srv/models"
 
 # --- docker: the container engine
 # Further keys of /etc/docker/daemon.json, over what is there and what Ingot sets, e.g. {"registry-mirrors": [...]}.

@@ -18,6 +18,8 @@ from ingot.operations.refuse import refuse
 CONFIG = "/etc/docker/daemon.json"
 #: The first with CDI, by which containers get their GPUs.
 MINIMUM = 25
+#: For what fetches models and asks engines for their health.
+TOOLS = ("ca-certificates", "curl")
 VENDOR_PACKAGES = (
     "docker-ce",
     "docker-ce-cli",
@@ -66,6 +68,8 @@ def wanted(data: Any, state: DockerState) -> tuple[tuple[str, ...], tuple[packag
         return DISTRIBUTION_PACKAGES[state.os], ()
     if data.docker_source != "docker":
         raise IngotError(f'docker_source is {data.docker_source!r}, expected "docker" or "distribution".')
+    if "docker" not in data.sources:
+        raise IngotError('sources has no "docker", expected its repository; copy it from group_data/all.py.')
     version = f"={data.docker_version}" if data.docker_version else ""
     names = tuple(f"{name}{version if name.startswith('docker-ce') else ''}" for name in VENDOR_PACKAGES)
     return names, (source(data.sources["docker"], state),)
@@ -79,17 +83,21 @@ def installed() -> Commands:
     except IngotError as error:
         yield refuse(f"{host.name}: {error}")
         return
-    yield from packages.packages._inner(names=names, sources=sources)
+    yield from packages.packages._inner(names=(*names, *TOOLS), sources=sources)
 
 
 def settings(data: Any) -> dict[str, Any]:
-    """What Ingot sets in daemon.json; reasons in docs/security.md."""
+    """What Ingot sets in daemon.json."""
     ours: dict[str, Any] = {
+        # GPUs by UUID; on by itself only from 28.2.
         "features": {"cdi": True},
+        # Containers that were given no network of their own do not reach each other.
         "icc": False,
+        # The engine goes on serving while dockerd is restarted or upgraded.
         "live-restore": True,
         "log-opts": {"max-file": str(data.docker_log_max_files), "max-size": data.docker_log_max_size},
         "no-new-privileges": True,
+        # Published ports are the kernel's work, and keep the caller's address.
         "userland-proxy": False,
     }
     if data.docker_default_ulimits:

@@ -20,7 +20,7 @@ from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.ssh import SSHConnector
 
 from ingot.facts import paths
-from ingot.operations import tree
+from ingot.operations import detached, tree
 from ingot.sandbox import TestHost
 from ingot.sandbox.inventory import connection
 
@@ -67,6 +67,9 @@ def run_operation(
             inventory = Inventory(([(on.name, {**connection(on), **(data or {})})], {}))
         else:
             monkeypatch.setattr(tree, "SCRIPT", tree.SCRIPT.replace("/run/ingot", str(here)))
+            # No unit either: this machine's own systemd, where it has one, is not touched.
+            plain = detached.SCRIPT.replace("/run/ingot", str(here)).replace("/run/systemd/system", f"{here}/none")
+            monkeypatch.setattr(detached, "SCRIPT", plain.replace("/var/log/ingot", str(here)))
             monkeypatch.setattr(paths, "STAGING", f"{here}/stage.*")
             inventory = Inventory(([("@local", data or {})], {}))
         state = State(inventory, Config(DIFF=diff, SUDO=bool(on)))

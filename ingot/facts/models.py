@@ -1,0 +1,170 @@
+"""Model directories on a host: what lies in them, what was verified there, and how much room is left."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyinfra.api.facts import FactBase
+
+from ingot.facts.sections import compose, split
+
+#: In a model directory: what was verified when it was published.
+MARKER = ".ingot-verified.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One path below a model directory: `kind` is f, d, l or another letter of `find -printf %y`."""
+
+    kind: str
+    bytes: int
+    mtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A file as it was when its digest was checked."""
+
+    path: str
+    bytes: int
+    sha256: str
+    mtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDirectory:
+    """One model directory: its entries by relative path, its marker, and what interrupted transfers left."""
+
+    entries: Mapping[str, Found] = field(default_factory=dict)
+    verified: tuple[Verified, ...] | None = None
+    incomplete: Mapping[str, Found] = field(default_factory=dict)
+    incoming: Mapping[str, Found] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Free bytes and inodes of the file system mounted at `mount`; None inodes where it has no such limit."""
+
+    free_bytes: int
+    free_inodes: int | None
+    mount: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsState:
+    """The model directories that were asked for, by path, and the room below the cache's root."""
+
+    room: Room
+    directories: Mapping[str, ModelDirectory]
+
+
+def parse_room(line: str) -> Room:
+    """One line of `df --output=avail,iavail,itotal,target`."""
+    free, inodes, total, mount = line.split(None, 3)
+    return Room(int(free), None if total in ("0", "-") else int(inodes), mount)
+
+
+def parse_marker(text: str) -> tuple[Verified, ...] | None:
+    """The files of a marker; None when it is not one (cut off, or of another version)."""
+    try:
+        return tuple(
+            Verified(str(one["path"]), int(one["bytes"]), str(one["sha256"]), str(one["mtime"]))
+            for one in json.loads(text)["files"]
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def parse_models(room: str, listing: str, markers: str, targets: Sequence[str]) -> ModelsState:
+    """The answers of df, find and base64 as one value."""
+    found: dict[str, dict[str, Found]] = {}
+    for line in listing.splitlines():
+        kind, size, mtime, path = line.split("\t", 3)
+        for target in targets:
+            for base in (target, f"{target}.incomplete", f"{target}.incoming"):
+                if path.startswith(f"{base}/"):
+                    found.setdefault(base, {})[path.removeprefix(f"{base}/")] = Found(kind, int(size), mtime)
+    texts: dict[str, Any] = {}
+    for line in markers.splitlines():
+        target, _, encoded = line.partition("\t")
+        texts[target] = parse_marker(base64.b64decode(encoded).decode(errors="replace"))
+    return ModelsState(
+        parse_room(room),
+        {
+            target: ModelDirectory(
+                entries=found.get(target, {}),
+                verified=texts.get(target),
+                incomplete=found.get(f"{target}.incomplete", {}),
+                incoming=found.get(f"{target}.incoming", {}),
+            )
+            for target in targets
+        },
+    )
+
+
+class Models(FactBase[ModelsState]):
+    """Model directories below a cache's root, in one command that reads no weights.
+
+    Returns: ModelsState(Room(812345678, 1234567, "/"), {"/srv/models/a/bf16/…": ModelDirectory(…)})
+    """
+
+    def command(self, root: str, targets: Sequence[str]) -> str:
+        # `process` must know which directories were asked for: they are echoed with the answers.
+        quoted = " ".join(shlex.quote(target) for target in targets)
+        trees = " ".join(
+            f"{shlex.quote(target + suffix)}" for target in targets for suffix in ("", ".incomplete", ".incoming")
+        )
+        return compose(
+            {
+                "targets": f"printf '%s\\n' {quoted}",
+                "room": (
+                    f'q={shlex.quote(root)}; while [ ! -e "$q" ]; do q=$(dirname "$q"); done; '
+                    'df -B1 --output=avail,iavail,itotal,target "$q" | tail -n 1'
+                ),
+                "listing": f"find {trees} -mindepth 1 -printf '%y\\t%s\\t%T@\\t%p\\n' 2>/dev/null",
+                "markers": (
+                    f'for t in {quoted}; do [ ! -f "$t/{MARKER}" ] || '
+                    f'printf \'%s\\t%s\\n\' "$t" "$(base64 -w0 <"$t/{MARKER}")"; done'
+                ),
+            }
+        )
+
+    def process(self, output: list[str]) -> ModelsState:
+        answers = split(output)
+        return parse_models(
+            answers["room"].line,
+            answers["listing"].output,
+            answers["markers"].output,
+            answers["targets"].output.splitlines(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A small text that the host read from an address, or why it could not."""
+
+    text: str | None
+    error: str = ""
+
+
+class Text(FactBase[Fetched]):
+    """A text of up to some megabytes, read by the host; curl's further options may come by standard input.
+
+    Returns: Fetched('{"files": […]}') or Fetched(None, "curl: (22) The requested URL returned error: 404")
+    """
+
+    def command(self, url: str) -> str:
+        return (
+            "t=$(mktemp); if e=$(curl -fsSL --connect-timeout 15 --max-time 120 --retry 2 --config - "
+            f'-o "$t" -- {shlex.quote(url)} 2>&1); then echo ok; base64 -w0 "$t"; echo; '
+            'else echo failed; echo "$e" | tail -n 1; fi; rm -f "$t"'
+        )
+
+    def process(self, output: list[str]) -> Fetched:
+        status, rest = output[0], "".join(output[1:])
+        return Fetched(base64.b64decode(rest).decode(errors="replace")) if status == "ok" else Fetched(None, rest)

@@ -1,0 +1,11 @@
+"""The model cache: the weights that the plan serves, on the host's disk and verified."""
+
+from pyinfra.api import deploy
+
+from ingot.operations import models
+
+
+@deploy("Cache")
+def cache() -> None:
+    """Have every planned variant's files, readable by the engine and writable by root alone."""
+    models.cached(name="Weights, verified")
