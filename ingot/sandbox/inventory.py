@@ -2,11 +2,14 @@
 
 import importlib
 import importlib.util
+import runpy
+from pathlib import Path
 from typing import Any
 
 from ingot.sandbox.host import TestHost
 from ingot.sandbox.sandbox import Sandbox
 
+GROUP_DATA = Path(__file__).parents[2] / "group_data" / "all.py"
 #: Modules of the sandbox and the functions in them that give values for a test host.
 VALUES = (("aptrepo", "source_values"), ("mirror", "engine_values"), ("mirror", "model_values"))
 
@@ -15,8 +18,7 @@ def hosts() -> list[tuple[str, dict[str, Any]]]:
     """Every running test host as `(name, data)`."""
     sandbox = Sandbox()
     running = [host for host in sandbox.hosts() if host.is_running]
-    values = _values() if running else {}
-    shared = {**values, "secrets_dir": str(sandbox.secrets_dir)}
+    shared = {**(_values() if running else {}), "secrets_dir": str(sandbox.secrets_dir)}
     return [(f"@ingot/{host.name}", {**shared, **connection(host)}) for host in running]
 
 
@@ -33,12 +35,16 @@ def connection(host: TestHost) -> dict[str, Any]:
 
 
 def _values() -> dict[str, Any]:
-    """What packages, engine image and models come from on test hosts; dicts of the same name are merged."""
+    """Where packages, engine image and models come from on test hosts.
+
+    Host data replaces a default whole, so that a dict such as `sources` starts as group_data/all.py has it.
+    """
+    defaults = runpy.run_path(str(GROUP_DATA))
     values: dict[str, Any] = {}
     for module, function in VALUES:
         if importlib.util.find_spec(f"ingot.sandbox.{module}") is None:
             continue
         for key, value in getattr(importlib.import_module(f"ingot.sandbox.{module}"), function)().items():
-            old = values.get(key)
+            old = values.get(key, defaults.get(key))
             values[key] = {**old, **value} if isinstance(old, dict) else value
     return values

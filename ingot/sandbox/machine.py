@@ -105,8 +105,8 @@ def running(paths: Paths, name: str) -> bool:
 def start(paths: Paths, network: Network, record: HostRecord, lock: int) -> None:
     """Boot a host; returns at once, and the host outlives the caller.
 
-    `lock` (a descriptor) is held on until the new process is in its cgroup: were the caller killed before
-    that, the next one would see no process and start a second.
+    `lock` (a descriptor) is the new process's standard input until it is in its cgroup: were the caller killed
+    before that and the lock free, the next one would see no process and start a second.
     """
     # A cgroup that was killed once kills what is started below it (Linux 6.18): never use one twice.
     kill(paths, record.name)
@@ -115,17 +115,16 @@ def start(paths: Paths, network: Network, record: HostRecord, lock: int) -> None
         run(["ip", "link", "delete", link(network, record)])
     group = cgroup(paths, record.name)
     group.mkdir(parents=True)
-    enter = f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}; exec {lock}<&-"
+    enter = f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}; exec < /dev/null"
     script = supervisor_script(paths, network, record)
     isolated = shlex.join(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])
     with (paths.host(record.name) / "console.log").open("ab") as log:
         subprocess.run(
             ["setsid", "--fork", "sh", "-c", f"{enter}; exec {isolated}"],
-            stdin=subprocess.DEVNULL,
+            stdin=lock,
             stdout=log,
             stderr=log,
             cwd="/",
-            pass_fds=[lock],
             env={"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")},
             check=True,
         )

@@ -1,0 +1,77 @@
+"""Machines that cannot have test hosts are told so in one sentence."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ingot.sandbox import cli, requirements
+from ingot.sandbox.errors import SandboxError
+from ingot.sandbox.paths import Paths
+
+MOUNTINFO = """\
+21 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+22 21 0:5 / /dev rw - devtmpfs devtmpfs rw
+30 21 0:40 / /var/lib rw - overlay overlay rw
+31 30 254:1 / /var/lib/my\\040state rw - xfs /dev/vdb rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/srv/state", "ext4"),
+        ("/var/lib/ingot-sandbox", "overlay"),
+        ("/var/lib/my state/x", "xfs"),
+        ("/devices", "ext4"),
+    ],
+)
+def test_a_directory_lies_on_its_nearest_mount(path: str, kind: str) -> None:
+    assert requirements.file_system(Path(path), MOUNTINFO) == kind
+
+
+def test_who_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(requirements.os, "geteuid", lambda: 1000)
+    with pytest.raises(SandboxError, match=r"test hosts need root .* run it as root or with sudo"):
+        requirements.check(Paths(tmp_path, tmp_path))
+
+
+def test_another_system_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(requirements.sys, "platform", "darwin")
+    with pytest.raises(SandboxError, match="test hosts need Linux, this is darwin"):
+        requirements.check(Paths(tmp_path, tmp_path))
+
+
+def test_a_machine_without_namespaces_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(requirements.sys, "platform", "linux")
+    monkeypatch.setattr(requirements.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(requirements, "succeeds", lambda argv: argv[0] != "unshare")
+    with pytest.raises(SandboxError, match="this machine forbids namespaces"):
+        requirements.check(Paths(tmp_path, tmp_path))
+
+
+def test_what_is_missing_is_named_as_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements.shutil, "which", lambda name: None if name in ("nft", "ip") else f"/bin/{name}")
+    assert {"nftables", "iproute2"} <= set(requirements.missing())
+    assert "mmdebstrap" not in requirements.missing()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["up", "Bad_Name"], "cannot be a host name"),
+        (["up", "gpu-01", "--profile", "rtx9999"], "there is no profile 'rtx9999': choose one of"),
+        (["down", "nobody"], "there is no test host 'nobody'"),
+        (["down"], "say which host to end, or --all"),
+        (["ssh", "nobody"], "there is no test host 'nobody'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_command_line_refuses_in_one_sentence(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("INGOT_SANDBOX_STATE", str(tmp_path / "state"))
+    result = CliRunner().invoke(cli.sandbox, arguments)
+    assert isinstance(result.exception, SandboxError)
+    assert sentence in str(result.exception)
+    assert not (tmp_path / "state").exists()
