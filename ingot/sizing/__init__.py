@@ -14,10 +14,13 @@ from ingot.sizing.errors import (
     UnknownArchitecture,
     WorkloadError,
 )
+from ingot.sizing.fit import DoesNotFit
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.memory import MemoryBreakdown, Term
-from ingot.sizing.plan import DoesNotFit, HostPlan, ReplicaPlan, plan_host
+from ingot.sizing.plan import HostPlan, ReplicaPlan
+from ingot.sizing.planner import plan_host
 from ingot.sizing.request import Model, ModelRequest, Variant, Workload
+from ingot.sizing.throughput import Peak, Throughput
 
 __all__ = [
     "GPU",
@@ -35,10 +38,12 @@ __all__ = [
     "MemoryBreakdown",
     "Model",
     "ModelRequest",
+    "Peak",
     "PlanError",
     "ReplicaPlan",
     "SizingError",
     "Term",
+    "Throughput",
     "UnknownArchitecture",
     "Variant",
     "Workload",

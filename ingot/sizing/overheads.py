@@ -35,6 +35,8 @@ ENCODER_DEFAULT = (0.8, 0.8)
 ENCODER_PER_SEQUENCE = {"mllama": 0.286}
 # GiB beside what PyTorch allocates, per GPU, by tensor parallel size: NCCL's buffers and peer mappings.
 NON_TORCH_GIB = {1: (0.10, 0.10), 2: (0.42, 0.20), 4: (0.90, 0.45), 8: (2.35, 0.40)}
+# Free memory that logs report at the start, below the total: context and NCCL, before anything else.
+STARTUP_GIB = {1: 0.65, 2: 1.2, 4: 2.5, 8: 3.2}
 GRAPH_MIB_PER_LAYER_AND_SIZE = 0.3
 GRAPH_BASE_GIB = 0.05
 
@@ -125,6 +127,12 @@ def non_torch(tensor: int, pipeline: int, engine: EngineProfile) -> Estimate:
         f"{amount} GiB at tensor parallel {known} + {engine.context_gib} GiB of context",
         "logged non-torch memory of published starts",
     )
+
+
+def startup_bytes(gpus: int) -> int:
+    """Memory that is gone before the engine first measures: its context, and collectives between several GPUs."""
+    known = max((size for size in STARTUP_GIB if size <= gpus), default=1)
+    return gib(STARTUP_GIB[known])
 
 
 def capture_sizes(sequences: int, largest: int = 512) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ingot.sizing.architecture import Architecture
+from ingot.sizing.checkpoint import Checkpoint
 from ingot.sizing.errors import WorkloadError
 
 
@@ -33,8 +34,8 @@ class Variant:
 
     `repository` is a hub repository or, for a site's own model, the directory it is pushed from. `revision` is a
     commit; None says that it is not pinned yet. `quantization` is a key of `ingot.sizing.quantization.SCHEMES`.
-    `checkpoint_bytes` is the size of the weight files where it is known. `quality` orders the variants of a
-    model, higher is better.
+    `checkpoint_bytes` is the size of the weight files where it is known, `checkpoint` their headers where the files
+    are there. `quality` orders the variants of a model, higher is better.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Variant:
     quality: int = 0
     checkpoint_bytes: int | None = None
     min_capability: tuple[int, int] | None = None
+    checkpoint: Checkpoint | None = None
     gated: bool = False
 
     @property

@@ -193,8 +193,12 @@ def _profiled_tokens(arguments: Arguments, parallel: Parallel, engine: EnginePro
     return max(batch, length) if whole else batch
 
 
-def calibrated(need: Demand, measured: Calibration) -> Demand:
-    """The demand with every number that was measured on this very shape in place of its estimate."""
+def calibrated(need: Demand, measured: Calibration, engine: EngineProfile) -> Demand:
+    """The demand with every number that was measured on this very shape in place of its estimate.
+
+    Where the engine logged only what was left for the cache, all that is neither weights nor cache is measured as
+    one amount, which takes the activations' place.
+    """
 
     def term(own: Term, value: int | None) -> Term:
         if value is None:
@@ -204,13 +208,23 @@ def calibrated(need: Demand, measured: Calibration) -> Demand:
             source += f" at {measured.measured_at}"
         return Term(max(value, 0), "measured", MEASURED_BAND, "the engine's own log", source)
 
+    weights = term(need.weights, measured.weights_bytes)
+    graphs, non_torch = term(need.graphs, measured.graphs_bytes), term(need.non_torch, measured.non_torch_bytes)
+    activation = term(need.activation, measured.activation_bytes)
+    logged = (measured.available_kv_bytes, measured.gpu_total_bytes, measured.gpu_memory_utilization)
+    if activation.basis != "measured" and engine.build == "cuda" and None not in logged:
+        available, total, utilization = (value or 0 for value in logged)
+        counted = graphs.bytes if engine.graphs_in_budget else 0
+        rest = math.ceil(total * utilization) - weights.bytes - int(available) - non_torch.bytes - counted
+        activation = term(need.activation, rest)
+        non_torch, graphs = replace(non_torch, band_bytes=0), replace(graphs, band_bytes=0)
     return replace(
         need,
-        weights=term(need.weights, measured.weights_bytes),
-        activation=term(need.activation, measured.activation_bytes),
-        spare=need.spare if measured.activation_bytes is None else 0,
-        graphs=term(need.graphs, measured.graphs_bytes),
-        non_torch=term(need.non_torch, measured.non_torch_bytes),
+        weights=weights,
+        activation=activation,
+        graphs=graphs,
+        non_torch=non_torch,
+        spare=need.spare if activation.basis != "measured" else 0,
     )
 
 

@@ -1,0 +1,263 @@
+"""One way to serve a request: a variant, a cache format and a split, tried on one kind of GPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from ingot.sizing.calibration import Calibration, CalibrationKey
+from ingot.sizing.engine import EngineProfile
+from ingot.sizing.overheads import startup_bytes
+from ingot.sizing.request import ModelRequest, Variant
+from ingot.sizing.split import Parallel, tensor_sizes
+from ingot.sizing.start import (
+    FLASHINFER_CAPABILITY,
+    Arguments,
+    Demand,
+    Device,
+    Prediction,
+    calibrated,
+    demand,
+    predict,
+)
+from ingot.sizing.units import GIB
+
+# A cache in 8 bits costs less than weights in 8 bits, but it costs.
+FP8_CACHE_LOSS = 3
+FP8_CACHE_CAPABILITY = (8, 9)
+BFLOAT16_CAPABILITY = (8, 0)
+LARGE_DEVICE = 70 * GIB
+HUGE_DEVICE = 160 * GIB
+SMALL_BATCH = 2048
+# Memory of the host itself on parts that share it with the GPU.
+UNIFIED_RESERVE = 8 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """GPUs that are the same to the arithmetic."""
+
+    name: str
+    total: int
+    total_band: int
+    capability: tuple[int, int] | None
+    unified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is chosen before any GPU is looked at, with the quality it keeps."""
+
+    variant: Variant
+    kv_cache_dtype: str
+    quality: int
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice on `parallel` GPUs of one kind, and what became of it."""
+
+    choice: Choice
+    kind: Kind
+    parallel: Parallel
+    arguments: Arguments
+    device: Device
+    utilization: float
+    need: Demand
+    prediction: Prediction
+    margin: int
+    needed: int
+    fits: bool
+    reason: str
+
+    @property
+    def shortfall(self) -> int:
+        """Bytes per GPU that are missing; zero or less where it fits."""
+        return self.needed + self.margin - self.prediction.available
+
+
+def choices(request: ModelRequest) -> Iterator[Choice]:
+    """Variants and cache formats that the request allows, best quality first."""
+    found = []
+    for variant in request.model.variants:
+        if request.variant not in (None, variant.name):
+            continue
+        formats = [request.kv_cache_dtype] if request.kv_cache_dtype else ["auto", "fp8"]
+        if variant.architecture.kv_cache_dtype == "fp8" and not request.kv_cache_dtype:
+            formats = ["auto"]
+        for number_format in formats:
+            loss = FP8_CACHE_LOSS if number_format.startswith("fp8") else 0
+            found.append(Choice(variant, number_format, variant.quality - loss))
+    yield from sorted(found, key=lambda choice: (-choice.quality, choice.variant.name, choice.kv_cache_dtype))
+
+
+@lru_cache(maxsize=4096)
+def splits(variant: Variant, most: int) -> tuple[Parallel, ...]:
+    """Tensor splits over up to `most` GPUs, fewest first; then those that need pipeline stages as well."""
+    sizes = tensor_sizes(variant.architecture, most)
+    plain = [Parallel(size) for size in sizes]
+    staged = [
+        Parallel(size, stages)
+        for size in sizes
+        for stages in range(2, min(most // size, len(variant.architecture.layers)) + 1)
+    ]
+    return (*plain, *sorted(staged, key=lambda split: (split.gpus, split.pipeline)))
+
+
+def batched_tokens(kind: Kind, sequences: int) -> int:
+    """The engine's own default for this device, and never fewer than sequences (vLLM `engine/arg_utils.py`)."""
+    if kind.total >= HUGE_DEVICE:
+        default = 16384
+    elif kind.total >= LARGE_DEVICE and "a100" not in kind.name.lower():
+        default = 8192
+    else:
+        default = SMALL_BATCH
+    return max(default, sequences)
+
+
+@lru_cache(maxsize=65536)
+def attempt(
+    request: ModelRequest,
+    choice: Choice,
+    parallel: Parallel,
+    kind: Kind,
+    free: int,
+    engine: EngineProfile,
+    calibrations: tuple[Calibration, ...],
+) -> Option:
+    """The choice on GPUs of this kind with `free` bytes each, with the batch the device likes, or a smaller one."""
+    first = _attempt(request, choice, parallel, kind, free, engine, calibrations, None)
+    if first.fits or first.arguments.max_num_batched_tokens <= SMALL_BATCH:
+        return first
+    smaller = _attempt(request, choice, parallel, kind, free, engine, calibrations, SMALL_BATCH)
+    return smaller if smaller.fits else first
+
+
+def _attempt(
+    request: ModelRequest,
+    choice: Choice,
+    parallel: Parallel,
+    kind: Kind,
+    free: int,
+    engine: EngineProfile,
+    calibrations: tuple[Calibration, ...],
+    batch: int | None,
+) -> Option:
+    workload, variant = request.workload, choice.variant
+    arguments = Arguments(
+        max_model_len=workload.context,
+        max_num_seqs=workload.concurrency,
+        max_num_batched_tokens=max(batch or batched_tokens(kind, workload.concurrency), workload.concurrency),
+        kv_cache_dtype=choice.kv_cache_dtype,
+        enforce_eager=engine.build == "cpu",
+        prefix_caching=engine.state_prefix_caching,
+    )
+    need = demand(
+        variant.architecture,
+        variant.quantization,
+        parallel,
+        arguments,
+        engine,
+        flashinfer=kind.capability is None or kind.capability >= FLASHINFER_CAPABILITY,
+        checkpoint_stages=_checkpoint(variant, parallel),
+    )
+    measured = _measured(variant, parallel, arguments, kind, engine, calibrations)
+    if measured is not None:
+        need = calibrated(need, measured, engine)
+    usable = max(free - startup_bytes(parallel.gpus), 0)
+    device = Device(kind.total, usable, kind.total_band, kind.capability, kind.unified)
+    sequences_bytes = need.request_blocks * workload.concurrency * need.geometry.block_bytes
+    needed = sequences_bytes + engine.null_blocks * need.geometry.block_bytes
+    most = _most(device, engine)
+    prediction = predict(need, device, most, engine)
+    margin = prediction.band
+    utilization = most
+    if request.share and prediction.available > needed + margin:
+        spare = prediction.available - needed - margin
+        utilization = math.ceil((most - spare / kind.total) * 100) / 100
+        prediction = predict(need, device, min(utilization, most), engine)
+    fits, reason = _verdict(choice, kind, prediction, needed, margin)
+    return Option(
+        choice,
+        kind,
+        parallel,
+        arguments,
+        device,
+        min(utilization, most),
+        need,
+        prediction,
+        margin,
+        needed,
+        fits,
+        reason,
+    )
+
+
+def _verdict(choice: Choice, kind: Kind, prediction: Prediction, needed: int, margin: int) -> tuple[bool, str]:
+    capability, least = kind.capability, choice.variant.min_capability
+    if capability is not None:
+        if least is not None and capability < least:
+            return False, f"{choice.variant.quantization} needs compute capability {least[0]}.{least[1]}"
+        if choice.kv_cache_dtype.startswith("fp8") and capability < FP8_CACHE_CAPABILITY:
+            return False, "an fp8 cache needs compute capability 8.9"
+    elif choice.kv_cache_dtype.startswith("fp8"):
+        return False, "an fp8 cache needs a GPU whose compute capability is known"
+    if prediction.refusal:
+        return False, prediction.reason
+    if needed + margin > prediction.available:
+        return False, "the cache for all sequences does not fit with the margin"
+    state_blocks = prediction.demand.geometry.blocks(prediction.available - margin)
+    if prediction.demand.has_state and prediction.demand.arguments.max_num_seqs > state_blocks:
+        return False, "there are fewer state blocks than sequences"
+    return True, "it fits"
+
+
+def _most(device: Device, engine: EngineProfile) -> float:
+    """The largest share of memory that leaves what others use and what the engine needs before it measures."""
+    free = device.free - (UNIFIED_RESERVE if device.unified else 0)
+    share = math.floor(max(free, 0) / device.total * 100) / 100 if device.total else 0.0
+    return max(min(engine.utilization, share), 0.0)
+
+
+def _checkpoint(variant: Variant, parallel: Parallel) -> tuple[int, ...] | None:
+    """Weights by stage from the variant's own files, where they were read."""
+    return variant.checkpoint.stages(variant.architecture, parallel) if variant.checkpoint else None
+
+
+def _measured(
+    variant: Variant,
+    parallel: Parallel,
+    arguments: Arguments,
+    kind: Kind,
+    engine: EngineProfile,
+    calibrations: tuple[Calibration, ...],
+) -> Calibration | None:
+    if not calibrations:
+        return None
+    key = CalibrationKey(
+        repository=variant.repository,
+        quantization=variant.quantization,
+        engine=engine.label,
+        build=engine.build,
+        gpu=kind.name,
+        tensor_parallel_size=parallel.tensor,
+        pipeline_parallel_size=parallel.pipeline,
+        max_num_seqs=arguments.max_num_seqs,
+        max_num_batched_tokens=arguments.max_num_batched_tokens,
+        enforce_eager=arguments.enforce_eager,
+    )
+    # The newest measurement of a shape stands last.
+    return next((one for one in reversed(calibrations) if one.key == key), None)
+
+
+def with_workload(request: ModelRequest, *, context: int | None = None, concurrency: int | None = None) -> ModelRequest:
+    """The request with a smaller workload."""
+    workload = request.workload
+    return replace(
+        request,
+        workload=replace(
+            workload, context=context or workload.context, concurrency=concurrency or workload.concurrency
+        ),
+    )
