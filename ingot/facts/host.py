@@ -62,7 +62,7 @@ def _questions(paths: Sequence[str], port: int) -> dict[str, str]:
         "deployed": "[ -e /var/lib/ingot/plan.json ]",
         "spaces": (
             f'for p in {quoted}; do q=$p; while [ ! -e "$q" ]; do q=$(dirname "$q"); done; '
-            'echo "$p $(df -B1 --output=avail,iavail,target "$q" | tail -n 1)"; done'
+            'printf "%s\\t%s\\n" "$p" "$(df -B1 --output=avail,iavail,target "$q" | tail -n 1)"; done'
         ),
         # fcntl locks, as apt takes them: flock(1) would not see them, /proc/locks does.
         "apt_lock": (
@@ -129,13 +129,13 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
 
 
 def parse_spaces(text: str) -> tuple[Space, ...]:
-    """Lines of `path free-bytes free-inodes mount`; a file system without inode limits (btrfs) has endless ones.
+    """Lines of a path, a tab and df's free bytes, free inodes and mount; btrfs counts no inodes and has endless ones.
 
     Raises: ParseError when a line is not one.
     """
     spaces = []
     for line in text.splitlines():
-        match = re.match(r"^(\S+)\s+([0-9]+)\s+([0-9]+|-)\s+(\S.*)$", line.strip())
+        match = re.match(r"^(/[^\t]*)\t\s*([0-9]+)\s+([0-9]+|-)\s+(\S.*)$", line.strip())
         if not match:
             raise ParseError(f"df printed {line[:80]!r}, expected path, free bytes, free inodes and mount.")
         path, free, inodes, mount = match.groups()

@@ -1,0 +1,105 @@
+"""No input text makes a parser raise anything but its own error."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingot.facts.cdi import Cdi, parse_docker, parse_spec
+from ingot.facts.driver import (
+    Driver,
+    parse_dkms_failed,
+    parse_kernels,
+    parse_library,
+    parse_os_release,
+    parse_packages,
+    parse_running,
+    parse_users,
+)
+from ingot.facts.errors import ParseError
+from ingot.facts.host import HostLook, parse_listeners, parse_spaces
+from ingot.facts.nvidia import Gpus, parse_memory
+from ingot.facts.pci import PciGpus, parse_lspci, parse_sysfs
+from ingot.facts.replay import read
+from ingot.facts.sections import split
+from ingot.facts.smi_fault import from_message
+from ingot.facts.smi_list import parse_list
+from ingot.facts.smi_query import bus_id, parse_query
+from ingot.facts.smi_xml import parse_xml
+from ingot.facts.topology import parse_topology
+from tests.facts.captures import capture, names
+
+pytestmark = pytest.mark.driver
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "query": parse_query,
+    "list": parse_list,
+    "xml": parse_xml,
+    "topology": parse_topology,
+    "lspci": parse_lspci,
+    "sysfs": parse_sysfs,
+    "message": from_message,
+    "bus id": bus_id,
+    "memory": parse_memory,
+    "running": parse_running,
+    "kernels": parse_kernels,
+    "packages": parse_packages,
+    "library": parse_library,
+    "dkms": parse_dkms_failed,
+    "users": parse_users,
+    "os-release": parse_os_release,
+    "spaces": parse_spaces,
+    "listeners": parse_listeners,
+    "spec": parse_spec,
+    "docker": parse_docker,
+    "sections": lambda text: split(text.splitlines()),
+    "replay": read,
+}
+#: Facts must not even raise that: one host's nonsense would stop every host.
+FACTS = (Gpus, PciGpus, Driver, HostLook, Cdi)
+
+CAPTURES = [capture(name) for name in names("*")]
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> str:
+    """A real capture cut, doubled, overwritten or joined with another at any place."""
+    text = draw(st.sampled_from(CAPTURES))[:6000]
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(text)))
+        until = draw(st.integers(at, min(at + 80, len(text))))
+        put = draw(
+            st.sampled_from(
+                ["", ",", "\n", "\t", "[N/A]", "[GPU is lost]", "-1", "9" * 30, "GPU0", "<", "\x1b[4m", "٣", "X"]
+            )
+            | st.text(max_size=8)
+            | st.sampled_from(CAPTURES).map(lambda other: other[:200])
+        )
+        text = text[:at] + put + text[until:]
+    return text
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@QUICK
+@given(text=damaged() | st.text(max_size=300))
+def test_a_parser_raises_its_own_error_only(name: str, text: str) -> None:
+    try:
+        PARSERS[name](text)
+    except ParseError as error:
+        assert str(error)
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+@QUICK
+@given(data=st.data())
+def test_a_fact_returns_whatever_a_host_prints(fact: type, data: st.DataObject) -> None:
+    questions = ["smi_query", "smi_list", "smi_topology", "smi_xml", "memory", "pci", "machine", "clock", "cdi_docker"]
+    lines = []
+    for question in data.draw(st.lists(st.sampled_from(questions), unique=True)):
+        status = data.draw(st.sampled_from([0, 1, 9, 15, 18, 124, 255]))
+        lines += [f"@@ingot-begin {question}", *data.draw(damaged()).splitlines(), f"@@ingot-end {question} {status}"]
+    fact().process(lines[: data.draw(st.integers(0, len(lines)))])
