@@ -250,6 +250,20 @@ def wanted_models(root: str, planned: planning.Planned) -> tuple[Wanted, ...]:
     return tuple(found.values())
 
 
+class Hidden(str):
+    """Text for a standard input: pyinfra logs a fact's arguments, and shows this one masked."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "*MASKED*"
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+
 def _token() -> str:
     """curl's option with the hub token, or nothing. Raises: IngotError when its file is missing or empty."""
     path = host.data.cache_hub_token_file
@@ -261,7 +275,7 @@ def _token() -> str:
         raise IngotError(f"cache_hub_token_file {path} cannot be read ({error.strerror}); correct it.") from None
     if not re.fullmatch(r"[\w.-]+", token):
         raise IngotError(f"cache_hub_token_file {path} holds no token, expected one word; correct it.")
-    return f'header = "Authorization: Bearer {token}"\n'
+    return Hidden(f'header = "Authorization: Bearer {token}"\n')
 
 
 def _listed(wanted: Wanted, place: Origin, token: str) -> tuple[ModelFile, ...]:

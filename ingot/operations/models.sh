@@ -42,8 +42,8 @@ good() {
   if [ "$2" != - ]; then
     [ "$sum" = "$2" ] || { found="sha256 $sum" expected=$2 && return 1; }
   else
-    git=$({ printf 'blob %s\0' "$(stat -c %s "$1")" && cat -- "$1"; } | sha1sum | cut -c1-40)
-    [ "$git" = "$3" ] || { found="git id $git" expected=$3 && return 1; }
+    id=$({ printf 'blob %s\0' "$(stat -c %s "$1")" && cat -- "$1"; } | sha1sum | cut -c1-40)
+    [ "$id" = "$3" ] || { found="git id $id" expected=$3 && return 1; }
   fi
 }
 

@@ -100,8 +100,10 @@ def cache(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytes
     monkeypatch.setattr(models, "SCRIPT", models.SCRIPT.replace("sleep $((attempt * 3))", "sleep 0.01"))
     monkeypatch.setattr(planning, "host_plan", lambda: None)
 
-    def run(source: dict[str, str] | None = None, token_file: str | None = None, **options: Any) -> Any:
-        monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(root, options.pop("repository", "tiny")),))
+    def run(
+        source: dict[str, str] | None = None, token_file: str | None = None, repository: str = "tiny", **options: Any
+    ) -> Any:
+        monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(root, repository),))
         data = {
             "cache_root": str(root),
             "cache_hub_token_file": token_file,
