@@ -31,13 +31,13 @@ SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PAD_ID, START_ID, END_ID = 256, 257, 258
 
 # How often the answer's characters appear, in percent: roughly English, so that an answer looks like words.
-# The end token's share makes a sampled answer about 250 characters long when nothing else stops it.
+# The end token's share makes a sampled answer about 2000 characters long when nothing else stops it: seconds.
 LETTERS = {
     **{" ": 17.0, "e": 10.0, "t": 7.5, "a": 6.7, "o": 6.2, "i": 5.8, "n": 5.6, "s": 5.2, "h": 5.0, "r": 4.9},
     **{"d": 3.5, "l": 3.3, "c": 2.3, "u": 2.3, "m": 2.0, "w": 1.9, "f": 1.8, "g": 1.7, "y": 1.6, "p": 1.6},
     **{"b": 1.2, "v": 0.8, "k": 0.6, ".": 1.0, ",": 0.9},
 }
-END_SHARE = 0.4
+END_SHARE = 0.05
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -74,6 +74,8 @@ CONFIG: dict[str, Any] = {
 # The first hidden dimension of every token carries this constant, and no layer writes there, so that the output
 # head can prefer letters by its first column whatever the random rest computes.
 _CARRIER = 8.0
+# What is left of it after the layers and the last norm, measured: a preference divided by it is a log probability.
+_CARRIED = 1.8
 
 
 def make(models: Path) -> Path:
@@ -137,7 +139,7 @@ def files() -> dict[str, bytes]:
 def tensors() -> Iterator[tuple[str, tuple[tuple[int, ...], bytes]]]:
     """Every weight of the model: its name, its shape, and its bfloat16 values in little-endian bytes."""
     yield "model.embed_tokens.weight", _with_column(_random("embed", VOCABULARY, HIDDEN), [_CARRIER] * VOCABULARY)
-    yield "lm_head.weight", _with_column(_random("head", VOCABULARY, HIDDEN), _preferences())
+    yield "lm_head.weight", _with_column(_without_end(_random("head", VOCABULARY, HIDDEN)), _preferences())
     yield "model.norm.weight", _ones(HIDDEN)
     for layer in range(LAYERS):
         prefix = f"model.layers.{layer}."
@@ -163,7 +165,8 @@ def tensors() -> Iterator[tuple[str, tuple[tuple[int, ...], bytes]]]:
 def _preferences() -> list[float]:
     """The output head's first column: how much each token is preferred whatever came before."""
     shares = {ord(letter): share for letter, share in LETTERS.items()} | {END_ID: END_SHARE}
-    return [math.log(shares[token]) if token in shares else -12.0 for token in range(VOCABULARY)]
+    unwanted = -20.0
+    return [(math.log(shares[token]) if token in shares else unwanted) / _CARRIED for token in range(VOCABULARY)]
 
 
 def _random(name: str, rows: int, columns: int) -> tuple[tuple[int, ...], bytes]:
@@ -178,6 +181,13 @@ def _random(name: str, rows: int, columns: int) -> tuple[tuple[int, ...], bytes]
     data[0::2] = low
     data[1::2] = high.translate(bytes(0x3D | (byte & 0x80) for byte in range(256)))
     return (rows, columns), bytes(data)
+
+
+def _without_end(matrix: tuple[tuple[int, ...], bytes]) -> tuple[tuple[int, ...], bytes]:
+    """The output head with nothing random about the end token, so that its share is what END_SHARE says."""
+    (rows, columns), data = matrix
+    start, end = 2 * columns * END_ID, 2 * columns * (END_ID + 1)
+    return (rows, columns), data[:start] + bytes(end - start) + data[end:]
 
 
 def _with_column(matrix: tuple[tuple[int, ...], bytes], column: list[float]) -> tuple[tuple[int, ...], bytes]:
