@@ -17,6 +17,8 @@ UPSTREAMS_FILE = "/var/lib/ingot/upstreams.json"
 
 Version = tuple[int, ...]
 
+_WORD = re.compile(r"[A-Za-z0-9._:/@-]+")
+
 
 @dataclass(frozen=True)
 class Upstream:
@@ -81,6 +83,10 @@ def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
         return (), None
     try:
         found = tuple(Upstream(entry["model"], tuple(entry["replicas"])) for entry in json.loads(text))
+        for upstream in found:
+            # Both are written into nginx' configuration.
+            if not all(_WORD.fullmatch(word) for word in (upstream.model, *upstream.replicas)):
+                return (), f"{upstream} holds other characters than letters, digits and . _ : / @ -"
     except (ValueError, KeyError, TypeError) as error:
         return (), f"{type(error).__name__}: {error}"
     return tuple(upstream for upstream in found if upstream.replicas), None

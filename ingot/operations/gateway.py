@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
@@ -23,9 +24,10 @@ KEY = f"{TLS_DIRECTORY}/key.pem"
 REQUEST = f"{TLS_DIRECTORY}/request.pem"
 CONFIGURATION = "/etc/nginx/nginx.conf"
 SCRIPT = "/etc/nginx/ingot/auth.js"
+MODEL_SCRIPT = "/etc/nginx/ingot/by_model.js"
 KEY_MAP = "/etc/nginx/ingot/keys.map"
 #: When one of these is newer than the running nginx, nginx is reloaded.
-RELOAD_ON = (CONFIGURATION, SCRIPT, KEY_MAP, CERTIFICATE)
+RELOAD_ON = (CONFIGURATION, SCRIPT, MODEL_SCRIPT, KEY_MAP, CERTIFICATE)
 VALIDATE = "nginx -t -q -c {stage}" + CONFIGURATION
 
 #: `ssl_reject_handshake` (1.19.4) is the newest directive that every rendering needs.
@@ -45,18 +47,19 @@ CIPHERS = (
 
 @dataclass(frozen=True)
 class Route:
-    """A path that callers may use, and the engine (an nginx upstream) that answers; None: nobody yet."""
+    """A path that callers may use, and what answers: the engine, one of several by model, nginx' own list, nobody."""
 
     method: str
     path: str
-    engine: str | None
+    answer: Literal["engine", "by model", "list", "nobody"]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An nginx upstream: a name and the replicas' addresses."""
+    """An nginx upstream: a name, the model it serves and the replicas' addresses."""
 
     name: str
+    model: str
     replicas: tuple[str, ...]
 
 
@@ -200,12 +203,6 @@ def why_not(name: str, found: GatewayHost) -> str | None:
             f"{name}: the list of engines is damaged ({found.upstreams_fault}); "
             "deploy again, the engine role writes it anew."
         )
-    if len(found.upstreams) > 1:
-        models = ", ".join(upstream.model for upstream in found.upstreams)
-        return (
-            f"{name}: serves {len(found.upstreams)} models ({models}), the gateway routes one per host; "
-            "give each of them its own host."
-        )
     return None
 
 
@@ -217,6 +214,9 @@ def site_entries(found: GatewayHost, settings: Settings, active: Sequence[keys.K
         tree.File(SCRIPT, render.template("gateway/auth.js")),
         # Hashes only, and still nobody else's business: read by nginx' master, which is root.
         tree.File(KEY_MAP, key_map(active), mode="0600", secret=True),
+        tree.File(MODEL_SCRIPT, model_script(engines(found)))
+        if len(found.upstreams) > 1
+        else tree.Absent(MODEL_SCRIPT),
         # Not included by our configuration; removed so that nobody wonders.
         tree.Absent("/etc/nginx/sites-enabled/default"),
     ]
@@ -230,7 +230,7 @@ def key_map(active: Sequence[keys.Key]) -> str:
 def configuration(found: GatewayHost, settings: Settings, key_count: int) -> str:
     """nginx.conf for the nginx and OpenSSL at hand."""
     version = found.nginx or OLDEST_NGINX
-    engines = [Engine(f"engine_{index}", upstream.replicas) for index, upstream in enumerate(found.upstreams)]
+    served = engines(found)
     http2_directive = version >= (1, 25, 1)
     listen = "443 ssl" if http2_directive else "443 ssl http2"
     values: dict[str, Any] = {
@@ -243,8 +243,10 @@ def configuration(found: GatewayHost, settings: Settings, key_count: int) -> str
         "rotates_ticket_keys": version >= (1, 23, 2),
         "curves": ":".join(curves(found.openssl)),
         "ciphers": ":".join(CIPHERS),
-        "engines": engines,
-        "routes": routes(engines[0].name if engines else None, embeddings=settings.embeddings),
+        "engines": served,
+        "by_model": len(served) > 1,
+        "model_list": model_list(served),
+        "routes": routes(len(served), embeddings=settings.embeddings),
         "errors": ERRORS,
         "map_hash_max_size": max(2048, 4 * key_count),
         "max_body": settings.max_body,
@@ -256,16 +258,33 @@ def configuration(found: GatewayHost, settings: Settings, key_count: int) -> str
     return render.template("gateway/nginx.conf", **values)
 
 
-def routes(engine: str | None, *, embeddings: bool) -> list[Route]:
-    """What callers may reach; everything else is 404 and never meets an engine."""
-    allowed = [
-        Route("GET", "/v1/models", engine),
-        Route("POST", "/v1/chat/completions", engine),
-        Route("POST", "/v1/completions", engine),
+def engines(found: GatewayHost) -> list[Engine]:
+    """An upstream per served model."""
+    return [
+        Engine(f"engine_{index}", upstream.model, upstream.replicas) for index, upstream in enumerate(found.upstreams)
     ]
-    if embeddings:
-        allowed.append(Route("POST", "/v1/embeddings", engine))
-    return allowed
+
+
+def routes(models: int, *, embeddings: bool) -> list[Route]:
+    """What callers may reach; everything else is 404 and never meets an engine."""
+    paths = ["/v1/chat/completions", "/v1/completions", *(["/v1/embeddings"] if embeddings else [])]
+    if models == 0:
+        return [Route("GET", "/v1/models", "nobody"), *(Route("POST", path, "nobody") for path in paths)]
+    if models == 1:
+        return [Route("GET", "/v1/models", "engine"), *(Route("POST", path, "engine") for path in paths)]
+    return [Route("GET", "/v1/models", "list"), *(Route("POST", path, "by model") for path in paths)]
+
+
+def model_list(served: Sequence[Engine]) -> str:
+    """`/v1/models` of a host with several engines, as OpenAI shapes it."""
+    models = [{"id": engine.model, "object": "model", "created": 0, "owned_by": "ingot"} for engine in served]
+    return json.dumps({"object": "list", "data": models})
+
+
+def model_script(served: Sequence[Engine]) -> str:
+    """The njs script that chooses an engine by the model that a request names."""
+    by_model = json.dumps({engine.model: engine.name for engine in served})
+    return render.template("gateway/by_model.js", engines_by_model=by_model)
 
 
 def curves(openssl: Version | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tests.hosts.https import Caller
 
 ROOT = Path(__file__).parent.parent.parent
 ENGINE = "172.31.213.10:8000"
+SECOND_ENGINE = "172.31.213.11:8000"
 RECORD = "/run/standin-engine.jsonl"
 
 
@@ -76,17 +77,20 @@ class GatewayHost:
             changed=[operation["name"] for operation in operations if operation["success"]],
         )
 
-    def start_engine(self) -> None:
-        """Run the stand-in engine, and tell the gateway of it as the engine role does."""
+    def start_engine(self, address: str = ENGINE) -> None:
+        """Run a stand-in engine."""
         self.host.put("/root/standin_engine.py", (Path(__file__).parent / "standin_engine.py").read_text())
-        address, _, port = ENGINE.partition(":")
+        ip, _, port = address.partition(":")
         self.host.succeeds(
-            f"ip address replace {address}/32 dev lo && : >{RECORD} && "
-            f"systemd-run --unit standin-engine python3 /root/standin_engine.py {address} {port} {RECORD}"
+            f"ip address replace {ip}/32 dev lo && : >{RECORD} && "
+            f"systemd-run --unit standin-{ip} python3 /root/standin_engine.py {ip} {port} {RECORD}"
         )
-        self.host.wait_until_succeeds(f"curl -sf http://{ENGINE}/running")
+        self.host.wait_until_succeeds(f"curl -sf http://{address}/running")
+
+    def tell_gateway(self, engines: Mapping[str, str]) -> None:
+        """Write which engine serves which model, as the engine role does."""
+        upstreams = [{"model": model, "replicas": [address]} for model, address in engines.items()]
         self.host.succeeds("mkdir -p /var/lib/ingot")
-        upstreams = [{"model": "stand-in", "replicas": [ENGINE]}]
         self.host.put("/var/lib/ingot/upstreams.json", json.dumps(upstreams))
 
     def reached(self) -> list[dict[str, Any]]:
@@ -110,6 +114,7 @@ def gateway_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayHo
     sandbox = Sandbox()
     made = GatewayHost(sandbox.up("t-gateway"), tmp_path_factory.mktemp("control"))
     made.start_engine()
+    made.tell_gateway({"stand-in": ENGINE})
     made.key = keys.create(made.secrets, "research")
     yield made
     sandbox.down("t-gateway")

@@ -32,7 +32,8 @@ class Engine(BaseHTTPRequestHandler):
             file.write(json.dumps(line) + "\n")
         if b'"stream": true' in body:
             return self.stream()
-        return self.whole({"object": "reached", "path": self.path, "bytes": len(body)})
+        address = self.server.server_address[0]
+        return self.whole({"object": "reached", "engine": address, "path": self.path, "bytes": len(body)})
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = answer
 

@@ -14,7 +14,7 @@ import pytest
 
 from ingot import keys
 from ingot.operations import gateway as operations
-from tests.gateway.conftest import Deploy, GatewayHost
+from tests.gateway.conftest import ENGINE, SECOND_ENGINE, Deploy, GatewayHost
 
 pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -229,10 +229,37 @@ def test_a_team_at_its_limit_gets_429_and_is_told_when_to_come_back(served: Gate
     assert refused.headers["Retry-After"] and refused.json["error"]["code"] == "rate_limit_exceeded"
 
 
+def test_several_models_are_routed_by_the_model_that_a_request_names(served: GatewayHost) -> None:
+    served.start_engine(SECOND_ENGINE)
+    served.tell_gateway({"first": ENGINE, "org/second": SECOND_ENGINE})
+    assert served.deploy().status == 0
+    assert served.deploy().changed == NO_CHANGE
+    listed = served.caller.get("/v1/models").json
+    assert [model["id"] for model in listed["data"]] == ["first", "org/second"]
+    for model, engine in (("first", ENGINE), ("org/second", SECOND_ENGINE)):
+        # Larger than what nginx keeps in memory by default.
+        answer = served.caller.post(CHAT, {"model": model, "prompt": "x" * 2_000_000}).json
+        assert (answer["engine"], answer["path"]) == (engine.partition(":")[0], CHAT)
+    assert len(list(served.caller.stream(CHAT, STREAM | {"model": "org/second"}))) == 10
+
+
+def test_a_model_that_is_not_served_and_a_body_that_is_no_json_are_told_apart(served: GatewayHost) -> None:
+    served.reached()
+    answers = [served.caller.post(CHAT, body) for body in ({"model": "third"}, {"model": "toString"}, {}, [], "model")]
+    assert {(answer.status, answer.json["error"]["code"]) for answer in answers} == {(404, "model_not_found")}
+    broken = served.caller.post(CHAT, None)
+    assert (broken.status, broken.json["error"]["code"]) == (400, "bad_request")
+    assert replace(served.caller, key=None).post(CHAT, {"model": "first"}).status == 401
+    assert raw(served, f"GET /-/engine_1{CHAT} HTTP/1.1\r\nHost: {{host}}\r\n{_KEY}") == 404
+    assert served.reached() == []
+
+
 def test_a_dead_engine_is_502_and_no_engine_is_503_both_with_retry_after(served: GatewayHost) -> None:
-    served.host.succeeds("systemctl stop standin-engine")
+    served.tell_gateway({"stand-in": ENGINE})
+    assert served.deploy().status == 0
+    served.host.succeeds("systemctl stop standin-172.31.213.10")
     down = served.caller.get("/v1/models")
-    served.host.put("/var/lib/ingot/upstreams.json", "[]")
+    served.tell_gateway({})
     assert served.deploy().status == 0
     none = served.caller.get("/v1/models")
     assert [(answer.status, answer.json["error"]["code"]) for answer in (down, none)] == [

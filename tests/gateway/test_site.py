@@ -172,13 +172,37 @@ def test_the_engines_list_is_read() -> None:
     assert parse_upstreams("") == ((), None)
 
 
-@pytest.mark.parametrize("text", ["{", "3", '[{"model": "qwen"}]', "[3]"])
+@pytest.mark.parametrize("text", ["{", "3", '[{"model": "qwen"}]', "[3]", '[{"model": "a\';", "replicas": ["x:1"]}]'])
 def test_a_damaged_engines_list_is_refused_not_served(text: str) -> None:
     found = parse_gateway_host(answers(build=BUILD_DEBIAN_12, module="x", upstreams=text))
     assert found.upstreams == ()
     assert "the list of engines is damaged" in (gateway.why_not("gpu-01", found) or "")
 
 
-def test_two_models_on_one_host_are_refused_until_they_can_be_routed() -> None:
-    two = replace(DEBIAN_13, upstreams=(Upstream("a", ("x:1",)), Upstream("b", ("y:1",))))
-    assert "serves 2 models (a, b)" in (gateway.why_not("gpu-01", two) or "")
+TWO_MODELS = replace(
+    DEBIAN_13,
+    upstreams=(Upstream("qwen", ("172.31.213.10:8000",)), Upstream("org/llama", ("172.31.213.11:8000",))),
+)
+
+
+def test_several_models_are_chosen_between_by_a_script_that_one_model_does_without() -> None:
+    paths = {entry.path: entry for entry in gateway.site_entries(TWO_MODELS, SETTINGS, ())}
+    script = paths[gateway.MODEL_SCRIPT]
+    assert isinstance(script, tree.File)
+    assert 'const engines = {"qwen": "engine_0", "org/llama": "engine_1"};' in str(script.content)
+    assert tree.Absent(gateway.MODEL_SCRIPT) in gateway.site_entries(DEBIAN_13, SETTINGS, ())
+
+
+def test_several_models_are_listed_by_nginx_itself() -> None:
+    [answer] = [line for line in lines(TWO_MODELS) if line.startswith('return 200 \'{"object"')]
+    listed = json.loads(answer.partition("'")[2].rpartition("'")[0])
+    assert [model["id"] for model in listed["data"]] == ["qwen", "org/llama"]
+
+
+def test_several_engines_are_given_the_path_by_us_not_by_the_caller() -> None:
+    passes = [line for line in lines(TWO_MODELS) if line.startswith("proxy_pass http")]
+    assert passes == [
+        f"proxy_pass http://engine_{engine}/v1/{path};"
+        for path in ("chat/completions", "completions")
+        for engine in (0, 1)
+    ]
