@@ -1,17 +1,14 @@
 """The booted test hosts as a pyinfra inventory: how to reach each, and where its upstreams are."""
 
-import importlib
-import importlib.util
 import runpy
 from pathlib import Path
 from typing import Any
 
+from ingot.sandbox import aptrepo, mirror
 from ingot.sandbox.host import TestHost
 from ingot.sandbox.sandbox import Sandbox
 
 GROUP_DATA = Path(__file__).parents[2] / "group_data" / "all.py"
-#: Modules of the sandbox and the functions in them that give values for a test host.
-VALUES = (("aptrepo", "source_values"), ("mirror", "engine_values"), ("mirror", "model_values"))
 
 
 def hosts() -> list[tuple[str, dict[str, Any]]]:
@@ -41,10 +38,8 @@ def _values() -> dict[str, Any]:
     """
     defaults = runpy.run_path(str(GROUP_DATA))
     values: dict[str, Any] = {}
-    for module, function in VALUES:
-        if importlib.util.find_spec(f"ingot.sandbox.{module}") is None:
-            continue
-        for key, value in getattr(importlib.import_module(f"ingot.sandbox.{module}"), function)().items():
+    for made in (aptrepo.source_values(), mirror.engine_values(), mirror.model_values()):
+        for key, value in made.items():
             old = values.get(key, defaults.get(key))
             values[key] = {**old, **value} if isinstance(old, dict) else value
     return values

@@ -29,13 +29,19 @@ def leftovers(paths: Paths) -> list[str]:
         found.append("bridge")
     if machine.cgroup(paths).exists():
         found.append("cgroup")
+    return found + traces(paths.state)
+
+
+def traces(path: Path) -> list[str]:
+    """Processes that were started with a path, or see a mount of it."""
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             told = (process / "cmdline").read_bytes() + (process / "mountinfo").read_bytes()
-        except (FileNotFoundError, ProcessLookupError, OSError):
+        except OSError:
             continue
-        if process.name != str(os.getpid()) and str(paths.state).encode() in told:
-            found.append(f"process {process.name} or its mounts")
+        if process.name != str(os.getpid()) and str(path).encode() in told:
+            found.append(f"process {process.name}")
     return found
 
 
@@ -136,14 +142,93 @@ def test_eight_hosts_run_at_once(sandbox: Sandbox) -> None:
     assert leftovers(sandbox.paths) == []
 
 
-def test_forwarding_is_as_before_when_the_last_sandbox_ends(sandbox: Sandbox, tmp_path: Path) -> None:
-    before = [other.forward_before for other in network.existing()] or [network.IP_FORWARD.read_text().strip()]
-    with_other = network.up(tmp_path / "other")
-    ours = network.up(sandbox.paths.state)
-    assert ours.bridge != with_other.bridge
-    assert ours.forward_before == with_other.forward_before == before[0]
-    network.down(tmp_path / "other")
-    assert network.IP_FORWARD.read_text() == "1\n"
-    network.down(sandbox.paths.state)
-    expected = "1" if network.existing() else before[0]
-    assert network.IP_FORWARD.read_text().strip() == expected
+def in_empty_network(code: str) -> str:
+    """Run Python in a network namespace of its own, as on a machine where nothing else is."""
+    start = 'mount -t sysfs none /sys && ip link set lo up && exec "$0" -c "$1"'
+    argv = ["unshare", "--net", "--mount", "sh", "-c", start, sys.executable, NETWORK_NAMES + code]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+NETWORK_NAMES = """
+from pathlib import Path; from ingot.sandbox import network; from ingot.sandbox.commands import run
+def forwarding(): return network.IP_FORWARD.read_text().strip()
+network.IP_FORWARD.write_text("0")
+"""
+
+
+def test_forwarding_goes_back_when_the_last_of_two_sandboxes_ends() -> None:
+    code = """
+one, two = network.up(Path("/one")), network.up(Path("/two"))
+print(one.bridge, two.bridge, forwarding())
+network.down(Path("/one"))
+print(forwarding())
+network.down(Path("/two"))
+print(forwarding(), network.existing(), repr(run(["nft", "list", "ruleset"])))
+"""
+    assert in_empty_network(code).splitlines() == ["ingot0 ingot1 1", "1", "0 [] ''"]
+
+
+IPTABLES = """#!/bin/sh
+# Knows FORWARD with the policy that docker and ufw leave, and remembers rules.
+shift
+action=$1; shift
+case $action in
+  -S) echo "-P FORWARD DROP" ;;
+  -C) grep -qxF -- "$*" "$0.rules" 2>/dev/null ;;
+  -I) echo "$*" >> "$0.rules" ;;
+  -D) grep -vxF -- "$*" "$0.rules" > "$0.new"; mv "$0.new" "$0.rules" ;;
+esac
+"""
+
+
+def test_a_machine_that_forwards_nothing_forwards_for_hosts_only(tmp_path: Path) -> None:
+    iptables = tmp_path / "iptables"
+    iptables.write_text(IPTABLES)
+    iptables.chmod(0o755)
+    code = f"""
+import os; os.environ["PATH"] = "{tmp_path}:" + os.environ["PATH"]
+network.up(Path("/one")), network.up(Path("/one"))
+print(Path("{iptables}.rules").read_text(), end="")
+network.down(Path("/one"))
+print("then", Path("{iptables}.rules").read_text(), end="")
+"""
+    assert in_empty_network(code).splitlines() == [
+        "FORWARD -i ingot0 -j ACCEPT",
+        "FORWARD -o ingot0 -j ACCEPT",
+        "then ",
+    ]
+
+
+def test_a_bridge_that_a_killed_up_left_nameless_is_taken_or_removed() -> None:
+    code = """
+run(["ip", "link", "add", "ingot0", "type", "bridge"])
+print(network.up(Path("/one")).bridge)
+run(["ip", "link", "add", "ingot1", "type", "bridge"])
+network.down(Path("/one"))
+print(sorted(path.name for path in network.INTERFACES.glob("ingot*")), forwarding())
+"""
+    assert in_empty_network(code).splitlines() == ["ingot0", "[] 0"]
+
+
+BUILD = """
+import sys; from pathlib import Path; from ingot.sandbox import Paths, image
+image.ensure(Paths(Path(sys.argv[1]), Path("/nowhere")), "debian13", print)
+"""
+
+
+def test_a_killed_build_ends_with_its_mounts_and_is_no_image(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", BUILD, str(tmp_path)], stdout=subprocess.DEVNULL) as builder:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("images/building-*/root/usr/bin")):
+            assert builder.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        builder.kill()
+    deadline = time.monotonic() + 5
+    while traces(tmp_path):
+        assert time.monotonic() < deadline, traces(tmp_path)
+        time.sleep(0.1)
+    assert [path.name.partition("-")[0] for path in (tmp_path / "images").iterdir()] == ["building"]
+    shutil.rmtree(tmp_path / "images")
