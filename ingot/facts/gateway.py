@@ -52,7 +52,10 @@ _QUESTIONS = {
     # apt-cache is asked only where nginx is missing: it takes longer than everything else here.
     "policy": "command -v nginx >/dev/null || apt-cache policy nginx libnginx-mod-http-js 2>/dev/null",
     "inet_six": "cat /proc/net/if_inet6 2>/dev/null",
-    "request": f"cat {TLS_DIRECTORY}/request.pem 2>/dev/null",
+    # A request counts only while its key is there, is root's alone, and is the one that signed it.
+    "request": f"cd {TLS_DIRECTORY} 2>/dev/null && [ \"$(stat -c '%U %a' key.pem)\" = 'root 600' ] "
+    '&& key=$(openssl pkey -in key.pem -pubout) && [ "$(openssl req -in request.pem -noout -pubkey)" = "$key" ] '
+    "&& exec cat request.pem",
     "certificate": f"cat {TLS_DIRECTORY}/certificate.pem 2>/dev/null",
     "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
 }
@@ -70,7 +73,7 @@ def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
         # "built with OpenSSL 3.5.1 … (running with OpenSSL 3.5.7 …)": the last one counts.
         openssl=_version(libraries[-1]) if libraries else None,
         ipv6=bool(answers["inet_six"]),
-        request_pem=answers["request"],
+        request_pem=answers["request"] if answers["request"].startswith("-----BEGIN") else "",
         certificate_pem=answers["certificate"],
         upstreams=upstreams,
         upstreams_fault=fault,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ VALIDATE = "nginx -t -q -c {stage}" + CONFIGURATION
 
 #: `ssl_reject_handshake` (1.19.4) is the newest directive that every rendering needs.
 OLDEST_NGINX: Version = (1, 19, 4)
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
 #: Mozilla guideline 6.0, intermediate: ssl-config.mozilla.org/guidelines/6.0.json.
 CURVES = ("X25519", "prime256v1", "secp384r1")
 POST_QUANTUM_CURVE = "X25519MLKEM768"
@@ -148,6 +150,7 @@ def site() -> Generator[PyinfraCommand, None, None]:
         yield refuse.refuse(problem)
         return
     try:
+        check_names(wanted.names)
         yield from _certificate(found, wanted)
         entries = site_entries(found, wanted, keys.read(wanted.secrets))
     except IngotError as error:
@@ -186,6 +189,16 @@ def settings_of_host() -> Settings:
         concurrency=data.gateway_concurrency,
         embeddings=data.gateway_embeddings,
     )
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises: IngotError for a name that neither a certificate nor nginx could carry."""
+    wrong = [name for name in names if not _NAME.fullmatch(name)]
+    if wrong:
+        raise IngotError(
+            f"{', '.join(map(repr, wrong))} cannot be a name in a certificate, expected letters, digits, '-' and '.', "
+            "or an address; correct gateway_names or the host's address."
+        )
 
 
 def why_not(name: str, found: GatewayHost) -> str | None:
@@ -234,7 +247,8 @@ def configuration(found: GatewayHost, settings: Settings, key_count: int) -> str
     http2_directive = version >= (1, 25, 1)
     listen = "443 ssl" if http2_directive else "443 ssl http2"
     values: dict[str, Any] = {
-        "names": settings.names,
+        # nginx compares names with the Host header, which has an IPv6 address in brackets.
+        "names": [f"[{name}]" if ":" in name else name for name in settings.names],
         "certificate": CERTIFICATE,
         "key": KEY,
         "listens": [listen, *([f"[::]:{listen}"] if found.ipv6 else [])],
@@ -316,12 +330,16 @@ def _certificate(found: GatewayHost, settings: Settings) -> Generator[PyinfraCom
 
 
 def request_command(name: str) -> str:
-    """A shell command that makes the host's private key if there is none, and a signing request for it."""
+    """A shell command that makes a signing request for the host's private key, and the key if there is none.
+
+    A key that others could read is replaced: who read it keeps it.
+    """
     subject = shlex.quote(f"/CN={name[:64]}")
     return (
         f"mkdir -p {TLS_DIRECTORY} && chmod 0700 {TLS_DIRECTORY} && cd {TLS_DIRECTORY} && umask 077 && "
-        "{ test -s key.pem || { openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 "
-        "-out .key.new && sync .key.new && mv -T .key.new key.pem; }; } && "
+        "{ { test -s key.pem && test \"$(stat -c '%U %a' key.pem)\" = 'root 600'; } || "
+        "{ openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out .key.new && "
+        "sync .key.new && mv -fT .key.new key.pem; }; } && "
         f"openssl req -new -key key.pem -subj {subject} -out .request.new && "
-        "sync .request.new && mv -T .request.new request.pem && sync ."
+        "sync .request.new && mv -fT .request.new request.pem && sync ."
     )

@@ -186,6 +186,15 @@ def test_a_new_name_brings_a_new_certificate_and_keeps_the_key(served: GatewayHo
     assert served.host.succeeds(f"sha256sum {operations.KEY}") == key
 
 
+def test_a_tls_key_that_others_could_read_is_replaced(served: GatewayHost) -> None:
+    exposed = served.host.succeeds(f"chmod 644 {operations.KEY}; sha256sum {operations.KEY}")
+    healed = served.deploy()
+    assert healed.status == 0, healed.output
+    assert served.host.succeeds(f"sha256sum {operations.KEY}") != exposed
+    assert served.host.succeeds(f"stat -c '%U %a' {operations.KEY}").strip() == "root 600"
+    assert served.caller.handshake(served.host.name) == "TLSv1.3"
+
+
 def test_a_revoked_key_is_dead_after_one_deploy_and_no_stream_notices(served: GatewayHost) -> None:
     other = keys.create(served.secrets, "sales")
     assert served.deploy().status == 0

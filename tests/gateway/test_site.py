@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingot import keys
+from ingot.errors import IngotError
 from ingot.facts.gateway import GatewayHost, Upstream, parse_gateway_host, parse_upstreams
 from ingot.operations import gateway, tree
 
@@ -98,6 +99,18 @@ def test_what_an_older_nginx_and_openssl_are_given_instead() -> None:
 
 def test_without_ipv6_nothing_listens_there() -> None:
     assert not [line for line in lines(replace(DEBIAN_13, ipv6=False)) if "[::]" in line]
+
+
+def test_an_ipv6_address_is_named_as_callers_send_it() -> None:
+    names = ("gpu-01", "fd00::11")
+    gateway.check_names(names)
+    assert 'server_name gpu-01 [fd00::11] "";' in lines(DEBIAN_13, replace(SETTINGS, names=names))
+
+
+@pytest.mark.parametrize("name", ["a;b", "gpu 1", "", "*.example", "größe.example", "-a", "a" * 254, "$host"])
+def test_a_name_that_no_certificate_carries_is_refused(name: str) -> None:
+    with pytest.raises(IngotError, match="cannot be a name in a certificate"):
+        gateway.check_names(("gpu-01", name))
 
 
 def test_without_an_engine_every_route_says_503_and_no_address_is_named() -> None:
