@@ -1,6 +1,6 @@
 """The test hosts' network: one bridge, one subnet, masquerading, and nothing left when it is taken down.
 
-The bridge itself says whose it is (its alias holds the state directory) and what `ip_forward` was before, so
+The bridge itself says whose it is (its alias holds the state directory) and how the kernel was set before, so
 that sandboxes with other state directories get the next bridge, and a lost state directory loses nothing.
 """
 
@@ -8,7 +8,7 @@ import ipaddress
 import json
 import shutil
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingot.sandbox.commands import run, succeeds
@@ -18,16 +18,20 @@ from ingot.sandbox.state import locked
 BRIDGES = 8
 FIRST_SUBNET = ipaddress.IPv4Network("10.213.77.0/24")
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+#: Each booted systemd takes about ten of these from one limit, which is 128 on most machines.
+INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES_WANTED = 1024
 INTERFACES = Path("/sys/class/net")
 
 
 @dataclass(frozen=True)
 class Network:
-    """Bridge number `index` of this machine, owned by the sandbox in `owner`."""
+    """Bridge number `index` of this machine, owned by the sandbox in `owner`; kernel settings as they were before."""
 
     index: int
     owner: str
     forward_before: str
+    inotify_before: str
 
     @property
     def bridge(self) -> str:
@@ -52,14 +56,14 @@ class Network:
     @property
     def alias(self) -> str:
         """What the bridge says about itself."""
-        return json.dumps({"sandbox": self.owner, "ip_forward": self.forward_before})
+        return json.dumps({"sandbox": self.owner, "ip_forward": self.forward_before, "inotify": self.inotify_before})
 
 
 def from_alias(index: int, alias: str) -> Network | None:
     """The network that a bridge's alias tells of; None for a bridge that is not ours."""
     try:
         said = json.loads(alias)
-        return Network(index=index, owner=said["sandbox"], forward_before=said["ip_forward"])
+        return Network(index, said["sandbox"], forward_before=said["ip_forward"], inotify_before=said["inotify"])
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -112,26 +116,28 @@ def up(owner: Path) -> Network:
                 if not succeeds(["iptables", "-w", "-C", *rule]):
                     run(["iptables", "-w", "-I", *rule])
         IP_FORWARD.write_text("1\n")
+        if int(INOTIFY_INSTANCES.read_text()) < INOTIFY_INSTANCES_WANTED:
+            INOTIFY_INSTANCES.write_text(f"{INOTIFY_INSTANCES_WANTED}\n")
     return network
 
 
 def down(owner: Path) -> None:
-    """Remove the owner's bridge, cables and rules; forwarding goes back to what it was when the last one ends."""
+    """Remove the owner's bridge, cables and rules; kernel settings go back as they were when the last one ends."""
     with _machine_locked():
         network = find(owner)
         if network is not None:
             _remove(network)
         # A bridge without an alias is what a killed `up` left: everyone who makes one holds the lock.
         for index in [index for index, alias in _aliases().items() if not alias]:
-            _remove(Network(index, "", IP_FORWARD.read_text().strip()))
+            _remove(_as_it_is(index, ""))
 
 
 def _add_bridge(owner: Path) -> Network:
     others = existing()
-    before = others[0].forward_before if others else IP_FORWARD.read_text().strip()
+    before = others[0] if others else _as_it_is(0, "")
     aliases = _aliases()
     for index in range(BRIDGES):
-        network = Network(index, str(owner), before)
+        network = replace(before, index=index, owner=str(owner))
         if index not in aliases:
             run(["ip", "link", "add", network.bridge, "type", "bridge"])
         elif aliases[index]:
@@ -142,6 +148,10 @@ def _add_bridge(owner: Path) -> Network:
         f"this machine already has {BRIDGES} sandbox bridges (ingot0 … ingot{BRIDGES - 1}): "
         "end one with `ingot sandbox down --all`"
     )
+
+
+def _as_it_is(index: int, owner: str) -> Network:
+    return Network(index, owner, IP_FORWARD.read_text().strip(), INOTIFY_INSTANCES.read_text().strip())
 
 
 def _remove(network: Network) -> None:
@@ -156,6 +166,7 @@ def _remove(network: Network) -> None:
         succeeds(["ip", "link", "delete", port.name])
     if [other for other in existing() if other != network] == []:
         IP_FORWARD.write_text(network.forward_before + "\n")
+        INOTIFY_INSTANCES.write_text(network.inotify_before + "\n")
     run(["ip", "link", "delete", network.bridge])
 
 

@@ -9,7 +9,7 @@ from ingot.sandbox.paths import Paths
 from ingot.sandbox.state import HostRecord
 
 PATHS = Paths(cache=Path("/cache"), state=Path("/my state"))
-NETWORK = Network(index=7, owner="/my state", forward_before="0")
+NETWORK = Network(index=7, owner="/my state", forward_before="0", inotify_before="128")
 RECORD = HostRecord("gpu-01", 250, "10.213.84.250", "none", "debian13", "debian13-0123", made=True)
 
 

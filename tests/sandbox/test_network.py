@@ -2,11 +2,11 @@
 
 from ingot.sandbox.network import Network, from_alias, nameservers, rules
 
-NETWORK = Network(index=1, owner="/var/lib/ingot-sandbox", forward_before="0")
+NETWORK = Network(index=1, owner="/var/lib/ingot-sandbox", forward_before="0", inotify_before="128")
 
 
 def test_each_sandbox_has_a_bridge_and_a_subnet_of_its_own() -> None:
-    first = Network(index=0, owner="/a", forward_before="0")
+    first = Network(index=0, owner="/a", forward_before="0", inotify_before="128")
     assert (first.bridge, str(first.subnet), first.gateway) == ("ingot0", "10.213.77.0/24", "10.213.77.1")
     assert (NETWORK.bridge, str(NETWORK.subnet), NETWORK.address(10)) == ("ingot1", "10.213.78.0/24", "10.213.78.10")
 
