@@ -9,6 +9,5 @@ from ingot.operations import units
 @deploy("Docker")
 def docker() -> None:
     """Have dockerd running with GPUs by CDI, bounded logs, and containers that outlive its restarts."""
-    operations.installed(name="Docker Engine and Compose")
-    operations.configured(name="daemon.json")
+    operations.engine(name="Docker Engine, Compose and daemon.json")
     units.units(units.Unit("docker", restart_on=(operations.CONFIG,)), name="dockerd runs with it")

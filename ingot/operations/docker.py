@@ -75,17 +75,6 @@ def wanted(data: Any, state: DockerState) -> tuple[tuple[str, ...], tuple[packag
     return names, (source(data.sources["docker"], state),)
 
 
-@operation()
-def installed() -> Commands:
-    """Have Docker Engine installed from the source of the host's values, with Compose."""
-    try:
-        names, sources = wanted(host.data, host.get_fact(Docker))
-    except IngotError as error:
-        yield refuse(f"{host.name}: {error}")
-        return
-    yield from packages.packages._inner(names=(*names, *TOOLS), sources=sources)
-
-
 def settings(data: Any) -> dict[str, Any]:
     """What Ingot sets in daemon.json."""
     ours: dict[str, Any] = {
@@ -135,24 +124,39 @@ def daemon_json(current: str | None, data: Any) -> str:
     return current if current and after == before else json.dumps(after, indent=2) + "\n"
 
 
-@operation()
-def configured() -> Commands:
-    """Have daemon.json say what Ingot needs, whatever else is in it, checked by dockerd before it replaces the old."""
-    state: DockerState = host.get_fact(Docker)
+def refusal(state: DockerState) -> str | None:
+    """Why this engine cannot serve here; None when it can."""
     if state.version is not None and state.version < (MINIMUM,):
         found = ".".join(map(str, state.version))
-        yield refuse(
-            f"{host.name}: dockerd {found} was found, expected {MINIMUM} or newer, since GPUs come into containers "
-            'by CDI; remove that package, or set docker_source = "docker", and run again.'
+        return (
+            f"dockerd {found} was found, expected {MINIMUM} or newer, since GPUs come into containers by CDI; "
+            'remove that package, or set docker_source = "docker", and run again.'
         )
-        return
     if state.swarm:
-        yield refuse(
-            f"{host.name}: Docker is part of a swarm, which live-restore excludes; leave it with "
-            "`docker swarm leave`, or give the swarm another host."
+        return (
+            "Docker is part of a swarm, which live-restore excludes; leave it with `docker swarm leave`, or give "
+            "the swarm another host."
         )
-        return
+    return None
+
+
+@operation()
+def engine() -> Commands:
+    """
+    Have Docker Engine and Compose installed, and a daemon.json that says what Ingot needs.
+
+    Whatever else daemon.json says stays; dockerd itself checks the new one before it replaces the old. An engine
+    without CDI, and one that is part of a swarm, is refused.
+    """
+    state: DockerState = host.get_fact(Docker)
     try:
+        names, sources = wanted(host.data, state)
+        yield from packages.packages._inner(names=(*names, *TOOLS), sources=sources)
+        if state.version is None:
+            state = host.get_fact(Docker)
+        refused = refusal(state)
+        if refused:
+            raise IngotError(refused)
         text = daemon_json(state.config, host.data)
     except IngotError as error:
         yield refuse(f"{host.name}: {error}")

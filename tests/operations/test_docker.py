@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from ingot.errors import IngotError
 from ingot.facts.docker import Docker, DockerState, parse_version
-from ingot.operations.docker import daemon_json, wanted
+from ingot.operations.docker import daemon_json, refusal, wanted
 
 TRIXIE = DockerState("debian", "13", "trixie", "amd64")
 REPOSITORY = {
@@ -103,6 +104,21 @@ def test_a_sites_values_come_last():
 def test_a_file_that_is_no_json_object_is_not_overwritten(text):
     with pytest.raises(IngotError, match="is not a JSON object"):
         daemon_json(text, values())
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (replace(TRIXIE, version=(20, 10, 24)), "dockerd 20.10.24 was found, expected 25 or newer"),
+        (replace(TRIXIE, version=(29, 1, 0), swarm=True), "part of a swarm"),
+    ],
+)
+def test_an_engine_that_cannot_serve_is_refused(state, said):
+    assert said in (refusal(state) or "")
+
+
+def test_an_engine_with_cdi_is_taken():
+    assert refusal(replace(TRIXIE, version=(25, 0, 0))) is None
 
 
 def test_versions_of_dockerd_are_read():

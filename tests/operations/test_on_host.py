@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 import shlex
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pyinfra.context import host as pyinfra_host
 
+from ingot.catalog import load_models
 from ingot.facts.boot import BootId
+from ingot.facts.models import MARKER
 from ingot.facts.packages import AptLook
-from ingot.operations import detached, packages, reboot, tree, units
+from ingot.operations import detached, docker, models, packages, planning, reboot, tree, units
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
+from ingot.sandbox.mirror import model_values
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SERVICE = """[Service]
 ExecStart=/bin/sh -c 'cp /etc/ingot-test/conf /run/ingot-test; exec sleep infinity'
@@ -160,6 +167,23 @@ def test_a_half_configured_package_is_finished(host, run_operation):
     assert not run_operation(packages.packages, ("jq",), on=host).changed
 
 
+def group_data() -> dict[str, Any]:
+    directory = Path(__file__).parents[2] / "group_data"
+    values: dict[str, Any] = {}
+    for name in ("all", "sandbox"):
+        values |= runpy.run_path(str(directory / f"{name}.py"))
+    return values
+
+
+def model_data(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Values to cache the tiny model, whatever a plan would say: this host has no GPU."""
+    values = model_values()
+    (variant,) = load_models(values["site_models"])["tiny-qwen3"].variants
+    monkeypatch.setattr(planning, "host_plan", lambda: None)
+    monkeypatch.setattr(models, "wanted_models", lambda root, _: (models.Wanted("tiny-qwen3", variant, root),))
+    return {"cache_root": "/srv/models", "cache_hub_token_file": None, "sources": values["sources"]}
+
+
 def hold_the_package_lock(host: TestHost, seconds: int) -> None:
     lock = 'f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX)'
     host.succeeds(f"systemd-run --quiet --collect python3 -c 'import fcntl, time; {lock}; time.sleep({seconds})'")
@@ -171,6 +195,47 @@ def sandbox_source(fingerprint: str | None = None) -> packages.Source:
         "sandbox", where["uri"], where["suite"], where["component"], where["key_url"],
         fingerprint or where["key_fingerprint"],
     )  # fmt: skip
+
+
+def test_daemon_json_is_merged_and_dockerd_restarted_once(host, run_operation):
+    values = {key: value for key, value in group_data().items() if key.startswith(("docker_", "sources"))}
+    host.put("/etc/docker/daemon.json", '{"registry-mirrors": ["https://mirror.example"], "icc": true}')
+    first = run_operation(docker.engine, on=host, data=values)
+    assert first.succeeded, first.said
+    written = json.loads(host.succeeds("cat /etc/docker/daemon.json"))
+    assert written["registry-mirrors"] == ["https://mirror.example"] and written["icc"] is False
+    assert not run_operation(docker.engine, on=host, data=values).changed
+
+    dockerd = units.Unit("docker", restart_on=(docker.CONFIG,))
+    assert run_operation(units.units, dockerd, on=host).succeeded
+    assert host.succeeds("docker info --format '{{.LiveRestoreEnabled}}'") == "true\n"
+    assert not run_operation(units.units, dockerd, on=host).changed
+
+
+def test_a_daemon_json_that_dockerd_refuses_never_replaces_the_old_one(host, run_operation):
+    values = {key: value for key, value in group_data().items() if key.startswith(("docker_", "sources"))}
+    before = host.succeeds("cat /etc/docker/daemon.json")
+    refused = run_operation(docker.engine, on=host, data={**values, "docker_daemon": {"no-such-key": True}})
+    assert not refused.succeeded
+    assert "directives don't match any configuration option: no-such-key; nothing was changed" in refused.said
+    assert host.succeeds("cat /etc/docker/daemon.json") == before
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_is_fetched(host, run_operation, monkeypatch):
+    host.succeeds("mkdir -p /srv/models && mount -t tmpfs -o size=1m none /srv/models")
+    refused = run_operation(models.cached, on=host, data=model_data(monkeypatch))
+    host.succeeds("umount /srv/models")
+    assert not refused.succeeded
+    assert "at /srv/models (10 % to spare), 0.0 GB are free there (mounted at /srv/models)" in refused.said
+
+
+def test_a_model_is_fetched_from_the_mirror_in_a_unit_of_its_own(host, run_operation, monkeypatch):
+    data = model_data(monkeypatch)
+    first = run_operation(models.cached, on=host, data=data)
+    assert first.succeeded and first.changed, first.said
+    host.succeeds(f"cd /srv/models/tiny-qwen3/bf16/* && test -s {MARKER} && test -s config.json")
+    assert host.succeeds("find /srv/models ! -user root -o -perm /022 ! -type l") == ""
+    assert not run_operation(models.cached, on=host, data=data).changed
 
 
 def test_a_reboot_happens_once_and_the_host_is_back_with_its_units(host, run_operation):
