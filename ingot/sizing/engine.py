@@ -57,6 +57,9 @@ class EngineProfile:
     state_prefix_caching: bool = True
     block_size: int = 16
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.version, self.build))
+
     @property
     def label(self) -> str:
         """Name and version as people write them: `vllm 0.32.0`."""

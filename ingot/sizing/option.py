@@ -70,6 +70,7 @@ class Option:
     margin: int
     needed: int
     fits: bool
+    unable: bool
     reason: str
 
     @property
@@ -178,7 +179,9 @@ def _attempt(
         spare = prediction.available - needed - margin
         utilization = math.ceil((most - spare / kind.total) * 100) / 100
         prediction = predict(need, device, min(utilization, most), engine)
-    fits, reason = _verdict(choice, kind, prediction, needed, margin)
+    unable = _unable(choice, kind)
+    reason = unable or _shortage(prediction, needed, margin)
+    fits = not reason
     return Option(
         choice,
         kind,
@@ -191,27 +194,31 @@ def _attempt(
         margin,
         needed,
         fits,
-        reason,
+        bool(unable),
+        reason or "it fits",
     )
 
 
-def _verdict(choice: Choice, kind: Kind, prediction: Prediction, needed: int, margin: int) -> tuple[bool, str]:
+def _unable(choice: Choice, kind: Kind) -> str:
+    """Why no kernel runs the choice on this kind of GPU; empty where one does."""
     capability, least = kind.capability, choice.variant.min_capability
-    if capability is not None:
-        if least is not None and capability < least:
-            return False, f"{choice.variant.quantization} needs compute capability {least[0]}.{least[1]}"
-        if choice.kv_cache_dtype.startswith("fp8") and capability < FP8_CACHE_CAPABILITY:
-            return False, "an fp8 cache needs compute capability 8.9"
-    elif choice.kv_cache_dtype.startswith("fp8"):
-        return False, "an fp8 cache needs a GPU whose compute capability is known"
+    if choice.kv_cache_dtype.startswith("fp8") and (capability is None or capability < FP8_CACHE_CAPABILITY):
+        return "an fp8 cache needs compute capability 8.9"
+    if capability is not None and least is not None and capability < least:
+        return f"{choice.variant.quantization} needs compute capability {least[0]}.{least[1]}"
+    return ""
+
+
+def _shortage(prediction: Prediction, needed: int, margin: int) -> str:
+    """What is short; empty where everything fits with the margin."""
     if prediction.refusal:
-        return False, prediction.reason
+        return prediction.reason
     if needed + margin > prediction.available:
-        return False, "the cache for all sequences does not fit with the margin"
-    state_blocks = prediction.demand.geometry.blocks(prediction.available - margin)
-    if prediction.demand.has_state and prediction.demand.arguments.max_num_seqs > state_blocks:
-        return False, "there are fewer state blocks than sequences"
-    return True, "it fits"
+        return "the cache for all sequences does not fit with the margin"
+    blocks = prediction.demand.geometry.blocks(prediction.available - margin)
+    if prediction.demand.has_state and prediction.demand.arguments.max_num_seqs > blocks:
+        return "there are fewer state blocks than sequences"
+    return ""
 
 
 def _most(device: Device, engine: EngineProfile) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from ingot.sizing.calibration import Calibration
 from ingot.sizing.engine import EngineProfile
@@ -148,44 +149,73 @@ def _options(
 
 def _best(situation: Situation, requests: tuple[ModelRequest, ...]) -> list[Placed] | None:
     """One replica of every request with the least quality lost in sum; the quick search first, then the full one."""
-    return _search(situation, requests, every=False) or _search(situation, requests, every=True)
+    gpus = sum(len(pool.slots) for pool in situation.pools)
+    for every in (False, True):
+        listed = [_list(situation, request, first=len(requests) == 1, every=every) for request in requests]
+        if not all(listed):
+            return None
+        if sum(_fewest(request, options) for request, options in zip(requests, listed, strict=True)) > gpus:
+            return None
+        found = _search(situation, requests, listed)
+        if found is not None:
+            return found
+    return None
 
 
-def _search(situation: Situation, requests: tuple[ModelRequest, ...], *, every: bool) -> list[Placed] | None:
-    """Depth-first over choices with a bound on the quality lost."""
+def _list(
+    situation: Situation, request: ModelRequest, *, first: bool, every: bool
+) -> list[tuple[Choice, list[Option]]]:
+    """The request's options; of a model that is alone only the `first` choice, as what fits can be placed."""
     most = max(len(pool.slots) for pool in situation.pools)
-    # One model alone never needs its second-best choice: the first that fits can be placed.
-    listed = [
-        [next(_options(situation, request, most, every=every), None)]
-        if len(requests) == 1
-        else list(_options(situation, request, most, every=every))
-        for request in requests
-    ]
-    found = [[one for one in options if one is not None] for options in listed]
-    if not all(found):
-        return None
+    options = _options(situation, request, most, every=every)
+    return list(islice(options, 1)) if first else list(options)
+
+
+def _fewest(request: ModelRequest, listed: Sequence[tuple[Choice, list[Option]]]) -> int:
+    """The fewest GPUs that the request needs of its own."""
+    return 0 if request.share else min(option.parallel.gpus for _, options in listed for option in options)
+
+
+def _search(
+    situation: Situation, requests: tuple[ModelRequest, ...], found: Sequence[list[tuple[Choice, list[Option]]]]
+) -> list[Placed] | None:
+    """Depth-first over choices with a bound on the quality lost."""
     tops = [options[0][0].quality for options in found]
     # The largest are placed first: what fails, fails early.
     order = sorted(range(len(requests)), key=lambda at: (-found[at][0][1][0].parallel.gpus, at))
+    # GPUs that the requests from each depth on need at least; sharing replicas may need none of their own.
+    needs = [_fewest(requests[at], found[at]) for at in order]
+    behind = [sum(needs[depth:]) for depth in range(len(needs) + 1)]
+    gpus = sum(len(pool.slots) for pool in situation.pools)
     best: tuple[int, list[Placed]] | None = None
+    seen: dict[tuple[int, frozenset[tuple[str, int]]], int] = {}
     steps = 0
 
     def descend(depth: int, lost: int, taken: Mapping[str, Slot], done: list[Placed]) -> None:
         nonlocal best, steps
-        if best is not None and lost >= best[0]:
-            return
         if depth == len(order):
-            best = (lost, list(done))
+            best = (lost, done)
             return
+        if behind[depth] > gpus - sum(1 for slot in taken.values() if slot.shared):
+            return
+        state = (depth, frozenset((uuid, slot.free) for uuid, slot in taken.items()))
+        if seen.get(state, lost + 1) <= lost:
+            return
+        seen[state] = lost
         at = order[depth]
         for choice, options in found[at]:
+            after = lost + tops[at] - choice.quality
+            if best is not None and after >= best[0]:
+                return
             for option in options:
                 steps += 1
-                if steps > MOST_STEPS or (best is not None and best[0] == 0):
+                if steps > MOST_STEPS:
                     return
                 placed = _place(situation, requests[at], option, taken)
                 if placed is not None:
-                    descend(depth + 1, lost + tops[at] - choice.quality, _take(taken, placed), [*done, placed])
+                    descend(depth + 1, after, _take(taken, placed), [*done, placed])
+                if best is not None and after >= best[0]:
+                    return
 
     descend(0, 0, {}, [])
     return best[1] if best else None
@@ -344,7 +374,7 @@ def _throughput(situation: Situation, placed: Placed) -> Throughput | None:
 def _teach(situation: Situation, requests: tuple[ModelRequest, ...]) -> DoesNotFit:
     """Why not, by the request that is hardest, and what would fit instead."""
     host = situation.hardware.host
-    alone = [request for request in requests if _search(situation, (request,), every=True) is None]
+    alone = [request for request in requests if _best(situation, (request,)) is None]
     if not alone:
         names = ", ".join(request.model.name for request in requests)
         nearest = [f"without {one.model.name}" for one in requests if _fits_without(situation, requests, one)]
@@ -368,7 +398,7 @@ def _teach(situation: Situation, requests: tuple[ModelRequest, ...]) -> DoesNotF
         sizes = "no split of its attention heads matches the number of GPUs"
         return DoesNotFit(f"{host}: {asked} does not fit on {_gpus(situation)}: {sizes}.", nearest=nearest)
     binding = binding_term(closest)
-    advice = nearest[0] if nearest else "choose a smaller model"
+    advice = ", or ".join(nearest[:3]) if nearest else "choose a smaller model"
     return DoesNotFit(
         f"{host}: {asked} does not fit on {_gpus(situation)}: even {closest.choice.variant.name} over "
         f"{closest.parallel.gpus} GPU{'s' if closest.parallel.gpus > 1 else ''} lacks "
@@ -392,8 +422,8 @@ def _gpus(situation: Situation) -> str:
 
 
 def _closest(situation: Situation, request: ModelRequest) -> Option | None:
-    """The option that lacks least memory, of those this hardware can run at all."""
-    tried = []
+    """The option that lacks least memory, of those this hardware can run, else of all."""
+    tried: list[Option] = []
     for choice in choices(request):
         for pool in situation.pools:
             for parallel in splits(choice.variant, len(pool.slots)):
@@ -401,7 +431,8 @@ def _closest(situation: Situation, request: ModelRequest) -> Option | None:
                 tried.append(
                     attempt(request, choice, parallel, pool.kind, free, situation.engine, situation.calibrations)
                 )
-    return min(tried, key=lambda option: (option.shortfall, -option.choice.quality), default=None)
+    able = [option for option in tried if not option.unable]
+    return min(able or tried, key=lambda option: (option.shortfall, -option.choice.quality), default=None)
 
 
 def _nearest(situation: Situation, request: ModelRequest) -> list[str]:
@@ -409,7 +440,7 @@ def _nearest(situation: Situation, request: ModelRequest) -> list[str]:
     workload, found = request.workload, []
 
     def fits(changed: ModelRequest, within: Situation = situation) -> bool:
-        return _search(within, (changed,), every=True) is not None
+        return _best(within, (changed,)) is not None
 
     if request.variant and fits(replace(request, variant=None)):
         found.append(f"let another variant than {request.variant} be chosen")

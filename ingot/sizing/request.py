@@ -49,6 +49,9 @@ class Variant:
     checkpoint: Checkpoint | None = None
     gated: bool = False
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.repository, self.quantization))
+
     @property
     def directory(self) -> PurePosixPath:
         """Where the variant lies below a cache root and its model's name."""
@@ -63,6 +66,9 @@ class Model:
     variants: tuple[Variant, ...]
     title: str = ""
     license: str = ""
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +86,6 @@ class ModelRequest:
     replicas: int | None = None
     kv_cache_dtype: str | None = None
     share: bool = False
+
+    def __hash__(self) -> int:
+        return hash((self.model.name, self.workload.context, self.workload.concurrency, self.variant))
