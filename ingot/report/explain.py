@@ -1,0 +1,135 @@
+"""A plan as rows that terminal and HTML show alike: what, how much, how it is known, and the formula behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ingot.sizing import Calibration, HostPlan, ReplicaPlan, Term
+from ingot.sizing.units import show_gib
+
+# Name of a term, what people call it, and its colour (the same in terminal and HTML).
+PARTS: Mapping[str, tuple[str, str]] = {
+    "weights": ("weights", "#4269d0"),
+    "kv_cache": ("KV cache", "#3ca951"),
+    "activation": ("activation", "#efb118"),
+    "graphs": ("CUDA graphs", "#ff725c"),
+    "non_torch": ("non-torch", "#a463f2"),
+    "other": ("other", "#9c6b4e"),
+    "margin": ("margin", "#97bbf5"),
+    "free": ("free", "#c9c9c9"),
+}
+BASES = {"measured": "measured", "derived": "derived", "default": "estimate"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One term of the arithmetic as text."""
+
+    key: str
+    label: str
+    colour: str
+    bytes: int
+    size: str
+    band: str
+    basis: str
+    formula: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One term as predicted and as an engine measured it, in bytes."""
+
+    label: str
+    predicted: int
+    measured: int
+
+
+def rows(replica: ReplicaPlan) -> tuple[Row, ...]:
+    """The terms of a replica's tightest GPU, in the order of its bar; empty terms are left out."""
+    return tuple(
+        _row(key, term) for key, term in replica.memory.items() if term.bytes or key in ("weights", "kv_cache")
+    )
+
+
+def _row(key: str, term: Term) -> Row:
+    label, colour = PARTS[key]
+    band = f"± {show_gib(term.band_bytes)}" if term.band_bytes else ""
+    return Row(key, label, colour, term.bytes, show_gib(term.bytes), band, BASES[term.basis], term.formula, term.source)
+
+
+def placement(replica: ReplicaPlan) -> str:
+    """Where it runs: `GPU 0, 1 (2 x NVIDIA A10G), tensor parallel 2`."""
+    indices = ", ".join(map(str, replica.gpu_indices))
+    text = f"GPU {indices} ({len(replica.gpu_indices)} x {replica.gpu_name or 'GPU'})"
+    if replica.tensor_parallel_size > 1:
+        text += f", tensor parallel {replica.tensor_parallel_size}"
+    if replica.pipeline_parallel_size > 1:
+        text += f", {replica.pipeline_parallel_size} pipeline stages"
+    return text
+
+
+def arguments(replica: ReplicaPlan) -> tuple[tuple[str, str], ...]:
+    """The engine's arguments that the plan decided."""
+    chosen = [
+        ("max_model_len", f"{replica.max_model_len}"),
+        ("max_num_seqs", f"{replica.max_num_seqs}"),
+        ("max_num_batched_tokens", f"{replica.max_num_batched_tokens}"),
+        ("gpu_memory_utilization", f"{replica.gpu_memory_utilization:g}"),
+        ("kv_cache_dtype", replica.kv_cache_dtype),
+        ("quantization", replica.quantization),
+    ]
+    if replica.dtype != "auto":
+        chosen.append(("dtype", replica.dtype))
+    return tuple(chosen)
+
+
+def capacity(replica: ReplicaPlan) -> str:
+    """What the cache holds, in tokens and in sequences of full length."""
+    text = f"{replica.kv_cache_tokens:,} tokens"
+    if replica.max_concurrency:
+        text += f", {replica.max_concurrency:g} sequences of {replica.max_model_len:,}"
+    return text
+
+
+def speed(replica: ReplicaPlan) -> str:
+    """The estimated rates, labelled as such; empty where the GPU's peak figures are not known."""
+    rates = replica.estimate
+    if rates is None:
+        return ""
+    return (
+        f"{rates.decode_tokens_per_s:,.0f} tokens/s decoding {replica.max_num_seqs} sequences ({rates.bound}), "
+        f"{rates.prefill_tokens_per_s:,.0f} tokens/s prefill, first token of a full context after "
+        f"{rates.first_token_s:g} s; {rates.basis}"
+    )
+
+
+def differences(replica: ReplicaPlan, measured: Calibration) -> tuple[Difference, ...]:
+    """Prediction beside measurement, where the engine said a number."""
+    memory = replica.memory
+    pairs = (
+        ("weights", memory.weights.bytes, measured.weights_bytes),
+        ("available for the cache", memory.kv_cache.bytes + memory.margin.bytes, measured.available_kv_bytes),
+        ("activation", memory.activation.bytes, measured.activation_bytes),
+        ("CUDA graphs", memory.graphs.bytes, measured.graphs_bytes),
+        ("non-torch", memory.non_torch.bytes, measured.non_torch_bytes),
+    )
+    return tuple(Difference(label, own, real) for label, own, real in pairs if real is not None)
+
+
+def measurement(plan: HostPlan, replica: ReplicaPlan, measured: tuple[Calibration, ...]) -> Calibration | None:
+    """What was measured on this replica's shape, the newest of several."""
+    for one in reversed(measured):
+        key = one.key
+        if (
+            key.repository == replica.repository
+            and key.quantization == replica.quantization
+            and key.engine == plan.engine
+            and key.tensor_parallel_size == replica.tensor_parallel_size
+            and key.pipeline_parallel_size == replica.pipeline_parallel_size
+            and key.max_num_seqs == replica.max_num_seqs
+            and key.max_num_batched_tokens == replica.max_num_batched_tokens
+        ):
+            return one
+    return None
