@@ -1,36 +1,144 @@
-"""Long work on a host in a systemd unit of its own: it survives the connection, and the next run waits for it."""
+"""Long work on a host in a systemd unit of its own: it survives the connection, which is made again meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
-from pyinfra.api.command import StringCommand
-from pyinfra.context import state
+from paramiko import SSHException
+from pyinfra import logger
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
 
 from ingot.operations.bundle import pack
+from ingot.operations.connection import reconnect
 
 SCRIPT = (files(__package__) / "detached.sh").read_text()
+#: Below these each unit has its directory and its log.
+WORK = "/run/ingot"
+LOGS = "/var/log/ingot"
+#: One question about the unit waits this long for its end, seconds.
+SLICE_S = 10
+#: How often a person who waits is told how far it is, seconds.
+REPORT_S = 30
+#: How long a lost connection is tried again, seconds.
+RECONNECT_S = 180
 
 
-def command(unit: str, script: str, members: Mapping[str, str | bytes], patience_s: int = 1800) -> StringCommand:
-    """Run `script` as `unit` and wait for its end.
+def commands(
+    unit: str, script: str, members: Mapping[str, str | bytes], limit_s: int
+) -> Generator[PyinfraCommand, None, None]:
+    """Run `script` as `unit` and wait for its end, across lost connections: `yield from detached.commands(…)`.
 
     The script gets a private directory with the members as its first argument and the path of its log as its
-    second. When it fails it writes why, in one sentence, to `sentence` in that directory. An earlier run of the
-    same unit is waited for, up to `patience_s` seconds.
+    second. When it fails it writes why, in one sentence, to `sentence` in that directory. A member `progress` is a
+    shell snippet that prints one line on how far it is, with that directory as its first argument. After `limit_s`
+    seconds the host fails, while the unit goes on and is waited for by the next run.
     """
-    return StringCommand(
-        starter(unit, patience_s), _stdin=payload(script, members, getattr(state, "print_output", False))
-    )
+    yield StringCommand(starter(unit, limit_s), _stdin=pack(packed(script, members)))
+    yield FunctionCommand(attend, (unit, limit_s), {})
 
 
 def starter(unit: str, patience_s: int) -> str:
     """The shell command that starts the unit; what it runs comes by standard input."""
-    return f"unit={unit} patience={patience_s}\n{SCRIPT}"
+    return f"unit={unit} patience={patience_s} work={WORK}/{unit} log={LOGS}/{unit}.log\n{SCRIPT}"
 
 
-def payload(script: str, members: Mapping[str, str | bytes], verbose: bool) -> str:
-    """The standard input for `starter`."""
-    given = {**members, "run.sh": script, **({"verbose": ""} if verbose else {})}
-    return pack({name: text.encode() if isinstance(text, str) else text for name, text in given.items()})
+def packed(script: str, members: Mapping[str, str | bytes]) -> dict[str, bytes]:
+    """The files for `starter`."""
+    given = {**members, "run.sh": script}
+    return {name: text.encode() if isinstance(text, str) else text for name, text in given.items()}
+
+
+def question(unit: str, verbose: bool) -> str:
+    """The shell command that waits a little for the unit, and prints `ended STATUS`, `running` or `gone`.
+
+    Below it comes the sentence of a failure or the line of progress; with `verbose` new lines of the log first,
+    each after `log `.
+    """
+    log = (
+        'size=$(stat -c %s "$log"); tail -c +$(($(cat seen) + 1)) "$log" | head -c $((size - $(cat seen))) '
+        "| sed 's/^/log /'; echo; echo \"$size\" >seen; "
+    )
+    return (
+        f"cd {WORK}/{unit} 2>/dev/null || {{ echo gone; exit 0; }}; log={LOGS}/{unit}.log; i=0; "
+        f"active() {{ systemctl show --value -p ActiveState {unit}.service | grep -Evq 'inactive|failed'; }}; "
+        f"while [ ! -e status ] && active && [ $i -lt {SLICE_S * 2} ]; do sleep 0.5; i=$((i + 1)); done; "
+        f"{log if verbose else ''}"
+        'if [ -e status ]; then echo "ended $(cat status)"; cat sentence 2>/dev/null; '
+        'elif active; then echo running; [ ! -e progress ] || sh progress "$PWD" 2>/dev/null | tail -n 1; '
+        "elif [ -e status ]; then echo running; else echo gone; fi; true"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a unit does: `state` is ended, running or gone; `text` a sentence or a line of progress."""
+
+    state: str
+    status: int = 0
+    text: str = ""
+    log: tuple[str, ...] = ()
+
+
+def parse(output: str) -> Answer | None:
+    """The answer to `question`; None when it is cut off."""
+    lines = output.splitlines()
+    log = tuple(line.removeprefix("log ") for line in lines if line.startswith("log "))
+    rest = [line for line in lines if line.strip() and not line.startswith("log ")]
+    if not rest:
+        return None
+    state, _, status = rest[0].partition(" ")
+    if state not in ("ended", "running", "gone"):
+        return None
+    return Answer(state, int(status or 0), " ".join(rest[1:]).strip(), tuple(line.removeprefix("log ") for line in log))
+
+
+def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
+    """Wait for the unit's end, saying how far it is; True when it succeeded, else one sentence is logged."""
+    began = reported = answered = time.monotonic()
+    while (now := time.monotonic()) - began < limit_s:
+        answer = _ask(state, host, unit)
+        if answer is None:
+            if now - answered > RECONNECT_S:
+                return _failed(
+                    host,
+                    f"the connection was lost and not found again within {RECONNECT_S} s; {unit}.service goes on "
+                    "there, run again to wait for it",
+                )
+            reconnect(host)
+            continue
+        answered = time.monotonic()
+        for line in answer.log:
+            logger.info(f"{host.print_prefix}{line}")
+        if answer.state == "ended":
+            return answer.status == 0 or _failed(host, answer.text or f"{unit} ended with status {answer.status}")
+        if answer.state == "gone":
+            return _failed(host, f"{unit}.service was killed before it ended; see `journalctl -u {unit}` there")
+        if answer.text and answered - reported >= REPORT_S:
+            reported = answered
+            logger.info(f"{host.print_prefix}{answer.text}")
+    return _failed(host, f"{unit}.service is still at work after {limit_s} s and goes on; run again to wait for it")
+
+
+def _failed(host: Host, sentence: str) -> bool:
+    named = sentence if sentence.startswith(f"{host.name}:") else f"{host.name}: {sentence}"
+    logger.error(f"{host.print_prefix}{named}")
+    return False
+
+
+def _ask(state: State, host: Host, unit: str) -> Answer | None:
+    given: Mapping[str, Any] = host.current_op_global_arguments or {}
+    arguments = {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS}
+    arguments["_timeout"] = SLICE_S + 30
+    verbose = bool(getattr(state, "print_output", False))
+    try:
+        _, output = host.run_shell_command(StringCommand(question(unit, verbose)), **arguments)
+    except (OSError, EOFError, SSHException):
+        return None
+    return parse(output.stdout)

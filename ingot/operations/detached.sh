@@ -1,10 +1,9 @@
-# Starts a script in a unit of its own, so that it goes on when this connection drops. Set before: unit, the name of
-# the unit. Standard input: base64 of a tar.gz holding run.sh, what run.sh reads, and `verbose` for a run with -v.
+# Starts a script in a unit of its own, so that it goes on when this connection drops. Set before: unit, its name;
+# patience, the seconds that an earlier run of it is waited for; work, its directory; log, its log. Standard input:
+# base64 of a tar.gz with run.sh and what run.sh reads. When run.sh has ended, its status is in $work/status.
 set -eu
 umask 077
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-work=/run/ingot/$unit
-log=/var/log/ingot/$unit.log
 booted=/run/systemd/system
 
 # A run whose connection dropped may still be at work; its result is this run's start.
@@ -19,25 +18,16 @@ while [ -d "$booted" ] && systemctl show --value -p ActiveState "$unit.service" 
 done
 
 rm -rf -- "$work"
-mkdir -p -m 0755 /run/ingot "${log%/*}"
+mkdir -p -m 0755 "${work%/*}" "${log%/*}"
 mkdir -- "$work"
 base64 -d | tar -xz --no-same-owner -C "$work"
 touch -- "$log"
-follower=
-if [ -f "$work/verbose" ]; then
-  tail -n 0 -f -- "$log" &
-  follower=$!
-fi
-status=0
+stat -c %s -- "$log" >"$work/seen"
+# The status appears whole, and only when everything else is written.
+# shellcheck disable=SC2016
+run='sh "$1/run.sh" "$1" "$2"; echo $? >"$1/.status"; mv "$1/.status" "$1/status"'
 if [ -d "$booted" ]; then
-  systemd-run --quiet --wait --collect --unit="$unit" \
-    sh "$work/run.sh" "$work" "$log" >/dev/null 2>"$work/start" </dev/null || status=$?
+  systemd-run --quiet --collect --unit="$unit" sh -c "$run" sh "$work" "$log" </dev/null
 else
-  sh "$work/run.sh" "$work" "$log" </dev/null || status=$?
+  sh -c "$run" sh "$work" "$log" </dev/null
 fi
-[ -z "$follower" ] || kill "$follower" 2>/dev/null || :
-if [ "$status" -ne 0 ]; then
-  if [ -s "$work/sentence" ]; then cat -- "$work/sentence" >&2; else cat -- "$work/start" >&2; fi
-fi
-rm -rf -- "$work"
-exit "$status"

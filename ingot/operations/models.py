@@ -30,8 +30,8 @@ ALLOWED = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".tikt
 SECOND_COPY = re.compile(r"consolidated.*\.safetensors(\.index\.json)?")
 #: Part of the file system that stays free beside a model.
 SPARE = 0.10
-#: How long an earlier fetch of the same host may still take, seconds.
-PATIENCE_S = 6 * 3600
+#: How long a run waits for one model, seconds.
+LIMIT_S = 6 * 3600
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -241,6 +241,15 @@ def plan_text(host_name: str, wanted: Wanted, listed: Iterable[ModelFile], found
     return "\n".join([*lines, ""])
 
 
+def progress(wanted: Wanted, listed: Iterable[ModelFile]) -> str:
+    """A shell snippet that prints how much of the model is there."""
+    target, total = shlex.quote(wanted.target), sum(one.bytes for one in listed) // 10**6
+    return (
+        f'd={target}.incomplete; [ -d "$d" ] || d={target}; '
+        f'echo "{wanted.label}: $(($(du -sb "$d" | cut -f1) / 1000000)) of {total} MB"'
+    )
+
+
 def wanted_models(root: str, planned: planning.Planned) -> tuple[Wanted, ...]:
     """The variants that the plan's replicas serve, each once."""
     found: dict[tuple[str, str], Wanted] = {}
@@ -351,5 +360,9 @@ def cached() -> Commands:
         changes.announce([f"{how} {wanted.label} from {place.base}: {needed / 1e9:.2f} GB to {wanted.target} ({why})"])
         if place.kind == "push":
             listed = yield from _pushed(wanted, listed, found)
-        members = {"plan": plan_text(host.name, wanted, listed, found), **({"curl": token} if token else {})}
-        yield detached.command("ingot-models", SCRIPT, members, PATIENCE_S)
+        members = {
+            "plan": plan_text(host.name, wanted, listed, found),
+            "progress": progress(wanted, listed),
+            "curl": token,
+        }
+        yield from detached.commands("ingot-models", SCRIPT, members, LIMIT_S)

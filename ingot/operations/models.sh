@@ -25,6 +25,7 @@ root=$(value root)
 target=$(value target)
 marker=.ingot-verified.json
 touch "$work/curl"
+trap 'rm -f "$work/curl"' EXIT
 echo "== $(date -u +%FT%TZ) $target"
 
 # What fails verification or was never listed is set aside, where nothing mounts it; the last one is kept.

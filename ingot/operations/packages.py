@@ -18,6 +18,8 @@ from ingot.facts.packages import Apt, AptLook
 from ingot.operations import changes, detached
 
 RUN = (files(__package__) / "packages.sh").read_text()
+#: How long a run waits for one installation (kernel modules are built in it), seconds.
+LIMIT_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ def compare(
 
 def members(plan: PackagesPlan, host_name: str, lock_timeout_s: int) -> dict[str, str]:
     """The files that `packages.sh` reads."""
-    return {"plan": "\n".join([f"host\t{host_name}", f"patience\t{lock_timeout_s}", *plan.lines, ""])}
+    lines = [f"host\t{host_name}", f"patience\t{lock_timeout_s}", *plan.lines, ""]
+    return {"plan": "\n".join(lines), "progress": 'tail -n 1 "$1/out"'}
 
 
 @operation()
@@ -205,4 +208,4 @@ def packages(
         host.noop(f"{len(names)} packages are installed as described")
         return
     changes.announce(plan.sentences)
-    yield detached.command("ingot-packages", RUN, members(plan, host.name, lock_timeout_s))
+    yield from detached.commands("ingot-packages", RUN, members(plan, host.name, lock_timeout_s), LIMIT_S)

@@ -1,5 +1,6 @@
 # Follows the plan in $1/plan; the reason of a failure goes to $1/sentence, everything apt prints to the log $2.
-set -u
+# No globbing: a version such as 580.* is apt's to match.
+set -uf
 umask 022
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none UCF_FORCE_CONFFOLD=1

@@ -11,14 +11,13 @@ from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
-from pyinfra.connectors.util import clear_askpass_cache, remove_any_sudo_askpass_file
+from pyinfra.connectors.util import remove_any_sudo_askpass_file
 from pyinfra.context import host
 
 from ingot.facts.boot import COMMAND, BootId
 from ingot.operations import changes
+from ingot.operations.connection import reconnect
 
-#: Seconds between two attempts to reach a host that reboots.
-INTERVAL_S = 2
 #: Seconds that the services of a booted host are given to start.
 SETTLE_S = 120
 
@@ -61,10 +60,7 @@ def wait_for_next_boot(state: State, host: Host, before: str, reason: str, timeo
     deadline = time.monotonic() + timeout_s
     found = "no answer"
     while time.monotonic() < deadline:
-        _hang_up(host)
-        time.sleep(INTERVAL_S)
-        host.connect(show_errors=False)
-        if not host.connected:
+        if not reconnect(host):
             continue
         now = _ask(host, COMMAND)
         if now and now != before:
@@ -77,14 +73,6 @@ def wait_for_next_boot(state: State, host: Host, before: str, reason: str, timeo
         "expected a new boot; look at its console, then run again."
     )
     return False
-
-
-def _hang_up(host: Host) -> None:
-    clear_askpass_cache(host)
-    host.disconnect()
-    client = getattr(host.connector, "client", None)
-    if client is not None:
-        client.close()
 
 
 def _ask(host: Host, command: str) -> str:

@@ -68,8 +68,10 @@ def run_operation(
         else:
             monkeypatch.setattr(tree, "SCRIPT", tree.SCRIPT.replace("/run/ingot", str(here)))
             # No unit either: this machine's own systemd, where it has one, is not touched.
-            plain = detached.SCRIPT.replace("/run/ingot", str(here)).replace("/run/systemd/system", f"{here}/none")
-            monkeypatch.setattr(detached, "SCRIPT", plain.replace("/var/log/ingot", str(here)))
+            plain = detached.SCRIPT.replace("/run/systemd/system", f"{here}/none")
+            monkeypatch.setattr(detached, "SCRIPT", plain)
+            monkeypatch.setattr(detached, "WORK", str(here))
+            monkeypatch.setattr(detached, "LOGS", str(here))
             monkeypatch.setattr(paths, "STAGING", f"{here}/stage.*")
             inventory = Inventory(([("@local", data or {})], {}))
         state = State(inventory, Config(DIFF=diff, SUDO=bool(on)))

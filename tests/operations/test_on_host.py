@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import shlex
-import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ingot.facts.boot import BootId
 from ingot.facts.models import MARKER
 from ingot.facts.packages import AptLook
 from ingot.operations import detached, docker, models, packages, planning, reboot, tree, units
+from ingot.operations.bundle import pack
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
 from ingot.sandbox.mirror import model_values
@@ -115,24 +116,26 @@ def test_a_package_is_installed_while_another_package_manager_holds_the_lock(hos
     assert not run_operation(packages.packages, ("jq",), holds=("jq",), on=host).changed
 
 
-def test_an_installation_goes_on_when_the_connection_drops_and_the_next_run_waits_for_it(host, run_operation):
+def test_an_installation_outlives_its_connection_which_is_made_again(host, run_operation):
     hold_the_package_lock(host, seconds=5)
-    plan = packages.compare(AptLook({}), ("tini",))
-    ssh = subprocess.Popen(
-        host.ssh_command(f"sudo sh -c {shlex.quote(detached.starter('ingot-packages', 60))}"),
-        stdin=subprocess.PIPE,
-        text=True,
-    )
-    assert ssh.stdin
-    ssh.stdin.write(detached.payload(packages.RUN, packages.members(plan, host.name, 60), verbose=False))
-    ssh.stdin.close()
-    host.wait_until_succeeds("systemctl is-active ingot-packages")
-    ssh.kill()
-    ssh.wait()
-    host.succeeds("pkill -9 systemd-run")
-    next_run = run_operation(packages.packages, ("tini",), on=host)
-    assert next_run.succeeded
-    assert host.succeeds("grep -c '^Setting up tini' /var/log/ingot/ingot-packages.log") == "1\n"
+    cut = threading.Timer(3, host.run, ["pkill -9 -u ops sshd"])
+    cut.start()
+    run = run_operation(packages.packages, ("tini",), on=host)
+    cut.join()
+    assert run.succeeded, run.said
+    assert run.said.count("Connected") == 2
+    host.succeeds("test -x /usr/bin/tini")
+
+
+def test_the_next_run_waits_for_the_installation_of_one_that_was_killed(host, run_operation):
+    hold_the_package_lock(host, seconds=4)
+    plan = packages.compare(AptLook({}), ("pinentry-curses",))
+    members = packages.members(plan, host.name, lock_timeout_s=60)
+    start = shlex.quote(detached.starter("ingot-packages", 60))
+    host.run(f"sh -c {start}", stdin=pack(detached.packed(packages.RUN, members)))
+    assert host.succeeds("systemctl is-active ingot-packages") == "active\n"
+    assert run_operation(packages.packages, ("pinentry-curses",), on=host).succeeded
+    assert host.succeeds("grep -c '^Setting up pinentry-curses' /var/log/ingot/ingot-packages.log") == "1\n"
 
 
 def test_a_key_with_another_fingerprint_is_refused_before_it_is_used(host, run_operation):
