@@ -96,15 +96,18 @@ def test_with_a_key_the_model_answers(target: Target, caller: Caller, model: str
 
 
 def test_a_streamed_answer_comes_in_pieces(target: Target, caller: Caller, model: str) -> None:
-    body = question(model, stream=True, ignore_eos=True) | {"max_tokens": 200}
-    pieces = list(caller.stream("/v1/chat/completions", body))
-    target.expect(pieces and pieces[-1][1] == "[DONE]", f"the stream has no end: {pieces[-1:]}")
-    first, last = pieces[0][0], pieces[-1][0]
-    # Buffered on its way, the whole answer would come in one burst at the end.
-    target.expect(
-        len(pieces) > 2 and first < 0.8 * last,
-        f"{len(pieces)} pieces, the first after {first:.3f} s, the last after {last:.3f} s",
-    )
+    # Short enough to fit a proxy's first buffer: were there one, the answer would come in one burst, always. A busy
+    # engine may send a burst by itself, now and then.
+    body = question(model, stream=True, ignore_eos=True) | {"max_tokens": 12}
+    seen: list[str] = []
+    for _ in range(5):
+        pieces = list(caller.stream("/v1/chat/completions", body))
+        target.expect(pieces and pieces[-1][1] == "[DONE]", f"the stream has no end: {pieces[-1:]}")
+        first, last = pieces[0][0], pieces[-1][0]
+        if len(pieces) > 2 and last - first > 0.005 and first < 0.8 * last:
+            return
+        seen.append(f"{len(pieces)} pieces between {first:.3f} and {last:.3f} s")
+    target.expect(False, f"streamed answers come in one burst: {', '.join(seen)}")
 
 
 def test_other_routes_are_404_even_with_a_key(target: Target, caller: Caller) -> None:
