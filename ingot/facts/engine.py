@@ -266,7 +266,8 @@ class ReplicaLog(FactBase[list[str]]):
     def command(self, container: str, count: int = 50) -> str:
         name = shlex.quote(container)
         return (
-            f"docker logs --tail {count} {name} 2>&1 || true; tail -n {count} {STATE}/engine/up.log 2>/dev/null || true"
+            f"docker logs --tail {count} {name} 2>/dev/null >/dev/null && docker logs --tail {count} {name} 2>&1 "
+            f"|| tail -n {count} {STATE}/engine/up.log"
         )
 
     @staticmethod

@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from ingot.operations.refuse import refuse
 from ingot.operations.render import template
 from ingot.sizing import Calibration, CalibrationKey, ReplicaPlan
 from ingot.sizing.calibration import dump
+from ingot.sizing.calibration import load as load_calibrations
 
 CONFIG = "/etc/ingot/engine"
 COMPOSE = f"{CONFIG}/compose.yaml"
@@ -307,7 +309,7 @@ class Rollout:
     planned: Planned
     wanted: tuple[Service, ...]
     found: EngineState
-    measured: dict[str, dict[str, Any]] = field(default_factory=dict)
+    measured: list[Calibration] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.last_good = _stored_services(self.found.files)
@@ -400,20 +402,18 @@ class Rollout:
             return f"answered once and then stopped within {self.settings.hold_s} s"
         numbers = observed.parse(evidence.log, evidence.metrics)
         replica = self.planned.plan.replicas[self.wanted.index(service)]
-        self.measured[service.name] = calibration(replica, numbers, self.settings, self.planned).to_dict()
+        self.measured.append(calibration(replica, numbers, self.settings, self.planned))
         return None
 
     def _good(self, service: Service) -> tree.File:
         return tree.File(f"{STATE}/{LAST_GOOD}/{service.name}.json", _json(service.to_dict()), mode="0640")
 
     def _measurements(self) -> tree.File:
-        """Every measurement this host knows, one per key, the newest last."""
+        """Every measurement this host knows, one per key: replicas of one shape measure the same."""
         stored = self.found.files.get("measured.json")
-        known = list(stored.get("measured", ())) if isinstance(stored, Mapping) else []
-        fresh = list(self.measured.values())
-        keys = [one["key"] for one in fresh]
-        kept = [Calibration.from_dict(one) for one in [*(one for one in known if one.get("key") not in keys), *fresh]]
-        return tree.File(f"{STATE}/measured.json", _json(dump(kept)))
+        known = load_calibrations(stored) if isinstance(stored, Mapping) else ()
+        newest = {one.key: one for one in [*known, *self.measured]}
+        return tree.File(f"{STATE}/measured.json", _json(dump(newest.values())))
 
     def _give_up(
         self, service: Service, trouble: str, displaced: Sequence[Service]
@@ -431,8 +431,8 @@ class Rollout:
         )
         del self.live[service.name]
         sentence = (
-            f"{host.name}: {service.name} {trouble}, expected an answer within {service.start_deadline_s} s; read its "
-            f"log above (kept in {kept})"
+            f"{host.name}: {service.name} {trouble}, expected it to serve; read its log above (kept in {kept} on "
+            "the host)"
         )
         back = [self.last_good[one.name] for one in displaced if one.name in self.last_good]
         if not back:
@@ -448,9 +448,8 @@ class Rollout:
 
     def _settle(self) -> Commands:
         """The Compose file without what failed, so that a boot does not start it."""
-        yield from tree.tree._inner(
-            entries=[tree.File(COMPOSE, compose_file(self.live.values(), self.settings), mode="0640")]
-        )
+        left = compose_file(self.live.values(), self.settings) if self.live else None
+        yield from tree.tree._inner(entries=[tree.File(COMPOSE, left, mode="0640") if left else tree.Absent(COMPOSE)])
 
 
 def watch(service: Service, restarts: int) -> str | None:
@@ -483,7 +482,7 @@ def watch(service: Service, restarts: int) -> str | None:
         if silent >= 3:
             return f"says it is healthy but gave no completion in {silent} attempts (last answer {glance.completion})"
         if spent > service.start_deadline_s:
-            return f"was not ready after {spent:.0f} s"
+            return f"was not ready after {spent:.0f} s (its model was given {service.start_deadline_s} s)"
         logger.info(
             f"{host.print_prefix}{service.name} starts: {spent:.0f} s of at most {service.start_deadline_s} s; "
             f"{glance.last_line[:100]}"
@@ -517,6 +516,7 @@ def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Sett
         graphs_bytes=numbers.graphs_bytes,
         gpu_total_bytes=numbers.total_bytes,
         gpu_memory_utilization=replica.gpu_memory_utilization,
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
