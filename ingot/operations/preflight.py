@@ -24,7 +24,7 @@ from ingot.facts.host import HostLook, HostState
 from ingot.facts.smi_fault import Fault
 from ingot.operations import driver, planning
 from ingot.operations.refuse import refuse
-from ingot.sizing import GPU
+from ingot.sizing import GPU, HostPlan
 
 GIB = 1 << 30
 #: Certificates are made valid one hour back; long before that, logs and keys of hosts disagree about time.
@@ -34,6 +34,8 @@ DOCKER_ROOT = "/var/lib/docker"
 IMAGE_BYTES = {"cuda": 40 * GIB, "cpu": 4 * GIB}
 #: Room for packages and the module's build tree; on a host that is deployed, for logs and updates.
 ROOT_BYTES, DEPLOYED_ROOT_BYTES = 5 * GIB, GIB
+#: Tokenizer and configuration beside the weights, and the files that are being written.
+MODEL_EXTRA_BYTES = 64 << 20
 MINIMUM_INODES = 10_000
 #: The module's compiler and the engine's start-up need it whatever the model.
 MINIMUM_MEMORY_BYTES = int(3.5 * GIB)
@@ -98,12 +100,13 @@ class Wanted:
 
 def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
     """Every sentence (without the host's name and the final stop) that keeps a host from being deployed."""
+    planned, unplannable = _plan(look, wanted)
     return (
         *_system(look),
         *_driver(look, wanted),
         *_gpus(look, wanted),
-        *_space(look, wanted),
-        *_model(look, wanted),
+        *_space(look, wanted, planned),
+        *unplannable,
         *_names(wanted),
     )
 
@@ -178,11 +181,15 @@ def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:
         )
 
 
-def _space(look: HostState, wanted: Wanted) -> Iterator[str]:
-    """Free room per file system: what two directories on one disk need adds up."""
+def _space(look: HostState, wanted: Wanted, planned: HostPlan | None) -> Iterator[str]:
+    """Free room per file system: what two directories on one disk need adds up.
+
+    A deployed host already holds its image and its models; the roles that add to them look again.
+    """
     needs = {"/": DEPLOYED_ROOT_BYTES if look.is_deployed else ROOT_BYTES}
     if not look.is_deployed:
         needs[DOCKER_ROOT] = IMAGE_BYTES.get(wanted.engine_build, IMAGE_BYTES["cuda"])
+        needs[wanted.cache_root] = model_bytes(planned) if planned else MODEL_EXTRA_BYTES
     by_mount: dict[str, list[str]] = {}
     for space in look.spaces:
         if space.path in needs:
@@ -202,13 +209,22 @@ def _space(look: HostState, wanted: Wanted) -> Iterator[str]:
             )
 
 
-def _model(look: HostState, wanted: Wanted) -> Iterator[str]:
-    """Whether what the host shall serve fits, by measured GPUs or, before there is a driver, by the catalog's."""
+def model_bytes(planned: HostPlan) -> int:
+    """What the weights of a plan take on disk, with a little to spare: each variant once, whatever its replicas."""
+    sizes = {
+        (one.model, one.variant): one.memory.weights.bytes * one.tensor_parallel_size * one.pipeline_parallel_size
+        for one in planned.replicas
+    }
+    return int(sum(sizes.values()) * 1.1) + MODEL_EXTRA_BYTES
+
+
+def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, ...]]:
+    """What the host would serve, by measured GPUs or, before there is a driver, by the catalog's; or why it cannot."""
     gpus = measured(look) or expected(look)
     if not gpus or not wanted.serve:
-        return
+        return None, ()
     try:
-        planning.plan(
+        planned = planning.plan(
             wanted.name,
             # What runs on the GPUs now is the engine itself, or is judged when the engine role measures.
             [replace(gpu, free_bytes=None) for gpu in gpus],
@@ -219,7 +235,8 @@ def _model(look: HostState, wanted: Wanted) -> Iterator[str]:
             state=EngineState(),
         )
     except planning.Refusal as refusal:
-        yield str(refusal).removeprefix(f"{wanted.name}: ").rstrip(".")
+        return None, (str(refusal).removeprefix(f"{wanted.name}: ").rstrip("."),)
+    return planned.plan, ()
 
 
 def measured(look: HostState) -> list[GPU]:
