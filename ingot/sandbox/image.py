@@ -210,6 +210,8 @@ def _build(paths: Paths, recipe: Recipe, say: Callable[[str], None]) -> None:
         run(build_command(recipe, work / "root", work), timeout_s=BUILD_LIMIT_S)
     except CommandFailed as failed:
         shutil.rmtree(work, ignore_errors=True)
-        raise SandboxError(f"the {recipe.os} root file system could not be built: {reason(str(failed))}") from failed
+        raise SandboxError(
+            f"the {recipe.os} root file system could not be built in {paths.images}: {reason(str(failed))}"
+        ) from failed
     (work / "root").rename(root(paths, recipe.key))
     shutil.rmtree(work)

@@ -21,6 +21,7 @@ IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 #: Each booted systemd takes about ten of these from one limit, which is 128 on most machines.
 INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 INOTIFY_INSTANCES_WANTED = 1024
+ROUTES = Path("/proc/net/route")
 INTERFACES = Path("/sys/class/net")
 
 
@@ -138,6 +139,8 @@ def _add_bridge(owner: Path) -> Network:
     aliases = _aliases()
     for index in range(BRIDGES):
         network = replace(before, index=index, owner=str(owner))
+        if is_taken(network.subnet, ROUTES.read_text(), network.bridge):
+            continue
         if index not in aliases:
             run(["ip", "link", "add", network.bridge, "type", "bridge"])
         elif aliases[index]:
@@ -145,9 +148,22 @@ def _add_bridge(owner: Path) -> Network:
         run(["ip", "link", "set", network.bridge, "alias", network.alias])
         return network
     raise SandboxError(
-        f"this machine already has {BRIDGES} sandbox bridges (ingot0 … ingot{BRIDGES - 1}): "
-        "end one with `ingot sandbox down --all`"
+        f"this machine has {BRIDGES} sandbox bridges (ingot0 … ingot{BRIDGES - 1}) or routes to their subnets, "
+        f"{FIRST_SUBNET} and following: end a sandbox with `ingot sandbox down --all`"
     )
+
+
+def is_taken(subnet: ipaddress.IPv4Network, routes: str, bridge: str) -> bool:
+    """Whether /proc/net/route has others than `bridge` in the subnet: neighbours, or a route just as narrow."""
+    for line in routes.splitlines()[1:]:
+        interface, destination, gateway, _, _, _, _, mask = line.split()[:8]
+        # The kernel prints addresses as the bytes lie in memory, on every machine we run on the low one first.
+        address, netmask = (int.from_bytes(bytes.fromhex(word)[::-1], "big") for word in (destination, mask))
+        route = ipaddress.IPv4Network((address, netmask.bit_count()))
+        narrow = route.prefixlen >= subnet.prefixlen or (gateway == "00000000" and route.prefixlen > 0)
+        if interface != bridge and narrow and route.overlaps(subnet):
+            return True
+    return False
 
 
 def _as_it_is(index: int, owner: str) -> Network:

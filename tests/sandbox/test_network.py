@@ -1,6 +1,6 @@
 """The network's description: whose it is, where hosts are, who answers their questions."""
 
-from ingot.sandbox.network import Network, from_alias, nameservers, rules
+from ingot.sandbox.network import Network, from_alias, is_taken, nameservers, rules
 
 NETWORK = Network(index=1, owner="/var/lib/ingot-sandbox", forward_before="0", inotify_before="128")
 
@@ -42,3 +42,29 @@ def test_guests_ask_the_first_resolvers_they_can_reach() -> None:
     assert nameservers(stub, uplink) == ["192.0.2.53"]
     assert nameservers(uplink, stub) == ["192.0.2.53"]
     assert nameservers(stub) == []
+
+
+ROUTES = """\
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+tun0\t0000000A\t010200C0\t0003\t0\t0\t0\t000000FF\t0\t0\t0
+"""
+
+
+def route(interface: str, destination: str, gateway: str, mask: str) -> str:
+    return f"{ROUTES}{interface}\t{destination}\t{gateway}\t0001\t0\t0\t0\t{mask}\t0\t0\t0\n"
+
+
+def test_a_wide_route_elsewhere_leaves_the_subnet_free() -> None:
+    assert not is_taken(NETWORK.subnet, ROUTES, "ingot1")
+
+
+def test_a_subnet_with_neighbours_or_a_route_as_narrow_is_taken() -> None:
+    assert is_taken(NETWORK.subnet, route("host0", "004ED50A", "00000000", "00FFFFFF"), "ingot1")
+    assert is_taken(NETWORK.subnet, route("eth1", "0000D50A", "00000000", "0000FFFF"), "ingot1")
+    assert is_taken(NETWORK.subnet, route("tun0", "804ED50A", "010200C0", "80FFFFFF"), "ingot1")
+
+
+def test_its_own_bridge_does_not_take_a_subnet() -> None:
+    assert not is_taken(NETWORK.subnet, route("ingot1", "004ED50A", "00000000", "00FFFFFF"), "ingot1")
