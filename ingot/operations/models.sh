@@ -115,7 +115,8 @@ while IFS="$tab" read -r _ path bytes sha git trusted url; do
         fail "$url has $found, expected $expected, twice; the manifest or the source is wrong"
       }
     fi
-    chmod 0644 "$part" && sync -- "$part" && mv -fT -- "$part" "$file" || fail "could not write $file"
+    # Pushed files arrive as the user who logs in; only root may write what the engine loads.
+    chown "$(id -u):$(id -g)" "$part" && chmod 0644 "$part" && sync -- "$part" && mv -fT -- "$part" "$file" || fail "could not write $file"
     echo "fetched: $path ($bytes bytes)"
   fi
   printf '%s{"path": "%s", "bytes": %s, "sha256": "%s", "mtime": "%s"}' "$([ -s "$work/files" ] && printf ',\n')" \

@@ -22,6 +22,7 @@ from ingot.operations.bundle import pack
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
 from ingot.sandbox.mirror import model_values
+from ingot.sandbox.paths import Paths
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -108,7 +109,7 @@ def test_a_unit_that_does_not_start_is_one_sentence(host, run_operation):
 
 
 def test_a_package_is_installed_while_another_package_manager_holds_the_lock(host, run_operation):
-    hold_the_package_lock(host, seconds=4)
+    hold_the_package_lock(host, seconds=3)
     first = run_operation(packages.packages, ("jq",), holds=("jq",), on=host)
     assert first.succeeded and first.changed, first.said
     host.succeeds("jq --version")
@@ -241,6 +242,17 @@ def test_a_model_is_fetched_from_the_mirror_in_a_unit_of_its_own(host, run_opera
     assert not run_operation(models.cached, on=host, data=data).changed
 
 
+def test_a_model_is_pushed_by_a_user_who_is_not_root(host, run_operation, monkeypatch):
+    data = model_data(monkeypatch)
+    here = {"kind": "push", "uri": str(Paths.from_environment().mirror / "models")}
+    host.succeeds("rm -r /srv/models/tiny-qwen3")
+    pushed = run_operation(models.cached, on=host, data={**data, "sources": {"models": here}})
+    assert pushed.succeeded, pushed.said
+    assert host.succeeds("find /srv/models ! -user root -o -perm /022 ! -type l") == ""
+    assert "incoming" not in host.succeeds("ls /srv/models/tiny-qwen3/bf16")
+    assert not run_operation(models.cached, on=host, data=data).changed, "verified, wherever it came from"
+
+
 def test_a_reboot_happens_once_and_the_host_is_back_with_its_units(host, run_operation):
     run_operation(tree.tree, entries(), on=host)
     before = host.boot_id()
@@ -258,8 +270,8 @@ def test_a_reboot_happens_once_and_the_host_is_back_with_its_units(host, run_ope
 def test_a_host_that_does_not_come_back_is_one_sentence(host, run_operation):
     host.succeeds("mv /usr/bin/systemctl /usr/bin/systemctl.away")
     try:
-        run = run_operation(reboot.reboot, lambda: "the test asks for it", timeout_s=5, on=host)
+        run = run_operation(reboot.reboot, lambda: "the test asks for it", timeout_s=3, on=host)
     finally:
         host.succeeds("mv /usr/bin/systemctl.away /usr/bin/systemctl")
     assert not run.succeeded
-    assert "(the test asks for it) and the same boot as before was found after 5 s, expected a new boot" in run.said
+    assert "(the test asks for it) and the same boot as before was found after 3 s, expected a new boot" in run.said
