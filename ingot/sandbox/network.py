@@ -7,7 +7,7 @@ that sandboxes with other state directories get the next bridge, and a lost stat
 import ipaddress
 import json
 import shutil
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,9 +116,10 @@ def up(owner: Path) -> Network:
             for rule in forward_rules(network):
                 if not succeeds(["iptables", "-w", "-C", *rule]):
                     run(["iptables", "-w", "-I", *rule])
-        IP_FORWARD.write_text("1\n")
-        if int(INOTIFY_INSTANCES.read_text()) < INOTIFY_INSTANCES_WANTED:
-            INOTIFY_INSTANCES.write_text(f"{INOTIFY_INSTANCES_WANTED}\n")
+        _set(IP_FORWARD, "1")
+        # In a container this one is read-only; a few hosts can do without.
+        with suppress(OSError):
+            _set(INOTIFY_INSTANCES, str(max(int(INOTIFY_INSTANCES.read_text()), INOTIFY_INSTANCES_WANTED)))
     return network
 
 
@@ -181,9 +182,14 @@ def _remove(network: Network) -> None:
         # The kernel is taking the cables of dead hosts away at the same time.
         succeeds(["ip", "link", "delete", port.name])
     if [other for other in existing() if other != network] == []:
-        IP_FORWARD.write_text(network.forward_before + "\n")
-        INOTIFY_INSTANCES.write_text(network.inotify_before + "\n")
+        _set(IP_FORWARD, network.forward_before)
+        _set(INOTIFY_INSTANCES, network.inotify_before)
     run(["ip", "link", "delete", network.bridge])
+
+
+def _set(switch: Path, value: str) -> None:
+    if switch.read_text().strip() != value:
+        switch.write_text(f"{value}\n")
 
 
 def _forwards_nothing() -> bool:
