@@ -15,6 +15,7 @@ from ingot.sizing.errors import CatalogError, SizingError
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.quantization import SCHEMES
 from ingot.sizing.request import Model, Variant
+from ingot.sizing.throughput import Peak
 from ingot.sizing.units import MIB, gib
 
 MODEL_KEYS = frozenset({"title", "license", "config", "variants"})
@@ -67,6 +68,19 @@ def load_gpus() -> Mapping[str, GPUModel]:
     return {
         key: GPUModel(key=key, **{**values, "capability": tuple(values["capability"])})
         for key, values in stored.items()
+    }
+
+
+@lru_cache(maxsize=1)
+def peaks() -> Mapping[str, Peak]:
+    """Peak figures of every GPU of the catalog by the name its driver reports."""
+    return {
+        gpu.name: Peak(
+            bandwidth=gpu.bandwidth_gb * 1e9,
+            flops=gpu.bf16_tflops * 1e12,
+            flops_fp8=gpu.fp8_tflops * 1e12 if gpu.fp8_tflops else None,
+        )
+        for gpu in load_gpus().values()
     }
 
 

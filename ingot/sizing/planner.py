@@ -295,7 +295,7 @@ def _replica(situation: Situation, placed: Placed) -> ReplicaPlan:
     option, variant = placed.option, placed.option.choice.variant
     need, arguments = option.need, option.arguments
     shown = replace(option.device, free=max(option.device.free, option.prediction.requested))
-    memory = breakdown(option.prediction, shown, option.margin, situation.engine)
+    memory = breakdown(option.prediction, shown, option.margin, startup_bytes(option.parallel.gpus), situation.engine)
     usable = memory.kv_cache.bytes
     geometry = need.geometry
     slots = sorted(placed.slots, key=lambda slot: slot.gpu.index)

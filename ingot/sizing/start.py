@@ -272,8 +272,13 @@ def _refusal(
     return None, "it starts"
 
 
-def breakdown(prediction: Prediction, device: Device, margin: int, engine: EngineProfile) -> MemoryBreakdown:
-    """The prediction as terms that add up to the GPU's memory; `margin` is kept back from the cache."""
+def breakdown(
+    prediction: Prediction, device: Device, margin: int, startup: int, engine: EngineProfile
+) -> MemoryBreakdown:
+    """The prediction as terms that add up to the GPU's memory.
+
+    `margin` is kept back from the cache; `startup` of what is not free is taken by the engine before it measures.
+    """
     need = prediction.demand
     total = prediction.total
     margin = min(margin, max(prediction.available, 0))
@@ -297,9 +302,16 @@ def breakdown(prediction: Prediction, device: Device, margin: int, engine: Engin
         activation=need.activation,
         graphs=graphs,
         non_torch=need.non_torch,
-        other=Term(used, "measured" if used else "derived", 0, "total - free before the start", "the GPU's driver"),
+        other=Term(
+            used,
+            "default",
+            startup // 3,
+            f"{show_gib(max(used - startup, 0))} of others + {show_gib(min(startup, used))} of driver context and "
+            "collectives, gone before the engine measures",
+            "the GPU's driver; free memory at the start in published logs",
+        ),
         margin=Term(margin, "derived", 0, "the bands of all estimates, as a root of squares", "docs/sizing.md"),
-        free=Term(free, "derived", 0, "total - what the engine may take - others", "gpu_memory_utilization"),
+        free=Term(free, "derived", 0, "total - what the engine may take - other", "gpu_memory_utilization"),
     )
 
 
