@@ -93,6 +93,8 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
         flags["--data-parallel-size"] = plan.data_parallel_size
         flags["--gpu-memory-utilization"] = plan.gpu_memory_utilization
         # A checkpoint names its own quantization, so --quantization is never needed; "auto" follows it for the cache.
+        if plan.dtype != "auto":
+            flags["--dtype"] = plan.dtype
         if plan.kv_cache_dtype != "auto":
             flags["--kv-cache-dtype"] = plan.kv_cache_dtype
     switches = ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-enable-log-requests"]

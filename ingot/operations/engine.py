@@ -500,7 +500,7 @@ def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Sett
             quantization=replica.quantization,
             engine=planned.plan.engine,
             build=settings.values.build,
-            gpu=planned.gpu_names[replica.gpu_uuids[0]],
+            gpu=replica.gpu_name,
             tensor_parallel_size=replica.tensor_parallel_size,
             pipeline_parallel_size=replica.pipeline_parallel_size,
             max_num_seqs=replica.max_num_seqs,

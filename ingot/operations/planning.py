@@ -40,12 +40,11 @@ PLAN_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with what it was made from: GPUs' free bytes and names by UUID, and a digest of everything else."""
+    """A plan with what it was made from: GPUs' free bytes by UUID, and a digest of everything else."""
 
     plan: HostPlan
     models: Mapping[str, Model]
     free_bytes: Mapping[str, int | None]
-    gpu_names: Mapping[str, str]
     inputs: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,10 +102,9 @@ def plan(
         asked = requests(name, serve, models)
         profile = vllm(version, "cpu" if build == "cpu" else "cuda")
         inputs = _inputs(gpus, asked, profile.label, build)
-        names = {gpu.uuid: gpu.name for gpu in gpus}
         stored = _stored(state.files.get("plan.json"))
         if stored and stored["inputs"] == inputs:
-            return Planned(HostPlan.from_dict(stored["plan"]), models, stored["free_bytes"], names, inputs)
+            return Planned(HostPlan.from_dict(stored["plan"]), models, stored["free_bytes"], inputs)
         measured = _unused(gpus, stored, state)
         made = plan_host(
             Hardware(name, tuple(measured)), asked, engine=profile, calibrations=_calibrations(state.files)
@@ -114,7 +112,7 @@ def plan(
     except SizingError as error:
         sentence = str(error)
         raise Refusal(sentence if sentence.startswith(f"{name}:") else f"{name}: {sentence}") from error
-    return Planned(made, models, {gpu.uuid: gpu.free_bytes for gpu in measured}, names, inputs)
+    return Planned(made, models, {gpu.uuid: gpu.free_bytes for gpu in measured}, inputs)
 
 
 def requests(name: str, serve: Sequence[Mapping[str, Any]], models: Mapping[str, Model]) -> list[ModelRequest]:

@@ -68,8 +68,9 @@ def test_the_processor_build_gets_a_fixed_cache_and_no_gpu_flags(replica: Replic
     assert service.ulimits == ()
 
 
-def test_a_planned_cache_type_is_passed_on(replica: Replica, values: Values) -> None:
-    argv = VLLM.service(replace(replica, plan=plan(kv_cache_dtype="fp8")), values).argv
+def test_planned_number_formats_are_passed_on(replica: Replica, values: Values) -> None:
+    argv = VLLM.service(replace(replica, plan=plan(kv_cache_dtype="fp8", dtype="float16")), values).argv
+    assert argv[argv.index("--dtype") + 1] == "float16"
     assert argv[argv.index("--kv-cache-dtype") + 1] == "fp8"
 
 
