@@ -82,7 +82,7 @@ class Paths(FactBase[PathsLook]):
         questions = {
             "found": f"find {quoted} -maxdepth 0 -printf '%y\\t%u\\t%g\\t%m\\t%l\\t%p\\n' 2>/dev/null",
             "digests": f"find {quoted} -maxdepth 0 -type f -exec sha256sum -- {{}} + 2>/dev/null",
-            "leftovers": f'for f in {STAGING} {globs}; do [ ! -e "$f" ] || echo "$f"; done',
+            "leftovers": f'for f in {STAGING} {globs}; do [ ! -e "$f" ] && [ ! -L "$f" ] || echo "$f"; done',
         }
         if contents:
             texts = " ".join(shlex.quote(path) for path in contents)

@@ -119,7 +119,7 @@ while IFS="$tab" read -r _ path bytes sha git trusted url; do
     chown "$(id -u):$(id -g)" "$part" && chmod 0644 "$part" && sync -- "$part" && mv -fT -- "$part" "$file" || fail "could not write $file"
     echo "fetched: $path ($bytes bytes)"
   fi
-  printf '%s{"path": "%s", "bytes": %s, "sha256": "%s", "mtime": "%s"}' "$([ -s "$work/files" ] && printf ',\n')" \
+  printf '%s{"path": "%s", "bytes": %s, "sha256": "%s", "mtime": "%s"}' "$([ -s "$work/files" ] && printf ,)" \
     "$path" "$bytes" "$sum" "$(find "$file" -printf '%T@')" >>"$work/files"
 done <"$work/list"
 
