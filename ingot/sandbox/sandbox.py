@@ -3,8 +3,8 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,17 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 def _print(line: str) -> None:
     print(f"ingot: {line}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _in_one_sentence(what: str) -> Iterator[None]:
+    """Turn an error of this machine (a full disk, a read-only one) into a SandboxError."""
+    try:
+        yield
+    except OSError as problem:
+        raise SandboxError(
+            f"{what}: {problem.strerror}: {problem.filename}; mend that and say it again, it goes on where it stopped"
+        ) from problem
 
 
 class Sandbox:
@@ -45,13 +56,8 @@ class Sandbox:
             raise SandboxError(f"there is no profile {profile!r}: choose one of {', '.join(simulated.PROFILES)}")
         requirements.check(self.paths)
         requirements.install(self._say)
-        try:
+        with _in_one_sentence(f"{name} could not be made"):
             host = self._boot(name, profile, os)
-        except OSError as problem:
-            raise SandboxError(
-                f"{name} could not be made: {problem.strerror}: {problem.filename}; once that is mended, "
-                f"`ingot sandbox up {name}` goes on and `ingot sandbox down --all` removes what there is"
-            ) from problem
         host.wait_for_boot(timeout_s)
         return host
 
@@ -114,7 +120,7 @@ class Sandbox:
         """
         if not self.paths.host(name).exists():
             raise SandboxError(f"there is no test host {name!r}: `ingot sandbox list` shows which there are")
-        with self._locked():
+        with _in_one_sentence(f"{name} could not be removed"), self._locked():
             self._remove(name)
             if not any(self.paths.hosts.iterdir()):
                 self._remove_everything()
@@ -122,7 +128,7 @@ class Sandbox:
     def down_all(self) -> None:
         """Remove every host, the network, the keys and the state directory, however much of it there is."""
         requirements.check_root()
-        with self._locked():
+        with _in_one_sentence("the test hosts could not be removed"), self._locked():
             self._remove_everything()
 
     def purge(self) -> None:
@@ -130,8 +136,9 @@ class Sandbox:
         names = [host.name for host in self.hosts()]
         if names:
             raise SandboxError(f"the cache is in use by {', '.join(names)}: end them first, `ingot sandbox down --all`")
-        if self.paths.cache.exists():
-            shutil.rmtree(self.paths.cache)
+        with _in_one_sentence("the cache could not be removed"):
+            if self.paths.cache.exists():
+                shutil.rmtree(self.paths.cache)
 
     def _remove(self, name: str) -> None:
         machine.kill(self.paths, name)
