@@ -84,7 +84,8 @@ def test_a_host_reboots_only_where_it_must(
 
 def test_a_fabric_manager_has_exactly_the_driver_s_version(first: Run, hosts: dict[str, TestHost]) -> None:
     said = hosts["driver-hgx"].succeeds(
-        "dpkg-query -W -f='${Version}\\n' nvidia-driver-cuda nvidia-fabricmanager libnvidia-nscq | cut -d- -f1 | sort -u"
+        "dpkg-query -W -f='${Version}\\n' nvidia-driver-cuda nvidia-fabricmanager libnvidia-nscq"
+        " | cut -d- -f1 | sort -u"
     )
     assert len(said.split()) == 1, first.output[-3000:]
     hosts["driver-hgx"].succeeds("systemctl is-active nvidia-fabricmanager")
@@ -117,7 +118,7 @@ def test_nothing_is_installed_where_there_is_no_gpu(first: Run, hosts: dict[str,
 def test_a_second_run_is_silent(first: Run, hosts: dict[str, TestHost]) -> None:
     again = run(*SERVED)
     assert again.status == 0, again.output[-3000:]
-    assert {name: again.changed(name) for name in SERVED} == dict.fromkeys(SERVED, [])
+    assert {name: again.changed(name) for name in SERVED} == {name: [] for name in SERVED}
 
 
 def test_a_version_changes_in_place_and_back(first: Run, hosts: dict[str, TestHost]) -> None:
