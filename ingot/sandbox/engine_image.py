@@ -45,6 +45,10 @@ CONFIG = {
         "PYTHONDONTWRITEBYTECODE=1",
         # There is no compiler in the image, and a few requests (logprobs) would ask for one even with --enforce-eager.
         "TORCH_COMPILE_DISABLE=1",
+        # The worker within the engine core: one interpreter less to start, half a gigabyte less to hold.
+        "VLLM_ENABLE_V1_MULTIPROCESSING=0",
+        # The tiny model gains nothing by more threads, and several engines share a machine.
+        "OMP_NUM_THREADS=1",
     ],
     "ExposedPorts": {"8000/tcp": {}},
     "User": str(USER_ID),
@@ -61,7 +65,7 @@ from vllm.entrypoints.cli.main import main
 if __name__ == "__main__":
     sys.exit(main())
 """
-# A start is five interpreters importing torch and vLLM one after the other: a collector that runs less often takes
+# A start is several interpreters importing torch and vLLM one after the other: a collector that runs less often takes
 # a sixth off that.
 LAZY_COLLECTOR = "import gc; gc.set_threshold(100_000, 20, 20)\n"
 
