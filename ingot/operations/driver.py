@@ -111,14 +111,29 @@ def needs_reboot(state: DriverState) -> str | None:
     """Why only a reboot makes the installed driver run; None when loading it is enough."""
     if state.nouveau:
         return "nouveau holds the GPUs"
-    if state.on_disk and state.running and state.running != state.on_disk:
-        return f"driver {state.running} runs, {state.on_disk} is installed and the old one could not be unloaded"
+    if state.on_disk and state.running and not _module_is_current(state):
+        return (
+            f"driver {_called(state.running, state.running_flavour)} runs, "
+            f"{_called(state.on_disk, state.on_disk_flavour)} is installed and the old one could not be unloaded"
+        )
     return None
 
 
 def is_running_as_installed(state: DriverState) -> bool:
     """Whether the loaded module is the one on disk, and user space is of its version."""
-    return state.running is not None and state.running == state.on_disk and state.library in (None, state.running)
+    return _module_is_current(state) and state.library in (None, state.running)
+
+
+def _module_is_current(state: DriverState) -> bool:
+    """Both flavours of a version call themselves by the same number."""
+    return state.running is not None and (state.running, state.running_flavour) == (
+        state.on_disk,
+        state.on_disk_flavour,
+    )
+
+
+def _called(version: str, flavour: Flavour | None) -> str:
+    return f"{version} ({flavour})" if flavour else version
 
 
 def problem(look: DriverLook, decision: Decision) -> str | None:
@@ -257,7 +272,7 @@ def _activate(state: DriverState) -> Generator[PyinfraCommand, None, None]:
         changes.announce([f"load driver {state.on_disk}"])
         sentence = shlex.quote(f"{host.name}: {_REFUSED_MODULE}")
         yield StringCommand(f"{_LOAD} || {{ echo {sentence} >&2; exit 1; }}")
-    elif state.running != state.on_disk:
+    elif not _module_is_current(state):
         if state.users and not host.data.driver_disrupt:
             yield refuse(
                 f"{host.name}: driver {state.running} runs, {state.on_disk} is installed, and "

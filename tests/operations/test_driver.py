@@ -44,6 +44,7 @@ GOOD = DriverState(
     running="580.173.02",
     running_flavour=Flavour.OPEN,
     on_disk="580.173.02",
+    on_disk_flavour=Flavour.OPEN,
     library="580.173.02",
     kernels=(Kernel(KERNEL, True, "580.173.02"),),
     packages=packages() | packages("580.173.02", "nvidia-driver-pinning-580"),
@@ -85,7 +86,8 @@ def test_another_branch_or_flavour_gives_way() -> None:
     ("state", "why"),
     [
         (replace(GOOD, bus=PciReading((replace(h100(1)[0], driver="nouveau"),))), "nouveau holds the GPUs"),
-        (replace(GOOD, running="570.86.15"), "driver 570.86.15 runs, 580.173.02 is installed"),
+        (replace(GOOD, running="570.86.15"), "driver 570.86.15 (open) runs, 580.173.02 (open) is installed"),
+        (replace(GOOD, running_flavour=Flavour.PROPRIETARY), "driver 580.173.02 (proprietary) runs, 580.173.02 (open)"),
         (replace(GOOD, running=None), None),
         (replace(GOOD, running=None, on_disk=None), None),
     ],
