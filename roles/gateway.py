@@ -12,8 +12,5 @@ def gateway() -> None:
     operations.supported(name="nginx with njs is available")
     packages.packages(name="nginx", names=operations.PACKAGES)
     operations.site(name="Certificate, keys and nginx configuration")
-    units.units(
-        units.Unit("nginx", enabled=True, running=True, reload_on=operations.RELOAD_ON),
-        name="nginx serves them",
-    )
-    operations.answers(name="Callers meet it on port 443")
+    units.units(units.Unit("nginx"), name="nginx runs and starts at boot")
+    operations.in_effect(name="Callers meet it on port 443")

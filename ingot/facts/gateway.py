@@ -13,6 +13,7 @@ from pyinfra.api.facts import FactBase
 from ingot.facts.sections import compose, split
 
 TLS_DIRECTORY = "/etc/ingot/gateway/tls"
+CONFIGURATION = "/etc/nginx/nginx.conf"
 UPSTREAMS_FILE = "/var/lib/ingot/upstreams.json"
 
 Version = tuple[int, ...]
@@ -110,34 +111,35 @@ class Gateway(FactBase[GatewayHost]):
 
 
 @dataclass(frozen=True)
-class Served:
-    """What answers on port 443: the certificate that was made for it, or something else."""
+class RunningGateway:
+    """Whether nginx runs the configuration that is installed, and what listens on port 443."""
 
-    ours: bool
+    as_installed: bool
     listener: str
 
 
-class ServedCertificate(FactBase[Served]):
-    """Whether nginx answers with the certificate that is on disk; waits some 5 s for a reload to be through.
+class Running(FactBase[RunningGateway]):
+    """What answers on port 443, asked for the digest that it was configured with; a reload has some seconds.
 
-    Returns: Served(ours=True, listener="LISTEN 0 511 0.0.0.0:443 0.0.0.0:* users:((\"nginx\",pid=411,fd=5))")
+    Returns: RunningGateway(as_installed=True, listener="LISTEN 0 511 0.0.0.0:443 0.0.0.0:* users:((\"nginx\",…))")
     """
 
     def command(self, server: str) -> str:
-        fingerprint = "openssl x509 -noout -fingerprint -sha256 2>/dev/null"
-        asked = f"timeout 5 openssl s_client -connect 127.0.0.1:443 -servername {shlex.quote(server)}"
+        url = shlex.quote(f"https://{server}/-/configuration")
+        resolve = shlex.quote(f"{server}:443:127.0.0.1")
         return compose(
             {
-                "ours": f"own=$({fingerprint} -in {TLS_DIRECTORY}/certificate.pem); "
-                "for attempt in 1 2 3 4 5; do "
-                f'[ "$({asked} 2>/dev/null </dev/null | {fingerprint})" = "$own" ] && exit 0; sleep 1; done; exit 1',
+                "running": f"want=$(sed -n \"s/^ *return 200 '\\([0-9a-f]\\{{16\\}}\\)';$/\\1/p\" {CONFIGURATION}); "
+                "for attempt in 1 2 3 4 5 6; do "
+                f"got=$(curl -sk -m 2 --noproxy '*' --resolve {resolve} {url}) "
+                '&& [ "$got" = "$want" ] && exit 0; sleep 0.5; done; exit 1',
                 "listener": "ss -Hltnp 'sport = :443'",
             }
         )
 
-    def process(self, output: list[str]) -> Served:
+    def process(self, output: list[str]) -> RunningGateway:
         answers = split(output)
-        return Served(answers["ours"].status == 0, answers["listener"].line)
+        return RunningGateway(answers["running"].status == 0, answers["listener"].line)
 
 
 def _candidates(policy: str) -> dict[str, str]:

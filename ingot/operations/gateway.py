@@ -1,14 +1,9 @@
-"""The gateway of a host: its certificate and nginx' configuration, from what the host was found to have."""
+"""The gateway of a host: its certificate, its files, and the proof that nginx runs them."""
 
 from __future__ import annotations
 
-import json
-import re
 import shlex
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Generator
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
@@ -16,169 +11,75 @@ from pyinfra.context import host, state
 
 from ingot import keys, pki
 from ingot.errors import IngotError
-from ingot.facts.gateway import TLS_DIRECTORY, Gateway, GatewayHost, ServedCertificate, Version
-from ingot.operations import changes, refuse, render, tree
+from ingot.facts.gateway import CONFIGURATION, TLS_DIRECTORY, Gateway, GatewayHost, Running
+from ingot.operations import changes, gateway_site, refuse, tree
 
-PACKAGES = ("logrotate", "libnginx-mod-http-js", "nginx", "openssl")
-CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
-KEY = f"{TLS_DIRECTORY}/key.pem"
-REQUEST = f"{TLS_DIRECTORY}/request.pem"
-CONFIGURATION = "/etc/nginx/nginx.conf"
-SCRIPT = "/etc/nginx/ingot/auth.js"
-MODEL_SCRIPT = "/etc/nginx/ingot/by_model.js"
-KEY_MAP = "/etc/nginx/ingot/keys.map"
-#: When one of these is newer than the running nginx, nginx is reloaded.
-RELOAD_ON = (CONFIGURATION, SCRIPT, MODEL_SCRIPT, KEY_MAP, CERTIFICATE)
+PACKAGES = ("curl", "libnginx-mod-http-js", "logrotate", "nginx", "openssl")
 VALIDATE = "nginx -t -q -c {stage}" + CONFIGURATION
+RELOAD = "if systemctl is-active -q nginx; then systemctl reload nginx; fi"
 
-#: `ssl_reject_handshake` (1.19.4) is the newest directive that every rendering needs.
-OLDEST_NGINX: Version = (1, 19, 4)
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
-#: Mozilla guideline 6.0, intermediate: ssl-config.mozilla.org/guidelines/6.0.json.
-CURVES = ("X25519", "prime256v1", "secp384r1")
-POST_QUANTUM_CURVE = "X25519MLKEM768"
-CIPHERS = (
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-)
-
-
-@dataclass(frozen=True)
-class Route:
-    """A path that callers may use, and what answers: the engine, one of several by model, nginx' own list, nobody."""
-
-    method: str
-    path: str
-    answer: Literal["engine", "by model", "list", "nobody"]
-
-
-@dataclass(frozen=True)
-class Engine:
-    """An nginx upstream: a name, the model it serves and the replicas' addresses."""
-
-    name: str
-    model: str
-    replicas: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ErrorAnswer:
-    """An error in OpenAI's shape; nginx gives it for each of `codes`."""
-
-    status: int
-    message: str
-    type: str
-    code: str
-    headers: tuple[tuple[str, str], ...] = ()
-    also: tuple[int, ...] = ()
-
-    @property
-    def codes(self) -> tuple[int, ...]:
-        return (self.status, *self.also)
-
-    @property
-    def malformed(self) -> bool:
-        """Whether the request may be one that nginx could not even parse."""
-        return self.status == 400
-
-    @property
-    def target(self) -> str:
-        """nginx' location that answers; a named one keeps the caller's path for the log."""
-        return f"/-/error-{self.status}" if self.malformed else f"@error_{self.status}"
-
-
-_BAD = "invalid_request_error"
-ERRORS = (
-    # 414: URI too long; 494: header too large; 497: plain HTTP on the TLS port.
-    ErrorAnswer(400, "The request could not be understood.", _BAD, "bad_request", also=(414, 494, 497)),
-    ErrorAnswer(
-        401,
-        "A valid API key is needed: Authorization: Bearer sk-...",
-        _BAD,
-        "invalid_api_key",
-        headers=(("WWW-Authenticate", "Bearer"),),
-    ),
-    ErrorAnswer(404, "There is no such route.", _BAD, "unknown_url"),
-    ErrorAnswer(405, "This route does not take that method.", _BAD, "method_not_allowed"),
-    ErrorAnswer(413, "The request body is too large.", _BAD, "request_too_large"),
-    ErrorAnswer(
-        429,
-        "Your team sends more requests than it may; wait and try again.",
-        "rate_limit_error",
-        "rate_limit_exceeded",
-        headers=(("Retry-After", "2"),),
-    ),
-    ErrorAnswer(502, "The model is not answering.", "server_error", "engine_down", headers=(("Retry-After", "10"),)),
-    ErrorAnswer(503, "No model is ready.", "server_error", "engine_not_ready", headers=(("Retry-After", "10"),)),
-    ErrorAnswer(504, "The model took too long.", "server_error", "engine_timeout", headers=(("Retry-After", "10"),)),
-)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The gateway's values of group_data, and the names that callers use for the host."""
-
-    names: tuple[str, ...]
-    secrets: Path
-    ca_scope: tuple[str, ...]
-    max_body: str
-    read_timeout_s: int
-    requests_per_minute: int
-    concurrency: int
-    embeddings: bool
+Commands = Generator[PyinfraCommand, None, None]
 
 
 @operation()
-def supported() -> Generator[PyinfraCommand, None, None]:
+def supported() -> Commands:
     """Refuse a host whose package sources have no nginx that can do this, before anything is installed."""
-    problem = why_not(host.name, host.get_fact(Gateway))
+    problem = gateway_site.why_not(host.name, host.get_fact(Gateway))
     if problem:
         yield refuse.refuse(problem)
 
 
 @operation()
-def site() -> Generator[PyinfraCommand, None, None]:
-    """Certificate, keys and nginx' configuration, checked by nginx before they are installed."""
+def site() -> Commands:
+    """Certificate, keys and nginx' configuration, checked by nginx before they are installed; then a reload."""
     wanted = settings_of_host()
     found: GatewayHost = host.get_fact(Gateway)
-    problem = why_not(host.name, found)
+    problem = gateway_site.why_not(host.name, found)
     if problem:
         yield refuse.refuse(problem)
         return
     try:
-        check_names(wanted.names)
-        yield from _certificate(found, wanted)
-        entries = site_entries(found, wanted, keys.read(wanted.secrets))
-    except IngotError as error:
+        gateway_site.check_names(wanted.names)
+        certificate = yield from _certificate(found, wanted)
+        entries = gateway_site.entries(found, wanted, keys.read(wanted.secrets), certificate)
+    except (IngotError, OSError) as error:
         yield refuse.refuse(f"{host.name}: {error}")
         return
-    yield from tree.tree._inner(entries=entries, validate=VALIDATE)
+    wrote = False
+    for command in tree.tree._inner(entries=entries, validate=VALIDATE):
+        wrote = True
+        yield command
+    if wrote:
+        # Here and not only by comparison: a file that was edited on the host, loaded and now put right differs from
+        # what runs although nothing else tells.
+        yield StringCommand(RELOAD)
 
 
 @operation()
-def answers() -> Generator[PyinfraCommand, None, None]:
-    """Prove that callers meet this gateway: a reload that nginx could not follow leaves no other trace."""
-    # Only after the operations before it ran is there anything to prove.
+def in_effect() -> Commands:
+    """Have nginx run what is installed, and prove it on port 443: a reload that fails leaves no other trace."""
+    # Only after the operations before it ran is there anything to compare.
     if not state.is_executing:
         return
-    served = host.get_fact(ServedCertificate, server=host.name)
-    if not served.ours:
+    if host.get_fact(Running, server=host.name).as_installed:
+        host.noop("nginx runs what is installed")
+        return
+    changes.announce(["reload nginx: it runs something else than what is installed"])
+    yield StringCommand(RELOAD)
+    running = host.get_fact(Running, server=host.name)
+    if not running.as_installed:
         yield refuse.refuse(
-            f"{host.name}: port 443 does not answer with the certificate in {CERTIFICATE} (listening there: "
-            f"{served.listener or 'nothing'}); see `journalctl -u nginx` and /var/log/nginx/error.log on the host, "
-            "stop what else uses the port, and deploy again."
+            f"{host.name}: port 443 is not answered by nginx with {CONFIGURATION} (listening there: "
+            f"{running.listener or 'nothing'}); read /var/log/nginx/error.log on the host, stop what else uses the "
+            "port, and deploy again."
         )
 
 
-def settings_of_host() -> Settings:
+def settings_of_host() -> gateway_site.Settings:
     """The values of the host in context; its names are its own, its address and `gateway_names`."""
     data = host.data
     names = dict.fromkeys([host.name, data.get("ssh_hostname") or host.name, *data.gateway_names])
-    return Settings(
+    return gateway_site.Settings(
         names=tuple(names),
         # pyinfra's last group of a host is the inventory file's name.
         secrets=keys.secrets_dir(data.secrets_dir, host.groups[-1]),
@@ -191,142 +92,24 @@ def settings_of_host() -> Settings:
     )
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raises: IngotError for a name that neither a certificate nor nginx could carry."""
-    wrong = [name for name in names if not _NAME.fullmatch(name)]
-    if wrong:
-        raise IngotError(
-            f"{', '.join(map(repr, wrong))} cannot be a name in a certificate, expected letters, digits, '-' and '.', "
-            "or an address; correct gateway_names or the host's address."
-        )
-
-
-def why_not(name: str, found: GatewayHost) -> str | None:
-    """Why this host cannot carry the gateway, in one sentence; None when it can."""
-    # No nginx at all says nothing: package lists may not have been fetched yet.
-    if found.nginx and (not found.njs or found.nginx < OLDEST_NGINX):
-        return (
-            f"{name}: the package sources offer nginx {_dotted(found.nginx)} "
-            f"{'with' if found.njs else 'without'} libnginx-mod-http-js, expected nginx "
-            f"{_dotted(OLDEST_NGINX)} or newer with it; use Debian 12, Ubuntu 24.04 or newer, "
-            "or add nginx.org's package source, whose njs module fits its nginx."
-        )
-    if found.upstreams_fault:
-        return (
-            f"{name}: the list of engines is damaged ({found.upstreams_fault}); "
-            "deploy again, the engine role writes it anew."
-        )
-    return None
-
-
-def site_entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key]) -> list[tree.Entry]:
-    """The files of nginx, as `tree` installs them."""
-    return [
-        tree.Dir("/etc/nginx/ingot", mode="0755"),
-        tree.File(CONFIGURATION, configuration(found, settings, len(active))),
-        tree.File(SCRIPT, render.template("gateway/auth.js")),
-        # Hashes only, and still nobody else's business: read by nginx' master, which is root.
-        tree.File(KEY_MAP, key_map(active), mode="0600", secret=True),
-        tree.File(MODEL_SCRIPT, model_script(engines(found)))
-        if len(found.upstreams) > 1
-        else tree.Absent(MODEL_SCRIPT),
-        # Not included by our configuration; removed so that nobody wonders.
-        tree.Absent("/etc/nginx/sites-enabled/default"),
-    ]
-
-
-def key_map(active: Sequence[keys.Key]) -> str:
-    """nginx' map from the SHA-256 of a key to its team."""
-    return "".join(f"{key.sha256} {key.team};\n" for key in active)
-
-
-def configuration(found: GatewayHost, settings: Settings, key_count: int) -> str:
-    """nginx.conf for the nginx and OpenSSL at hand."""
-    version = found.nginx or OLDEST_NGINX
-    served = engines(found)
-    http2_directive = version >= (1, 25, 1)
-    listen = "443 ssl" if http2_directive else "443 ssl http2"
-    values: dict[str, Any] = {
-        # nginx compares names with the Host header, which has an IPv6 address in brackets.
-        "names": [f"[{name}]" if ":" in name else name for name in settings.names],
-        "certificate": CERTIFICATE,
-        "key": KEY,
-        "listens": [listen, *([f"[::]:{listen}"] if found.ipv6 else [])],
-        "http2_directive": http2_directive,
-        # From 1.23.2 on nginx rotates the ticket keys of a shared session cache by itself.
-        "rotates_ticket_keys": version >= (1, 23, 2),
-        "curves": ":".join(curves(found.openssl)),
-        "ciphers": ":".join(CIPHERS),
-        "engines": served,
-        "by_model": len(served) > 1,
-        "model_list": model_list(served),
-        "routes": routes(len(served), embeddings=settings.embeddings),
-        "errors": ERRORS,
-        "map_hash_max_size": max(2048, 4 * key_count),
-        "max_body": settings.max_body,
-        "read_timeout_s": settings.read_timeout_s,
-        "requests_per_minute": settings.requests_per_minute,
-        "burst": max(1, settings.requests_per_minute // 10),
-        "concurrency": settings.concurrency,
-    }
-    return render.template("gateway/nginx.conf", **values)
-
-
-def engines(found: GatewayHost) -> list[Engine]:
-    """An upstream per served model."""
-    return [
-        Engine(f"engine_{index}", upstream.model, upstream.replicas) for index, upstream in enumerate(found.upstreams)
-    ]
-
-
-def routes(models: int, *, embeddings: bool) -> list[Route]:
-    """What callers may reach; everything else is 404 and never meets an engine."""
-    paths = ["/v1/chat/completions", "/v1/completions", *(["/v1/embeddings"] if embeddings else [])]
-    if models == 0:
-        return [Route("GET", "/v1/models", "nobody"), *(Route("POST", path, "nobody") for path in paths)]
-    if models == 1:
-        return [Route("GET", "/v1/models", "engine"), *(Route("POST", path, "engine") for path in paths)]
-    return [Route("GET", "/v1/models", "list"), *(Route("POST", path, "by model") for path in paths)]
-
-
-def model_list(served: Sequence[Engine]) -> str:
-    """`/v1/models` of a host with several engines, as OpenAI shapes it."""
-    models = [{"id": engine.model, "object": "model", "created": 0, "owned_by": "ingot"} for engine in served]
-    return json.dumps({"object": "list", "data": models})
-
-
-def model_script(served: Sequence[Engine]) -> str:
-    """The njs script that chooses an engine by the model that a request names."""
-    by_model = json.dumps({engine.model: engine.name for engine in served})
-    return render.template("gateway/by_model.js", engines_by_model=by_model)
-
-
-def curves(openssl: Version | None) -> tuple[str, ...]:
-    """Key exchange groups; nginx refuses to start with the post-quantum one before OpenSSL 3.5."""
-    return (POST_QUANTUM_CURVE, *CURVES) if openssl and openssl >= (3, 5) else CURVES
-
-
-def _dotted(version: Version) -> str:
-    return ".".join(map(str, version))
-
-
-def _certificate(found: GatewayHost, settings: Settings) -> Generator[PyinfraCommand, None, None]:
-    """Renew the certificate if it must be: the key is made on the host and stays there."""
+def _certificate(found: GatewayHost, settings: gateway_site.Settings) -> Generator[PyinfraCommand, None, str]:
+    """Renew the certificate if it must be, and return what the host then has; its key is made there and stays."""
     if not state.is_executing and not (settings.secrets / pki.CA_FILE).exists():
         # `--dry` writes nothing, on this machine neither.
         changes.announce([f"make a CA in {settings.secrets} and sign a certificate for {', '.join(settings.names)}"])
         yield StringCommand(request_command(settings.names[0]))
-        return
+        return ""
     ca = pki.authority(settings.secrets, settings.ca_scope)
     reason = pki.why_renew(ca, found.certificate_pem, found.request_pem, settings.names)
     if reason is None:
-        return
+        return found.certificate_pem
     changes.announce([f"sign a certificate for {', '.join(settings.names)} ({reason})"])
     if not found.request_pem:
         yield StringCommand(request_command(settings.names[0]))
         found = host.get_fact(Gateway)
     leaf = pki.sign(ca, found.request_pem, settings.names)
-    yield from tree.tree._inner(entries=[tree.File(CERTIFICATE, leaf)])
+    yield from tree.tree._inner(entries=[tree.File(gateway_site.CERTIFICATE, leaf)])
+    return leaf
 
 
 def request_command(name: str) -> str:

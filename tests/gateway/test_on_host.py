@@ -13,7 +13,8 @@ from itertools import pairwise
 import pytest
 
 from ingot import keys
-from ingot.operations import gateway as operations
+from ingot.facts.gateway import CONFIGURATION
+from ingot.operations import gateway_site
 from tests.gateway.conftest import ENGINE, SECOND_ENGINE, Deploy, GatewayHost
 
 pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -38,7 +39,7 @@ def test_a_dry_run_of_a_fresh_host_announces_and_writes_nothing(gateway_host: Ga
     assert dry.status == 0, dry.output
     assert "would make a CA" in dry.output and "would install nginx" in dry.output
     assert not (gateway_host.secrets / "ca.pem").exists()
-    gateway_host.host.succeeds(f"test ! -e /etc/nginx -a ! -e {operations.KEY}")
+    gateway_host.host.succeeds(f"test ! -e /etc/nginx -a ! -e {gateway_site.KEY}")
 
 
 def test_the_first_deploy_serves_and_the_second_changes_nothing(gateway_host: GatewayHost, first: Deploy) -> None:
@@ -173,25 +174,25 @@ def test_the_certificate_is_good_for_name_and_address(served: GatewayHost) -> No
 
 
 def test_the_hosts_key_stays_on_the_host(served: GatewayHost) -> None:
-    assert served.host.succeeds(f"stat -c '%U %a' {operations.KEY}").strip() == "root 600"
+    assert served.host.succeeds(f"stat -c '%U %a' {gateway_site.KEY}").strip() == "root 600"
     held = {path.name for path in served.secrets.iterdir() if not path.name.startswith(".")}
     assert held == {"ca.pem", "ca.crt", "keys.yaml"}
 
 
 def test_a_new_name_brings_a_new_certificate_and_keeps_the_key(served: GatewayHost) -> None:
-    key = served.host.succeeds(f"sha256sum {operations.KEY}")
+    key = served.host.succeeds(f"sha256sum {gateway_site.KEY}")
     renewed = served.deploy(gateway_names=["llm.example"])
-    assert len(renewed.changed) == 2, renewed.output
+    assert renewed.changed == ["Gateway | Certificate, keys and nginx configuration"], renewed.output
     assert served.caller.handshake("llm.example") == "TLSv1.3"
-    assert served.host.succeeds(f"sha256sum {operations.KEY}") == key
+    assert served.host.succeeds(f"sha256sum {gateway_site.KEY}") == key
 
 
 def test_a_tls_key_that_others_could_read_is_replaced(served: GatewayHost) -> None:
-    exposed = served.host.succeeds(f"chmod 644 {operations.KEY}; sha256sum {operations.KEY}")
+    exposed = served.host.succeeds(f"chmod 644 {gateway_site.KEY}; sha256sum {gateway_site.KEY}")
     healed = served.deploy()
     assert healed.status == 0, healed.output
-    assert served.host.succeeds(f"sha256sum {operations.KEY}") != exposed
-    assert served.host.succeeds(f"stat -c '%U %a' {operations.KEY}").strip() == "root 600"
+    assert served.host.succeeds(f"sha256sum {gateway_site.KEY}") != exposed
+    assert served.host.succeeds(f"stat -c '%U %a' {gateway_site.KEY}").strip() == "root 600"
     assert served.caller.handshake(served.host.name) == "TLSv1.3"
 
 
@@ -211,20 +212,31 @@ def test_a_revoked_key_is_dead_after_one_deploy_and_no_stream_notices(served: Ga
 
 
 def test_a_run_that_died_before_the_reload_is_completed_by_the_next(served: GatewayHost) -> None:
-    other = keys.create(served.secrets, "late")
-    served.host.put(operations.KEY_MAP, operations.key_map(keys.read(served.secrets)), mode="0600")
-    late = replace(served.caller, key=other)
+    late = replace(served.caller, key=keys.create(served.secrets, "late"))
+    drop_in = "/run/systemd/system/nginx.service.d/dead.conf"
+    served.host.succeeds(f"mkdir -p {drop_in.rpartition('/')[0]}")
+    served.host.put(drop_in, "[Service]\nExecReload=\nExecReload=/bin/true\n")
+    served.host.succeeds("systemctl daemon-reload")
+    assert "port 443 is not answered by nginx with" in served.deploy().output
+    served.host.succeeds(f"rm {drop_in} && systemctl daemon-reload")
     assert late.get("/v1/models").status == 401
-    assert len(served.deploy().changed) == 1
+    completed = served.deploy()
+    assert completed.changed == ["Gateway | Callers meet it on port 443"], completed.output
     assert late.get("/v1/models").status == 200
 
 
+def test_what_was_edited_and_loaded_on_the_host_is_put_right(served: GatewayHost) -> None:
+    served.host.succeeds(f"echo >{gateway_site.KEY_MAP} && systemctl reload nginx")
+    assert served.deploy().status == 0
+    assert served.caller.get("/v1/models").status == 200
+
+
 def test_what_nginx_refuses_is_not_installed(served: GatewayHost) -> None:
-    before = served.host.succeeds(f"sha256sum {operations.CONFIGURATION}")
+    before = served.host.succeeds(f"sha256sum {CONFIGURATION}")
     refused = served.deploy(gateway_max_body="lots")
     assert refused.status != 0
     assert "invalid value" in refused.output and "nothing was changed" in refused.output
-    assert served.host.succeeds(f"sha256sum {operations.CONFIGURATION}") == before
+    assert served.host.succeeds(f"sha256sum {CONFIGURATION}") == before
     assert served.caller.get("/v1/models").status == 200
 
 
@@ -280,7 +292,7 @@ def test_a_dead_engine_is_502_and_no_engine_is_503_both_with_retry_after(served:
 
 
 def test_another_server_on_443_is_found_although_the_reload_looked_fine(served: GatewayHost) -> None:
-    served.host.put(operations.CONFIGURATION, "events {}\n")
+    served.host.put(CONFIGURATION, "events {}\n")
     served.host.succeeds(
         "systemctl reload nginx && systemd-run -p Restart=always --unit squatter python3 -m http.server 443"
     )
@@ -288,5 +300,5 @@ def test_another_server_on_443_is_found_although_the_reload_looked_fine(served: 
     refused = served.deploy()
     served.host.succeeds("systemctl stop squatter")
     assert refused.status != 0
-    [sentence] = [line for line in refused.output.splitlines() if "port 443 does not answer" in line]
+    [sentence] = [line for line in refused.output.splitlines() if "port 443 is not answered" in line]
     assert served.host.name in sentence and '"python3"' in sentence and "deploy again" in sentence

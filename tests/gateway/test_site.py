@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from ingot import keys
 from ingot.errors import IngotError
 from ingot.facts.gateway import GatewayHost, Upstream, parse_gateway_host, parse_upstreams
-from ingot.operations import gateway, tree
+from ingot.operations import gateway_site as gateway
+from ingot.operations import tree
 
 pytestmark = pytest.mark.gateway
 
@@ -69,11 +71,14 @@ def answers(**given: str) -> dict[str, str]:
 
 
 def lines(found: GatewayHost, settings: gateway.Settings = SETTINGS) -> list[str]:
-    return [line.strip() for line in gateway.configuration(found, settings, 3).splitlines()]
+    return [line.strip() for line in gateway.configuration(found, settings, 3, "0123456789abcdef").splitlines()]
 
 
 def test_the_whole_configuration_on_debian_13() -> None:
-    assert gateway.configuration(DEBIAN_13, SETTINGS, 3) == (EXPECTED / "nginx-1.26.3.conf").read_text()
+    assert (
+        gateway.configuration(DEBIAN_13, SETTINGS, 3, "0123456789abcdef")
+        == (EXPECTED / "nginx-1.26.3.conf").read_text()
+    )
 
 
 def test_what_an_older_nginx_and_openssl_are_given_instead() -> None:
@@ -146,13 +151,23 @@ def test_errors_that_pass_say_when_to_try_again() -> None:
 
 def test_the_map_holds_hashes_and_is_for_root_alone() -> None:
     active = (keys.Key("research", "a" * 64, "2026-11-22"), keys.Key("sales", "b" * 64, "2026-11-22"))
-    [entry] = [entry for entry in gateway.site_entries(DEBIAN_13, SETTINGS, active) if entry.path == gateway.KEY_MAP]
+    [entry] = [entry for entry in gateway.entries(DEBIAN_13, SETTINGS, active, "PEM") if entry.path == gateway.KEY_MAP]
     assert entry == tree.File(gateway.KEY_MAP, f"{'a' * 64} research;\n{'b' * 64} sales;\n", mode="0600", secret=True)
 
 
+def test_the_configuration_names_everything_that_nginx_reads() -> None:
+    def named(found: GatewayHost = DEBIAN_13, key: str = "a", certificate: str = "PEM") -> str:
+        made = gateway.entries(found, SETTINGS, (keys.Key("research", key * 64, "2026"),), certificate)
+        [text] = [str(entry.content) for entry in made if isinstance(entry, tree.File) and "nginx.conf" in entry.path]
+        return re.findall(r"return 200 '([0-9a-f]{16})';", text)[0]
+
+    assert named() == named()
+    assert len({named(), named(key="b"), named(certificate="NEW"), named(found=TWO_MODELS)}) == 4
+
+
 def test_the_map_grows_with_the_keys() -> None:
-    assert "map_hash_max_size 2048;" in gateway.configuration(DEBIAN_13, SETTINGS, 0)
-    assert "map_hash_max_size 20000;" in gateway.configuration(DEBIAN_13, SETTINGS, 5000)
+    assert "map_hash_max_size 2048;" in gateway.configuration(DEBIAN_13, SETTINGS, 0, "")
+    assert "map_hash_max_size 20000;" in gateway.configuration(DEBIAN_13, SETTINGS, 5000, "")
 
 
 def test_an_installed_nginx_is_read_with_the_library_it_runs_with() -> None:
@@ -199,11 +214,11 @@ TWO_MODELS = replace(
 
 
 def test_several_models_are_chosen_between_by_a_script_that_one_model_does_without() -> None:
-    paths = {entry.path: entry for entry in gateway.site_entries(TWO_MODELS, SETTINGS, ())}
+    paths = {entry.path: entry for entry in gateway.entries(TWO_MODELS, SETTINGS, (), "PEM")}
     script = paths[gateway.MODEL_SCRIPT]
     assert isinstance(script, tree.File)
     assert 'const engines = {"qwen": "engine_0", "org/llama": "engine_1"};' in str(script.content)
-    assert tree.Absent(gateway.MODEL_SCRIPT) in gateway.site_entries(DEBIAN_13, SETTINGS, ())
+    assert tree.Absent(gateway.MODEL_SCRIPT) in gateway.entries(DEBIAN_13, SETTINGS, (), "PEM")
 
 
 def test_several_models_are_listed_by_nginx_itself() -> None:
