@@ -47,7 +47,7 @@ def model_values(paths: Paths | None = None) -> dict[str, Any]:
     revision = _revision(paths or Paths.from_environment())
     return {
         "site_models": {tiny_model.NAME: catalog_entry(revision)},
-        "sources": {"models": {"uri": f"file://{GUEST}/models"}},
+        "sources": {"models": {"kind": "mirror", "uri": f"file://{GUEST}/models"}},
     }
 
 

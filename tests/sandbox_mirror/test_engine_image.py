@@ -144,7 +144,7 @@ def test_model_values_name_the_model_that_was_made(paths: Paths) -> None:
     from ingot.catalog import load_models
 
     values = mirror.model_values(paths)
-    assert values["sources"] == {"models": {"uri": "file:///srv/ingot-mirror/models"}}
+    assert values["sources"] == {"models": {"kind": "mirror", "uri": "file:///srv/ingot-mirror/models"}}
     model = load_models(values["site_models"])[tiny_model.NAME]
     (variant,) = model.variants
     assert (paths.mirror / "models" / variant.repository / str(variant.revision) / "config.json").is_file()
