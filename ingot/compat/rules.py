@@ -65,7 +65,7 @@ SECURE_BOOT = Rule(
     "Secure Boot accepts signed modules only",
     "a DKMS module's key is enrolled in MokManager at the console (mokutil(1)); Ubuntu signs its own modules",
 )
-PLATFORM = Rule("supported platforms", "docs/compatibility: Ubuntu 22.04, 24.04, 26.04 and Debian 12, 13")
+PLATFORM = Rule("supported platforms", "docs/driver.md: Ubuntu 22.04, 24.04, 26.04 and Debian 12, 13")
 ARCHITECTURE = Rule("supported processors", "NVIDIA's repositories carry x86_64 and sbsa (arm64 servers)")
 JETSON = Rule("Jetson has its own driver", "NVIDIA Jetson Linux: the GPU is not on PCI and JetPack carries its driver")
 VGPU = Rule("a virtual GPU needs NVIDIA's licensed guest driver", "NVIDIA vGPU software documentation")
