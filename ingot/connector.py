@@ -5,11 +5,11 @@ Registered as a pyinfra connector in pyproject.toml; `inventories/*.py` name the
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Any
 
-from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.ssh import SSHConnector
 
@@ -18,6 +18,9 @@ from ingot.inventory import ERROR_KEY
 #: Seconds between SSH keepalives, and until unanswered data ends a connection (a link that swallows packets).
 KEEPALIVE_S = 15
 DEAD_LINK_S = 60
+
+# What goes wrong is said once, by the connector; paramiko's threads would print tracebacks beside it.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 class IngotConnector(SSHConnector):
@@ -58,12 +61,14 @@ class IngotConnector(SSHConnector):
         config = self.state.config
         if not self.host.data.get("_sudo") or config.SUDO_PASSWORD or getattr(config, "USE_SUDO_PASSWORD", None):
             return
-        ok, output = self.run_shell_command(StringCommand("sudo", "-n", "true"), _timeout=DEAD_LINK_S)
-        if not ok:
+        assert self.client is not None
+        # Not through pyinfra's own runner: that would ask for a password, once per host, in the middle of a run.
+        _, stdout, stderr = self.client.exec_command("sudo -n true", timeout=DEAD_LINK_S)
+        if stdout.channel.recv_exit_status():
+            said = stderr.read().decode(errors="replace").strip()
             raise ConnectError(
-                f"{self.host.name}: user {self.data['ssh_user']} logs in, but sudo says {output.stderr!r} where "
-                "no password was expected; add a sudoers rule for that user, or run pyinfra with "
-                "--same-sudo-password."
+                f"{self.host.name}: user {self.data['ssh_user']} logs in, but sudo says {said!r} where no password "
+                "was expected; add a sudoers rule for that user, or run pyinfra with --same-sudo-password."
             )
 
     def _explain(self, message: str) -> str:

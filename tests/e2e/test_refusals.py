@@ -26,7 +26,7 @@ SAYS = {
     "full-disk": ("/srv/models", "free"),
     "no-gpu": ("no NVIDIA GPU",),
     "too-big": ("llama-3.3-70b-instruct", "GiB"),
-    "unreachable": ("no SSH at 10.213.77.250", "check that the host is up"),
+    "unreachable": ("no SSH at", "check that the host is up"),
     "bad-file": ("unknown key `adress`", "did you mean `address`?"),
 }
 
@@ -62,8 +62,9 @@ def run(host: TestHost, key: str, broken: dict[str, TestHost], tmp_path_factory:
     assert deploy(host.name).status == 0
     directory = tmp_path_factory.mktemp("inventory")
     (directory / "hosts").mkdir()
-    (directory / "hosts" / "unreachable.yaml").write_text("address: 10.213.77.250\n")
-    (directory / "hosts" / "bad-file.yaml").write_text("adress: 10.213.77.251\n")
+    nobody = host.address.rpartition(".")[0] + ".250"
+    (directory / "hosts" / "unreachable.yaml").write_text(f"address: {nobody}\n")
+    (directory / "hosts" / "bad-file.yaml").write_text(f"adress: {nobody}\n")
     inventory = directory / "mixed.py"
     inventory.write_text(INVENTORY.format(names={host.name, *BROKEN}))
     return deploy(inventory=str(inventory))

@@ -77,7 +77,7 @@ def test_an_address_given_twice_is_refused_for_both_hosts(tmp_path: Path) -> Non
 
 
 def test_an_empty_inventory_says_what_to_write(tmp_path: Path) -> None:
-    with pytest.raises(IngotError, match="one <host>.yaml per host"):
+    with pytest.raises(IngotError, match=r"one <host>\.yaml per host"):
         load(tmp_path, KNOWN)
 
 
