@@ -37,6 +37,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A wrong command line is one sentence, before anything is collected."""
+    if _meant(config):
+        targets(config)
+
+
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """`pytest` alone runs Ingot's own tests: these are about hosts that must be named."""
+    return None if _meant(config) else True
+
+
+def _meant(config: pytest.Config) -> bool:
+    here = Path(__file__).parent
+    return any(here in (path := Path(arg.partition("::")[0]).resolve(), *path.parents) for arg in config.args)
+
+
 _targets: dict[str, list[Target]] = {}
 
 
