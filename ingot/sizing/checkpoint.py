@@ -29,7 +29,7 @@ _EXPERT = re.compile(r"\.experts\.")
 _COPY = re.compile(r"norm|router|\.gate\.(?:weight|e_score)|q_a_proj|kv_a_proj|rotary|\.bias$|shared_expert_gate")
 _KV = re.compile(r"\.(?:k_proj|v_proj)\.")
 _VOCAB = re.compile(r"embed_tokens|lm_head|wte|word_embeddings|embed_out")
-_HEAD = re.compile(r"lm_head|embed_out")
+_LAST = re.compile(r"lm_head|embed_out|(?:^|\.)norm\.|ln_f|final_layer_?norm")
 _ENCODER = re.compile(r"vision|visual|audio|multi_modal_projector|mm_projector|image_newline")
 _DRAFT = re.compile(r"(?:^|\.)(?:mtp|nextn)\b|eh_proj|shared_head")
 
@@ -69,8 +69,10 @@ class Checkpoint:
             encoder = bool(_ENCODER.search(tensor.name))
             if layer is not None and not encoder:
                 stages = [next(index for index, (first, last) in enumerate(bounds) if first <= layer < last)]
-            elif _HEAD.search(tensor.name) or (architecture.tied and _VOCAB.search(tensor.name)):
-                stages = [len(bounds) - 1] if not architecture.tied else sorted({0, len(bounds) - 1})
+            elif architecture.tied and _VOCAB.search(tensor.name):
+                stages = sorted({0, len(bounds) - 1})
+            elif _LAST.search(tensor.name) and not encoder:
+                stages = [len(bounds) - 1]
             else:
                 stages = [0]
             for stage in stages:

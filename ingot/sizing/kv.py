@@ -130,7 +130,8 @@ def geometry(
     if not engine.assumes_float32_state:
         caching = [(index, _short_state(attention)) for index, attention in caching]
     growing = [one for _, one in caching if type(one) in (FullAttention, LatentAttention)]
-    caching += [(len(architecture.layers) - 1, growing[-1])] * (settings.draft_layers if growing else 0)
+    if growing:
+        caching += [(len(architecture.layers) - 1, growing[-1])] * settings.draft_layers
     buckets: dict[Attention, list[int]] = {}
     for index, attention in caching:
         buckets.setdefault(attention, []).append(index)
