@@ -13,22 +13,13 @@ from typing import Any
 from pyinfra.api.facts import FactBase
 
 from ingot.facts import sections
+from ingot.facts.probe import CURL, ask, lines_of
 
 #: Everything measured or proven on a host lies below this directory.
 STATE = "/var/lib/ingot"
 PROJECT = "ingot-engine"
 
 _OURS = f"label=com.docker.compose.project={PROJECT}"
-_CURL = "curl --silent --noproxy '*' --output /dev/null --write-out '%{http_code}'"
-
-
-def _ask(seconds: int) -> str:
-    """A completion of one token from $model at $endpoint: prints the HTTP status, 000 when none came in time."""
-    return (
-        f"{_CURL} --max-time {seconds} --header 'Content-Type: application/json' "
-        '--data "{\\"model\\":\\"$model\\",\\"prompt\\":\\"1\\",\\"max_tokens\\":1,\\"temperature\\":0}" '
-        '"http://$endpoint/v1/completions"'
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +66,10 @@ class EngineLook(FactBase[EngineState]):
         each = (
             f"for id in $(docker ps --quiet --filter {_OURS}); do "
             f"set -- $(docker inspect --format {shlex.quote(labels)} $id); endpoint=$2:$3; model=$4; "
-            f"code=$({_CURL} --max-time 10 http://$endpoint$5); "
+            f"code=$({CURL} --max-time 10 http://$endpoint$5); "
             'busy=$(curl --silent --noproxy "*" --max-time 10 "http://$endpoint/metrics" '
             "| awk '/num_requests_(running|waiting)[{ ]/ {n += $NF} END {print n + 0}'); "
-            f'if [ "$code$busy" = 2000 ]; then code=$({_ask(30)}); fi; echo "$1 $code"; done'
+            f'if [ "$code$busy" = 2000 ]; then code=$({ask(30)}); fi; echo "$1 $code"; done'
         )
         questions = {
             "containers": f"ids=$({listed}) && [ -z \"$ids\" ] && echo '[]' || docker inspect $ids",
@@ -111,9 +102,9 @@ def parse_look(output: Iterable[str]) -> EngineState:
         except json.JSONDecodeError:
             docker = False
     now = int(found["now"].line) if "now" in found else 0
-    codes = dict(line.split()[:2] for line in _lines(found, "probes") if len(line.split()) >= 2)
+    codes = dict(line.split()[:2] for line in lines_of(found, "probes") if len(line.split()) >= 2)
     files = {}
-    for line in _lines(found, "files"):
+    for line in lines_of(found, "files"):
         path, _, encoded = line.partition(" ")
         try:
             files[path] = json.loads(base64.b64decode(encoded))
@@ -121,10 +112,6 @@ def parse_look(output: Iterable[str]) -> EngineState:
             continue
     compose = found["compose"].output if "compose" in found else ""
     return EngineState(docker, tuple(_container(one, now, codes) for one in inspected), files, compose)
-
-
-def _lines(found: Mapping[str, sections.Section], name: str) -> list[str]:
-    return found[name].output.splitlines() if name in found else []
 
 
 def _container(one: Mapping[str, Any], now: int, codes: Mapping[str, str]) -> Container:
@@ -148,171 +135,3 @@ def _container(one: Mapping[str, Any], now: int, codes: Mapping[str, str]) -> Co
 def _epoch(stamp: str) -> int:
     # Docker writes nanoseconds, which datetime does not read.
     return int(datetime.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """One slice of waiting: Docker's word for the container, its restarts and exit code, what its health route and
-    a completion answered ("000" is no answer, "" not asked), and its last log line."""
-
-    status: str
-    restarts: int = 0
-    exit_code: int = 0
-    health: str = "000"
-    completion: str = ""
-    last_line: str = ""
-
-    @property
-    def ready(self) -> bool:
-        """It is healthy and has produced a token."""
-        return self.status == "running" and self.health == "200" and self.completion == "200"
-
-
-class ReplicaGlance(FactBase[Glance]):
-    """Watch one starting replica for at most `seconds`; returns as soon as it serves, stops or has restarted."""
-
-    def command(self, container: str, endpoint: str, model: str, health: str, seconds: int, restarts: int = 0) -> str:
-        inspect = "docker inspect --format '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}'"
-        return (
-            f"container={shlex.quote(container)}; endpoint={shlex.quote(endpoint)}; model={shlex.quote(model)}; "
-            f"end=$(($(date +%s) + {seconds})); while :; do "
-            f'state=$({inspect} "$container" 2>/dev/null) || state="missing 0 0"; '
-            f"health=000; completion=; "
-            f'case "$state" in "running {restarts} "*) ;; *) break ;; esac; '
-            f'health=$({_CURL} --max-time 10 "http://$endpoint{health}"); '
-            f'if [ "$health" = 200 ]; then completion=$({_ask(60)}); break; fi; '
-            "if [ $(date +%s) -ge $end ]; then break; fi; sleep 1; done; "
-            'echo "$state $health ${completion:--}"; docker logs --tail 1 "$container" 2>&1 | cut -c 1-200'
-        )
-
-    @staticmethod
-    def default() -> Glance:
-        return Glance("unknown")
-
-    def process(self, output: list[str]) -> Glance:
-        return parse_glance(output)
-
-
-def parse_glance(output: Iterable[str]) -> Glance:
-    """The answer of `ReplicaGlance`."""
-    lines = list(output)
-    status, restarts, exit_code, health, completion = lines[0].split()
-    return Glance(
-        status,
-        int(restarts),
-        int(exit_code),
-        health,
-        "" if completion == "-" else completion,
-        lines[1].strip() if len(lines) > 1 else "",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a replica shows after it has served: whether it still does, its metrics and the lines of its log that
-    were asked for."""
-
-    status: str = "unknown"
-    restarts: int = 0
-    health: str = "000"
-    metrics: tuple[str, ...] = ()
-    log: tuple[str, ...] = ()
-
-
-class ReplicaEvidence(FactBase[Evidence]):
-    """Wait `hold` seconds, then see that the replica still serves, and read its memory figures.
-
-    `lines` is a grep -E expression for its log.
-    """
-
-    def command(self, container: str, endpoint: str, health: str, hold: int, lines: str) -> str:
-        name = shlex.quote(container)
-        inspect = "docker inspect --format '{{.State.Status}} {{.RestartCount}}'"
-        return f"sleep {hold}; " + sections.compose(
-            {
-                "state": f"{inspect} {name}",
-                "health": f"{_CURL} --max-time 10 http://{endpoint}{health}",
-                "metrics": f"curl --silent --noproxy '*' --max-time 10 http://{endpoint}/metrics | grep _info",
-                "log": f"docker logs {name} 2>&1 | grep -E {shlex.quote(lines)} | tail -n 200",
-            }
-        )
-
-    @staticmethod
-    def default() -> Evidence:
-        return Evidence()
-
-    def process(self, output: list[str]) -> Evidence:
-        return parse_evidence(output)
-
-
-def parse_evidence(output: Iterable[str]) -> Evidence:
-    """The answer of `ReplicaEvidence`."""
-    found = sections.split(output)
-    status, _, restarts = found["state"].line.partition(" ")
-    if found["state"].status != 0:
-        status, restarts = "missing", "0"
-    return Evidence(
-        status,
-        int(restarts or 0),
-        found["health"].line,
-        tuple(_lines(found, "metrics")),
-        tuple(_lines(found, "log")),
-    )
-
-
-class ReplicaLog(FactBase[list[str]]):
-    """The last `count` lines of a replica's log, or of the attempt to start it when there is no container."""
-
-    def command(self, container: str, count: int = 50) -> str:
-        name = shlex.quote(container)
-        return (
-            f"docker logs --tail {count} {name} 2>/dev/null >/dev/null && docker logs --tail {count} {name} 2>&1 "
-            f"|| tail -n {count} {STATE}/engine/up.log"
-        )
-
-    @staticmethod
-    def default() -> list[str]:
-        return []
-
-    def process(self, output: list[str]) -> list[str]:
-        return output
-
-
-@dataclass(frozen=True, slots=True)
-class EngineImage:
-    """An image on the host: Docker's id and the digests that registries know it by; `present` is False without."""
-
-    present: bool = False
-    image_id: str = ""
-    digests: tuple[str, ...] = ()
-    archive_bytes: int | None = None
-
-
-class ImageLook(FactBase[EngineImage]):
-    """Whether an image (by id, or by name and digest) is on the host, and the size of its archive there."""
-
-    def command(self, reference: str, archive: str = "") -> str:
-        return sections.compose(
-            {
-                "image": f"docker image inspect {shlex.quote(reference)}",
-                "archive": f"stat --format %s {shlex.quote(archive)}" if archive else "false",
-            }
-        )
-
-    @staticmethod
-    def default() -> EngineImage:
-        return EngineImage()
-
-    def process(self, output: list[str]) -> EngineImage:
-        return parse_image(output)
-
-
-def parse_image(output: Iterable[str]) -> EngineImage:
-    """The answer of `ImageLook`."""
-    found = sections.split(output)
-    archive = int(found["archive"].line) if found["archive"].status == 0 else None
-    if found["image"].status != 0:
-        return EngineImage(archive_bytes=archive)
-    (image,) = json.loads(found["image"].output)
-    digests = tuple(name.partition("@")[2] for name in image.get("RepoDigests") or ())
-    return EngineImage(True, image["Id"], digests, archive)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from ingot.facts.engine import EngineLook, EngineState, Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
+from ingot.facts.engine import EngineLook, EngineState
 from ingot.facts.nvidia import Gpus
+from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.facts.smi_fault import Fault, GpuFault
-from ingot.operations import engine
+from ingot.operations import engine, rollout
 
 from .onehost import OneHost, card
 
@@ -154,7 +155,7 @@ def test_what_is_wrong_with_a_start_is_said(fresh: OneHost, glance: Glance, trou
 
 def test_a_start_has_an_end(fresh: OneHost, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10**6, 100))
-    monkeypatch.setattr(engine.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(rollout.time, "monotonic", lambda: float(next(clock)))
     fresh.answers[ReplicaGlance] = Glance("running")
     fresh.run(engine.replicas)
     assert "was not ready after 500 s (its model was given 420 s)" in fresh.refused[0]

@@ -1,0 +1,45 @@
+# Brings the engine's image: loads $1/archive where there is one, else pulls $1/image from its registry.
+# $1/host names the host in sentences; with $1/pushed the archive is removed afterwards.
+set -u
+export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+work=$1
+log=$2
+host=$(cat "$work/host")
+image=$(cat "$work/image")
+echo "== $(date -u +%FT%TZ) $image" >>"$log"
+
+fail() {
+  printf '%s: %s; see %s there\n' "$host" "$1" "$log" >"$work/sentence"
+  exit 1
+}
+
+# Docker's own last words say what was wrong.
+last() {
+  tail -n 1 "$work/said"
+}
+
+timeout 30 docker version >"$work/said" 2>&1 || fail "Docker does not answer ($(last)), expected it to take an image"
+
+if [ -e "$work/archive" ]; then
+  archive=$(cat "$work/archive")
+  docker load --quiet <"$archive" >"$work/said" 2>&1 &
+  echo $! >"$work/pid"
+  wait $!
+  status=$?
+  cat "$work/said" >>"$log"
+  [ ! -e "$work/pushed" ] || rm -f -- "$archive"
+  [ "$status" = 0 ] || fail "the image archive $archive could not be loaded ($(last)), expected a file of docker save"
+  docker image inspect "$image" >/dev/null 2>&1 ||
+    fail "the image archive $archive holds no $image ($(last)); compare engine_image_id with the id that docker shows"
+  exit 0
+fi
+
+attempt=1
+until docker pull "$image" >"$work/said" 2>&1; do
+  cat "$work/said" >>"$log"
+  [ "$attempt" -lt 4 ] ||
+    fail "image $image could not be pulled in $attempt attempts ($(last)); check registry, login and digest"
+  sleep $((attempt * attempt * 5))
+  attempt=$((attempt + 1))
+done
+cat "$work/said" >>"$log"

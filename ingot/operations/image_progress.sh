@@ -1,0 +1,8 @@
+# One line on how far image.sh is: how much of the archive was read, or how many layers are there.
+if [ -e "$1/pid" ]; then
+  read=$(sed -n 's/^pos:[[:space:]]*//p' "/proc/$(cat "$1/pid")/fdinfo/0")
+  size=$(stat -c %s "$(cat "$1/archive")")
+  echo "the image is loaded: $((read / 1000000)) of $((size / 1000000)) MB read"
+else
+  echo "the image is pulled: $(grep -c 'Pull complete' "$1/said") of $(grep -c 'Pulling fs layer' "$1/said") layers are there"
+fi
