@@ -28,6 +28,7 @@ from ingot.sizing import (
     Variant,
     Workload,
     architecture_from_config,
+    fits,
     plan_host,
     vllm,
 )
@@ -206,9 +207,9 @@ def recommendations(request: ModelRequest, engine: EngineProfile) -> list[Recomm
                 break
             hardware = gpu.hardware(count)
             try:
+                if not fits(hardware, [one_replica], engine=engine):
+                    continue
                 made = plan_host(hardware, [one_replica], engine=engine, peaks=peaks())
-            except DoesNotFit:
-                continue
             except SizingError as error:
                 raise IngotError(str(error).removeprefix(f"{hardware.host}: ")) from error
             used = len(made.replicas[0].gpu_indices)
@@ -437,10 +438,9 @@ def _suggest_hosts(known: Sequence[Asked], outcome: Outcome) -> None:
 
 def _serves(other: Asked, requests: Sequence[ModelRequest]) -> bool:
     try:
-        plan_host(other.hardware, requests, engine=other.engine)
+        return fits(other.hardware, requests, engine=other.engine)
     except SizingError:
         return False
-    return True
 
 
 def _show(outcome: Outcome, *, explain: bool) -> None:

@@ -18,7 +18,7 @@ from ingot.sizing.fit import DoesNotFit
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.memory import MemoryBreakdown, Term
 from ingot.sizing.plan import HostPlan, ReplicaPlan
-from ingot.sizing.planner import plan_host
+from ingot.sizing.planner import fits, plan_host
 from ingot.sizing.request import Model, ModelRequest, Variant, Workload
 from ingot.sizing.throughput import Peak, Throughput
 
@@ -49,6 +49,7 @@ __all__ = [
     "Workload",
     "WorkloadError",
     "architecture_from_config",
+    "fits",
     "plan_host",
     "vllm",
 ]

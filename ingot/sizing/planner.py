@@ -82,6 +82,14 @@ def plan_host(
     return HostPlan(hardware.host, engine.label, tuple(_replica(situation, one) for one in placed))
 
 
+def fits(hardware: Hardware, requests: Sequence[ModelRequest], *, engine: EngineProfile) -> bool:
+    """Whether a plan exists, without working out what would fit instead. Raises what `plan_host` does for bad input."""
+    situation = Situation(hardware, pools(hardware), engine, (), {})
+    ordered = tuple(sorted(requests, key=_canonical))
+    _check(situation, ordered)
+    return _best(situation, ordered) is not None
+
+
 def _canonical(request: ModelRequest) -> tuple[str, int, int, str, str, int]:
     workload = request.workload
     return (
@@ -439,21 +447,21 @@ def _nearest(situation: Situation, request: ModelRequest) -> list[str]:
     """What would fit instead, each by changing one thing, the smallest change first."""
     workload, found = request.workload, []
 
-    def fits(changed: ModelRequest, within: Situation = situation) -> bool:
+    def serves(changed: ModelRequest, within: Situation = situation) -> bool:
         return _best(within, (changed,)) is not None
 
-    if request.variant and fits(replace(request, variant=None)):
+    if request.variant and serves(replace(request, variant=None)):
         found.append(f"let another variant than {request.variant} be chosen")
-    if request.kv_cache_dtype and fits(replace(request, kv_cache_dtype=None)):
+    if request.kv_cache_dtype and serves(replace(request, kv_cache_dtype=None)):
         found.append(f"let another cache format than {request.kv_cache_dtype} be chosen")
-    context = largest(lambda length: fits(with_workload(request, context=length)), workload.context)
+    context = largest(lambda length: serves(with_workload(request, context=length)), workload.context)
     if context and context >= 16:
         found.append(f"ask for {_round_down(context)} tokens of context")
-    sequences = largest(lambda count: fits(with_workload(request, concurrency=count)), workload.concurrency)
+    sequences = largest(lambda count: serves(with_workload(request, concurrency=count)), workload.concurrency)
     if sequences:
         found.append(f"ask for {sequences} sequence{'s' if sequences > 1 else ''} at once")
     for pool in reversed(situation.pools):
-        more = _more_gpus(situation, pool, request, fits)
+        more = _more_gpus(situation, pool, request, serves)
         if more:
             found.append(f"use {more} x {pool.kind.name}")
             break
@@ -466,7 +474,7 @@ def _round_down(tokens: int) -> int:
 
 
 def _more_gpus(
-    situation: Situation, pool: Pool, request: ModelRequest, fits: Callable[[ModelRequest, Situation], bool]
+    situation: Situation, pool: Pool, request: ModelRequest, serves: Callable[[ModelRequest, Situation], bool]
 ) -> int | None:
     template = pool.slots[0]
     for count in (2, 4, 8, 16):
@@ -476,6 +484,6 @@ def _more_gpus(
             replace(template, gpu=replace(template.gpu, index=index, uuid=f"{template.gpu.uuid}-{index}"))
             for index in range(count)
         )
-        if fits(request, replace(situation, pools=(Pool(pool.kind, slots),))):
+        if serves(request, replace(situation, pools=(Pool(pool.kind, slots),))):
             return count
     return None
