@@ -158,14 +158,31 @@ def test_a_signed_source_is_added_once_and_a_broken_one_leaves_nothing_behind(ho
     host.succeeds("apt-get update")
 
 
+def test_a_package_is_removed_only_where_that_was_asked_for(host, run_operation):
+    open_module, other = "nvidia-kernel-open-dkms", "nvidia-kernel-dkms"
+    assert run_operation(packages.packages, (open_module,), sources=(sandbox_source(),), on=host).succeeded
+    refused = run_operation(packages.packages, (other,), on=host)
+    assert not refused.succeeded
+    assert f"installing {other} would remove {open_module}, which nobody asked for" in refused.said
+    assert run_operation(packages.packages, (other,), absent=(open_module,), on=host).succeeded
+    host.fails(f"dpkg --status {open_module} | grep 'ok installed'")
+    assert not run_operation(packages.packages, (other,), absent=(open_module,), on=host).changed
+
+
 def test_a_package_that_does_not_exist_is_one_sentence(host, run_operation):
     failed = run_operation(packages.packages, ("no-such-package",), on=host)
     assert not failed.succeeded
     assert "t-operations: apt-get cannot install no-such-package: E: Unable to locate package" in failed.said
 
 
-def test_a_half_configured_package_is_finished(host, run_operation):
+def test_a_half_configured_package_is_finished_or_named(host, run_operation):
+    host.put("/var/lib/dpkg/info/jq.postinst", "#!/bin/sh\nexit 1\n", mode="0755")
     host.succeeds("sed -i '/^Package: jq$/,/^$/s/^Status: .*/Status: hold ok half-configured/' /var/lib/dpkg/status")
+    failed = run_operation(packages.packages, ("jq",), on=host)
+    assert not failed.succeeded
+    assert "t-operations: dpkg --configure -a failed: dpkg: error processing package jq" in failed.said
+
+    host.succeeds("rm /var/lib/dpkg/info/jq.postinst")
     run = run_operation(packages.packages, ("jq",), on=host)
     assert run.succeeded and "finish configuring jq" in run.said
     assert not run_operation(packages.packages, ("jq",), on=host).changed
