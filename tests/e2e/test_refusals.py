@@ -73,7 +73,7 @@ def run(host: TestHost, key: str, broken: dict[str, TestHost], tmp_path_factory:
 def test_the_run_fails_and_the_served_host_goes_on(run: Run, host: TestHost) -> None:
     assert run.status != 0
     assert "Gateway" in run.reached(host.name)[-1]
-    assert run.changed(host.name) == []
+    assert run.changed(host.name) == [], "\n".join(run.said_of(host.name))
 
 
 @pytest.mark.parametrize("name", SAYS)
