@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -79,7 +78,8 @@ class Option:
         return self.needed + self.margin - self.prediction.available
 
 
-def choices(request: ModelRequest) -> Iterator[Choice]:
+@lru_cache(maxsize=4096)
+def choices(request: ModelRequest) -> tuple[Choice, ...]:
     """Variants and cache formats that the request allows, best quality first."""
     found = []
     for variant in request.model.variants:
@@ -91,7 +91,7 @@ def choices(request: ModelRequest) -> Iterator[Choice]:
         for number_format in formats:
             loss = FP8_CACHE_LOSS if number_format.startswith("fp8") else 0
             found.append(Choice(variant, number_format, variant.quality - loss))
-    yield from sorted(found, key=lambda choice: (-choice.quality, choice.variant.name, choice.kv_cache_dtype))
+    return tuple(sorted(found, key=lambda choice: (-choice.quality, choice.variant.name, choice.kv_cache_dtype)))
 
 
 @lru_cache(maxsize=4096)

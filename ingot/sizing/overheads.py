@@ -7,6 +7,7 @@ calibration replaces it. The constants were fitted on published starts (docs/siz
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.engine import EngineProfile
@@ -129,6 +130,7 @@ def non_torch(tensor: int, pipeline: int, engine: EngineProfile) -> Estimate:
     )
 
 
+@lru_cache(maxsize=64)
 def startup_bytes(gpus: int) -> int:
     """Memory that is gone before the engine first measures: its context, and collectives between several GPUs."""
     known = max((size for size in STARTUP_GIB if size <= gpus), default=1)

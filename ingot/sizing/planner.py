@@ -136,6 +136,7 @@ def _options(
 
     Unless `every` split is wanted, the search of a choice ends with the first number of GPUs that fits.
     """
+    roomiest = [sorted((slot.free for slot in pool.slots), reverse=True) for pool in situation.pools]
     for choice in choices(request):
         length = choice.variant.architecture.max_model_len
         if length is not None and request.workload.context > length:
@@ -144,11 +145,13 @@ def _options(
         for parallel in splits(choice.variant, most):
             if found and not every and parallel.gpus > found[0].parallel.gpus:
                 break
-            for pool in situation.pools:
-                if parallel.gpus > len(pool.slots):
+            gpus = parallel.gpus
+            for pool, free in zip(situation.pools, roomiest, strict=True):
+                if gpus > len(free):
                     continue
-                free = sorted((slot.free for slot in pool.slots), reverse=True)[parallel.gpus - 1]
-                option = attempt(request, choice, parallel, pool.kind, free, situation.engine, situation.calibrations)
+                option = attempt(
+                    request, choice, parallel, pool.kind, free[gpus - 1], situation.engine, situation.calibrations
+                )
                 if option.fits:
                     found.append(option)
         if found:
