@@ -1,0 +1,48 @@
+"""A setting that the engine does not survive is undone: the model that served before serves again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ingot.sandbox import TestHost
+from tests.e2e.deploying import deploy
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+NAME = "e2e"
+CONTAINER = "ingot-engine-tiny-qwen3-0"
+
+
+def test_an_engine_that_crashes_at_start_gives_way_to_the_last_good_one(host: TestHost) -> None:
+    first = deploy(NAME)
+    assert first.status == 0, first.output[-6000:]
+    before = host.succeeds("cat /etc/ingot/engine/compose.yaml")
+
+    run = deploy(NAME, data=['engine_extra_args=["--no-such-flag"]'])
+
+    assert run.status != 0
+    assert "vllm: error: unrecognized arguments: --no-such-flag" in run.output
+    assert f"{NAME}: tiny-qwen3-0 crashed" in run.output
+    assert "the last good tiny-qwen3-0 serves again." in run.output
+    assert host.succeeds("cat /etc/ingot/engine/compose.yaml") == before
+    assert "unrecognized arguments" in host.succeeds("cat /var/lib/ingot/engine/failed/tiny-qwen3-0/log")
+    again = deploy(NAME)
+    assert again.status == 0 and again.changed(NAME) == [], again.output[-3000:]
+
+
+def test_a_container_can_write_nothing_that_lasts_but_its_caches(host: TestHost) -> None:
+    written = (
+        "for d in / /model /etc /usr; do touch $d/x 2>/dev/null && echo $d; done; touch /tmp/x /cache/x && rm /cache/x"
+    )
+    assert host.succeeds(f"docker exec {CONTAINER} sh -c '{written}'").strip() == ""
+    (found,) = json.loads(host.succeeds(f"docker inspect {CONTAINER}"))
+    assert found["HostConfig"]["CapDrop"] == ["ALL"] and found["Config"]["User"] == "2000:0"
+
+
+def test_an_engine_has_no_way_out(host: TestHost) -> None:
+    connect = 'import socket; socket.create_connection(("{}", 53), 5)'
+    gateway = host.succeeds('ip -4 route show default | cut -d" " -f3').strip()
+    said = host.fails(f"docker exec {CONTAINER} python3 -c '{connect.format(gateway)}' 2>&1")
+    assert "Network is unreachable" in said
