@@ -130,7 +130,7 @@ class Running(FactBase[RunningGateway]):
         return compose(
             {
                 "running": f"want=$(sed -n \"s/^ *return 200 '\\([0-9a-f]\\{{16\\}}\\)';$/\\1/p\" {CONFIGURATION}); "
-                "for attempt in 1 2 3 4 5 6; do "
+                "for attempt in 1 2 3 4; do "
                 f"got=$(curl -sk -m 2 --noproxy '*' --resolve {resolve} {url}) "
                 '&& [ "$got" = "$want" ] && exit 0; sleep 0.5; done; exit 1',
                 "listener": "ss -Hltnp 'sport = :443'",
