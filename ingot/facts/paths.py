@@ -19,7 +19,10 @@ STAGING = "/run/ingot/stage.*"
 
 @dataclass(frozen=True, slots=True)
 class PathState:
-    """One existing path. `kind` is file, dir, link or other; `mode` has four octal digits."""
+    """One existing path. `kind` is file, dir, link or other; `mode` has four octal digits.
+
+    `uid` and `gid` are the numbers behind the names, which an owner may be given as.
+    """
 
     kind: str
     user: str
@@ -28,6 +31,8 @@ class PathState:
     target: str | None = None
     sha256: str | None = None
     content: bytes | None = field(default=None, repr=False)
+    uid: str = ""
+    gid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,9 @@ def parse_paths(found: str, digests: str, leftovers: str, contents: str = "") ->
     paths: dict[str, PathState] = {}
     for line in found.splitlines():
         parts = line.split("\t")
-        if len(parts) != 6:
+        if len(parts) != 8:
             continue
-        kind, user, group, mode, target, path = parts
+        kind, user, group, uid, gid, mode, target, path = parts
         paths[path] = PathState(
             kind=_KINDS.get(kind, "other"),
             user=user,
@@ -65,6 +70,8 @@ def parse_paths(found: str, digests: str, leftovers: str, contents: str = "") ->
             target=target or None,
             sha256=sums.get(path) if kind == "f" else None,
             content=texts.get(path) if kind == "f" else None,
+            uid=uid,
+            gid=gid,
         )
     return PathsLook(paths, tuple(line for line in leftovers.splitlines() if line))
 
@@ -80,7 +87,7 @@ class Paths(FactBase[PathsLook]):
         parents = dict.fromkeys(path.rpartition("/")[0] or "/" for path in paths)
         globs = " ".join(f"{shlex.quote(parent)}/{STAGED}" for parent in parents)
         questions = {
-            "found": f"find {quoted} -maxdepth 0 -printf '%y\\t%u\\t%g\\t%m\\t%l\\t%p\\n' 2>/dev/null",
+            "found": f"find {quoted} -maxdepth 0 -printf '%y\\t%u\\t%g\\t%U\\t%G\\t%m\\t%l\\t%p\\n' 2>/dev/null",
             "digests": f"find {quoted} -maxdepth 0 -type f -exec sha256sum -- {{}} + 2>/dev/null",
             "leftovers": f'for f in {STAGING} {globs}; do [ ! -e "$f" ] && [ ! -L "$f" ] || echo "$f"; done',
         }

@@ -158,7 +158,8 @@ def _link(entry: Link, now: PathState | None) -> Step | str | None:
 
 
 def _own(entry: Dir | File, now: PathState) -> Step | None:
-    if (now.user, now.group, now.mode) == (entry.user, entry.group, entry.mode.zfill(4)):
+    as_named = entry.user in (now.user, now.uid) and entry.group in (now.group, now.gid)
+    if as_named and now.mode == entry.mode.zfill(4):
         return None
     line = ("own", entry.path, entry.user, entry.group, entry.mode)
     return Step(line, f"set {entry.path} to {_owned(entry)}, was {now.user}:{now.group} {now.mode}", entry)

@@ -163,24 +163,35 @@ def test_deleting_a_directory_of_the_root_is_refused():
 
 def test_the_look_reads_find_and_sha256sum():
     look = parse_paths(
-        "d\troot\troot\t755\t\t/etc/ingot\nf\troot\tadm\t640\t\t/etc/ingot/a b\nl\troot\troot\t777\ta b\t/etc/l\n",
+        "d\troot\troot\t0\t0\t755\t\t/etc/ingot\nf\troot\tadm\t0\t4\t640\t\t/etc/ingot/a b\n"
+        "l\troot\troot\t0\t0\t777\ta b\t/etc/l\n",
         "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  /etc/ingot/a b\n",
         "/etc/ingot/.ingot-abcdefgh\n",
     )
     assert look == PathsLook(
         {
-            "/etc/ingot": PathState("dir", "root", "root", "0755"),
+            "/etc/ingot": PathState("dir", "root", "root", "0755", uid="0", gid="0"),
             "/etc/ingot/a b": PathState(
                 "file",
                 "root",
                 "adm",
                 "0640",
                 sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                uid="0",
+                gid="4",
             ),
-            "/etc/l": PathState("link", "root", "root", "0777", target="a b"),
+            "/etc/l": PathState("link", "root", "root", "0777", target="a b", uid="0", gid="0"),
         },
         ("/etc/ingot/.ingot-abcdefgh",),
     )
+
+
+def test_an_owner_may_be_given_as_a_number_whatever_the_host_calls_it():
+    cache = Dir("/var/lib/x", user="2000", group="root", mode="0700")
+    found = PathState("dir", "vllm", "root", "0700", uid="2000", gid="0")
+    assert compare((cache,), PathsLook({cache.path: found})).steps == ()
+    other = PathState("dir", "vllm", "root", "0700", uid="2001", gid="0")
+    assert len(compare((cache,), PathsLook({cache.path: other})).steps) == 1
 
 
 def test_directories_are_made_before_the_files_in_them():

@@ -45,7 +45,7 @@ def settled(version: str = "26.1.5", restarted_with: str = "a") -> dict[str, Any
     packages = "\n".join(
         f"ii \t{name}\t1" for name in ("docker.io", "docker-cli", "docker-compose", "curl", "ca-certificates")
     )
-    paths = "d\troot\troot\t755\t\t/etc/docker\nf\troot\troot\t644\t\t/etc/docker/daemon.json"
+    paths = "d\troot\troot\t0\t0\t755\t\t/etc/docker\nf\troot\troot\t0\t0\t644\t\t/etc/docker/daemon.json"
     unit = (
         "name=docker.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n"
         f"InvocationID={INVOCATION}\nrestart=a 1.0\nstamp={INVOCATION} {restarted_with} b"
