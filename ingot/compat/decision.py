@@ -91,7 +91,7 @@ def decide(machine: Machine, wish: Wish | None = None) -> Decision:
         branch=branch,
         version=wish.version,
         flavour=flavour,
-        kernel=machine.kernel,
+        kernels=(machine.kernel, *((machine.newer_kernel,) if machine.newer_kernel else ())),
         kernel_metas=machine.kernel_metas,
     )
     if fabric is not Fabric.NONE:
@@ -330,6 +330,11 @@ def _source_under_secure_boot(machine: Machine, wish: Wish, flavour: Flavour) ->
         return Source.UBUNTU, Reason(
             "Ubuntu's own modules: Secure Boot is on and Canonical signs them", rules.SECURE_BOOT
         )
+    if machine.running_driver and machine.os_id == "debian":
+        return Source.NVIDIA, Reason(
+            f"packages from NVIDIA's repository: the firmware accepts the key of driver {machine.running_driver}",
+            rules.SECURE_BOOT,
+        )
     if not machine.console:
         raise Refused(
             "Secure Boot on and modules that DKMS builds here unsigned by a known key, expected one it accepts",
@@ -404,8 +409,6 @@ def _activation(machine: Machine, wish: Wish, branch: int) -> tuple[Activation, 
     """What will be needed once the packages are there; the role decides again from the state it finds then."""
     if machine.nouveau_loaded:
         return Activation.REBOOT, Reason("reboot: nouveau holds the GPUs", rules.ACTIVATION)
-    if machine.newer_kernel:
-        return Activation.REBOOT, Reason(f"reboot: kernel {machine.newer_kernel} is installed", rules.ACTIVATION)
     if machine.secure_boot and machine.console:
         return Activation.REBOOT, Reason("reboot: the module's key is enrolled at the console", rules.SECURE_BOOT)
     if machine.running_driver is None:

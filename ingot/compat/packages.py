@@ -15,7 +15,8 @@ class PackageSet:
     """What apt installs, in order: `pin` first of all, then `headers`, then `driver` and `companions` together.
 
     `companions` must equal the driver's upstream version exactly; `tools` follow no version.
-    `repository` is NVIDIA's `distro/arch` path, None where the distribution's own archive serves.
+    `repository` is NVIDIA's `distro/arch` path, None where the distribution's own archive serves. `rival_origin` is
+    the origin (of apt's release files) whose packages of the same names must not be mixed in.
     """
 
     repository: str | None
@@ -24,6 +25,7 @@ class PackageSet:
     driver: tuple[str, ...]
     companions: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    rival_origin: str | None = None
 
     def with_fabric(self, fabric: str, source: Source, branch: int) -> PackageSet:
         """The set with what joins GPUs through switches."""
@@ -45,16 +47,16 @@ def packages(
     branch: int,
     version: str | None,
     flavour: Flavour,
-    kernel: str,
+    kernels: tuple[str, ...],
     kernel_metas: tuple[str, ...],
 ) -> PackageSet:
-    """The packages of one source, without what a switch needs.
+    """The packages of one source, without what a switch needs; `kernels` are the running one and the next to boot.
 
     Sources: NVIDIA's driver installation guide (compute-only sets), Ubuntu's server driver guide, the Debian wiki.
     """
-    headers = (f"linux-headers-{kernel}", *(_headers_meta(meta) for meta in kernel_metas))
+    headers = (*(f"linux-headers-{kernel}" for kernel in kernels), *(_headers_meta(meta) for meta in kernel_metas))
     if source is Source.UBUNTU:
-        return _ubuntu_archive(branch, flavour, kernel, kernel_metas)
+        return _ubuntu_archive(branch, flavour, kernels, kernel_metas)
     if source is Source.DEBIAN:
         stem = "nvidia-tesla-535" if os_version == "12" else "nvidia"
         module = f"{stem}-kernel{'-open' if flavour is Flavour.OPEN else ''}-dkms"
@@ -74,7 +76,8 @@ def packages(
             f"nvidia-utils-{branch}",
             f"nvidia-compute-utils-{branch}",
         )
-    return PackageSet(repository, pin, headers, driver)
+    # Debian's helper packages (contrib) carry nvidia in their names too, and NVIDIA's packages need some of them.
+    return PackageSet(repository, pin, headers, driver, rival_origin="Ubuntu" if os_id == "ubuntu" else None)
 
 
 def _headers_meta(image_meta: str) -> str:
@@ -82,10 +85,12 @@ def _headers_meta(image_meta: str) -> str:
     return image_meta.replace("linux-image-", "linux-headers-", 1)
 
 
-def _ubuntu_archive(branch: int, flavour: Flavour, kernel: str, kernel_metas: tuple[str, ...]) -> PackageSet:
+def _ubuntu_archive(
+    branch: int, flavour: Flavour, kernels: tuple[str, ...], kernel_metas: tuple[str, ...]
+) -> PackageSet:
     """Canonical's signed modules: prebuilt per kernel, so that neither headers nor DKMS are needed."""
     server = f"{branch}-server{'-open' if flavour is Flavour.OPEN else ''}"
-    modules = [f"linux-modules-nvidia-{server}-{kernel}"]
+    modules = [f"linux-modules-nvidia-{server}-{kernel}" for kernel in kernels]
     modules += [f"linux-modules-nvidia-{server}-{meta.removeprefix('linux-image-')}" for meta in kernel_metas]
     return PackageSet(
         None,
@@ -97,4 +102,5 @@ def _ubuntu_archive(branch: int, flavour: Flavour, kernel: str, kernel_metas: tu
             f"nvidia-utils-{branch}-server",
             f"nvidia-compute-utils-{branch}-server",
         ),
+        rival_origin="NVIDIA",
     )

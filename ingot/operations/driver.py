@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from ingot.compat import Decision, Fabric, Flavour, Refused, Wish, decide, versi
 from ingot.compat import Source as Origin
 from ingot.errors import IngotError
 from ingot.facts.driver import Driver, DriverLook, DriverState
+from ingot.facts.engine import STATE
 from ingot.facts.errors import Unread
 from ingot.operations import changes, packages, reboot, tree, units
 from ingot.operations.packages import Source
@@ -79,6 +81,14 @@ def versioned(decision: Decision, names: tuple[str, ...]) -> tuple[str, ...]:
     """Packages at the decision's version, or at any version of its branch."""
     glob = f"{decision.version}-*" if decision.version else f"{decision.branch}.*"
     return tuple(f"{name}={glob}" for name in names)
+
+
+def pins(decision: Decision) -> tuple[packages.Pin, ...]:
+    """Keep the driver's packages of another origin out: a module of one with a library of the other does not run."""
+    origin = decision.packages.rival_origin
+    if origin is None:
+        return ()
+    return (packages.Pin("nvidia-origin", ("*nvidia*", "libcuda*", "cuda-drivers*"), f"release o={origin}", -1),)
 
 
 def rivals(decision: Decision, state: DriverState) -> tuple[str, ...]:
@@ -186,9 +196,10 @@ def driver() -> Generator[PyinfraCommand, None, None]:
             "nobody; stop them, or set driver_disrupt to true for this run."
         )
         return
-    yield from tree.tree._inner(entries=entries())
+    yield from tree.tree._inner(entries=(*entries(), *_evidence(decision, look.state)))
     yield from _install(decision, look.state)
-    if not (installed and is_running_as_installed(look.state) and _fabric_matches(decision, look.state)):
+    settled = installed and is_running_as_installed(look.state) and _fabric_matches(decision, look.state)
+    if not settled:
         yield from _run_installed(decision)
         look = host.get_fact(Driver)
     yield from units.units._inner(*_units(decision))
@@ -199,6 +210,37 @@ def driver() -> Generator[PyinfraCommand, None, None]:
         yield refuse(look.sentence(host.name))
     elif wrong := problem(look, decision):
         yield refuse(f"{host.name}: {wrong}.")
+    elif not settled:
+        yield from tree.tree._inner(entries=_evidence(decision, look.state))
+
+
+def _evidence(decision: Decision, state: DriverState) -> tuple[tree.Entry, ...]:
+    """What was decided and what runs, kept on the host; nothing while the two still differ."""
+    if not (as_decided(decision, state) and is_running_as_installed(state)):
+        return ()
+    return (tree.Dir(STATE), tree.File(f"{STATE}/driver.json", record(decision, state)))
+
+
+def record(decision: Decision, state: DriverState) -> str:
+    """The evidence as JSON; the same for every run that finds the same driver running."""
+    chosen = decision.packages
+    versions = {name: package.version for name, package in state.installed.items()}
+    known = (*chosen.driver, *chosen.companions, *chosen.tools)
+    values = {
+        "driver": {"version": state.running, "flavour": state.running_flavour, "kernel": state.kernel},
+        "decided": {
+            "branch": decision.branch,
+            "version": decision.version,
+            "flavour": decision.flavour,
+            "source": decision.source,
+            "fabric": decision.fabric,
+        },
+        "packages": {name: versions[name] for name in known if name in versions},
+        # The last reason says how the module came to run, which is history by now.
+        "reasons": [{"text": one.text, "source": one.rule.source} for one in decision.reasons[:-1]],
+        "warnings": [{"text": one.text, "source": one.rule.source} for one in decision.warnings],
+    }
+    return json.dumps(values, indent=2) + "\n"
 
 
 def _run_installed(decision: Decision) -> Generator[PyinfraCommand, None, None]:
@@ -222,7 +264,10 @@ def _install(decision: Decision, state: DriverState) -> Generator[PyinfraCommand
     if chosen.pin and chosen.pin not in state.installed:
         # First of all, or apt would resolve the driver's dependencies to the newest branch.
         yield from packages.packages._inner(
-            names=(chosen.pin,), sources=sources, absent=tuple(name for name in gone if "-pinning-" in name)
+            names=(chosen.pin,),
+            sources=sources,
+            pins=pins(decision),
+            absent=tuple(name for name in gone if "-pinning-" in name),
         )
     names = (*chosen.headers, *((chosen.pin,) if chosen.pin else ()), *versioned(decision, chosen.driver))
     if state.on_disk and as_decided(decision, state):
@@ -230,6 +275,7 @@ def _install(decision: Decision, state: DriverState) -> Generator[PyinfraCommand
     yield from packages.packages._inner(
         names=names,
         sources=sources,
+        pins=pins(decision),
         holds=(*chosen.driver, *(chosen.companions if state.on_disk and as_decided(decision, state) else ())),
         absent=tuple(name for name in gone if "-pinning-" not in name),
     )

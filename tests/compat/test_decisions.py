@@ -184,6 +184,11 @@ TABLE = [
         Gets(activation=Activation.REBOOT, packages=DEBIAN_OPEN),
     ),
     Row(
+        "secure boot, debian, a driver that the firmware accepts runs",
+        debian(A10, secure_boot=True, running_driver="580.173.02"),
+        Gets(activation=Activation.NOTHING, packages=DEBIAN_OPEN),
+    ),
+    Row(
         "secure boot, ubuntu, nvidia's source by wish",
         ubuntu(A10, secure_boot=True),
         "Secure Boot accepts signed modules only",
@@ -246,7 +251,7 @@ TABLE = [
         Gets(activation=Activation.RELOAD),
         Wish(version="580.173.02"),
     ),
-    Row("a newer kernel waits", debian(A10, newer_kernel="6.12.60+deb13-amd64"), Gets(activation=Activation.REBOOT)),
+    Row("a newer kernel waits", debian(A10, newer_kernel="6.12.60+deb13-amd64"), Gets(activation=Activation.LOAD)),
     # Refusals of the machine itself.
     Row("kepler", debian(K80), "architecture without a supported driver"),
     Row("fermi beside ada", debian(RTX4090, GTX480), "architecture without a supported driver"),
@@ -311,6 +316,17 @@ def test_a_preflight_reports_the_platform_and_the_cards_at_once() -> None:
 def test_headers_are_those_of_the_running_kernel_and_of_the_meta_that_follows_it() -> None:
     headers = decide(debian(A10)).packages.headers
     assert headers == ("linux-headers-6.12.57+deb13-amd64", "linux-headers-amd64")
+
+
+def test_a_kernel_that_the_next_boot_takes_gets_headers_too() -> None:
+    headers = decide(debian(A10, newer_kernel="6.12.60+deb13-amd64")).packages.headers
+    assert "linux-headers-6.12.60+deb13-amd64" in headers
+
+
+def test_sources_are_never_mixed() -> None:
+    assert decide(ubuntu(A10)).packages.rival_origin == "Ubuntu"
+    assert decide(ubuntu(A10, secure_boot=True)).packages.rival_origin == "NVIDIA"
+    assert decide(debian(A10)).packages.rival_origin is None
 
 
 def test_the_pin_is_of_the_branch_or_of_the_exact_version() -> None:

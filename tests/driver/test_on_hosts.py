@@ -24,6 +24,8 @@ HOSTS = {
     "driver-lost": "gpu-lost",
 }
 SERVED = [name for name in HOSTS if name not in ("driver-none", "driver-lost")]
+#: Deployed first, so that there is something to upgrade to.
+OLDER, NEWER = "driver_version=580.159.03", "driver_version=580.173.02"
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
 
@@ -60,7 +62,7 @@ def boots(hosts: dict[str, TestHost]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def first(hosts: dict[str, TestHost], boots: dict[str, str]) -> Run:
-    return run(*hosts)
+    return run(*hosts, data=(OLDER,))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,13 @@ def test_packages_are_held_and_left_alone_by_unattended_upgrades(first: Run, hos
     assert "nvidia-" in host.succeeds("apt-config dump Unattended-Upgrade::Package-Blacklist")
 
 
+def test_the_decision_and_what_runs_are_kept_on_the_host(first: Run, hosts: dict[str, TestHost]) -> None:
+    evidence = json.loads(hosts["driver-hgx"].succeeds("cat /var/lib/ingot/driver.json"))
+    assert evidence["decided"]["fabric"] == "fabric-manager", first.output[-3000:]
+    assert evidence["driver"]["version"] in evidence["packages"]["nvidia-fabricmanager"]
+    assert all(reason["source"] for reason in evidence["reasons"])
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("driver-none", ("no NVIDIA GPU", "take the host out")), ("driver-lost", ("GPU is lost", "power-cycle the host"))],
@@ -116,33 +125,30 @@ def test_nothing_is_installed_where_there_is_no_gpu(first: Run, hosts: dict[str,
 
 
 def test_a_second_run_is_silent(first: Run, hosts: dict[str, TestHost]) -> None:
-    again = run(*SERVED)
+    again = run(*SERVED, data=(OLDER,))
     assert again.status == 0, again.output[-3000:]
     assert {name: again.changed(name) for name in SERVED} == {name: [] for name in SERVED}
-
-
-def test_a_version_changes_in_place_and_back(first: Run, hosts: dict[str, TestHost]) -> None:
-    """Down and up again without a reboot: nothing uses the GPUs, so that the module is swapped."""
-    host = hosts["driver-old"]
-    boot = host.succeeds(BOOT_ID)
-    for version in ("580.159.03", "580.173.02"):
-        changed = run("driver-old", data=(f"driver_version={version}",))
-        assert changed.status == 0, changed.output[-3000:]
-        assert version in host.succeeds("cat /proc/driver/nvidia/version")
-    assert host.succeeds(BOOT_ID) == boot
 
 
 def test_a_driver_in_use_is_not_touched(first: Run, hosts: dict[str, TestHost]) -> None:
     host = hosts["driver-old"]
     running = host.succeeds("cat /proc/driver/nvidia/version")
     host.succeeds("systemd-run --unit=gpu-user sh -c 'exec 3</dev/nvidia0; sleep 600'")
-    try:
-        refused = run("driver-old", data=("driver_version=580.159.03",))
-        assert refused.status != 0
-        assert any("use the GPUs" in line and "driver_disrupt" in line for line in refused.said_of("driver-old"))
-        assert host.succeeds("cat /proc/driver/nvidia/version") == running
-    finally:
-        host.succeeds("systemctl stop gpu-user")
+    refused = run("driver-old", data=(NEWER,))
+    host.succeeds("systemctl stop gpu-user")
+    assert refused.status != 0
+    assert any("use the GPUs" in line and "driver_disrupt" in line for line in refused.said_of("driver-old"))
+    assert host.succeeds("cat /proc/driver/nvidia/version") == running
+
+
+def test_an_upgrade_swaps_the_module_without_a_reboot(first: Run, hosts: dict[str, TestHost]) -> None:
+    host = hosts["driver-old"]
+    boot = host.succeeds(BOOT_ID)
+    changed = run("driver-old", data=(NEWER,))
+    assert changed.status == 0, changed.output[-3000:]
+    assert "580.173.02" in host.succeeds("cat /proc/driver/nvidia/version")
+    assert host.succeeds("nvidia-smi -L").count("A10G") == 4
+    assert host.succeeds(BOOT_ID) == boot
 
 
 def test_power_lost_between_install_and_reboot_is_healed_by_the_next_run() -> None:
