@@ -143,7 +143,7 @@ class DriverState:
     def machine(self, console: bool = False) -> Machine:
         """What a decision is made from; `console` says whether someone can enrol a module's key at the next boot."""
         return Machine(
-            gpus=tuple(Card(device.device_id, device.driver) for device in self.bus.gpus),
+            gpus=tuple(Card(device.device_id, device.driver, device.is_virtual) for device in self.bus.gpus),
             nvswitches=tuple(Card(device.device_id, device.driver) for device in self.bus.nvswitches),
             os_id=self.os.id,
             os_version=self.os.version,

@@ -12,19 +12,20 @@ from ingot.compat.devices import NVIDIA_VENDOR, Device, Kind, lookup
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.sections import answer, compose, split
 
-# One line per NVIDIA function; `-` where the kernel has no such file. /proc/driver and the class files are
-# readable without root. A virtual GPU says so in its own capability, hence the subsystem ids.
+# One line per NVIDIA function; `-` where the kernel has no such file. Display functions add their configuration
+# space, in which a virtual GPU says what it is.
 QUESTION = """for d in /sys/bus/pci/devices/*; do
   [ -e "$d/vendor" ] && read -r v < "$d/vendor" || continue
   [ "$v" = 0x10de ] || continue
-  id=-; cl=-; sv=-; sd=-; nn=-; dr=-
+  id=-; cl=-; sv=-; sd=-; nn=-; dr=-; cf=-
   [ -r "$d/device" ] && read -r id < "$d/device"
   [ -r "$d/class" ] && read -r cl < "$d/class"
   [ -r "$d/subsystem_vendor" ] && read -r sv < "$d/subsystem_vendor"
   [ -r "$d/subsystem_device" ] && read -r sd < "$d/subsystem_device"
   [ -r "$d/numa_node" ] && read -r nn < "$d/numa_node"
   [ -e "$d/driver" ] && dr=$(readlink "$d/driver") && dr=${dr##*/}
-  echo "${d##*/} $v $id $cl $sv $sd $nn $dr"
+  case $cl in 0x03*) cf=$(od -An -v -tx1 -N256 "$d/config" 2>/dev/null | tr -d ' \\n');; esac
+  echo "${d##*/} $v $id $cl $sv $sd $nn $dr ${cf:--}"
 done; true"""
 
 _ADDRESS = re.compile(r"^(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$", re.IGNORECASE)
@@ -45,6 +46,7 @@ class PciDevice:
     subsystem: tuple[int, int] | None = None
     numa_node: int | None = None
     driver: str | None = None
+    is_virtual: bool = False
 
     @property
     def device(self) -> Device:
@@ -113,9 +115,9 @@ def parse_sysfs(text: str) -> PciReading:
 
 def _sysfs(line: str) -> PciDevice:
     cells = line.split()
-    if len(cells) != 8 or not _ADDRESS.match(cells[0]):
-        raise ParseError(f"a PCI line has {len(cells)} cells, expected 8 from the address on: {line[:80]!r}.")
-    address, vendor, device, class_code, subvendor, subdevice, node, driver = cells
+    if len(cells) != 9 or not _ADDRESS.match(cells[0]):
+        raise ParseError(f"a PCI line has {len(cells)} cells, expected 9 from the address on: {line[:80]!r}.")
+    address, vendor, device, class_code, subvendor, subdevice, node, driver, config = cells
     if _hex(vendor) != NVIDIA_VENDOR:
         raise ParseError(f"{address} has vendor {vendor}, expected 0x10de.")
     numbers = (_hex(device), _hex(class_code))
@@ -129,7 +131,28 @@ def _sysfs(line: str) -> PciDevice:
         (subsystem[0], subsystem[1]) if subsystem[0] is not None and subsystem[1] is not None else None,
         int(node) if re.match(r"^[0-9]{1,4}$", node) else None,
         None if driver == "-" else driver,
+        is_vgpu(bytes.fromhex(config)) if re.match(r"^(?:[0-9a-f]{2})+$", config) else False,
     )
+
+
+def is_vgpu(config: bytes) -> bool:
+    """Whether a function's configuration space has NVIDIA's vGPU signature, "VF" in a vendor capability.
+
+    Source: NVIDIA gpu-feature-discovery, which labels virtual GPUs by it.
+    """
+    has_capabilities = len(config) > _FIRST_CAPABILITY and config[_STATUS] & 0x10
+    place = config[_FIRST_CAPABILITY] & 0xFC if has_capabilities else 0
+    for _ in range(_MOST_CAPABILITIES):
+        if place < 0x40 or place + 5 > len(config):
+            return False
+        if config[place] == _VENDOR_SPECIFIC and config[place + 3 : place + 5] == b"VF":
+            return True
+        place = config[place + 1] & 0xFC
+    return False
+
+
+# Offsets of PCI's configuration space; a list of capabilities longer than fits in it runs in a circle.
+_STATUS, _FIRST_CAPABILITY, _VENDOR_SPECIFIC, _MOST_CAPABILITIES = 0x06, 0x34, 0x09, 48
 
 
 def _hex(text: str) -> int | None:
@@ -141,8 +164,8 @@ _LSPCI = re.compile(
     r"\[([0-9a-f]{4}):([0-9a-f]{4})\](?:\s\(|\s*$)",
     re.IGNORECASE,
 )
-_SUBSYSTEM = re.compile(r"^\s+Subsystem:.*\[([0-9a-f]{4}):([0-9a-f]{4})\]", re.IGNORECASE)
-_IN_USE = re.compile(r"^\s+Kernel driver in use: (\S+)")
+_SUBSYSTEM = re.compile(r"^\s*Subsystem:.*\[([0-9a-f]{4}):([0-9a-f]{4})\]", re.IGNORECASE)
+_IN_USE = re.compile(r"^\s*Kernel driver in use: (\S+)")
 
 
 def is_lspci(text: str) -> bool:
@@ -185,4 +208,5 @@ def _with(device: PciDevice, subsystem: tuple[int, int] | None = None, driver: s
         subsystem or device.subsystem,
         device.numa_node,
         driver or device.driver,
+        device.is_virtual,
     )

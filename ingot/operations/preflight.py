@@ -123,6 +123,15 @@ def notes(look: HostState) -> tuple[str, ...]:
             f"driver {running} has known vulnerabilities ({rules.VULNERABLE.source}); "
             f"set driver_version to {branch.floor} or newer when the GPUs can be stopped"
         )
+    for row in look.gpus.rows:
+        if row.remap_failed:
+            said.append(f"GPU {row.index} could not remap a bad memory row; have the card replaced (Xid 64)")
+        elif row.remap_pending:
+            said.append(f"GPU {row.index} has a memory row to remap; it is done at its next reset or reboot (Xid 63)")
+        if row.ecc_uncorrected:
+            said.append(f"GPU {row.index} had {row.ecc_uncorrected} uncorrectable memory errors since it was reset")
+        if row.recovery_action not in (None, "None"):
+            said.append(f"the driver asks to {str(row.recovery_action).lower()} GPU {row.index}")
     return tuple(said)
 
 

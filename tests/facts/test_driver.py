@@ -50,7 +50,7 @@ def sections(**changed: str) -> dict[str, Section]:
         "machine": "x86_64\n6.12.57+deb13-amd64",
         "pending_kernel": "",
         "secure_boot": "",
-        "pci": "0000:01:00.0 0x10de 0x2684 0x030000 0x1043 0x889a 0 nvidia",
+        "pci": "0000:01:00.0 0x10de 0x2684 0x030000 0x1043 0x889a 0 nvidia -",
     }
     return {name: Section(text) for name, text in (answers | changed).items()} | {"jetson": Section("", 1)}
 
@@ -143,7 +143,7 @@ def test_os_release_may_be_quoted_or_not() -> None:
 
 
 def test_nouveau_is_seen_on_the_bus() -> None:
-    assert parse_driver(sections(pci="0000:01:00.0 0x10de 0x2684 0x030000 - - 0 nouveau")).nouveau
+    assert parse_driver(sections(pci="0000:01:00.0 0x10de 0x2684 0x030000 - - 0 nouveau -")).nouveau
 
 
 def test_a_look_that_was_cut_off_is_data() -> None:

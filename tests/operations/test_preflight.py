@@ -172,6 +172,16 @@ def test_a_vulnerable_driver_that_runs_is_warned_about() -> None:
     assert "set driver_version to 580.159.03 or newer" in notes(replace(GOOD, driver=old))[0]
 
 
+def test_memory_that_wears_out_is_worth_a_note() -> None:
+    row = QueryRow(index=0, uuid="GPU-0", remap_failed=True, ecc_uncorrected=2, recovery_action="Reset")
+    said = notes(replace(GOOD, gpus=replace(GOOD.gpus, rows=(row, *GOOD.gpus.rows[1:]))))
+    assert [part.partition(";")[0] for part in said] == [
+        "GPU 0 could not remap a bad memory row",
+        "GPU 0 had 2 uncorrectable memory errors since it was reset",
+        "the driver asks to reset GPU 0",
+    ]
+
+
 def test_a_wish_that_cannot_be_is_refused() -> None:
     (said,) = findings(GOOD, replace(WANTED, driver=Wish(version="580.126.20")))
     assert "known vulnerabilities" in said
