@@ -106,9 +106,7 @@ def plan(
         if stored and stored["inputs"] == inputs:
             return Planned(HostPlan.from_dict(stored["plan"]), models, stored["free_bytes"], inputs)
         measured = _unused(gpus, stored, state)
-        made = plan_host(
-            Hardware(name, tuple(measured)), asked, engine=profile, calibrations=_calibrations(state.files)
-        )
+        made = plan_host(Hardware(name, tuple(measured)), asked, engine=profile, calibrations=calibrations(state.files))
     except SizingError as error:
         sentence = str(error)
         raise Refusal(sentence if sentence.startswith(f"{name}:") else f"{name}: {sentence}") from error
@@ -191,6 +189,10 @@ def _unused(gpus: Iterable[GPU], stored: Mapping[str, Any] | None, state: Engine
     return [replace(gpu, free_bytes=free.get(gpu.uuid)) if gpu.uuid in ours else gpu for gpu in gpus]
 
 
-def _calibrations(files: Mapping[str, Any]) -> tuple[Calibration, ...]:
+def calibrations(files: Mapping[str, Any]) -> tuple[Calibration, ...]:
+    """What the host's engine measured before; nothing where another version of Ingot wrote it."""
     stored = files.get("measured.json")
-    return load_calibrations(stored) if isinstance(stored, Mapping) else ()
+    try:
+        return load_calibrations(stored) if isinstance(stored, Mapping) else ()
+    except PlanError:
+        return ()

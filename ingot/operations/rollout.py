@@ -7,21 +7,22 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pyinfra import logger
 from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.facts import FactBase
 from pyinfra.context import host, state
 
 from ingot.engines import Service, Step, observed
 from ingot.facts.engine import STATE, EngineState
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.operations import tree
-from ingot.operations.planning import Planned
+from ingot.operations.connection import reconnect
+from ingot.operations.planning import Planned, calibrations
 from ingot.operations.serving import Settings, cache_directory, compose_file, container, upstreams
 from ingot.sizing import Calibration, CalibrationKey, ReplicaPlan
 from ingot.sizing.calibration import dump
-from ingot.sizing.calibration import load as load_calibrations
 
 COMPOSE = "/etc/ingot/engine/compose.yaml"
 #: Below STATE: the services that were proven last, one file each.
@@ -31,8 +32,11 @@ LAST_GOOD = "engine/last-good"
 SLICE_S = 10
 #: Longer than any one command of a watch may take (a slice, a health probe, a completion), seconds.
 COMMAND_S = 150
+#: How long a lost connection is tried again, seconds.
+RECONNECT_S = 180
 
 Commands = Generator[PyinfraCommand, None, None]
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -91,17 +95,23 @@ class Rollout:
             yield from self._start(service, step.displaces)
             before = 0
         else:
-            displaced = []
+            displaced = [service]
             before = next(one.restarts for one in self.found.containers if one.service == service.name)
         if not state.is_executing:
             return None
         began = time.monotonic()
-        trouble = watch(service, before) or self._hold(service, before)
-        if trouble is None:
-            logger.info(f"{host.print_prefix}{service.name} answers after {time.monotonic() - began:.0f} s")
-            yield from tree.tree._inner(entries=[self._good(service), self._measurements()])
-            return None
-        return (yield from self._give_up(service, trouble, displaced))
+        try:
+            trouble = watch(service, before) or self._hold(service, before)
+            if trouble:
+                return (yield from self._give_up(service, trouble, displaced))
+        except Lost:
+            return (
+                f"{host.name}: the connection was lost while {service.name} starts, and not found again within "
+                f"{RECONNECT_S} s; it goes on there, run again to wait for it."
+            )
+        logger.info(f"{host.print_prefix}{service.name} answers after {time.monotonic() - began:.0f} s")
+        yield from tree.tree._inner(entries=[self._good(service), self._measurements()])
+        return None
 
     def _start(self, service: Service, displaces: Sequence[str]) -> Commands:
         yield from tree.tree._inner(
@@ -123,7 +133,7 @@ class Rollout:
 
     def _hold(self, service: Service, before: int) -> str | None:
         """See that it goes on serving, and read what it says about its memory."""
-        evidence: Evidence = host.get_fact(
+        evidence: Evidence = ask(
             ReplicaEvidence,
             container=container(service.name),
             endpoint=service.endpoint,
@@ -144,9 +154,7 @@ class Rollout:
 
     def _measurements(self) -> tree.File:
         """Every measurement this host knows, one per key: replicas of one shape measure the same."""
-        stored = self.found.files.get("measured.json")
-        known = load_calibrations(stored) if isinstance(stored, Mapping) else ()
-        newest = {one.key: one for one in [*known, *self.measured]}
+        newest = {one.key: one for one in [*calibrations(self.found.files), *self.measured]}
         return tree.File(f"{STATE}/measured.json", _json(dump(newest.values())))
 
     def _give_up(
@@ -154,20 +162,22 @@ class Rollout:
     ) -> Generator[PyinfraCommand, None, str]:
         """Show and keep the log, take the failed one away, bring back what it displaced."""
         name = container(service.name)
-        for line in host.get_fact(ReplicaLog, container=name, _timeout=COMMAND_S)[-50:]:
+        for line in host.get_fact(ReplicaLog, container=name, _timeout=COMMAND_S):
             logger.error(f"{host.print_prefix}  {service.name} | {line}")
         kept = f"{STATE}/engine/failed/{service.name}"
         yield StringCommand(
             f"mkdir -p -m 0750 {kept}; cp {COMPOSE} {STATE}/engine/up.log {kept}/; "
-            f"docker logs {name} >{kept}/log 2>&1; docker inspect {name} >{kept}/inspect.json 2>&1; "
-            f"docker rm --force {name} >/dev/null 2>&1 || true",
+            f"docker logs {name} >{kept}/log 2>&1; docker inspect {name} >{kept}/inspect.json 2>&1 || true",
             _timeout=COMMAND_S,
         )
-        del self.live[service.name]
         sentence = (
             f"{host.name}: {service.name} {trouble}, expected it to serve; read its log above (kept in {kept} on "
             "the host)"
         )
+        if service.name in self.last_good and self.last_good[service.name].digest == service.digest:
+            return f"{sentence}; it served with these settings before, so look for what changed on the host."
+        yield StringCommand(f"docker rm --force {name} >/dev/null 2>&1 || true", _timeout=COMMAND_S)
+        del self.live[service.name]
         back = [self.last_good[one.name] for one in displaced if one.name in self.last_good]
         if not back:
             yield from self._settle()
@@ -186,14 +196,29 @@ class Rollout:
         yield from tree.tree._inner(entries=[tree.File(COMPOSE, left, mode="0640") if left else tree.Absent(COMPOSE)])
 
 
+class Lost(Exception):
+    """The connection to the host was lost and not found again in time."""
+
+
+def ask(fact: type[FactBase[Answer]], **arguments: Any) -> Answer:
+    """A fact's answer, across lost connections. Raises: Lost."""
+    began = time.monotonic()
+    while (answer := host.get_fact(fact, **arguments, _ignore_errors=True)) == fact.default():
+        if time.monotonic() - began > RECONNECT_S:
+            raise Lost
+        reconnect(host)
+    return answer
+
+
 def watch(service: Service, restarts: int) -> str | None:
     """Wait until a starting replica has produced a token. Returns: None, or what is wrong with it.
 
     `restarts` is how often Docker had restarted it before; one more is a crash, and a crash at start is final.
+    Raises: Lost.
     """
     began, silent = time.monotonic(), 0
     while True:
-        glance: Glance = host.get_fact(
+        glance: Glance = ask(
             ReplicaGlance,
             container=container(service.name),
             endpoint=service.endpoint,
@@ -206,8 +231,6 @@ def watch(service: Service, restarts: int) -> str | None:
         spent = time.monotonic() - began
         if glance.ready:
             return None
-        if glance.status == "unknown":
-            return "could not be watched (the connection was lost)"
         if glance.status == "missing":
             return "has no container (Docker refused to make or start it)"
         if glance.status != "running" or glance.restarts > restarts:
