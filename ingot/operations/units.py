@@ -88,6 +88,8 @@ def script(host_name: str, actions: Sequence[Action], daemon_reload: bool, timeo
         # Digests first: a file that changes meanwhile is seen by the next run.
         restart_on, reload_on = (" ".join(map(shlex.quote, paths)) for paths in (unit.restart_on, unit.reload_on))
         lines += [
+            # A unit that failed too often in a row would be refused for that alone.
+            *([f"systemctl reset-failed -- {name} 2>/dev/null"] if action.verb == "start" else []),
             f"restart=$(digest {restart_on}); reload=$(digest {reload_on})",
             f"act {action.verb} {name} {timeout_s}",
             f"act is-active {name} {timeout_s}",

@@ -13,6 +13,7 @@ from ingot.facts.smi_query import QueryRow
 from ingot.operations import cdi
 from ingot.operations.driver import (
     as_decided,
+    entries,
     is_running_as_installed,
     needs_reboot,
     problem,
@@ -21,6 +22,7 @@ from ingot.operations.driver import (
     upstream,
     versioned,
 )
+from ingot.operations.tree import Absent
 
 pytestmark = pytest.mark.driver
 
@@ -136,6 +138,12 @@ def test_a_source_is_that_of_the_distribution() -> None:
         "https://mirror.example/debian13/x86_64/new.pub",
     )
     assert (new.key_fingerprint, old.key_fingerprint) == ("AA", "BB")
+
+
+def test_descriptions_of_the_same_repository_by_others_give_way() -> None:
+    gone = {entry.path for entry in entries("debian13/x86_64") if isinstance(entry, Absent)}
+    assert "/etc/apt/sources.list.d/cuda-debian13-x86_64.list" in gone
+    assert "/etc/apt/sources.list.d/nvidia-container-toolkit.list" in gone
 
 
 def test_one_mirror_for_driver_and_toolkit_is_described_once() -> None:

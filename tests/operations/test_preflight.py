@@ -82,6 +82,7 @@ def test_a_host_that_is_fine_is_passed_in_silence(look: HostState) -> None:
         (replace(NEW, driver=replace(BARE, bus=bus(0x2237, driver="vfio-pci"))), "bound to vfio-pci"),
         (replace(NEW, driver=replace(BARE, bus=bus())), "no NVIDIA GPU on the PCI bus"),
         (replace(NEW, driver=replace(BARE, bus=bus(0x1DB5, 0x2901))), "expected GPUs that one driver serves"),
+        (replace(NEW, driver=replace(BARE, runfile=True)), "a driver from NVIDIA's .run installer"),
         (replace(NEW, listeners=(Listener("*:443", "caddy"),)), "port 443 is held by caddy"),
         (replace(GOOD, gpus=faulty(Fault.LOST)), "a GPU is lost"),
         (replace(GOOD, gpus=faulty(Fault.HANGS)), "did not answer in time"),

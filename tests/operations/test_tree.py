@@ -106,6 +106,37 @@ def test_a_killed_run_leaves_the_old_file_and_the_next_run_sweeps(run_operation,
     assert not run_operation(tree.tree, (mine(target, "old"),)).changed
 
 
+def kill_points() -> list[str]:
+    """Lines of tree.sh that are one whole simple command each: a run can be killed before any of them."""
+    simple = ("parent ", "mkdir ", "chown ", "chmod ", "temporary=", "printf ", "mv ", "ln ", "rm ", "stage=", ": >")
+    lines = tree.SCRIPT.partition("trap 'exit 1'")[2].splitlines()
+    return [line for line in lines if line.strip().startswith(simple) and not line.endswith(("||", "&&"))]
+
+
+@pytest.mark.parametrize("line", kill_points(), ids=str.strip)
+def test_a_run_killed_anywhere_leaves_old_or_new_files_and_the_next_converges(
+    run_operation, monkeypatch, tmp_path, line
+):
+    old, new = {"a": "old a", "b": "old b"}, {"a": "new a", "b": "new b"}
+    for name, text in old.items():
+        (tmp_path / name).write_text(text)
+    entries = (
+        my_dir(tmp_path / "dir"),
+        *(mine(tmp_path / name, text) for name, text in new.items()),
+        Link(str(tmp_path / "link"), "a"),
+    )
+    whole = tree.SCRIPT
+    monkeypatch.setattr(tree, "SCRIPT", whole.replace(line, f"kill -9 $$\n{line}"))
+    run_operation(tree.tree, entries)
+    for name in old:
+        assert (tmp_path / name).read_text() in (old[name], new[name])
+    monkeypatch.setattr(tree, "SCRIPT", whole)
+    assert run_operation(tree.tree, entries).succeeded
+    assert {name: (tmp_path / name).read_text() for name in new} == new
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "dir", "link", "run"]
+    assert not run_operation(tree.tree, entries).changed
+
+
 def test_a_secret_is_never_readable_by_others_on_its_way(run_operation, monkeypatch, tmp_path):
     monkeypatch.setattr(tree, "SCRIPT", tree.SCRIPT.replace("&& chown --", "&& kill -9 $$ && false && chown --"))
     run_operation(tree.tree, (mine(tmp_path / "key", "k", "0640", True),))
