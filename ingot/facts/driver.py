@@ -46,6 +46,8 @@ QUESTIONS: dict[str, str] = {
         "read -r c </proc/$p/comm 2>/dev/null || c=unknown; "
         'case $c in nvidia-persiste*|nv-fabricmanage*|nvidia-smi) ;; *) echo "$p $c";; esac; done; true'
     ),
+    # What NVIDIA's .run installer leaves to undo itself; packages have none.
+    "driver_runfile": "command -v nvidia-uninstall",
     "os_release": "cat /etc/os-release",
     "machine": "uname -m; uname -r",
     "pending_kernel": "cat /run/reboot-required.pkgs 2>/dev/null; true",
@@ -122,6 +124,7 @@ class DriverState:
     pending_kernel: bool = False
     secure_boot: bool = False
     jetson: bool = False
+    runfile: bool = False
 
     @property
     def nouveau(self) -> bool:
@@ -222,6 +225,7 @@ def parse_driver(sections: Mapping[str, Section]) -> DriverState:
         pending_kernel="linux-" in answer(sections, "pending_kernel").output,
         secure_boot="secureboot enabled" in answer(sections, "secure_boot").output.lower(),
         jetson=answer(sections, "jetson").status == 0,
+        runfile=answer(sections, "driver_runfile").status == 0,
     )
 
 

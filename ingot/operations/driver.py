@@ -30,9 +30,17 @@ FABRIC_TIMEOUT_S = 120
 PERSISTENCE_TIMEOUT_S = 10
 
 
-def entries() -> tuple[tree.Entry, ...]:
-    """The files of the role: nouveau off, no unattended driver upgrades, persistence mode on."""
+def entries(repository: str | None) -> tuple[tree.Entry, ...]:
+    """The files of the role: nouveau off, no unattended driver upgrades, persistence mode on, one source each.
+
+    apt refuses a repository that is described twice under two keys, as hosts have it that were set up by hand or by
+    a cloud image: those descriptions give way.
+    """
+    replaced = ["libnvidia-container", "nvidia-container-toolkit", "nvidia-container-runtime", "nvidia-docker"]
+    if repository:
+        replaced.append(f"cuda-{repository.replace('/', '-')}")
     return (
+        *(tree.Absent(f"/etc/apt/sources.list.d/{name}.list") for name in replaced),
         tree.File("/etc/modprobe.d/ingot-nvidia.conf", template("driver/ingot-nvidia.conf")),
         tree.File("/etc/apt/apt.conf.d/51ingot-nvidia", template("driver/51ingot-nvidia")),
         tree.Dir(PERSISTENCE.rpartition("/")[0]),
@@ -196,7 +204,7 @@ def driver() -> Generator[PyinfraCommand, None, None]:
             "nobody; stop them, or set driver_disrupt to true for this run."
         )
         return
-    yield from tree.tree._inner(entries=(*entries(), *_evidence(decision, look.state)))
+    yield from tree.tree._inner(entries=(*entries(decision.packages.repository), *_evidence(decision, look.state)))
     yield from _install(decision, look.state)
     settled = installed and is_running_as_installed(look.state) and _fabric_matches(decision, look.state)
     if not settled:

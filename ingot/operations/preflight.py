@@ -167,6 +167,11 @@ def _system(look: HostState) -> Iterator[str]:
 def _driver(look: HostState, wanted: Wanted) -> Iterator[str]:
     for refusal in objections(look.driver.machine(wanted.console), wanted.driver):
         yield str(refusal)
+    if look.driver.runfile:
+        yield (
+            "a driver from NVIDIA's .run installer, expected packages, which it would break; "
+            "run `nvidia-uninstall` on the host and reboot it"
+        )
 
 
 def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:

@@ -49,7 +49,13 @@ def run(*names: str, data: tuple[str, ...] = ()) -> Run:
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[dict[str, TestHost]]:
     sandbox = Sandbox()
-    yield {name: sandbox.up(name, profile=profile) for name, profile in HOSTS.items()}
+    booted = {name: sandbox.up(name, profile=profile) for name, profile in HOSTS.items()}
+    # As a cloud image leaves it: the same repository, described with another key.
+    booted["driver-hgx"].put(
+        "/etc/apt/sources.list.d/cuda-debian13-x86_64.list",
+        "deb [signed-by=/usr/share/keyrings/cuda-archive-keyring.gpg] file:/srv/ingot-mirror/apt stable main\n",
+    )
+    yield booted
     for name in HOSTS:
         sandbox.down(name)
 

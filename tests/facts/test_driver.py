@@ -52,7 +52,9 @@ def sections(**changed: str) -> dict[str, Section]:
         "secure_boot": "",
         "pci": "0000:01:00.0 0x10de 0x2684 0x030000 0x1043 0x889a 0 nvidia -",
     }
-    return {name: Section(text) for name, text in (answers | changed).items()} | {"jetson": Section("", 1)}
+    return {name: Section(text) for name, text in (answers | changed).items()} | {
+        name: Section("", 1) for name in ("jetson", "driver_runfile")
+    }
 
 
 def test_a_host_is_read_whole() -> None:
