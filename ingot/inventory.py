@@ -32,6 +32,7 @@ class Serve(BaseModel):
     concurrency: int = Field(gt=0, description="sequences at once")
     replicas: int | None = Field(default=None, gt=0, description="at most this many; absent: as many as fit")
     variant: str | None = Field(default=None, description="absent: the best that fits")
+    share: bool = Field(default=False, description="may sit on GPUs that other models of this host use too")
     tokens_per_s: float | None = Field(default=None, gt=0, description="wished decode rate of the whole host")
 
 
@@ -193,7 +194,7 @@ def _host_data(path: Path, host: HostFile) -> dict[str, Any]:
     if host.gpus:
         data["gpus"] = host.gpus
     if host.serve:
-        data["serve"] = [wanted.model_dump(exclude_none=True) for wanted in host.serve]
+        data["serve"] = [wanted.model_dump(exclude_defaults=True) for wanted in host.serve]
     return data
 
 

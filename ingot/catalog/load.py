@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -123,8 +123,27 @@ def load_models(site: Mapping[str, Any] | None = None) -> dict[str, Model]:
     """Every model of the catalog by name, with a site's own merged over it. Raises CatalogError."""
     models = dict(_own_models())
     for name, entry in (site or {}).items():
-        models[name] = _model(name, entry)
+        if isinstance(entry, Mapping) and set(entry) == {"revisions"}:
+            models[name] = _pinned(models, name, entry["revisions"])
+        else:
+            models[name] = _model(name, entry)
     return models
+
+
+def _pinned(models: Mapping[str, Model], name: str, revisions: Any) -> Model:
+    """A model of the catalog at the commits that a site chose, by variant."""
+    if name not in models:
+        raise CatalogError(f"site_models pins {name!r}, which is in no catalog, expected one of {', '.join(models)}.")
+    known = [variant.name for variant in models[name].variants]
+    if not isinstance(revisions, Mapping) or set(revisions) - set(known):
+        raise CatalogError(
+            f"site_models: revisions of {name} are {revisions!r}, expected variant: commit, of {', '.join(known)}."
+        )
+    pinned = (
+        replace(variant, revision=str(revisions[variant.name])) if variant.name in revisions else variant
+        for variant in models[name].variants
+    )
+    return replace(models[name], variants=tuple(pinned))
 
 
 @lru_cache(maxsize=1)

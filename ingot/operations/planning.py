@@ -134,6 +134,7 @@ def requests(name: str, serve: Sequence[Mapping[str, Any]], models: Mapping[str,
                 Workload(entry["context"], entry["concurrency"], entry.get("tokens_per_s")),
                 variant=entry.get("variant"),
                 replicas=entry.get("replicas"),
+                share=bool(entry.get("share")),
             )
         )
     return asked
@@ -163,6 +164,7 @@ def _inputs(gpus: Iterable[GPU], asked: Iterable[ModelRequest], engine: str, bui
                 astuple(request.workload),
                 request.variant,
                 request.replicas,
+                request.share,
             )
             for request in asked
         ],

@@ -41,6 +41,24 @@ def test_a_revision_that_nobody_pinned_is_none_and_never_invented() -> None:
             assert variant.revision is None or len(variant.revision) == 40
 
 
+def test_a_site_pins_the_commits_of_models_that_the_catalog_leaves_open() -> None:
+    pinned = load_models({"qwen3-4b": {"revisions": {"bf16": "a" * 40}}})["qwen3-4b"]
+    assert {variant.name: variant.revision for variant in pinned.variants}["bf16"] == "a" * 40
+    assert len(pinned.variants) == len(load_models()["qwen3-4b"].variants)
+
+
+@pytest.mark.parametrize(
+    ("site", "words"),
+    [
+        ({"qwen9": {"revisions": {"bf16": "a" * 40}}}, "'qwen9', which is in no catalog"),
+        ({"qwen3-4b": {"revisions": {"bf61": "a" * 40}}}, "expected variant: commit, of bf16"),
+    ],
+)
+def test_a_pin_of_something_unknown_is_refused(site: dict[str, Any], words: str) -> None:
+    with pytest.raises(CatalogError, match=words):
+        load_models(site)
+
+
 @pytest.mark.parametrize("name", load_models())
 def test_every_model_has_the_size_its_name_says(name: str) -> None:
     billions = load_models()[name].variants[0].architecture.parameters / 1e9
