@@ -28,6 +28,9 @@ from ingot.sizing.units import DTYPE_BYTES, GIB, gib
 from ingot.sizing.weights import stage_weights
 
 WITHIN_PCT = 0.5
+# Where the share of memory is not stated, a verdict counts if it is the same for a small and a large share.
+PLAUSIBLE_SHARES = (0.5, 0.95)
+UNSTATED = "the case neither states the share of memory nor shows the arguments that would"
 # Logs print GiB with two digits.
 HALF_DIGIT = gib(0.005)
 
@@ -150,19 +153,22 @@ def _judge_start(judged: Judged, architecture: Architecture) -> None:
         arguments,
         engine,
         flashinfer=device.capability is None or device.capability >= FLASHINFER_CAPABILITY,
+        switched=device.capability is not None and device.capability in ((9, 0), (10, 0), (10, 3)),
     )
     utilization = case.utilization(engine)
     prediction = predict(need, device, utilization, engine)
     logged = observed.get("available_kv_gib")
-    tightest = _tightest_rank(case, prediction)
-    if tightest is not None and logged is not None:
-        logged = min(logged, tightest)
     if logged is None:
         judged.available_reason = "the case does not log the memory that was available for the cache"
+    elif not case.states_utilization():
+        judged.available_reason = UNSTATED
     else:
         _judge_available(judged, prediction, gib(logged))
+    extremes = {predict(need, device, share, engine).refusal is None for share in PLAUSIBLE_SHARES}
     if case.raw.get("max_model_len") is None and architecture.max_model_len is None:
         judged.verdict_reason = "neither the case nor the model's config says how long a sequence may be"
+    elif not case.states_utilization() and len(extremes) > 1:
+        judged.verdict_reason = f"{UNSTATED}, and the verdict depends on it"
     else:
         judged.fits = prediction.refusal is None
         judged.kind = prediction.refusal or ""
@@ -171,21 +177,11 @@ def _judge_start(judged: Judged, architecture: Architecture) -> None:
         peer = judged.peers[name]
         question = _question(case, architecture, arguments, device.total, utilization, weights)
         answer = estimator(question)
-        if logged is not None and logged > 0 and answer.available is not None:
+        if judged.available_error_pct is not None and logged and answer.available is not None:
             peer.available_error_gib = (answer.available - gib(logged)) / GIB
             peer.available_error_pct = abs(peer.available_error_gib) / logged * 100
         if judged.fits is not None:
             peer.fits = answer.fits
-
-
-def _tightest_rank(case: Case, prediction: Prediction) -> float | None:
-    """GiB that the tightest rank had, where the log line quoted is another rank's: the engine counts blocks by it."""
-    blocks = case.observed.get("gpu_blocks")
-    if blocks is None and case.raw["era"] == "V0" and case.observed.get("estimated_max_model_len"):
-        blocks = case.observed["estimated_max_model_len"] // prediction.demand.geometry.engine.block_size
-    if not blocks or case.parallel().tensor == 1:
-        return None
-    return round((blocks + 1) * prediction.demand.geometry.block_bytes / GIB, 2)
 
 
 def _judge_available(judged: Judged, prediction: Prediction, logged: int) -> None:

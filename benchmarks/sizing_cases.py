@@ -17,7 +17,7 @@ from ingot.catalog import load_gpus
 from ingot.sizing import SizingError
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.config import architecture_from_config, with_encoder
-from ingot.sizing.engine import EngineProfile, vllm
+from ingot.sizing.engine import FLASHINFER, EngineProfile, vllm
 from ingot.sizing.split import Parallel
 from ingot.sizing.start import Arguments, Device
 from ingot.sizing.units import GIB, gib
@@ -132,8 +132,9 @@ class Case:
         elif wording.startswith("blocks"):
             profile = replace(profile, capacity_wording="groups")
         if self.raw["era"] == "V0":
-            old = vllm("0.6.0")
-            profile = replace(old, version=profile.version, capacity_wording=profile.capacity_wording)
+            profile = replace(vllm("0.6.0"), version=profile.version, capacity_wording=profile.capacity_wording)
+        if "using flashinfer for top-p" in self.text().lower():
+            profile = replace(profile, sampler_copies=FLASHINFER, sampler_copies_flashinfer=FLASHINFER)
         if re.search(
             r"disable[_-]hybrid[_-]kv[_-]cache[_-]manager|kv_transfer_config'?[=:]\s*(?!none)", self.text().lower()
         ):
@@ -184,7 +185,8 @@ class Case:
     def device(self) -> Device | str:
         """The GPU as the engine saw it, or why it is unknown."""
         logged = self.observed.get("gpu_total_gib")
-        model = next((key for pattern, key in GPU_NAMES if re.search(pattern, self.gpu_name())), None)
+        name = self.gpu_name() + (" 141" if "141 GB" in self.text() else "")
+        model = next((key for pattern, key in GPU_NAMES if re.search(pattern, name)), None)
         known = load_gpus()[model] if model else None
         if logged:
             total, band = gib(logged), 0
@@ -214,6 +216,11 @@ class Case:
         if observed.get("requested_gib") and observed.get("gpu_total_gib"):
             return float(observed["requested_gib"]) / float(observed["gpu_total_gib"])
         return engine.utilization
+
+    def states_utilization(self) -> bool:
+        """Whether the share of memory is known: stated, or left out of arguments that are shown."""
+        stated = self.raw.get("gpu_memory_utilization") or self.observed.get("requested_gib")
+        return bool(stated) or bool(re.search(r"non-default args|\(default\)", self.text()))
 
     def arguments(self, architecture: Architecture, device: Device | None) -> Arguments:
         """The engine's arguments, the unstated ones as the engine defaults them for this device."""
@@ -277,7 +284,12 @@ def load_cases(cases: Path, models: Path) -> list[Case]:
     surveyed = {survey["model_id"]: survey for survey in json.loads(models.read_text(encoding="utf-8"))}
     stored = json.loads(cases.read_text(encoding="utf-8"))
     return [
-        Case(raw["id"], str(raw.get("tier", "C")), raw, surveyed.get(raw.get("config_id") or raw.get("model_id")))
+        Case(
+            raw["id"],
+            str(raw.get("tier", "C")),
+            raw,
+            surveyed.get(raw.get("model_id")) or surveyed.get(raw.get("config_id")),
+        )
         for raw in stored
     ]
 

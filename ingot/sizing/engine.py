@@ -31,7 +31,8 @@ class EngineProfile:
     + sampler_copies_least: what the sampler may need where a library that may be installed is
     + context_gib: driver context and libraries that are counted with the engine's own memory
     + non_torch_band_gib: how much further than usual its own account of memory outside PyTorch may be off
-    + chunks_with_pipeline: prompts are chunked although the model is split over pipeline stages
+    + samples_chunks: the profiling pass samples although prompts are chunked
+    + activation_base_gib: what its profiling pass peaks at beyond activations and sampler
     + assumes_float32_state: Nemotron-H keeps 32-bit states where its config does not say (else 16-bit)
     + state_prefix_caching: prefix caching is on by default for models with state layers, at one block more each
     + block_size: tokens per cache block unless the attention backend wants another
@@ -52,7 +53,8 @@ class EngineProfile:
     sampler_copies_least: float = FLASHINFER
     context_gib: float = 0.2
     non_torch_band_gib: float = 0.0
-    chunks_with_pipeline: bool = True
+    samples_chunks: bool = True
+    activation_base_gib: float = 0.35
     assumes_float32_state: bool = True
     state_prefix_caching: bool = True
     block_size: int = 16
@@ -92,10 +94,11 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
             "assumes_float32_state": False,
             "state_prefix_caching": False,
             "non_torch_band_gib": 0.15,
-            "chunks_with_pipeline": False,
+            "samples_chunks": False,
+            "activation_base_gib": 0.0,
         },
     ),
-    ((0, 8), {"profiles_context_to": 0, "non_torch_band_gib": 0.0, "chunks_with_pipeline": True}),
+    ((0, 8), {"profiles_context_to": 0, "non_torch_band_gib": 0.0, "samples_chunks": True}),
     ((0, 9), {"sampler_copies_least": FLASHINFER}),
     ((0, 9, 1), {"hybrid_cache": True}),
     ((0, 11, 1), {"sampler_copies_least": SORTING}),
@@ -113,7 +116,7 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
     ),
     ((0, 22), {"utilization": 0.92}),
     ((0, 26), {"async_batches": 1}),
-    ((0, 30), {"null_blocks": 1}),
+    ((0, 30), {"null_blocks": 1, "activation_base_gib": 0.35}),
 )
 
 

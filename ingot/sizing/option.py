@@ -43,6 +43,7 @@ class Kind:
     total_band: int
     capability: tuple[int, int] | None
     unified: bool
+    switched: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,7 @@ def _attempt(
         arguments,
         engine,
         flashinfer=kind.capability is None or kind.capability >= FLASHINFER_CAPABILITY,
+        switched=kind.switched,
         checkpoint_stages=_checkpoint(variant, parallel),
     )
     measured = _measured(variant, parallel, arguments, kind, engine, calibrations)

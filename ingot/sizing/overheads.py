@@ -6,7 +6,7 @@ calibration replaces it. The constants were fitted on published starts (docs/siz
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ingot.sizing.architecture import Architecture
@@ -34,12 +34,15 @@ ENCODER_PEAKS = {
 ENCODER_DEFAULT = (0.8, 0.8)
 # Mllama runs its encoder for every sequence at once (36.63 GiB for 128 sequences on a published start).
 ENCODER_PER_SEQUENCE = {"mllama": 0.286}
-# GiB beside what PyTorch allocates, per GPU, by tensor parallel size: NCCL's buffers and peer mappings.
-NON_TORCH_GIB = {1: (0.10, 0.10), 2: (0.42, 0.20), 4: (0.90, 0.45), 8: (2.35, 0.40)}
+# GiB beside what PyTorch allocates, per GPU, by the number of ranks: NCCL's buffers and peer mappings. Behind an
+# NVSwitch NCCL reduces in the switch from four GPUs on (H100: 2.26 and 2.35 GiB logged, B200: 0.95); elsewhere 0.2 to
+# 0.6 GiB were logged for four.
+NON_TORCH_GIB = {1: (0.10, 0.10), 2: (0.42, 0.20), 4: (0.50, 0.35), 8: (1.00, 0.70)}
+NON_TORCH_SWITCHED_GIB = {1: (0.10, 0.10), 2: (0.50, 0.20), 4: (1.70, 0.90), 8: (2.35, 0.40)}
 # Free memory that logs report at the start, below the total: context and NCCL, before anything else.
 STARTUP_GIB = {1: 0.65, 2: 1.2, 4: 2.5, 8: 3.2}
-GRAPH_MIB_PER_LAYER_AND_SIZE = 0.3
-GRAPH_BASE_GIB = 0.05
+GRAPH_MIB_PER_LAYER_AND_SIZE = 0.25
+GRAPH_BASE_GIB = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +118,33 @@ def encoder(architecture: Architecture, sequences: int) -> Estimate | None:
     )
 
 
-def non_torch(tensor: int, pipeline: int, engine: EngineProfile) -> Estimate:
-    """Driver context, libraries and collectives' buffers on one GPU."""
-    known = max((size for size in NON_TORCH_GIB if size <= tensor), default=1)
-    amount, band = NON_TORCH_GIB[known]
-    if pipeline > 1 and tensor == 1:
-        amount, band = NON_TORCH_GIB[2]
+def with_base(peak: Estimate, engine: EngineProfile) -> Estimate:
+    """The peak of a profiling pass with what this engine's own runner adds to it."""
+    if not engine.activation_base_gib:
+        return peak
+    base = gib(engine.activation_base_gib)
+    return replace(
+        peak,
+        bytes=peak.bytes + base,
+        band_bytes=peak.band_bytes + base,
+        formula=f"{peak.formula} + {engine.activation_base_gib} GiB",
+        least_bytes=None if peak.least_bytes is None else peak.least_bytes + base,
+    )
+
+
+def non_torch(ranks: int, pipeline: int, engine: EngineProfile, *, switched: bool) -> Estimate:
+    """Driver context, libraries and collectives' buffers on one of `ranks` GPUs that talk to each other."""
+    table = NON_TORCH_SWITCHED_GIB if switched else NON_TORCH_GIB
+    known = max((size for size in table if size <= ranks), default=1)
+    amount, band = table[known]
+    if pipeline > 1 and ranks == 1:
+        amount, band = table[2]
+    where = " behind an NVSwitch" if switched else ""
     band += engine.non_torch_band_gib + (0.05 if engine.context_gib else 0)
     return Estimate(
         gib(amount + engine.context_gib),
         gib(band),
-        f"{amount} GiB at tensor parallel {known} + {engine.context_gib} GiB of context",
+        f"{amount} GiB for {known} ranks{where} + {engine.context_gib} GiB of context",
         "logged non-torch memory of published starts",
     )
 
@@ -152,7 +171,7 @@ def graphs(layers: int, sequences: int, *, enforce_eager: bool) -> Estimate:
     amount = gib(GRAPH_BASE_GIB) + int(GRAPH_MIB_PER_LAYER_AND_SIZE * layers * sizes * MIB)
     return Estimate(
         amount,
-        int(amount * 0.6) + GIB // 8,
+        int(amount * 0.6) + GIB // 5,
         f"{GRAPH_BASE_GIB} GiB + {GRAPH_MIB_PER_LAYER_AND_SIZE} MiB x {layers} layers x {sizes} batch sizes",
         "logged graph captures of published starts",
     )

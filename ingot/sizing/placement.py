@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.option import Kind
+from ingot.sizing.start import SWITCHED_CAPABILITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +33,23 @@ def pools(hardware: Hardware) -> tuple[Pool, ...]:
     islands = {index: number for number, island in enumerate(hardware.islands) for index in island}
     by_kind: dict[Kind, list[Slot]] = {}
     for gpu in hardware.ordered:
-        kind = kind_of(gpu)
+        kind = kind_of(gpu, len(hardware.islands[islands[gpu.index]]))
         by_kind.setdefault(kind, []).append(Slot(gpu, gpu.cuda_free_bytes, islands[gpu.index]))
     ordered = sorted(by_kind.items(), key=lambda item: (item[0].total, item[0].name, item[1][0].gpu.index))
     return tuple(Pool(kind, tuple(slots)) for kind, slots in ordered)
 
 
-def kind_of(gpu: GPU) -> Kind:
-    """What matters of a GPU to the arithmetic."""
-    return Kind(gpu.name, gpu.cuda_total_bytes, gpu.cuda_total_band_bytes, gpu.compute_capability, gpu.unified_memory)
+def kind_of(gpu: GPU, island: int) -> Kind:
+    """What matters of a GPU in an NVLink island of so many to the arithmetic."""
+    capability = gpu.compute_capability
+    return Kind(
+        name=gpu.name,
+        total=gpu.cuda_total_bytes,
+        total_band=gpu.cuda_total_band_bytes,
+        capability=capability,
+        unified=gpu.unified_memory,
+        switched=island > 2 and capability is not None and capability >= SWITCHED_CAPABILITY,
+    )
 
 
 def place(slots: Iterable[Slot], count: int) -> tuple[Slot, ...] | None:

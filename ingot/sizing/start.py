@@ -26,6 +26,8 @@ from ingot.sizing.units import DTYPE_BYTES, GIB, MIB, show_gib
 from ingot.sizing.weights import stage_weights
 
 FLASHINFER_CAPABILITY = (8, 0)
+# GPUs of this generation are built behind an NVSwitch, in whose memory NCCL reduces.
+SWITCHED_CAPABILITY = (9, 0)
 # How much of its own estimate a measurement on the same shape may still miss.
 MEASURED_BAND = 64 * MIB
 
@@ -129,9 +131,14 @@ def demand(
     engine: EngineProfile,
     *,
     flashinfer: bool,
+    switched: bool = False,
     checkpoint_stages: tuple[int, ...] | None = None,
 ) -> Demand:
-    """What each rank needs, from the shapes alone. `checkpoint_stages` are weights read from the files themselves."""
+    """What each rank needs, from the shapes alone.
+
+    `flashinfer` says whether the GPU runs FlashInfer's sampler, `switched` whether GPUs are joined by an NVSwitch.
+    `checkpoint_stages` are weights read from the files themselves.
+    """
     element = DTYPE_BYTES.get(cache_dtype(architecture, arguments.kv_cache_dtype), 2.0)
     settings = CacheSettings(
         element_bytes=element,
@@ -144,11 +151,12 @@ def demand(
     pool = geometry(architecture, parallel, settings, engine)
     scheme = SCHEMES[quantization]
     stages = checkpoint_stages or stage_weights(architecture, quantization, parallel, encoder=arguments.encoder)
-    tokens = _profiled_tokens(arguments, parallel, engine)
+    tokens = _profiled_tokens(arguments, engine)
     one = overheads.forward(architecture, parallel.tensor, tokens, enforce_eager=arguments.enforce_eager)
     passes: list[tuple[str, Estimate]] = [("forward pass", one)]
     sampled: list[tuple[str, Estimate]] = []
-    if not arguments.pooling:
+    chunked = arguments.max_model_len > engine.profiles_context_to
+    if not arguments.pooling and (engine.samples_chunks or not chunked):
         rows = overheads.sampler(architecture, arguments.max_num_seqs, engine, flashinfer=flashinfer)
         sampled.append(("sampler", rows))
     seen = overheads.encoder(architecture, arguments.max_num_seqs) if arguments.encoder else None
@@ -163,6 +171,7 @@ def demand(
         least = max(item.bytes if item.least_bytes is None else item.least_bytes for _, item in here)
         candidates.append((weights + peak.bytes, weights, replace(peak, band_bytes=band), name, least))
     _, weights, peak, name, least = max(candidates, key=lambda item: item[0])
+    peak = overheads.with_base(peak, engine)
     weight_band = int(weights * scheme.band)
     if architecture.encoder and arguments.encoder:
         weight_band += GIB // 5 // parallel.tensor
@@ -177,7 +186,9 @@ def demand(
         graphs=overheads.graphs(
             len(architecture.layers), arguments.max_num_seqs, enforce_eager=arguments.enforce_eager
         ).term(),
-        non_torch=overheads.non_torch(parallel.tensor, parallel.pipeline, engine).term(),
+        non_torch=overheads.non_torch(
+            parallel.tensor * parallel.data, parallel.pipeline, engine, switched=switched
+        ).term(),
         geometry=pool,
         arguments=arguments,
         request_blocks=pool.blocks_per_request(arguments.max_model_len, arguments.max_num_batched_tokens),
@@ -186,11 +197,10 @@ def demand(
     )
 
 
-def _profiled_tokens(arguments: Arguments, parallel: Parallel, engine: EngineProfile) -> int:
+def _profiled_tokens(arguments: Arguments, engine: EngineProfile) -> int:
     """Tokens of the profiling pass: a batch of chunks, or a whole sequence where prompts are not chunked."""
     batch, length = arguments.max_num_batched_tokens, arguments.max_model_len
-    whole = length <= engine.profiles_context_to or (parallel.pipeline > 1 and not engine.chunks_with_pipeline)
-    return max(batch, length) if whole else batch
+    return max(batch, length) if length <= engine.profiles_context_to else batch
 
 
 def calibrated(need: Demand, measured: Calibration, engine: EngineProfile) -> Demand:

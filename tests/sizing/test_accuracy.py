@@ -58,8 +58,9 @@ def test_nothing_that_was_refused_is_said_to_fit(figures: dict[str, dict[str, li
 def test_refusals_are_of_the_right_kind(judged: list[sizing_accuracy.Judged]) -> None:
     kinds = {one.case.id: one.kind for one in judged}
     assert kinds["v0-llama31-8b-3090-29k"] == "R5"
-    assert kinds["v1-refused-mamba-maxseqs-rtxpro6000"] == "R6"
     assert kinds["v1-refused-qwen25-7b-a10g-0.6125"] == "R4"
+    assert kinds["v1-refused-qwen3coder480b-dp8-h20-095"] == "R5"
+    assert kinds["llmd-refused-deepseek-r1-tp1"] == "R2"
 
 
 def test_other_estimators_are_worse_on_the_same_cases(
