@@ -22,6 +22,7 @@ from ingot.sandbox.state import HostRecord
 REBOOT = 133
 #: Directories that overlay2 needs on a plain file system: an overlay cannot lie on an overlay.
 PLAIN = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd"}
+START_LIMIT_S = 5
 MIRROR = "/srv/ingot-mirror"
 
 
@@ -74,8 +75,10 @@ while :; do
   status=0
   {shlex.join(nspawn_command(paths, network, record))} || status=$?
   echo "ingot: the guest ended with status $status"
-  [ $status = {REBOOT} ] || exit $status
+  [ $status = {REBOOT} ] || break
 done
+# A guest outlives an nspawn that was killed.
+echo 1 > /sys/fs/cgroup/{shlex.quote(str(cgroup_name(paths, record.name)))}/cgroup.kill
 """
 
 
@@ -89,15 +92,20 @@ def cgroup_root() -> Path:
 
 
 def cgroup(paths: Paths, name: str = "") -> Path:
-    """The cgroup of host `name`, or of all hosts of a sandbox; it can be found when all else is lost."""
+    """The cgroup of host `name`, or of all hosts of a sandbox."""
+    return cgroup_root() / cgroup_name(paths, name)
+
+
+def cgroup_name(paths: Paths, name: str = "") -> Path:
+    """Where that is below the mount of cgroup2: nothing needs to be known but the state directory."""
     sandbox = hashlib.sha256(str(paths.state).encode()).hexdigest()[:12]
-    return cgroup_root() / "ingot-sandbox" / sandbox / name
+    return Path("ingot-sandbox") / sandbox / name
 
 
 def running(paths: Paths, name: str) -> bool:
-    """Whether any process of the host lives."""
+    """Whether the host is powered on: its supervisor lives (what outlives that one is a wreck to be restarted)."""
     try:
-        return "populated 1" in (cgroup(paths, name) / "cgroup.events").read_text()
+        return bool((cgroup(paths, name) / "cgroup.procs").read_text())
     except FileNotFoundError:
         return False
 
@@ -128,6 +136,10 @@ def start(paths: Paths, network: Network, record: HostRecord, lock: int) -> None
             env={"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")},
             check=True,
         )
+    # From here on, a host that does not run has stopped, and is not merely about to begin.
+    deadline = time.monotonic() + START_LIMIT_S
+    while not running(paths, record.name) and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def kill(paths: Paths, name: str = "", timeout_s: float = 10) -> None:

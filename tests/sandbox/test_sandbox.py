@@ -76,6 +76,22 @@ def test_a_killed_creator_is_healed_by_the_next_up(sandbox: Sandbox, moment: Cal
     assert leftovers(sandbox.paths) == []
 
 
+@pytest.mark.parametrize("victim", ["sh", "systemd-nspawn"])
+def test_a_host_whose_supervisor_was_killed_is_off_and_boots_again(sandbox: Sandbox, victim: str) -> None:
+    host = sandbox.up("gpu-01")
+    before = host.boot_id()
+    group = machine.cgroup(sandbox.paths, "gpu-01")
+    victims = [pid for pid in processes(group) if name_of(pid) == victim]
+    assert len(victims) == 1
+    os.kill(victims[0], signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while host.is_running:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert sandbox.up("gpu-01").boot_id() != before
+    assert len([pid for pid in processes(group) if name_of(pid) == "systemd-nspawn"]) == 1
+
+
 def processes(group: Path) -> list[int]:
     return [int(pid) for file in group.rglob("cgroup.procs") for pid in file.read_text().split()]
 
