@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shlex
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
@@ -19,32 +16,17 @@ from pyinfra.context import host
 from ingot.errors import IngotError
 from ingot.facts.models import MARKER, Fetched, ModelDirectory, Models, Room, Text
 from ingot.operations import changes, detached, planning
+from ingot.operations.manifest import ModelFile, Origin, chosen, local_manifest, manifest_url, origin, parse_manifest
 from ingot.operations.refuse import refuse
 from ingot.sizing import Variant
 
 SCRIPT = (files(__package__) / "models.sh").read_text()
-MANIFEST = "ingot-manifest.json"
-#: What an engine reads of a repository. No Python, no pickles: loading those runs code.
-ALLOWED = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken"})
-#: A second copy of the weights in another layout, which some repositories carry beside the usual one.
-SECOND_COPY = re.compile(r"consolidated.*\.safetensors(\.index\.json)?")
 #: Part of the file system that stays free beside a model.
 SPARE = 0.10
 #: How long a run waits for one model, seconds.
 LIMIT_S = 6 * 3600
 
 Commands = Generator[PyinfraCommand, None, None]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """A file of a manifest: its size, the digest it must have (sha256, or the id git gives it), where to get it."""
-
-    path: str
-    bytes: int
-    sha256: str | None
-    git_sha1: str | None = None
-    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,121 +46,6 @@ class Wanted:
     def label(self) -> str:
         """What messages call it."""
         return f"{self.model} ({self.variant.name})"
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a variant comes from. `kind` is hub, mirror or push; `base` its address or a directory of this machine."""
-
-    kind: str
-    base: str
-
-
-def origin(sources: Mapping[str, Any], wanted: Wanted) -> Origin:
-    """The origin of a variant: a repository that is a path is pushed from there, others come from the source.
-
-    Raises: IngotError, one sentence.
-    """
-    source, variant = sources.get("models") or {}, wanted.variant
-    kind, repository = source.get("kind", "mirror"), variant.repository
-    if kind not in ("hub", "mirror", "push") or not source.get("uri"):
-        raise IngotError(
-            f'sources["models"] is {source}, expected `uri` and `kind` ("hub", "mirror" or "push"); see group_data.'
-        )
-    if not variant.revision or (kind == "hub" and not re.fullmatch(r"[0-9a-f]{40}", variant.revision)):
-        raise IngotError(
-            f"{wanted.label} has revision {variant.revision!r}, expected a commit of 40 hex digits, since what is "
-            f"served must not change by itself; choose one of {repository} and give it in `site_models`."
-        )
-    base = str(source["uri"]).rstrip("/")
-    if repository.startswith("/"):
-        return Origin("push", repository)
-    if kind == "hub":
-        return Origin("hub", f"{base}/{repository}")
-    return Origin(kind, f"{base}/{repository}/{variant.revision}")
-
-
-def manifest_url(place: Origin, wanted: Wanted) -> str:
-    """The address that lists the files of a hub repository or of a mirror's directory."""
-    if place.kind == "hub":
-        base = place.base.removesuffix(f"/{wanted.variant.repository}")
-        return f"{base}/api/models/{wanted.variant.repository}/revision/{wanted.variant.revision}?blobs=true"
-    return f"{place.base}/{MANIFEST}"
-
-
-def parse_manifest(text: str, place: Origin, revision: str) -> tuple[ModelFile, ...]:
-    """The files that a manifest lists, ours or the hub's answer for a commit.
-
-    Raises: IngotError when it is not one, or is for another commit.
-    """
-    try:
-        stored = json.loads(text)
-        if place.kind != "hub":
-            return tuple(
-                ModelFile(one["path"], int(one["bytes"]), str(one["sha256"]), url=f"{place.base}/{one['path']}")
-                for one in stored["files"]
-            )
-        if stored["sha"] != revision:
-            raise IngotError(f"{place.base} answered with commit {stored['sha']}, expected {revision}.")
-        return tuple(
-            ModelFile(
-                one["rfilename"],
-                int(one["size"]),
-                one["lfs"]["sha256"] if one.get("lfs") else None,
-                one["blobId"],
-                f"{place.base}/resolve/{revision}/{one['rfilename']}",
-            )
-            for one in stored["siblings"]
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise IngotError(f"what {place.base} lists is not a manifest ({error!r}); check its source.") from None
-
-
-def local_manifest(directory: Path) -> tuple[ModelFile, ...]:
-    """The files of a directory on this machine, from its manifest where it has one, else read and hashed.
-
-    Raises: IngotError when there is no such directory.
-    """
-    if not directory.is_dir():
-        raise IngotError(f"{directory} is not on this machine, expected the model's files there; put them there.")
-    place = Origin("push", str(directory))
-    if (directory / MANIFEST).is_file():
-        return parse_manifest((directory / MANIFEST).read_text(), place, "")
-    found = []
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and not path.name.startswith(".") and path.suffix in ALLOWED:
-            with path.open("rb") as opened:
-                digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            found.append(ModelFile(str(path.relative_to(directory)), path.stat().st_size, digest, url=str(path)))
-    return tuple(found)
-
-
-def chosen(listed: Iterable[ModelFile], label: str) -> tuple[ModelFile, ...]:
-    """The files that an engine needs: weights of the root in one layout, and small files of kinds without code.
-
-    Raises: IngotError for a path that would leave the directory, and for a model without safetensors.
-    """
-    every = tuple(listed)
-    for one in every:
-        path = PurePosixPath(one.path)
-        if path.is_absolute() or ".." in path.parts or not re.fullmatch(r"[\w.+=@/-]+", one.path, re.ASCII):
-            raise IngotError(f"{label} lists the file {one.path!r}, expected a plain relative path; refuse its source.")
-    usual = any(re.fullmatch(r"model.*\.safetensors", one.path) for one in every)
-    taken = tuple(
-        one
-        for one in every
-        if PurePosixPath(one.path).suffix in ALLOWED
-        and PurePosixPath(one.path).name not in (MANIFEST, MARKER)
-        and not (one.path.endswith(".safetensors") and "/" in one.path)
-        and not (usual and SECOND_COPY.fullmatch(one.path))
-    )
-    if not any(one.path.endswith(".safetensors") for one in taken):
-        others = sorted({PurePosixPath(one.path).suffix or one.path for one in every})
-        raise IngotError(
-            f"{label} has no .safetensors weights (only {', '.join(others) or 'nothing'}), expected them since other "
-            "formats can run code when loaded; choose a variant that has them."
-        )
-    return taken
 
 
 def trouble(found: ModelDirectory) -> str | None:
@@ -291,7 +158,7 @@ def _listed(wanted: Wanted, place: Origin, token: str) -> tuple[ModelFile, ...]:
     """The files to have. Raises: IngotError."""
     if place.kind == "push":
         return chosen(local_manifest(Path(place.base)), wanted.label)
-    url = manifest_url(place, wanted)
+    url = manifest_url(place, wanted.variant)
     answer: Fetched = host.get_fact(Text, url=url, _stdin=token) if token else host.get_fact(Text, url=url)
     if answer.text is None:
         raise IngotError(
@@ -347,7 +214,7 @@ def cached() -> Commands:
     for wanted, why in pending:
         found = state.directories[wanted.target]
         try:
-            place = origin(data.sources, wanted)
+            place = origin(data.sources, wanted.variant, wanted.label)
             listed = _listed(wanted, place, token)
             needed = missing_bytes(listed, found)
             refused = no_room(wanted.label, data.cache_root, needed, len(listed), state.room)

@@ -17,7 +17,8 @@ from ingot.catalog import load_models
 from ingot.errors import IngotError
 from ingot.facts.models import Found, ModelDirectory, Room, Verified, parse_models
 from ingot.operations import models, planning
-from ingot.operations.models import ModelFile, Origin, Wanted, chosen, no_room, origin, parse_manifest, trouble
+from ingot.operations.manifest import MANIFEST, ModelFile, Origin, chosen, origin, parse_manifest
+from ingot.operations.models import Wanted, no_room, trouble
 from ingot.sandbox import tiny_model
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -66,7 +67,7 @@ def mirror() -> Iterator[Mirror]:
             name = self.path.rpartition(f"{REVISION}/")[2]
             served.asked.append((name, self.headers.get("Range")))
             served.authorization.add(self.headers.get("Authorization"))
-            data = served.manifest() if name == models.MANIFEST else served.files.get(name)
+            data = served.manifest() if name == MANIFEST else served.files.get(name)
             if served.answers.get(name):
                 data = served.answers[name].pop(0)
             if data is None:
@@ -163,7 +164,7 @@ def test_a_corrupt_file_is_set_aside_and_fetched_once_more(cache, target, mirror
 
 
 def test_a_digest_that_never_matches_fails_with_both_and_publishes_nothing(cache, target, mirror):
-    mirror.answers[models.MANIFEST] = [mirror.manifest(**{"tokenizer.json": {"sha256": "e" * 64}})] * 2
+    mirror.answers[MANIFEST] = [mirror.manifest(**{"tokenizer.json": {"sha256": "e" * 64}})] * 2
     failed = cache()
     digest = hashlib.sha256(CONTENT["tokenizer.json"]).hexdigest()
     assert not failed.succeeded and not target.exists()
@@ -172,7 +173,7 @@ def test_a_digest_that_never_matches_fails_with_both_and_publishes_nothing(cache
 
 
 def test_a_file_that_is_not_there_is_one_sentence(cache, target, mirror):
-    mirror.answers[models.MANIFEST] = [mirror.manifest()] * 2
+    mirror.answers[MANIFEST] = [mirror.manifest()] * 2
     del mirror.files["tokenizer.json"]
     failed = cache()
     assert not failed.succeeded and not target.exists()
@@ -205,7 +206,7 @@ def test_a_file_that_was_only_touched_is_kept(cache, target, mirror):
     (target / "tokenizer.json").touch()
     mirror.asked.clear()
     assert cache().changed
-    assert {asked for asked, _ in mirror.asked} == {models.MANIFEST}
+    assert {asked for asked, _ in mirror.asked} == {MANIFEST}
     assert not cache().changed
 
 
@@ -275,7 +276,7 @@ def test_a_small_file_of_the_hub_must_have_its_git_id(cache, target, mirror):
 )
 def test_values_that_name_no_fixed_source_are_refused(source, revision, said):
     with pytest.raises(IngotError, match=said):
-        origin({"models": source}, wanted(revision=revision))
+        origin({"models": source}, wanted(revision=revision).variant, "tiny (bf16)")
 
 
 def test_a_hub_that_answers_with_another_commit_is_refused():
