@@ -85,6 +85,7 @@ GPU_NAMES = (
     (r"\bl4\b", "l4"),
     (r"\bt4\b", "t4"),
 )
+LORA = r"\+ \d+ lora|enable[_-]lora'?[=:]\s*true|--enable-lora|-lora\d*-"
 LARGE_DEVICE = 70 * GIB
 HUGE_DEVICE = 160 * GIB
 
@@ -136,7 +137,7 @@ class Case:
         if "using flashinfer for top-p" in self.text().lower():
             profile = replace(profile, sampler_copies=FLASHINFER, sampler_copies_flashinfer=FLASHINFER)
         if re.search(
-            r"disable[_-]hybrid[_-]kv[_-]cache[_-]manager|kv_transfer_config'?[=:]\s*(?!none)", self.text().lower()
+            r"disable[_-]hybrid[_-]kv[_-]cache[_-]manager|kv_transfer_config'?[=:]\s*(?!none)\S", self.text().lower()
         ):
             profile = replace(profile, hybrid_cache=False)
         return profile
@@ -178,7 +179,7 @@ class Case:
         """Tensor, pipeline and data parallel sizes; unstated is one."""
         tensor, pipeline = self.raw.get("tp") or 1, self.raw.get("pp") or 1
         stated = re.search(r"(?:data[_-]parallel[_-]size'?\s*[:= ]\s*|\bdp)(\d+)", self.text())
-        data = int(stated.group(1)) if stated else 1
+        data = max(int(stated.group(1)), 1) if stated else 1
         expert = bool(re.search(r"enable[_-]expert[_-]parallel|expert parallel|\bEP\b", self.text())) or data > 1
         return Parallel(tensor, pipeline, data, expert)
 
@@ -265,7 +266,7 @@ class Case:
 
     def unjudgeable(self) -> str | None:
         """What makes the start's memory unpredictable from GPU and config, if anything does."""
-        if re.search(r"\+ \d+ lora|enable_lora|-lora\d*-", self.text().lower()):
+        if re.search(LORA, self.text().lower()):
             return "it loads LoRA adapters whose rank the case does not state"
         if self.speculates():
             return "it loads a speculative draft that the case does not describe"
@@ -274,7 +275,11 @@ class Case:
             return "unsloth chose max_num_seqs and the case does not say it"
         if self.quantization() == "none" and re.search(r"quanti[sz]ed", str(self.raw.get("model_id")).lower()):
             return "the case does not say how its weights are quantised"
-        if "offload" in self.text():
+        if re.search(
+            r"kv[_-]cache[_-]memory[_-]bytes'?[=: ]+\d|num[_-]gpu[_-]blocks[_-]override'?[=: ]+\d", self.text()
+        ):
+            return "its cache was given a size and not what was left"
+        if re.search(r"cpu[_-]offload[_-]gb'?[=: ]+[1-9]", self.text()):
             return "it keeps weights in host memory"
         return None
 
