@@ -106,7 +106,8 @@ def running(paths: Paths, name: str) -> bool:
     """Whether the host is powered on: its supervisor lives (what outlives that one is a wreck to be restarted)."""
     try:
         return bool((cgroup(paths, name) / "cgroup.procs").read_text())
-    except FileNotFoundError:
+    except OSError:
+        # No such group, or none any more since it was opened.
         return False
 
 

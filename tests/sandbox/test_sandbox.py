@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -93,13 +94,19 @@ def test_a_host_whose_supervisor_was_killed_is_off_and_boots_again(sandbox: Sand
 
 
 def processes(group: Path) -> list[int]:
-    return [int(pid) for file in group.rglob("cgroup.procs") for pid in file.read_text().split()]
+    found = []
+    for file in group.rglob("cgroup.procs"):
+        # A service of the guest may end, and its group with it, between the listing and the reading.
+        with suppress(OSError):
+            found += [int(pid) for pid in file.read_text().split()]
+    return found
 
 
 def name_of(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
-    except FileNotFoundError:
+    except OSError:
+        # It ended meanwhile.
         return ""
 
 
