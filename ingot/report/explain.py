@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ingot.sizing import Calibration, HostPlan, ReplicaPlan, Term
@@ -39,11 +39,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One term as predicted and as an engine measured it, in bytes."""
+    """One number as predicted and as an engine measured it, as text."""
 
     label: str
-    predicted: int
-    measured: int
+    predicted: str
+    measured: str
+    difference: str
 
 
 def rows(replica: ReplicaPlan) -> tuple[Row, ...]:
@@ -115,7 +116,27 @@ def differences(replica: ReplicaPlan, measured: Calibration) -> tuple[Difference
         ("CUDA graphs", memory.graphs.bytes, measured.graphs_bytes),
         ("non-torch", memory.non_torch.bytes, measured.non_torch_bytes),
     )
-    return tuple(Difference(label, own, real) for label, own, real in pairs if real is not None)
+    found = [
+        Difference(label, show_gib(own), show_gib(real), _signed(show_gib, real - own))
+        for label, own, real in pairs
+        if real is not None
+    ]
+    blocks, tokens = measured.num_gpu_blocks, measured.kv_cache_tokens
+    if blocks and tokens and replica.sequence_blocks:
+        # The number of blocks follows the memory, what a block holds follows the model: the latter must be exact.
+        own = int(blocks / replica.sequence_blocks * replica.max_model_len)
+        found.append(
+            Difference(f"tokens in {blocks:,} blocks", f"{own:,}", f"{tokens:,}", _signed(_number, tokens - own))
+        )
+    return tuple(found)
+
+
+def _number(amount: float) -> str:
+    return f"{amount:,.0f}"
+
+
+def _signed(show: Callable[[float], str], amount: int) -> str:
+    return f"{'+' if amount >= 0 else '-'}{show(abs(amount))}"
 
 
 def measurement(plan: HostPlan, replica: ReplicaPlan, measured: tuple[Calibration, ...]) -> Calibration | None:

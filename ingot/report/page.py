@@ -7,7 +7,6 @@ from html import escape
 
 from ingot.report import explain
 from ingot.sizing import Calibration, DoesNotFit, HostPlan, ReplicaPlan
-from ingot.sizing.units import show_gib
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #777; }
@@ -102,11 +101,11 @@ def _terms(rows: Sequence[explain.Row]) -> str:
 
 def _differences(replica: ReplicaPlan, measured: Calibration) -> str:
     lines = "\n".join(
-        f'<tr><td>{escape(one.label)}</td><td class="n">{show_gib(one.predicted)}</td>'
-        f'<td class="n">{show_gib(one.measured)}</td></tr>'
+        f'<tr><td>{escape(one.label)}</td><td class="n">{one.predicted}</td><td class="n">{one.measured}</td>'
+        f'<td class="n dim">{one.difference}</td></tr>'
         for one in explain.differences(replica, measured)
     )
-    return f"<table><tr><th></th><th>predicted</th><th>measured</th></tr>\n{lines}\n</table>\n"
+    return f"<table><tr><th></th><th>predicted</th><th>measured</th><th>difference</th></tr>\n{lines}\n</table>\n"
 
 
 def _misfit(host: str, error: DoesNotFit) -> str:

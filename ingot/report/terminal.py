@@ -122,7 +122,7 @@ def _replica(
             lines.add_row(Text(name, style="dim"), value)
     parts.append(lines)
     real = explain.measurement(plan, replica, measured)
-    if real is not None:
+    if real is not None and explain.differences(replica, real):
         parts.append(_differences(replica, real))
     return Group(*parts)
 
@@ -153,7 +153,5 @@ def _differences(replica: ReplicaPlan, measured: Calibration) -> Table:
     for heading in ("", "predicted", "measured", "difference"):
         table.add_column(heading, justify="left" if not heading else "right")
     for one in explain.differences(replica, measured):
-        difference = one.measured - one.predicted
-        sign = "+" if difference >= 0 else "-"
-        table.add_row(one.label, show_gib(one.predicted), show_gib(one.measured), f"{sign}{show_gib(abs(difference))}")
+        table.add_row(one.label, one.predicted, one.measured, one.difference)
     return table

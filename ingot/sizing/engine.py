@@ -10,6 +10,8 @@ from typing import Any, Literal
 from ingot.sizing.errors import SizingError
 
 Build = Literal["cuda", "cpu"]
+# Tokens per cache block on processors (vLLM `platforms/cpu.py`).
+CPU_BLOCK = 128
 # Float32 copies of the logits that each sampler holds at its peak: sorting all of PyTorch's way (measured on eleven
 # starts, within 2 %), a Triton kernel's way, and FlashInfer's way, which sorts nothing.
 SORTING, TRITON, FLASHINFER = 9.65, 3.8, 1.5
@@ -131,4 +133,4 @@ def vllm(version: str = "0.32.0", build: Build = "cuda") -> EngineProfile:
     for since, values in CHANGES:
         if numbers >= since:
             profile = replace(profile, **values)
-    return profile
+    return replace(profile, block_size=CPU_BLOCK) if build == "cpu" else profile

@@ -10,7 +10,7 @@ from ingot.sizing.errors import PlanError
 from ingot.sizing.memory import MemoryBreakdown
 from ingot.sizing.throughput import Throughput
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,9 @@ class ReplicaPlan:
     """One engine process group: which weights on which GPUs, with every argument that sizing decides.
 
     `memory` is that of the tightest GPU. `kv_cache_tokens` and `max_concurrency` (sequences of `max_model_len` at
-    once) are what the cache is expected to hold with the margin already taken off. `dtype` is what unquantised
-    weights are served in; `auto` leaves it to the model.
+    once) are what the cache is expected to hold with the margin already taken off: blocks of `block_bytes`, of which
+    a sequence takes `sequence_blocks`. `dtype` is what unquantised weights are served in; `auto` leaves it to the
+    model.
     """
 
     model: str
@@ -41,6 +42,8 @@ class ReplicaPlan:
     memory: MemoryBreakdown
     max_concurrency: float = 0.0
     kv_bytes_needed: int = 0
+    block_bytes: int = 0
+    sequence_blocks: int = 0
     dtype: str = "auto"
     gpu_name: str = ""
     estimate: Throughput | None = None

@@ -330,6 +330,8 @@ def _replica(situation: Situation, placed: Placed) -> ReplicaPlan:
         memory=memory,
         max_concurrency=_concurrency(geometry.blocks(usable), need.request_blocks),
         kv_bytes_needed=option.needed,
+        block_bytes=geometry.block_bytes,
+        sequence_blocks=need.request_blocks,
         dtype=_dtype(option),
         gpu_name=slots[0].gpu.name,
         estimate=_throughput(situation, placed),

@@ -136,3 +136,15 @@ def test_a_model_without_cache_needs_none() -> None:
     cache = pool(architecture_from_config(bert))
     assert cache.groups == ()
     assert cache.tokens(GIB, 512, 2048) == 0
+
+
+def test_a_start_of_the_cpu_build_on_a_test_host() -> None:
+    # vLLM 0.32.0 on a test host: 0.25 GiB given, "174,720 tokens, Maximum concurrency for 4,096 tokens per request:
+    # 42.66x", 1365 blocks in vllm:cache_config_info; the sandbox's tiny model.
+    tiny = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_hidden_layers": 3, "hidden_size": 256,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "intermediate_size": 768,
+            "vocab_size": 320}  # fmt: skip
+    cache = pool(architecture_from_config(tiny), engine=vllm("0.32.0", "cpu"))
+    assert cache.blocks(GIB // 4) == 1365
+    assert cache.tokens(GIB // 4, 4096, 2048) == 174720
+    assert round(cache.concurrency(GIB // 4, 4096, 2048), 2) == 42.66

@@ -39,7 +39,13 @@ def measured(found: HostPlan) -> Calibration:
         replica.tensor_parallel_size, replica.pipeline_parallel_size, replica.max_num_seqs,
         replica.max_num_batched_tokens,
     )  # fmt: skip
-    return Calibration(key, weights_bytes=replica.memory.weights.bytes + GIB)
+    blocks = 10 * replica.sequence_blocks
+    return Calibration(
+        key,
+        weights_bytes=replica.memory.weights.bytes + GIB,
+        num_gpu_blocks=blocks,
+        kv_cache_tokens=10 * replica.max_model_len,
+    )
 
 
 def printed(found: HostPlan, **options: object) -> str:
@@ -81,6 +87,8 @@ def test_prediction_and_measurement_stand_side_by_side(found: HostPlan) -> None:
     text = printed(found, measured=[measured(found)])
     assert "predicted and measured" in text
     assert "+1.00 GiB" in text
+    exact = next(line for line in text.splitlines() if "tokens in" in line).split()
+    assert exact[-3:] == ["81,920", "81,920", "+0"]
 
 
 def test_a_misfit_shows_its_arithmetic_and_what_would_fit(refused: DoesNotFit) -> None:
