@@ -81,6 +81,9 @@ def _judge_capacity(judged: Judged, architecture: Architecture) -> None:
     if case.speculates() and case.speculative() is None:
         judged.capacity_reason = "it loads a speculative draft that the case does not describe"
         return
+    if case.overrides_blocks():
+        judged.capacity_reason = "its number of blocks was given and not derived"
+        return
     device = case.device()
     arguments = case.arguments(architecture, None if isinstance(device, str) else device)
     settings = CacheSettings(

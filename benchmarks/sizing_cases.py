@@ -133,7 +133,12 @@ class Case:
         elif wording.startswith("blocks"):
             profile = replace(profile, capacity_wording="groups")
         if self.raw["era"] == "V0":
-            profile = replace(vllm("0.6.0"), version=profile.version, capacity_wording=profile.capacity_wording)
+            profile = replace(
+                vllm("0.6.0"),
+                version=profile.version,
+                capacity_wording=profile.capacity_wording,
+                latent_cache=profile.latent_cache if self.raw.get("vllm_version") else True,
+            )
         if "using flashinfer for top-p" in self.text().lower():
             profile = replace(profile, sampler_copies=FLASHINFER, sampler_copies_flashinfer=FLASHINFER)
         if re.search(
@@ -233,7 +238,7 @@ class Case:
         if batched == 2048 and "'max_num_batched_tokens'" not in self.text():
             large = False  # a large device would have defaulted to 8192
         length = raw.get("max_model_len") or architecture.max_model_len or 8192
-        context = re.search(r"decode-context-parallel-size[ =](\d+)", self.text())
+        context = re.search(r"decode[_-]context[_-]parallel[_-]size'?[:= ]+(\d+)", self.text())
         return Arguments(
             max_model_len=length,
             max_num_seqs=raw.get("max_num_seqs") or (1024 if large else 256),
@@ -248,6 +253,10 @@ class Case:
             encoder="language_model_only': True" not in self.text(),
             pooling=bool(re.search(r"embed|rerank", str(raw.get("model_id")).lower())),
         )
+
+    def overrides_blocks(self) -> bool:
+        """Whether the number of blocks was given rather than derived."""
+        return bool(re.search(r"num_gpu_blocks_override': \d|--num-gpu-blocks-override[= ]\d", self.text()))
 
     def speculates(self) -> bool:
         """Whether the start loads a draft to guess tokens ahead."""

@@ -133,6 +133,8 @@ def plan(
             click.echo(f"wrote {html}")
     if outcome.misfits or outcome.errors:
         raise SystemExit(1)
+    if not outcome.plans:
+        raise IngotError(f"{inventory or DEFAULT_INVENTORY}: no host in it; add one, or pass --gpu.")
 
 
 @click.command()

@@ -24,6 +24,7 @@ class EngineProfile:
     + utilization: the share of a GPU's memory that it takes by default
     + graphs_in_budget: CUDA graphs are counted before the cache is sized (else they take from what is left over)
     + hybrid_cache: sliding layers keep only their window (else they are charged like full attention)
+    + latent_cache: latent attention caches its latent vector (else every head's keys and values, padded to 256)
     + capacity_wording: how the log counts tokens: blocks x size over the number of layer groups, or sequences x
       length
     + async_batches: batches in flight beyond one per pipeline stage, whose tokens a sliding window still holds
@@ -46,6 +47,7 @@ class EngineProfile:
     utilization: float = 0.92
     graphs_in_budget: bool = True
     hybrid_cache: bool = True
+    latent_cache: bool = True
     capacity_wording: Literal["groups", "concurrency"] = "concurrency"
     async_batches: int = 1
     null_blocks: int = 1
@@ -85,6 +87,7 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
             "utilization": 0.90,
             "graphs_in_budget": False,
             "hybrid_cache": False,
+            "latent_cache": False,
             "capacity_wording": "groups",
             "async_batches": 0,
             "null_blocks": 0,
@@ -100,6 +103,7 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
             "activation_base_gib": 0.0,
         },
     ),
+    ((0, 7, 1), {"latent_cache": True}),
     ((0, 8), {"profiles_context_to": 0, "non_torch_band_gib": 0.0, "samples_chunks": True}),
     ((0, 9), {"sampler_copies_least": FLASHINFER}),
     ((0, 9, 1), {"hybrid_cache": True}),

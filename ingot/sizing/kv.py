@@ -28,6 +28,8 @@ from ingot.sizing.units import ceil_div
 
 LATENT_BLOCK = 64
 LATENT_HYBRID_ALIGNMENT = 128
+# What heads of latent attention were padded to while they were cached uncompressed.
+PADDED_HEAD = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,9 @@ def geometry(
     caching = [(index, layer.attention) for index, layer in enumerate(architecture.layers) if layer.attention]
     if not engine.hybrid_cache:
         caching = [(index, _as_full(attention)) for index, attention in caching]
+    if not engine.latent_cache:
+        heads = architecture.attention_heads
+        caching = [(index, _unpacked(attention, heads)) for index, attention in caching]
     if not engine.assumes_float32_state:
         caching = [(index, _short_state(attention)) for index, attention in caching]
     growing = [one for _, one in caching if type(one) in (FullAttention, LatentAttention)]
@@ -168,6 +173,12 @@ def geometry(
 def _as_full(attention: Attention) -> Attention:
     if isinstance(attention, SlidingWindow | ChunkedLocal):
         return FullAttention(attention.kv_heads, attention.head_dim, attention.head_dim_v)
+    return attention
+
+
+def _unpacked(attention: Attention, heads: int) -> Attention:
+    if isinstance(attention, LatentAttention):
+        return FullAttention(heads, PADDED_HEAD, PADDED_HEAD)
     return attention
 
 

@@ -148,3 +148,9 @@ def test_a_start_of_the_cpu_build_on_a_test_host() -> None:
     assert cache.blocks(GIB // 4) == 1365
     assert cache.tokens(GIB // 4, 4096, 2048) == 174720
     assert round(cache.concurrency(GIB // 4, 4096, 2048), 2) == 42.66
+
+
+def test_latent_attention_was_cached_uncompressed_before_0_7_1() -> None:
+    # v0-refused-deepseek-coder-v2-v054: 2,368 tokens were left on eight GPUs of which weights take most.
+    old = pool(shape("deepseek-r1"), 8, engine=vllm("0.5.4"), block_size=16)
+    assert old.block_bytes == 16 * 61 * (128 // 8) * 2 * 256 * 2
