@@ -10,7 +10,8 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from pyinfra.api.exceptions import ConnectError
+from paramiko import SSHException
+from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.connectors.ssh import SSHConnector
 
 from ingot.inventory import ERROR_KEY
@@ -40,7 +41,8 @@ class IngotConnector(SSHConnector):
             raise ConnectError(error)
         try:
             super().connect()
-        except ConnectError as refused:
+        # A private key that is missing or unreadable is no ConnectError to pyinfra, and would end the run of all hosts.
+        except PyinfraError as refused:
             raise ConnectError(self._explain(str(refused.args[0]))) from None
         self._tune()
         self._prove_sudo()
@@ -63,9 +65,13 @@ class IngotConnector(SSHConnector):
             return
         assert self.client is not None
         # Not through pyinfra's own runner: that would ask for a password, once per host, in the middle of a run.
-        _, stdout, stderr = self.client.exec_command("sudo -n true", timeout=DEAD_LINK_S)
-        if stdout.channel.recv_exit_status():
+        try:
+            _, stdout, stderr = self.client.exec_command("sudo -n true", timeout=DEAD_LINK_S)
             said = stderr.read().decode(errors="replace").strip()
+            status = stdout.channel.recv_exit_status()
+        except (SSHException, OSError, EOFError) as broken:
+            raise ConnectError(self._explain(f"the connection broke after the login: {broken!r}")) from None
+        if status:
             raise ConnectError(
                 f"{self.host.name}: user {self.data['ssh_user']} logs in, but sudo says {said!r} where no password "
                 "was expected; add a sudoers rule for that user, or run pyinfra with --same-sudo-password."
@@ -85,6 +91,8 @@ class IngotConnector(SSHConnector):
                 f"{host}: no host key is pinned for {hostname} port {port} in {pinned}; add the line that "
                 f"`ssh-keyscan -p {port} {hostname}` prints, after comparing its fingerprint on the console."
             )
+        if "private key" in found or "invalid key" in found:
+            return f"{host}: its SSH key cannot be used ({message}); correct `ssh_key` in its host file."
         if "authentication" in found:
             keys = f"key {self.data['ssh_key']}" if self.data["ssh_key"] else "the agent's and ~/.ssh keys"
             return (

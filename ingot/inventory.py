@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +18,8 @@ from ingot.errors import IngotError
 
 #: pyinfra host data under which a host file's error travels to the connector, which refuses that host alone.
 ERROR_KEY = "inventory_error"
+
+DEFAULT_GROUP = "gpu"
 
 _HOST_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
 
@@ -46,7 +48,7 @@ class HostFile(BaseModel):
     port: int = Field(default=22, gt=0, lt=65536)
     ssh_key: Path | None = Field(default=None, description="private key; absent: agent and default keys")
     ssh_config: Path | None = Field(default=None, description="an ssh_config file, for jump hosts")
-    groups: list[str] = Field(default_factory=lambda: ["gpu"], min_length=1)
+    groups: list[str] = Field(default_factory=lambda: [DEFAULT_GROUP], min_length=1)
     gpus: str | None = Field(default=None, description="as ordered, e.g. a10gx4; `ingot plan` offline")
     serve: list[Serve] = Field(default_factory=list)
     values: dict[str, Any] = Field(default_factory=dict, description="overrides of group_data/all.py")
@@ -65,6 +67,12 @@ class Fleet:
     """The hosts of one inventory, as pyinfra wants them: `(name, data)` per group."""
 
     members: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...]
+
+    def groups(self) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+        """Every group that a host file names, so that no host is left out of a run by a group nobody listed."""
+        # Were every file wrong, their sentences would still have to reach somebody: by the group files have by default.
+        named = {group for _, groups, _ in self.members for group in groups} or {DEFAULT_GROUP}
+        return {name: self.group(name) for name in sorted(named)}
 
     def group(self, name: str) -> list[tuple[str, dict[str, Any]]]:
         """Hosts of one group; a host whose file is wrong is in every group, so that it is reported."""
@@ -100,6 +108,19 @@ def load(directory: Path | str, known_values: frozenset[str] | None = None) -> F
     return Fleet(tuple(members))
 
 
+class _HostFileLoader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which it would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` again", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 class _Twins:
     """Host files that share a name or an address: neither can be meant."""
 
@@ -133,7 +154,7 @@ def _read(path: Path, known_values: frozenset[str]) -> tuple[HostFile | None, st
             "rename the file using a-z, 0-9, '-' and '.', at most 63 characters."
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _HostFileLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
@@ -141,7 +162,8 @@ def _read(path: Path, known_values: frozenset[str]) -> tuple[HostFile | None, st
             None,
             f"{name}: {path}{line} is not YAML ({getattr(error, 'problem', None) or error}); correct that line.",
         )
-    except (OSError, UnicodeDecodeError) as error:
+    # A ValueError is a text that is not UTF-8, or what YAML takes for a date that no calendar has.
+    except (OSError, ValueError) as error:
         return None, f"{name}: {path} cannot be read ({error}); correct the file."
     if not isinstance(content, dict):
         return None, f"{name}: {path} holds no keys; a host file needs at least `address:`."

@@ -1,4 +1,4 @@
-"""The production fleet: one file per host in inventories/prod/, groups named here.
+"""The production fleet: one file per host in inventories/prod/, groups as host files name them.
 
 pyinfra inventories/prod.py deploy.py [--limit gpu-01] [--dry] [--diff]
 """
@@ -7,6 +7,5 @@ from pathlib import Path
 
 from ingot.inventory import load
 
-_fleet = load(Path(__file__).parent / "prod")
-
-gpu = _fleet.group("gpu")
+# Each group becomes a list of this name, which is how pyinfra learns of it.
+globals().update(load(Path(__file__).parent / "prod").groups())

@@ -47,6 +47,8 @@ def test_a_host_file_becomes_pyinfra_host_data(tmp_path: Path) -> None:
         (GOOD + "servee: []\n", "unknown key `servee` (did you mean `serve`?)"),
         ("user: ubuntu\n", "`address` is missing"),
         ("address: [\n", "line 2 is not YAML"),
+        ("address: a\naddress: b\n", "line 2 is not YAML (`address` again)"),
+        ("address: 2026-13-01\n", "month must be in 1..12"),
         ("", "holds no keys"),
         (GOOD + "port: 99999\n", "`port` is 99999"),
         (GOOD + "values: {driver_branchh: 1}\n", "values.driver_branchh is not a value"),
@@ -62,6 +64,17 @@ def test_a_wrong_host_file_is_one_sentence_and_the_others_go_on(tmp_path: Path, 
     assert sentence.startswith(f"bad: {tmp_path / 'bad.yaml'}")
     assert "\n" not in sentence
     assert error_of(tmp_path, "good") == ""
+
+
+def test_every_group_of_a_host_file_is_a_group_of_the_fleet(tmp_path: Path) -> None:
+    write(tmp_path, a=GOOD, b="address: b\ngroups: [gpu, staging]\n", bad="")
+    groups = {name: [host for host, _ in hosts] for name, hosts in load(tmp_path, KNOWN).groups().items()}
+    assert groups == {"gpu": ["@ingot/a", "@ingot/b", "@ingot/bad"], "staging": ["@ingot/b", "@ingot/bad"]}
+
+
+def test_a_fleet_of_wrong_files_alone_is_still_reported(tmp_path: Path) -> None:
+    write(tmp_path, bad="")
+    assert [host for host, _ in load(tmp_path, KNOWN).groups()["gpu"]] == ["@ingot/bad"]
 
 
 def test_a_name_given_twice_is_refused_for_both_files(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""A host that cannot be connected to is one sentence of `pyinfra`, and ends nobody else's run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+INVENTORY = """
+_ssh = {{"ssh_hostname": "127.0.0.1", "ssh_port": 9, "ssh_known_hosts_file": {known_hosts!r}}}
+gpu = [("@ingot/first", {{**_ssh, {data}}}), ("@ingot/second", _ssh)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("'ssh_key': '/nonexistent/key'", "first: its SSH key cannot be used (No such private key file: /nonexistent"),
+        ("'ssh_key': {not_a_key!r}", "first: its SSH key cannot be used (Invalid private key file: "),
+        ("'inventory_error': 'first: a sentence.'", "first: a sentence."),
+        ("'ssh_hostname': 'no-such-host.invalid'", "first: the address no-such-host.invalid does not resolve"),
+    ],
+    ids=["missing-key", "no-key", "host-file", "address"],
+)
+def test_a_host_that_cannot_be_reached_is_one_sentence(tmp_path: Path, data: str, sentence: str) -> None:
+    (tmp_path / "known_hosts").touch()
+    (tmp_path / "not-a-key").write_text("not a key")
+    data = data.format(not_a_key=str(tmp_path / "not-a-key"))
+    (tmp_path / "lab.py").write_text(INVENTORY.format(known_hosts=str(tmp_path / "known_hosts"), data=data))
+    (tmp_path / "deploy.py").touch()
+    done = subprocess.run(
+        [Path(sys.executable).parent / "pyinfra", "-y", "lab.py", "deploy.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert sentence in output
+    assert "second: no SSH at 127.0.0.1 port 9" in output
+    assert "Traceback" not in output
