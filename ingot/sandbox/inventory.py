@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ingot.sandbox import aptrepo, mirror
+from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.host import TestHost
 from ingot.sandbox.sandbox import Sandbox
 
@@ -12,10 +13,15 @@ GROUP_DATA = Path(__file__).parents[2] / "group_data" / "all.py"
 
 
 def hosts() -> list[tuple[str, dict[str, Any]]]:
-    """Every running test host as `(name, data)`."""
+    """Every running test host as `(name, data)`.
+
+    Raises: SandboxError where none runs: a deploy of nobody would call itself a success.
+    """
     sandbox = Sandbox()
     running = [host for host in sandbox.hosts() if host.is_running]
-    shared = {**(_values() if running else {}), "secrets_dir": str(sandbox.secrets_dir)}
+    if not running:
+        raise SandboxError("no test host runs on this machine: boot one with `ingot sandbox up` or `make demo`")
+    shared = {**_values(), "secrets_dir": str(sandbox.secrets_dir)}
     return [(f"@ingot/{host.name}", {**shared, **connection(host)}) for host in running]
 
 
