@@ -1,0 +1,226 @@
+"""What `ingot plan` plans for: models by name or directory, GPUs by name, recorded outputs, or live hosts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ingot.catalog import hardware_from_name, load_models
+from ingot.errors import IngotError
+from ingot.sizing import (
+    Calibration,
+    EngineProfile,
+    Hardware,
+    Model,
+    ModelRequest,
+    SizingError,
+    Variant,
+    Workload,
+    architecture_from_config,
+    vllm,
+)
+from ingot.sizing.calibration import load as load_measured
+from ingot.sizing.checkpoint import read_checkpoint
+from ingot.sizing.quantization import SCHEMES, scheme_of_config
+
+DEFAULT_CONTEXT = 8192
+DEFAULT_CONCURRENCY = 8
+ENGINE_VERSION = "0.32.0"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One host with what it has, what it shall serve, and what its engine measured before."""
+
+    hardware: Hardware
+    requests: tuple[ModelRequest, ...]
+    engine: EngineProfile
+    measured: tuple[Calibration, ...] = ()
+
+
+def wanted_model(
+    model: str | None, config: Path | None, variant: str | None, context: int | None, concurrency: int | None
+) -> ModelRequest | None:
+    """The request of the command line, if it names a model. Raises: IngotError."""
+    if model and config:
+        raise click.UsageError("give --model or --config, not both")
+    if not model and not config:
+        return None
+    try:
+        chosen = _from_directory(config) if config else _from_catalog(str(model), load_models())
+        longest = max((one.architecture.max_model_len or 0 for one in chosen.variants), default=0)
+        length = context if context is not None else min(DEFAULT_CONTEXT, longest or DEFAULT_CONTEXT)
+        sequences = concurrency if concurrency is not None else DEFAULT_CONCURRENCY
+        return ModelRequest(chosen, Workload(length, sequences), variant=variant)
+    except SizingError as error:
+        raise IngotError(str(error)) from error
+
+
+def _from_catalog(name: str, models: Mapping[str, Model]) -> Model:
+    if name not in models:
+        raise IngotError(
+            f"{name!r} is no model of the catalog, expected one of {', '.join(sorted(models))}; correct the name or "
+            "pass --config with the model's directory."
+        )
+    return models[name]
+
+
+def _from_directory(directory: Path) -> Model:
+    """A model described by the files of its repository: config.json, and safetensors headers where there are any."""
+    file = directory / "config.json"
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise IngotError(f"{file}: cannot be read ({error}); pass a directory with the model's config.json.") from error
+    architecture = architecture_from_config(stored)
+    scheme, _ = scheme_of_config(stored)
+    checkpoint = read_checkpoint(directory)
+    if checkpoint is not None:
+        checkpoint.check(architecture, scheme)
+    name = directory.resolve().name
+    described = Variant(
+        name=scheme if scheme != "none" else architecture.dtype,
+        repository=name,
+        revision="local",
+        quantization=scheme,
+        architecture=architecture,
+        quality=SCHEMES[scheme].quality,
+        checkpoint_bytes=checkpoint.total if checkpoint else None,
+        min_capability=SCHEMES[scheme].min_capability,
+        checkpoint=checkpoint,
+    )
+    return Model(name, (described,))
+
+
+def _served(host: str, data: Any, wanted: ModelRequest | None) -> tuple[ModelRequest, ...]:
+    """What a host's values ask for, unless the command line names a model."""
+    if wanted is not None:
+        return (wanted,)
+    models = load_models(data.get("site_models") or {})
+    serve = data.get("serve") or []
+    if not serve:
+        raise IngotError(f"{host}: nothing to serve, expected `serve` in its host file; add it or pass --model.")
+    return tuple(
+        ModelRequest(
+            _from_catalog(str(entry["model"]), models),
+            Workload(entry["context"], entry["concurrency"], entry.get("tokens_per_s")),
+            variant=entry.get("variant"),
+            replicas=entry.get("replicas"),
+            share=bool(entry.get("share")),
+        )
+        for entry in serve
+    )
+
+
+# --- what there is
+
+
+def named(gpu: str) -> Hardware:
+    try:
+        return hardware_from_name(gpu)
+    except SizingError as error:
+        raise IngotError(str(error)) from error
+
+
+def recorded(paths: Sequence[Path]) -> Hardware:
+    """The GPUs in recorded outputs of one host (`ingot probe --record`, or nvidia-smi's own)."""
+    from ingot.facts.driver import Driver, DriverLook
+    from ingot.facts.errors import ParseError
+    from ingot.facts.nvidia import assemble
+    from ingot.facts.replay import read
+
+    parsed: dict[str, Any] = {}
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            reading = read(text)
+        except OSError as error:
+            raise IngotError(f"{path}: cannot be read ({error.strerror or error}); name a recorded file.") from None
+        except ParseError as error:
+            raise IngotError(f"{path}: {error}") from None
+        if reading.kind == "probe":
+            look = Driver().process(text.splitlines())
+            return Hardware(path.stem, look.gpus.gpus if isinstance(look, DriverLook) else ())
+        parsed[reading.kind] = reading.parsed
+    log, query = parsed.get("xml"), parsed.get("query")
+    rows = query.rows if query else [gpu.row for gpu in log.gpus] if log else []
+    gpus, _ = assemble(rows, parsed.get("topology", {}), parsed.get("list", ()), log, None)
+    return Hardware(paths[0].stem, gpus)
+
+
+def hosts_of(
+    inventory: Path, names: Sequence[str], wanted: ModelRequest | None, *, refuse: Callable[[str], None], offline: bool
+) -> Iterable[Asked]:
+    """Every host of an inventory, looked at over SSH unless `offline`; what fails for one host stops no other."""
+    from ingot.fleet import load
+
+    state = load(inventory)
+    known = {host.name.removeprefix("@ingot/"): host for host in state.inventory}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise IngotError(
+            f"{unknown[0]}: no such host in {inventory}, expected one of {', '.join(sorted(known)) or 'none'}; "
+            "correct --host."
+        )
+    for name, host in sorted(known.items()):
+        if names and name not in names:
+            continue
+        try:
+            refused = host.data.get("inventory_error")
+            if refused:
+                raise IngotError(str(refused))
+            requests = _served(name, host.data, wanted)
+            build = "cpu" if host.data.get("engine_build") == "cpu" else "cuda"
+            engine = vllm(str(host.data.get("engine_version") or ENGINE_VERSION), build)
+            if offline:
+                stated = host.data.get("gpus")
+                if not stated:
+                    raise IngotError(f"{name}: its host file does not state `gpus`; add it or leave out --offline.")
+                yield Asked(replace(named(str(stated)), host=name), requests, engine)
+            else:
+                hardware, measured = _look(state, host, name)
+                yield Asked(hardware, requests, engine, measured)
+        except SizingError as error:
+            refuse(with_host(name, str(error)))
+        except IngotError as error:
+            refuse(with_host(name, str(error)))
+
+
+def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration, ...]]:
+    """The GPUs of a live host as if its engine did not run, and what the engine measured before.
+
+    Raises: IngotError, one sentence naming the host.
+    """
+    from pyinfra.api.exceptions import ConnectError
+    from pyinfra.context import ctx_host, ctx_state
+
+    from ingot.facts.engine import EngineLook
+    from ingot.facts.nvidia import Gpus
+    from ingot.facts.smi_fault import GpuFault
+
+    with ctx_state.use(state), ctx_host.use(host):
+        try:
+            host.connect(show_errors=False, raise_exceptions=True)
+        except ConnectError as refused:
+            raise IngotError(str(refused.args[0])) from None
+        try:
+            found, look = host.get_fact(Gpus), host.get_fact(EngineLook, probe=False)
+        finally:
+            host.disconnect()
+    if isinstance(found, GpuFault):
+        raise IngotError(found.sentence(name))
+    held = {device.partition("=")[2] for one in look.containers if one.status == "running" for device in one.devices}
+    stored = look.files.get("plan.json") or {}
+    before = stored.get("free_bytes") or {}
+    gpus = [replace(gpu, free_bytes=before.get(gpu.uuid)) if gpu.uuid in held else gpu for gpu in found]
+    measured = look.files.get("measured.json")
+    return Hardware(name, tuple(gpus)), load_measured(measured) if isinstance(measured, Mapping) else ()
+
+
+def with_host(name: str, sentence: str) -> str:
+    return sentence if sentence.startswith(f"{name}:") else f"{name}: {sentence}"
