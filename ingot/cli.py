@@ -46,3 +46,8 @@ def main() -> None:
     except IngotError as error:
         click.echo(f"ingot: {error}", err=True)
         sys.exit(1)
+    except OSError as error:
+        # This machine's trouble, such as a full disk or a file that the user may not read.
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"ingot: {where}{error.strerror or error}; mend that and run it again.", err=True)
+        sys.exit(1)

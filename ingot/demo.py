@@ -15,8 +15,8 @@ from pathlib import Path
 
 import click
 
+from ingot import files, keys
 from ingot.errors import IngotError
-from ingot.keys import create
 from ingot.report.terminal import print_plan
 from ingot.sandbox import Sandbox, TestHost, mirror, requirements
 from ingot.sizing import HostPlan
@@ -24,6 +24,7 @@ from ingot.sizing import HostPlan
 NAME = "demo"
 PROFILE = "rtx4090x1"
 TEAM = "demo"
+BEARER = "Authorization: Bearer "
 QUESTION = "What turns a bare GPU server into a private LLM service?"
 
 
@@ -38,7 +39,19 @@ class Endpoint:
     model: str
 
     def ask(self, *, stream: bool) -> Iterator[str]:
-        """The answer to the demo's question, piece by piece; one piece when not streamed."""
+        """The answer to the demo's question, piece by piece; one piece when not streamed.
+
+        Raises: IngotError when there is none.
+        """
+        try:
+            yield from self._ask(stream)
+        except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
+            raise IngotError(
+                f"{self.server_name}: no answer from {self.address} port 443 ({type(error).__name__}: {error}); "
+                f"`ingot sandbox ssh {NAME}` opens the host, where `docker ps` and /var/log/nginx say more."
+            ) from error
+
+    def _ask(self, stream: bool) -> Iterator[str]:
         context = ssl.create_default_context(cafile=str(self.ca_path))
         raw = socket.create_connection((self.address, 443), timeout=120)
         connection = http.client.HTTPConnection(self.server_name)
@@ -92,7 +105,7 @@ def up() -> None:
     _step(started, f"booting the test host {NAME!r} with a simulated GPU ({PROFILE})")
     host = sandbox.up(NAME, profile=PROFILE)
     header = _header_path(sandbox)
-    _write_private(header, f"Authorization: Bearer {create(sandbox.secrets_dir, TEAM)}\n")
+    _ensure_key(sandbox.secrets_dir, header)
     _step(started, "running pyinfra inventories/sandbox.py deploy.py")
     _deploy()
     endpoint = _endpoint(host, sandbox.secrets_dir, header)
@@ -149,6 +162,9 @@ def _header_path(sandbox: Sandbox) -> Path:
     return sandbox.secrets_dir / f"{TEAM}.header"
 
 
-def _write_private(path: Path, content: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(content)
+def _ensure_key(secrets_dir: Path, header: Path) -> None:
+    """The demo's key as a header line for curl: made once, so that a second `make demo` changes nothing."""
+    known = {key.sha256 for key in keys.read(secrets_dir)}
+    if header.exists() and keys.fingerprint(header.read_text().strip().removeprefix(BEARER)) in known:
+        return
+    files.replace(header, f"{BEARER}{keys.create(secrets_dir, TEAM)}\n", mode=0o600)

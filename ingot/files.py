@@ -34,11 +34,16 @@ def private_directory(path: Path) -> None:
 def _temporary(path: Path, content: str, mode: int) -> Path:
     # mkstemp opens with mode 0600, so a secret is never readable by others, not for a moment.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
-        os.fchmod(file.fileno(), mode)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        # A full disk must not leave half a secret behind.
+        Path(name).unlink()
+        raise
     return Path(name)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyinfra.api.config import Config
-from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import State
 from pyinfra.context import ctx_state
 
@@ -28,8 +27,13 @@ def load(inventory: Path) -> State:
     with ctx_state.use(state):
         try:
             state.init(make_inventory(str(inventory), cwd=str(root)), Config())  # type: ignore[no-untyped-call]
-        except (PyinfraError, OSError, SyntaxError) as error:
-            raise IngotError(f"{inventory}: cannot be loaded ({error}); correct it.") from error
+        # An inventory is the user's own Python: whatever it raises is theirs to correct.
+        except Exception as error:
+            # pyinfra wraps what an inventory raises.
+            cause = getattr(error, "exception", error)
+            if isinstance(cause, IngotError):
+                raise cause from error
+            raise IngotError(f"{inventory}: cannot be loaded ({type(cause).__name__}: {cause}); correct it.") from error
     return state
 
 
