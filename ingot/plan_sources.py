@@ -121,6 +121,7 @@ def _served(host: str, data: Any, wanted: ModelRequest | None) -> tuple[ModelReq
 
 
 def named(gpu: str) -> Hardware:
+    """What a name such as rtx4090x2 stands for. Raises: IngotError."""
     try:
         return hardware_from_name(gpu)
     except SizingError as error:
@@ -223,4 +224,5 @@ def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration
 
 
 def with_host(name: str, sentence: str) -> str:
+    """The sentence, beginning with the host it is about."""
     return sentence if sentence.startswith(f"{name}:") else f"{name}: {sentence}"
