@@ -49,12 +49,12 @@ def replayed(paths: list[Path]) -> dict[str, Any]:
 
     Raises: IngotError, one sentence naming the file.
     """
-    from ingot.facts.replay import combine, read
+    from ingot.facts.replay import combine, read, text_of
 
     readings = []
     for path in paths:
         try:
-            readings.append(read(path.read_text(encoding="utf-8", errors="replace")))
+            readings.append(read(text_of(path.read_bytes())))
         except OSError as error:
             raise IngotError(
                 f"{path}: cannot be read ({error.strerror or error}); name a file that was recorded."

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pyinfra.api.facts import FactBase
 
 from ingot.compat.machine import Card, Flavour, Machine
-from ingot.facts import nvidia, pci
+from ingot.facts import nvidia, pci, xid
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.pci import PciReading, parse_sysfs
 from ingot.facts.sections import Section, answer, compose, split
+from ingot.facts.xid import Xid, parse_xids
 
 # modinfo answers from the running kernel's tree unless told otherwise. A directory without modules.dep or modules is
 # a leftover of a removed kernel, not a kernel.
@@ -48,6 +49,7 @@ QUESTIONS: dict[str, str] = {
     ),
     # What NVIDIA's .run installer leaves to undo itself; packages have none.
     "driver_runfile": "command -v nvidia-uninstall",
+    "driver_xids": xid.QUESTION,
     "os_release": "cat /etc/os-release",
     "machine": "uname -m; uname -r",
     "pending_kernel": "cat /run/reboot-required.pkgs 2>/dev/null; true",
@@ -125,6 +127,7 @@ class DriverState:
     secure_boot: bool = False
     jetson: bool = False
     runfile: bool = False
+    xids: tuple[Xid, ...] = ()
 
     @property
     def nouveau(self) -> bool:
@@ -226,6 +229,8 @@ def parse_driver(sections: Mapping[str, Section]) -> DriverState:
         secure_boot="secureboot enabled" in answer(sections, "secure_boot").output.lower(),
         jetson=answer(sections, "jetson").status == 0,
         runfile=answer(sections, "driver_runfile").status == 0,
+        # Recordings made before Ingot asked for it are read all the same.
+        xids=parse_xids(sections.get("driver_xids", Section("")).output),
     )
 
 

@@ -29,11 +29,13 @@ _SINCE_550 = (
     "remapped_rows.pending,remapped_rows.failure,ecc.errors.uncorrected.volatile.total"
 )
 _SINCE_570 = f"{_SINCE_550},gpu_recovery_action"
+# Since 610 driver_version is deprecated for kmd_version; the day it is gone this one still answers.
+_WITHOUT_DRIVER_VERSION = _SINCE_470.replace("driver_version", "kmd_version")
 
 
 def _smi_query() -> str:
     """A driver that does not know a field refuses the whole query: ask for fewer until it answers."""
-    attempts = " ".join((_SINCE_570, _SINCE_550, _SINCE_470, _IDENTITY))
+    attempts = " ".join((_SINCE_570, _SINCE_550, _SINCE_470, _IDENTITY, _WITHOUT_DRIVER_VERSION))
     return f"""command -v nvidia-smi >/dev/null || {{ echo 'nvidia-smi: command not found'; exit 127; }}
 for fields in {attempts}; do
   answer=$(timeout {SMI_TIMEOUT_S} nvidia-smi --query-gpu=$fields --format=csv 2>&1); status=$?
@@ -127,10 +129,10 @@ def parse_report(sections: Mapping[str, Section]) -> GpuReport:
     log = _quietly(parse_xml, sections, "smi_xml")
     memory = parse_memory(sections["memory"].output) if "memory" in sections else None
     gpus, missing = assemble(table.rows, links, listed, log, memory)
-    lost = next((row for row in table.rows if row.fault), None)
-    if lost and lost.fault:
-        fault = _row_fault(lost)
-    elif fault is None and (said := from_message("\n".join(table.messages))):
+    lost = row_fault(table.rows)
+    if lost:
+        fault = lost
+    elif fault is None and (said := from_message("\n".join(table.messages))) and said.kind is not Fault.INFOROM:
         fault = said
     elif fault is None and not gpus:
         fault = missing or GpuFault(Fault.NO_DEVICES)
@@ -227,7 +229,7 @@ def _instances(row: QueryRow, listed: Iterable[Instance], log: XmlLog | None) ->
     made = []
     for instance in listed:
         own = memory.get(instance.index)
-        if own:
+        if own and own.total_bytes:
             made.append(
                 GPU(
                     index=instance.index,
@@ -252,7 +254,11 @@ def _renumber(gpus: list[GPU]) -> list[GPU]:
     ]
 
 
-def _row_fault(row: QueryRow) -> GpuFault:
+def row_fault(rows: Iterable[QueryRow]) -> GpuFault | None:
+    """The fault of the first GPU that no longer answers; None when all do."""
+    row = next((row for row in rows if row.fault), None)
+    if row is None:
+        return None
     said = (row.fault or "").lower()
     kind = Fault.LOST if "lost" in said else Fault.NEEDS_RESET if "reset" in said else Fault.UNKNOWN_ERROR
     where = f"GPU {row.index}" if row.index is not None else "a GPU"

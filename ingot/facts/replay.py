@@ -10,16 +10,17 @@ from typing import Any
 from ingot.compat import Architecture, Machine, Refused, decide
 from ingot.facts.driver import Driver, DriverLook
 from ingot.facts.errors import ParseError, Unread
-from ingot.facts.nvidia import assemble
+from ingot.facts.nvidia import assemble, parse_memory, row_fault
 from ingot.facts.pci import PciDevice, PciReading, is_lspci, parse_lspci
 from ingot.facts.smi_fault import GpuFault, from_message
 from ingot.facts.smi_list import Listed, parse_list
 from ingot.facts.smi_query import Query, QueryRow, is_header, parse_query
 from ingot.facts.smi_xml import XmlLog, parse_xml
 from ingot.facts.topology import Link, parse_topology
+from ingot.facts.xid import Xid, parse_xids
 from ingot.sizing import GPU
 
-_LISTED = re.compile(r"^GPU [0-9]+: .*\(UUID: ", re.MULTILINE)
+_LISTED = re.compile(r"^\s*GPU [0-9]{1,3}: \S", re.MULTILINE)
 _MATRIX = re.compile(r"^\s*GPU[0-9]+\s+(X|NV[0-9]+|PIX|PXB|PHB|NODE|SYS|SOC)\s", re.MULTILINE)
 
 #: Outputs made for people, and what to record instead.
@@ -29,6 +30,10 @@ _FOR_PEOPLE = (
     (re.compile(r"NVRM: "), "a kernel log"),
     (re.compile(r"^\s*Link [0-9]+: ", re.MULTILINE), "nvidia-smi nvlink -s"),
     (re.compile(r"^NVIDIA-SMI version", re.MULTILINE), "nvidia-smi --version"),
+    (re.compile(r"^(?:\S+, )*pid(?:,|$)", re.MULTILINE), "a query of processes"),
+    (re.compile(r"is not a valid field to query", re.IGNORECASE), "a query with a field that the driver lacks"),
+    (re.compile(r"^(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] ", re.MULTILINE), "lspci without -nn"),
+    (re.compile(r"lspci: .*not found"), "the message of a host without lspci"),
 )
 _EXPECTED = "nvidia-smi --query-gpu=… --format=csv, -q -x, topo -m or -L, or lspci -nnk"
 
@@ -53,7 +58,8 @@ def read(text: str) -> Reading:
     for kind, is_it, parse, show in _KINDS:
         if is_it(body):
             parsed = parse(body)
-            return Reading(kind, parsed, {"kind": kind, **show(parsed)})
+            said = from_message(body) if kind != "probe" else None
+            return Reading(kind, parsed, {"kind": kind, **(_show_fault(said) if said else {}), **show(parsed)})
     fault = from_message(body)
     if fault:
         return Reading("fault", fault, {"kind": "fault", **_show_fault(fault)})
@@ -70,8 +76,14 @@ def combine(readings: Sequence[Reading]) -> list[dict[str, Any]]:
     log: XmlLog | None = by_kind.get("xml")
     query: Query | None = by_kind.get("query")
     rows: Iterable[QueryRow] = query.rows if query else [gpu.row for gpu in log.gpus] if log else ()
-    gpus, _ = assemble(rows, by_kind.get("topology", {}), by_kind.get("list", ()), log, None)
+    gpus, _ = assemble(rows, by_kind.get("topology", {}), by_kind.get("list", ()), log, by_kind.get("memory"))
     return [show_gpu(gpu) for gpu in gpus]
+
+
+def text_of(recorded: bytes) -> str:
+    """A recording's text, also where a Windows terminal wrote it (UTF-16 with its mark)."""
+    wide = recorded.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return recorded.decode("utf-16" if wide else "utf-8", errors="replace")
 
 
 def show_gpu(gpu: GPU) -> dict[str, Any]:
@@ -94,18 +106,17 @@ def show_gpu(gpu: GPU) -> dict[str, Any]:
 
 def _body(text: str) -> str:
     """Without what people put above an output: the note of its source, the prompt that made it."""
-    lines = text.replace("\r\n", "\n").replace("\ufeff", "").split("\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "").split("\n")
     while lines and (not lines[0].strip() or re.match(r"^(#[^!]|[$>] |\S+@\S+[:$#])", lines[0])):
         lines.pop(0)
     return "\n".join(lines)
 
 
 def _show_query(query: Query) -> dict[str, Any]:
-    said = from_message("\n".join(query.messages))
     return {
         "gpus": [_show_row(row) for row in query.rows],
         "messages": list(query.messages),
-        **(_show_fault(said) if said else {}),
+        **_show_lost(query.rows),
     }
 
 
@@ -154,6 +165,7 @@ def _show_log(log: XmlLog) -> dict[str, Any]:
             }
             for gpu in log.gpus
         ],
+        **_show_lost(gpu.row for gpu in log.gpus),
     }
 
 
@@ -216,6 +228,19 @@ def _show_fault(fault: GpuFault) -> dict[str, Any]:
     return {"fault": fault.kind.value, "found": fault.found, "remedy": fault.remedy}
 
 
+def _show_lost(rows: Iterable[QueryRow]) -> dict[str, Any]:
+    fault = row_fault(rows)
+    return _show_fault(fault) if fault else {}
+
+
+def _show_xids(xids: Iterable[Xid]) -> dict[str, Any]:
+    return {
+        "xids": [
+            {"address": one.address, "number": one.number, "text": one.text, "meaning": one.meaning} for one in xids
+        ]
+    }
+
+
 def show_look(look: DriverLook | Unread) -> dict[str, Any]:
     """A whole look at a host, with the driver that follows from it.
 
@@ -238,6 +263,7 @@ def show_look(look: DriverLook | Unread) -> dict[str, Any]:
             "kernels": {kernel.release: kernel.module for kernel in state.kernels},
             "users": list(state.users),
         },
+        **_show_xids(state.xids),
         "decision": _show_decision(state.machine()),
         "gpus": [show_gpu(gpu) for gpu in report.gpus],
         **(_show_fault(report.fault) if report.fault else {}),
@@ -272,6 +298,17 @@ def _same(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _read_memory(text: str) -> tuple[int, int]:
+    memory = parse_memory(text)
+    if memory is None:
+        raise ParseError("the memory has no MemTotal and MemAvailable: record the whole of /proc/meminfo.")
+    return memory
+
+
+def _show_memory(memory: tuple[int, int]) -> dict[str, Any]:
+    return {"total_bytes": memory[0], "available_bytes": memory[1]}
+
+
 _Kind = tuple[str, Callable[[str], object], Callable[[str], Any], Callable[[Any], dict[str, Any]]]
 
 # The first that recognises the text reads it.
@@ -287,4 +324,6 @@ _KINDS: tuple[_Kind, ...] = (
     ),
     ("query", lambda text: any(map(is_header, text.splitlines())), parse_query, _show_query),
     ("lspci", is_lspci, parse_lspci, show_pci),
+    ("kernel-log", lambda text: "NVRM: Xid" in text, parse_xids, _show_xids),
+    ("memory", lambda text: re.search(r"^MemTotal:", text, re.MULTILINE), _read_memory, _show_memory),
 )

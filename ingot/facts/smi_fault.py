@@ -104,8 +104,10 @@ _MESSAGES: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), fault)
     for pattern, fault in (
         (r"driver/library version mismatch", Fault.MISMATCH),
-        (r"couldn'?t communicate with the nvidia driver", Fault.NOT_LOADED),
+        (r"couldn['\u2019]?t communicate with the nvidia driver", Fault.NOT_LOADED),
         (r"driver (is )?not loaded", Fault.NOT_LOADED),
+        (r"could not insert '?nvidia", Fault.NOT_LOADED),
+        (r"unable to determine the device handle.*external power", Fault.POWER),
         (r"unable to determine the device handle.*gpu is lost", Fault.LOST),
         (r"unable to determine the device handle.*(requires reset|reset required)", Fault.NEEDS_RESET),
         (r"unable to determine the device handle", Fault.UNKNOWN_ERROR),
@@ -114,8 +116,11 @@ _MESSAGES: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
         (r"failed to initialize nvml: .*not found", Fault.LIBRARY),
         (r"failed to initialize nvml: gpu is lost", Fault.LOST),
         (r"failed to initialize nvml", Fault.UNKNOWN_ERROR),
-        (r"couldn'?t find libnvidia-ml", Fault.LIBRARY),
+        (r"couldn['\u2019]?t find libnvidia-ml", Fault.LIBRARY),
+        (r"infoROM is corrupted", Fault.INFOROM),
         (r"nvidia-smi: (command )?not found", Fault.NOT_INSTALLED),
+        (r"command '?nvidia-smi'? not found|command not found: nvidia-smi", Fault.NOT_INSTALLED),
+        (r"nvidia-smi'?: no such file or directory", Fault.NOT_INSTALLED),
         (r"no devices (were )?found", Fault.NO_DEVICES),
     )
 )

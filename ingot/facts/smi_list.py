@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ingot.facts.errors import ParseError
 
-_GPU = re.compile(r"^GPU ([0-9]{1,3}): (.*) \(UUID: ([^)]*)\)\s*$")
-_MIG = re.compile(r"^\s+MIG (\S+)\s+Device\s+([0-9]{1,3}): \(UUID: (MIG-[^)\s]+)\)\s*$")
+_GPU = re.compile(r"^GPU ([0-9]{1,3}): (.*?)(?: \(UUID: ([^)]*)\))?$")
+_MIG = re.compile(r"^\s*MIG (\S+)\s+Device\s+([0-9]{1,3}): \(UUID: (MIG-[^)\s]+)\)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def parse_list(text: str) -> tuple[Listed, ...]:
         gpu, mig = _GPU.match(line.strip()), _MIG.match(line)
         if gpu:
             index, name, uuid = gpu.groups()
-            found.append(Listed(int(index), name, uuid if uuid.startswith("GPU-") else None))
+            found.append(Listed(int(index), name, uuid if uuid and uuid.startswith("GPU-") else None))
         elif mig:
             if not found:
                 raise ParseError(f"a MIG instance comes before any GPU: {line.strip()[:80]!r}.")

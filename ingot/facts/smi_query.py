@@ -25,9 +25,12 @@ _KNOWN = frozenset(
         "memory.free",
         "compute_cap",
         "driver_version",
+        "kmd_version",
     }
 )
 _ALIASES = {"gpu_uuid": "uuid", "gpu_name": "name", "gpu_bus_id": "pci.bus_id"}
+#: Fields without which a table is one of GPUs all the same.
+_FAMILIES = ("memory.", "ecc.", "temperature.", "power.", "utilization.", "clocks.", "pcie.", "mig.", "fabric.")
 
 # Cells that mean "this device or driver has no such figure"; source: captures and nvidia-smi(1).
 _ABSENT = frozenset(
@@ -45,9 +48,11 @@ _ABSENT = frozenset(
 _LOST = "gpu is lost"
 _RESET = "gpu requires reset"
 _UNKNOWN = ("unknown error", "err!")
-_UNITS = {"b": 1, "bytes": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
-_BUS_ID = re.compile(r"^([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2}\.[0-7])$", re.IGNORECASE)
+# Drivers before 340 wrote MB for what is MiB.
+_UNITS = {"b": 1, "bytes": 1, "kib": 1 << 10, "mib": 1 << 20, "mb": 1 << 20, "gib": 1 << 30}
+_BUS_ID = re.compile(r"^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2}\.[0-7])$", re.IGNORECASE)
 _NUMBER = re.compile(r"^[0-9]{1,12}$")
+_AMOUNT = re.compile(r"^([0-9]{1,12})(?:\.[0-9]{1,3})?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +102,17 @@ def bus_id(text: str) -> str:
     if not match:
         raise ParseError(f"{text[:40]!r} is not a PCI address such as 00000000:83:00.0.")
     domain, bus, rest = match.groups()
-    return f"{int(domain, 16):04x}:{bus}:{rest}".lower()
+    return f"{int(domain or '0', 16):04x}:{bus}:{rest}".lower()
 
 
 def is_header(line: str) -> bool:
-    """Whether a line is the header of a query: names only, one of them known."""
-    names = [_COLUMN.match(cell.strip()) for cell in line.split(",")]
-    return all(names) and any(name and name.group(1).lower() in _KNOWN for name in names)
+    """Whether a line is the header of a query: names only, one of them known, none of a process."""
+    names = [match.group(1).lower() for cell in line.split(",") if (match := _COLUMN.match(cell.strip()))]
+    return (
+        len(names) == line.count(",") + 1
+        and "pid" not in names
+        and any(name in _KNOWN or name.startswith(_FAMILIES) for name in names)
+    )
 
 
 def parse_query(text: str) -> Query:
@@ -118,11 +127,12 @@ def parse_query(text: str) -> Query:
         line = raw.strip()
         if not line:
             continue
+        if is_header(line):
+            # A recording of several runs: the last one counts.
+            columns, rows = [_column(cell) for cell in line.split(",")], []
+            continue
         if not columns:
-            if is_header(line):
-                columns = [_column(cell) for cell in line.split(",")]
-            else:
-                messages.append(line[:200])
+            messages.append(line[:200])
             continue
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) == len(columns) and not line.upper().startswith("WARNING"):
@@ -180,16 +190,14 @@ def read_cells(cells: Mapping[str, str], units: Mapping[str, str | None] = Mappi
         compute_capability=_capability(read.get("compute_cap")),
         mig_enabled=_switch(read.get("mig.mode.current")),
         ecc_enabled=_switch(read.get("ecc.mode.current")),
-        driver_version=read.get("driver_version"),
+        driver_version=read.get("driver_version") or read.get("kmd_version"),
         persistence=_switch(read.get("persistence_mode")),
         fabric_state=read.get("fabric.state"),
         fabric_status=read.get("fabric.status"),
         recovery_action=read.get("gpu_recovery_action"),
         remap_pending=_switch(read.get("remapped_rows.pending")),
         remap_failed=_switch(read.get("remapped_rows.failure")),
-        ecc_uncorrected=_integer(
-            "ecc.errors.uncorrected.volatile.total", read.get("ecc.errors.uncorrected.volatile.total")
-        ),
+        ecc_uncorrected=_count(read.get("ecc.errors.uncorrected.volatile.total")),
         fault=fault,
     )
 
@@ -229,14 +237,20 @@ def _integer(name: str, text: str | None) -> int | None:
     return int(text)
 
 
+def _count(text: str | None) -> int | None:
+    """A counter that nothing is decided from: what cannot be read is absent."""
+    return int(text) if text is not None and _NUMBER.match(text) else None
+
+
 def _memory(name: str, text: str | None, unit: str | None) -> int | None:
     if text is None:
         return None
     number, _, suffix = text.partition(" ")
+    amount = _AMOUNT.match(number)
     factor = _UNITS.get((suffix or unit or "").strip().lower())
-    if not _NUMBER.match(number) or factor is None:
+    if not amount or factor is None:
         raise ParseError(f"{name} is {text[:40]!r}, expected a number with its unit such as 24564 MiB.")
-    return int(number) * factor
+    return int(amount.group(1)) * factor
 
 
 def _capability(text: str | None) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -123,6 +124,10 @@ def notes(look: HostState) -> tuple[str, ...]:
             f"driver {running} has known vulnerabilities ({rules.VULNERABLE.source}); "
             f"set driver_version to {branch.floor} or newer when the GPUs can be stopped"
         )
+    for xid, times in Counter((one.address, one.number, one.meaning) for one in look.driver.xids).items():
+        address, number, meaning = xid
+        if meaning:
+            said.append(f"GPU {address} reported Xid {number} {times} times since boot: {meaning}")
     for row in look.gpus.rows:
         if row.remap_failed:
             said.append(f"GPU {row.index} could not remap a bad memory row; have the card replaced (Xid 64)")

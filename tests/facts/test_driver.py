@@ -46,6 +46,7 @@ def sections(**changed: str) -> dict[str, Section]:
         "driver_packages": PACKAGES,
         "driver_dkms": "nvidia/580.159.03, 6.12.57+deb13-amd64, x86_64: installed",
         "driver_users": "",
+        "driver_xids": "[ 12.5] NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.",
         "os_release": 'ID=debian\nVERSION_ID="13"\nPRETTY_NAME="Debian GNU/Linux 13 (trixie)"',
         "machine": "x86_64\n6.12.57+deb13-amd64",
         "pending_kernel": "",
@@ -63,6 +64,12 @@ def test_a_host_is_read_whole() -> None:
     assert (state.running, state.on_disk, state.library) == ("580.159.03",) * 3
     assert (state.running_flavour, state.on_disk_flavour) == (Flavour.OPEN, Flavour.OPEN)
     assert (state.nouveau, state.secure_boot, state.jetson, state.newer_kernel) == (False, False, False, None)
+    assert [xid.number for xid in state.xids] == [79]
+
+
+def test_a_recording_from_before_xids_were_asked_for_is_read() -> None:
+    older = {name: section for name, section in sections().items() if name != "driver_xids"}
+    assert parse_driver(older).xids == ()
 
 
 def test_the_questions_answered_are_the_questions_asked() -> None:

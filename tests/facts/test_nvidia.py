@@ -1,10 +1,15 @@
 """Several outputs of nvidia-smi together become the planner's GPUs, or a fault with those that still answer."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from ingot.facts import nvidia
 from ingot.facts.nvidia import Gpus, parse_memory, parse_report
 from ingot.facts.sections import Section
 from ingot.facts.smi_fault import Fault, GpuFault
+from ingot.facts.smi_query import parse_query
 from tests.facts.captures import capture
 
 pytestmark = pytest.mark.driver
@@ -138,3 +143,27 @@ def test_memory_needs_both_of_its_lines() -> None:
     assert parse_memory("MemTotal: 1024 kB\nMemAvailable: 512 kB\n") == (1 << 20, 1 << 19)
     assert parse_memory("MemTotal: 1024 kB\n") is None
     assert parse_memory("MemTotal: many kB\nMemAvailable: 512 kB\n") is None
+
+
+REFUSING = """#!/bin/sh
+case $1 in --query-gpu=*{lacking}*) echo 'Field "{lacking}" is not a valid field to query.'; exit 2;; esac
+fields=${{1#--query-gpu=}}
+echo "$fields" | sed 's/,/, /g'; echo "$fields" | sed 's/[^,]*/[N\\/A]/g; s/,/, /g'
+"""
+
+
+@pytest.mark.parametrize("lacking", ["gpu_recovery_action", "fabric.state", "compute_cap", "driver_version"])
+def test_a_driver_that_knows_fewer_fields_is_asked_for_fewer(tmp_path: Path, lacking: str) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(REFUSING.format(lacking=lacking))
+    tool.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-c", nvidia.QUESTIONS["smi_query"]],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    header = done.stdout.partition("\n")[0]
+    assert (done.returncode, lacking in header) == (0, False)
+    assert len(parse_query(done.stdout).rows) == 1

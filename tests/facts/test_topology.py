@@ -56,3 +56,23 @@ def test_a_damaged_table_is_one_sentence(text: str) -> None:
     with pytest.raises(ParseError) as error:
         parse_topology(text)
     assert "\n" not in str(error.value)
+
+
+def test_network_cards_may_stand_before_the_gpus() -> None:
+    links = parse_topology(
+        "\tmlx5_0\tGPU0\tGPU1\tCPU Affinity\nmlx5_0\t X \tPIX\tSYS\nGPU0\tPIX\t X \tNV4\t0\nGPU1\tSYS\tNV4\t X \t0\n"
+    )
+    assert [(link.peers, link.numa_node) for link in links.values()] == [(frozenset({1}), None), (frozenset({0}), None)]
+
+
+def test_a_node_of_ranges_is_no_node() -> None:
+    links = parse_topology(
+        "\tGPU0\tGPU1\tNIC0\tCPU Affinity\tNUMA Affinity\tGPU NUMA ID\n"
+        "GPU0\t X \tNV18\tPIX\t0-47,96-143\t0-1\t\tN/A\nGPU1\tNV18\t X \tSYS\t0-47,96-143\t1\t\tN/A\n"
+    )
+    assert [link.numa_node for link in links.values()] == [None, 1]
+
+
+def test_a_path_that_cannot_be_told_is_no_nvlink() -> None:
+    links = parse_topology("\tGPU0\tGPU1\tCPU Affinity\nGPU0\t X \tN/A\t0\nGPU1\tDIS\t X \t0\n")
+    assert all(not link.peers for link in links.values())

@@ -11,6 +11,7 @@ from ingot.facts.nvidia import GpuReport
 from ingot.facts.pci import PciDevice, PciReading
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.facts.smi_query import QueryRow
+from ingot.facts.xid import Xid
 from ingot.operations.preflight import DOCKER_ROOT, GIB, Wanted, expected, findings, notes
 from ingot.sizing import GPU
 
@@ -181,6 +182,12 @@ def test_memory_that_wears_out_is_worth_a_note() -> None:
         "GPU 0 had 2 uncorrectable memory errors since it was reset",
         "the driver asks to reset GPU 0",
     ]
+
+
+def test_an_xid_that_needs_a_person_is_worth_one_note() -> None:
+    xids = (Xid("0000:01:00", 119), Xid("0000:01:00", 13), Xid("0000:01:00", 119))
+    (said,) = notes(replace(GOOD, driver=replace(RUNNING, xids=xids)))
+    assert said.startswith("GPU 0000:01:00 reported Xid 119 2 times since boot: its GSP does not answer")
 
 
 def test_a_wish_that_cannot_be_is_refused() -> None:
