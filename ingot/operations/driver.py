@@ -17,7 +17,7 @@ from ingot.errors import IngotError
 from ingot.facts.driver import Driver, DriverLook, DriverState
 from ingot.facts.engine import STATE
 from ingot.facts.errors import Unread
-from ingot.operations import changes, packages, reboot, tree, units
+from ingot.operations import changes, driver_change, packages, reboot, tree, units
 from ingot.operations.packages import Source
 from ingot.operations.refuse import refuse
 from ingot.operations.render import template
@@ -30,8 +30,8 @@ FABRIC_TIMEOUT_S = 120
 PERSISTENCE_TIMEOUT_S = 10
 
 
-def entries(repository: str | None) -> tuple[tree.Entry, ...]:
-    """The files of the role: nouveau off, no unattended driver upgrades, persistence mode on, one source each.
+def guards(repository: str | None) -> tuple[tree.Entry, ...]:
+    """What must be there before packages are installed: no unattended driver upgrades, one source each.
 
     apt refuses a repository that is described twice under two keys, as hosts have it that were set up by hand or by
     a cloud image: those descriptions give way.
@@ -41,8 +41,14 @@ def entries(repository: str | None) -> tuple[tree.Entry, ...]:
         replaced.append(f"cuda-{repository.replace('/', '-')}")
     return (
         *(tree.Absent(f"/etc/apt/sources.list.d/{name}.list") for name in replaced),
-        tree.File("/etc/modprobe.d/ingot-nvidia.conf", template("driver/ingot-nvidia.conf")),
         tree.File("/etc/apt/apt.conf.d/51ingot-nvidia", template("driver/51ingot-nvidia")),
+    )
+
+
+def settings() -> tuple[tree.Entry, ...]:
+    """What an installed driver runs with: nouveau off, persistence mode on."""
+    return (
+        tree.File("/etc/modprobe.d/ingot-nvidia.conf", template("driver/ingot-nvidia.conf")),
         tree.Dir(PERSISTENCE.rpartition("/")[0]),
         tree.File(PERSISTENCE, template("driver/persistence.conf")),
     )
@@ -204,12 +210,21 @@ def driver() -> Generator[PyinfraCommand, None, None]:
             "nobody; stop them, or set driver_disrupt to true for this run."
         )
         return
-    yield from tree.tree._inner(entries=(*entries(decision.packages.repository), *_evidence(decision, look.state)))
-    yield from _install(decision, look.state)
     settled = installed and is_running_as_installed(look.state) and _fabric_matches(decision, look.state)
+    settled = settled and not unbuilt(look.state)
+    # Of a change that fails nothing stays, not even nouveau's absence at the next boot.
+    before = (*guards(decision.packages.repository), *(settings() if installed else ()))
+    yield from tree.tree._inner(entries=(*before, *_evidence(decision, look.state)))
+    yield from _install(decision, look.state, begin=True)
+    if not installed:
+        yield from tree.tree._inner(entries=settings())
+    served = None if installed or problem(look, decision) else look.state.running
     if not settled:
         yield from _run_installed(decision)
         look = host.get_fact(Driver)
+        if served and isinstance(look, DriverLook) and not is_running_as_installed(look.state):
+            yield from _go_back(f"driver {look.state.on_disk} is installed and does not run")
+            return
     yield from units.units._inner(*_units(decision))
     if isinstance(look, DriverLook) and (problem(look, decision) or not all(row.persistence for row in look.gpus.rows)):
         yield StringCommand(_settle(decision))
@@ -217,16 +232,26 @@ def driver() -> Generator[PyinfraCommand, None, None]:
     if isinstance(look, Unread):
         yield refuse(look.sentence(host.name))
     elif wrong := problem(look, decision):
-        yield refuse(f"{host.name}: {wrong}.")
+        yield from _go_back(wrong) if served else (refuse(f"{host.name}: {wrong}."),)
     elif not settled:
         yield from tree.tree._inner(entries=_evidence(decision, look.state))
+
+
+def _go_back(why: str) -> Generator[PyinfraCommand, None, None]:
+    """To the driver that served before this run; fails the host with `why` and what is now."""
+    yield from driver_change.commands(packages.PackagesPlan((), ()), mode="undo", remedy=why)
 
 
 def _evidence(decision: Decision, state: DriverState) -> tuple[tree.Entry, ...]:
     """What was decided and what runs, kept on the host; nothing while the two still differ."""
     if not (as_decided(decision, state) and is_running_as_installed(state)):
         return ()
-    return (tree.Dir(STATE), tree.File(f"{STATE}/driver.json", record(decision, state)))
+    return (
+        tree.Dir(STATE),
+        tree.File(f"{STATE}/driver.json", record(decision, state)),
+        # The transaction that brought this driver is over: nothing goes back any more.
+        tree.Absent(driver_change.BEFORE),
+    )
 
 
 def record(decision: Decision, state: DriverState) -> str:
@@ -261,31 +286,33 @@ def _run_installed(decision: Decision) -> Generator[PyinfraCommand, None, None]:
     if look.state.on_disk is None or failed:
         yield refuse(_not_built(look.state, failed))
         return
-    yield from _companions(decision, look.state)
+    if not _fabric_matches(decision, look.state):
+        yield from _install(decision, look.state, begin=False)
     yield from _activate(look.state)
 
 
-def _install(decision: Decision, state: DriverState) -> Generator[PyinfraCommand, None, None]:
+def _install(decision: Decision, state: DriverState, *, begin: bool) -> Generator[PyinfraCommand, None, None]:
+    """Packages as decided, and the module for every kernel, or everything as it was."""
     chosen = decision.packages
     sources = (upstream("nvidia", host.data.sources["nvidia_driver"], chosen.repository),) if chosen.repository else ()
+    decided = as_decided(decision, state)
+    # Known only afterwards where the branch's newest is taken.
+    version = decision.version or (state.on_disk if decided else None)
+    names = (*chosen.headers, *versioned(decision, chosen.driver))
+    names += _companion_names(decision, version) if version else ()
+    holds = (*chosen.driver, *(chosen.companions if version else ()))
     gone = rivals(decision, state)
-    if chosen.pin and chosen.pin not in state.installed:
-        # First of all, or apt would resolve the driver's dependencies to the newest branch.
-        yield from packages.packages._inner(
-            names=(chosen.pin,),
-            sources=sources,
-            pins=pins(decision),
-            absent=tuple(name for name in gone if "-pinning-" in name),
-        )
-    names = (*chosen.headers, *((chosen.pin,) if chosen.pin else ()), *versioned(decision, chosen.driver))
-    if state.on_disk and as_decided(decision, state):
-        names += _companion_names(decision, state.on_disk)
-    yield from packages.packages._inner(
-        names=names,
-        sources=sources,
-        pins=pins(decision),
-        holds=(*chosen.driver, *(chosen.companions if state.on_disk and as_decided(decision, state) else ())),
-        absent=tuple(name for name in gone if "-pinning-" not in name),
+    asked = (*names, *((chosen.pin,) if chosen.pin else ()), *holds, *gone)
+    look = driver_change.apt_look(asked, sources, pins(decision))
+    change = driver_change.plan(look, chosen.pin, names, sources, pins(decision), holds, gone)
+    missing = unbuilt(state)
+    if not change.lines and not missing:
+        host.noop("the driver's packages are installed as decided")
+        return
+    drain = bool(host.data.driver_disrupt) and not decided
+    driver_change.announce(change, drain and bool(state.users), missing)
+    yield from driver_change.commands(
+        change, mode="begin" if begin else "go-on", drain=drain, remedy=driver_change.remedy(decision, state.kernel)
     )
 
 
@@ -299,13 +326,6 @@ def _fabric_matches(decision: Decision, state: DriverState) -> bool:
         name in state.installed and state.installed[name].upstream == state.on_disk
         for name in decision.packages.companions
     )
-
-
-def _companions(decision: Decision, state: DriverState) -> Generator[PyinfraCommand, None, None]:
-    if decision.packages.companions and state.on_disk:
-        yield from packages.packages._inner(
-            names=_companion_names(decision, state.on_disk), holds=decision.packages.companions
-        )
 
 
 def _not_built(state: DriverState, failed: tuple[str, ...]) -> str:
@@ -333,6 +353,8 @@ def _activate(state: DriverState) -> Generator[PyinfraCommand, None, None]:
                 f"{', '.join(state.users[:3])} use the GPUs; stop them, or set driver_disrupt to true for this run."
             )
             return
+        if host.data.driver_disrupt:
+            yield from driver_change.commands(packages.PackagesPlan((), ()), mode="go-on", drain=True)
         changes.announce([f"replace the running driver {state.running} by {state.on_disk}"])
         # Held modules stay: the reboot below then does what unloading could not.
         yield StringCommand(f"{_UNLOAD} && {_LOAD}; true")

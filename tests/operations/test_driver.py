@@ -13,7 +13,7 @@ from ingot.facts.smi_query import QueryRow
 from ingot.operations import cdi
 from ingot.operations.driver import (
     as_decided,
-    entries,
+    guards,
     is_running_as_installed,
     needs_reboot,
     problem,
@@ -141,7 +141,7 @@ def test_a_source_is_that_of_the_distribution() -> None:
 
 
 def test_descriptions_of_the_same_repository_by_others_give_way() -> None:
-    gone = {entry.path for entry in entries("debian13/x86_64") if isinstance(entry, Absent)}
+    gone = {entry.path for entry in guards("debian13/x86_64") if isinstance(entry, Absent)}
     assert "/etc/apt/sources.list.d/cuda-debian13-x86_64.list" in gone
     assert "/etc/apt/sources.list.d/nvidia-container-toolkit.list" in gone
 

@@ -1,0 +1,89 @@
+"""The driver's packages changed as one transaction: as decided, or as they were before."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from importlib.resources import files
+
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.context import host
+
+from ingot.compat import Decision
+from ingot.compat import Source as Origin
+from ingot.facts.packages import Apt, AptLook
+from ingot.operations import changes, detached, packages
+from ingot.operations.packages import PackagesPlan, Pin, Source
+
+RUN = (files(__package__) / "driver_change.sh").read_text()
+#: What the host was before the transaction that is open; there only while the new driver is not proven.
+BEFORE = "/var/lib/ingot/driver-before"
+#: The unit is that of every package operation: one that lost its connection is waited for, not met half-way.
+UNIT = "ingot-packages"
+LOCK_TIMEOUT_S = 300
+
+
+def plan(
+    look: AptLook,
+    pin: str | None,
+    names: Sequence[str],
+    sources: Sequence[Source],
+    pins: Sequence[Pin],
+    holds: Sequence[str],
+    rivals: Sequence[str],
+) -> PackagesPlan:
+    """The steps in their order: the branch's pin first, or apt would resolve dependencies to the newest branch."""
+    old_pins = tuple(name for name in rivals if "-pinning-" in name)
+    others = tuple(name for name in rivals if name not in old_pins)
+    if pin is None or pin in look.installed:
+        return packages.compare(look, (*names, *((pin,) if pin else ())), sources, pins, holds, rivals)
+    first = packages.compare(look, (pin,), sources, pins, absent=old_pins)
+    rest = packages.compare(replace(look, broken=()), names, holds=holds, absent=others)
+    return PackagesPlan((*first.lines, *rest.lines), (*first.sentences, *rest.sentences))
+
+
+def remedy(decision: Decision, kernel: str) -> str:
+    """What to do when the module of a decision does not build."""
+    if decision.source is Origin.DEBIAN:
+        return (
+            "set driver_source to nvidia and driver_branch to one of NVIDIA's, which follow new kernels, "
+            "or boot an older kernel and remove this one"
+        )
+    now = f"another than {decision.version}" if decision.version else "one whose release notes name this kernel"
+    return (
+        f"set driver_version to {now}, or driver_branch to a newer branch, or boot an older kernel and remove this one "
+        f"({kernel} runs now)"
+    )
+
+
+def commands(
+    change: PackagesPlan, *, mode: str, drain: bool = False, remedy: str = ""
+) -> Generator[PyinfraCommand, None, None]:
+    """The plan's steps, undone as a whole when one fails: `yield from driver_change.commands(…)`.
+
+    `mode` is `begin` for a new transaction, `go-on` for one that may be open, `undo` to end it as it began.
+    `drain` stops the engine's replicas first; they are started again by an undo, else by the engine role.
+    """
+    members = packages.members(change, host.name, LOCK_TIMEOUT_S)
+    members |= {"packages.sh": packages.RUN, "mode": mode, "remedy": remedy}
+    if drain:
+        members["drain"] = ""
+    yield from detached.commands(UNIT, RUN, members, packages.LIMIT_S)
+
+
+def apt_look(names: Sequence[str], sources: Sequence[Source], pins: Sequence[Pin]) -> AptLook:
+    """What apt and dpkg say now of these packages, sources and pins."""
+    look: AptLook = host.get_fact(
+        Apt,
+        names=list(dict.fromkeys(name.partition("=")[0] for name in names)),
+        files=[source.path for source in sources] + [pin.path for pin in pins],
+        keyrings=[source.keyring for source in sources],
+    )
+    return look
+
+
+def announce(change: PackagesPlan, drain: bool, build: Sequence[str]) -> None:
+    """Say what will happen, in its order."""
+    changes.announce(["stop the engine's replicas until the engine role starts them again"] if drain else ())
+    changes.announce(change.sentences)
+    changes.announce(f"build the NVIDIA module for kernel {kernel}" for kernel in build)
