@@ -2,13 +2,14 @@
 
 import os
 import shutil
-import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ingot.sandbox.commands import succeeds
-from ingot.sandbox.errors import SandboxError
+from ingot.sandbox import machine
+from ingot.sandbox.commands import run, succeeds
+from ingot.sandbox.errors import CommandFailed, SandboxError
 from ingot.sandbox.paths import Paths
 
 # Debian package by the file that shows it is there.
@@ -19,9 +20,12 @@ PACKAGES = {
     "nft": "nftables",
     "ssh": "openssh-client",
     "gpg": "gnupg",
+    "gpg-agent": "gpg-agent",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 INSTALL_LIMIT_S = 900
+#: A machine that has just booted updates itself first, and apt has one user at a time.
+LOCK_LIMIT_S = 300
 
 
 def check_root() -> None:
@@ -42,6 +46,7 @@ def check(paths: Paths) -> None:
         )
     if "\toverlay\n" not in Path("/proc/filesystems").read_text() and not succeeds(["modprobe", "overlay"]):
         raise SandboxError("this machine's kernel has no overlay file system: test hosts need one that has")
+    machine.cgroup_root()
     kind = file_system(paths.state, Path("/proc/self/mountinfo").read_text())
     if kind == "overlay":
         raise SandboxError(
@@ -79,13 +84,25 @@ def install(say: Callable[[str], None]) -> None:
     if not shutil.which("apt-get"):
         raise SandboxError(f"test hosts need {', '.join(packages)}, and this machine has no apt-get to install them")
     say(f"installing {', '.join(packages)}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for argv in (
-        ["apt-get", "update", "-q"],
-        ["apt-get", "install", "-q", "--yes", "--no-install-recommends", *packages],
-    ):
-        done = subprocess.run(
-            argv, check=False, env=environment, capture_output=True, text=True, timeout=INSTALL_LIMIT_S
-        )
-        if done.returncode != 0:
-            raise SandboxError(f"`{' '.join(argv)}` failed: {done.stderr.strip()[-500:]}")
+    try:
+        _apt_get("update", "-q")
+        _apt_get("install", "-q", "--yes", "--no-install-recommends", *packages)
+    except CommandFailed as failed:
+        raise SandboxError(
+            f"{', '.join(packages)} could not be installed ({str(failed).splitlines()[-1]}): "
+            "install them with apt-get, then run this again"
+        ) from failed
+
+
+def _apt_get(*words: str) -> None:
+    """Run apt-get; while another one holds its locks, wait (apt itself waits for dpkg's lock only)."""
+    argv = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", f"DPkg::Lock::Timeout={LOCK_LIMIT_S}", *words]
+    deadline = time.monotonic() + LOCK_LIMIT_S
+    while True:
+        try:
+            run(argv, timeout_s=INSTALL_LIMIT_S)
+            return
+        except CommandFailed as failed:
+            if "Could not get lock" not in str(failed) or time.monotonic() > deadline:
+                raise
+        time.sleep(2)

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ingot.sandbox import cli, requirements
-from ingot.sandbox.errors import SandboxError
+from ingot.sandbox.errors import CommandFailed, SandboxError
 from ingot.sandbox.paths import Paths
 
 MOUNTINFO = """\
@@ -54,6 +54,52 @@ def test_what_is_missing_is_named_as_packages(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(requirements.shutil, "which", lambda name: None if name in ("nft", "ip") else f"/bin/{name}")
     assert {"nftables", "iproute2"} <= set(requirements.missing())
     assert "mmdebstrap" not in requirements.missing()
+
+
+def test_a_busy_apt_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([CommandFailed("E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7"), ""])
+    calls = []
+
+    def run(argv: list[str], *, timeout_s: float) -> str:
+        calls.append(argv)
+        answer = next(answers, "")
+        if isinstance(answer, CommandFailed):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(requirements, "run", run)
+    monkeypatch.setattr(requirements, "missing", lambda: ["nftables"])
+    monkeypatch.setattr(requirements.time, "sleep", lambda seconds: None)
+    requirements.install(lambda line: None)
+    assert [next(word for word in argv if word in ("update", "install")) for argv in calls] == [
+        "update",
+        "update",
+        "install",
+    ]
+
+
+def test_an_apt_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: list[str], *, timeout_s: float) -> str:
+        raise CommandFailed("`apt-get update` ended with status 100: E: no route")
+
+    monkeypatch.setattr(requirements, "run", run)
+    monkeypatch.setattr(requirements, "missing", lambda: ["nftables"])
+    with pytest.raises(
+        SandboxError, match=r"^nftables could not be installed \(.*no route\): install them with apt-get"
+    ):
+        requirements.install(lambda line: None)
+
+
+def test_a_machine_without_cgroup2_is_told_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def cgroup_root() -> Path:
+        raise SandboxError("this machine has no cgroup2 mounted")
+
+    monkeypatch.setattr(requirements, "succeeds", lambda argv: True)
+    monkeypatch.setattr(requirements.machine, "cgroup_root", cgroup_root)
+    with pytest.raises(SandboxError, match="no cgroup2"):
+        requirements.check(Paths(tmp_path, tmp_path))
 
 
 @pytest.mark.parametrize(
