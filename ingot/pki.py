@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 import stat
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=47)
 #: A deploy renews a certificate that ends sooner than this.
 RENEW_BEFORE = timedelta(days=30)
+
+_ZONE = re.compile(r"\.?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?")
 
 #: Key and certificate of the CA in one file, so that the pair is made in one step or not at all.
 CA_FILE = "ca.pem"
@@ -249,7 +252,13 @@ def _normal(name: str) -> str:
 def _constraint(entry: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_network(entry))
-    except ValueError:
+    except ValueError as error:
+        # What is meant as a network must not become a zone: a CA is made once, and everybody trusts that one.
+        if not _ZONE.fullmatch(entry):
+            raise IngotError(
+                f"gateway_ca_scope holds {entry!r}, expected a network such as 10.0.0.0/8 or a DNS zone such as "
+                f"corp.example ({error}); correct it."
+            ) from error
         return x509.DNSName(entry.lstrip("."))
 
 

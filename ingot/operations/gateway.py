@@ -32,14 +32,14 @@ def supported() -> Commands:
 @operation()
 def site() -> Commands:
     """Certificate, keys and nginx' configuration, checked by nginx before they are installed; then a reload."""
-    wanted = settings_of_host()
     found: GatewayHost = host.get_fact(Gateway)
     problem = gateway_site.why_not(host.name, found)
     if problem:
         yield refuse.refuse(problem)
         return
     try:
-        gateway_site.check_names(wanted.names)
+        wanted = settings_of_host()
+        gateway_site.check(wanted)
         certificate = yield from _certificate(found, wanted)
         entries = gateway_site.entries(found, wanted, keys.read(wanted.secrets), certificate)
     except (IngotError, OSError) as error:
@@ -76,14 +76,18 @@ def in_effect() -> Commands:
 
 
 def settings_of_host() -> gateway_site.Settings:
-    """The values of the host in context; its names are its own, its address and `gateway_names`."""
+    """The values of the host in context; its names are its own, its address and `gateway_names`.
+
+    Raises: IngotError for a value that is no list where one is expected.
+    """
     data = host.data
-    names = dict.fromkeys([host.name, data.get("ssh_hostname") or host.name, *data.gateway_names])
+    more = gateway_site.words("gateway_names", data.gateway_names)
+    names = dict.fromkeys([host.name, data.get("ssh_hostname") or host.name, *more])
     return gateway_site.Settings(
         names=tuple(names),
         # pyinfra's last group of a host is the inventory file's name.
         secrets=keys.secrets_dir(data.secrets_dir, host.groups[-1]),
-        ca_scope=tuple(data.gateway_ca_scope),
+        ca_scope=gateway_site.words("gateway_ca_scope", data.gateway_ca_scope),
         max_body=data.gateway_max_body,
         read_timeout_s=data.gateway_read_timeout_s,
         requests_per_minute=data.gateway_requests_per_minute,

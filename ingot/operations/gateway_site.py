@@ -24,6 +24,7 @@ KEY_MAP = "/etc/nginx/ingot/keys.map"
 #: `ssl_reject_handshake` (1.19.4) is the newest directive that every rendering needs.
 OLDEST_NGINX: Version = (1, 19, 4)
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
+_SIZE = re.compile(r"[1-9][0-9]*[kKmMgG]?")
 #: Mozilla guideline 6.0, intermediate: ssl-config.mozilla.org/guidelines/6.0.json.
 CURVES = ("X25519", "prime256v1", "secp384r1")
 POST_QUANTUM_CURVE = "X25519MLKEM768"
@@ -122,9 +123,28 @@ class Settings:
     embeddings: bool
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raises: IngotError for a name that neither a certificate nor nginx could carry."""
-    wrong = [name for name in names if not _NAME.fullmatch(name)]
+def words(name: str, value: object) -> tuple[str, ...]:
+    """A group_data value that is a list of words.
+
+    Raises: IngotError for anything else; a single word would become a list of its letters.
+    """
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        return tuple(value)
+    example = f"[{value!r}]" if isinstance(value, str) else "[]"
+    raise IngotError(f"{name} is {value!r}, expected a list; write {example}.")
+
+
+def check(settings: Settings) -> None:
+    """Raises: IngotError for a value, or a name, that nginx or a certificate could not carry."""
+    if not _SIZE.fullmatch(str(settings.max_body)):
+        raise IngotError(
+            f"gateway_max_body is {settings.max_body!r}, expected a size as nginx writes it, such as 32m; correct it."
+        )
+    for name in ("read_timeout_s", "requests_per_minute", "concurrency"):
+        value = getattr(settings, name)
+        if type(value) is not int or value < 1:
+            raise IngotError(f"gateway_{name} is {value!r}, expected a whole number from 1 on; correct it.")
+    wrong = [name for name in settings.names if not _NAME.fullmatch(name)]
     if wrong:
         raise IngotError(
             f"{', '.join(map(repr, wrong))} cannot be a name in a certificate, expected letters, digits, '-' and '.', "
@@ -139,8 +159,7 @@ def why_not(name: str, found: GatewayHost) -> str | None:
         return (
             f"{name}: the package sources offer nginx {_dotted(found.nginx)} "
             f"{'with' if found.njs else 'without'} libnginx-mod-http-js, expected nginx "
-            f"{_dotted(OLDEST_NGINX)} or newer with it; use Debian 12, Ubuntu 24.04 or newer, "
-            "or add nginx.org's package source, whose njs module fits its nginx."
+            f"{_dotted(OLDEST_NGINX)} or newer with it; use Debian 12, Ubuntu 24.04 or newer."
         )
     if found.upstreams_fault:
         return (

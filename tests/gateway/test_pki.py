@@ -160,3 +160,10 @@ def test_a_scoped_ca_signs_inside_its_scope_only(tmp_path: Path, request_pem: st
     verify(ca, pki.sign(ca, request_pem, inside), "llm.corp.example")
     with pytest.raises(IngotError, match=r"limited to 10\.0\.0\.0/8, corp\.example.*sign for gpu-01, 192\.0\.2\.1"):
         pki.sign(ca, request_pem, ("gpu-01", "192.0.2.1"))
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.1/8", "10.0.0.0/33", "corp example", "größe.example", "*.corp.example", ""])
+def test_a_scope_that_is_neither_network_nor_zone_makes_no_ca(tmp_path: Path, entry: str) -> None:
+    with pytest.raises(IngotError, match="expected a network such as"):
+        pki.authority(tmp_path, ["10.0.0.0/8", entry])
+    assert not (tmp_path / pki.CA_FILE).exists()

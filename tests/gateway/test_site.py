@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,14 +109,39 @@ def test_without_ipv6_nothing_listens_there() -> None:
 
 def test_an_ipv6_address_is_named_as_callers_send_it() -> None:
     names = ("gpu-01", "fd00::11")
-    gateway.check_names(names)
+    gateway.check(replace(SETTINGS, names=names))
     assert 'server_name gpu-01 [fd00::11] "";' in lines(DEBIAN_13, replace(SETTINGS, names=names))
 
 
 @pytest.mark.parametrize("name", ["a;b", "gpu 1", "", "*.example", "größe.example", "-a", "a" * 254, "$host"])
 def test_a_name_that_no_certificate_carries_is_refused(name: str) -> None:
     with pytest.raises(IngotError, match="cannot be a name in a certificate"):
-        gateway.check_names(("gpu-01", name))
+        gateway.check(replace(SETTINGS, names=("gpu-01", name)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"max_body": "8 MiB"}, "gateway_max_body is '8 MiB', expected a size as nginx writes it, such as 32m"),
+        ({"max_body": "1m; include /etc/x"}, "gateway_max_body is "),
+        ({"concurrency": "many"}, "gateway_concurrency is 'many', expected a whole number from 1 on"),
+        ({"requests_per_minute": 0}, "gateway_requests_per_minute is 0, expected"),
+        ({"read_timeout_s": True}, "gateway_read_timeout_s is True, expected"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(wrong: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(IngotError, match=re.escape(sentence)):
+        gateway.check(replace(SETTINGS, **wrong))
+
+
+@pytest.mark.parametrize("size", ["32m", "8M", "1g", "512k", 1048576])
+def test_a_size_is_what_nginx_takes(size: str | int) -> None:
+    gateway.check(replace(SETTINGS, max_body=size))  # type: ignore[arg-type]
+
+
+def test_one_name_is_not_a_list_of_its_letters() -> None:
+    with pytest.raises(IngotError, match=r"gateway_names is 'llm.example', expected a list; write \['llm.example'\]"):
+        gateway.words("gateway_names", "llm.example")
 
 
 def test_without_an_engine_every_route_says_503_and_no_address_is_named() -> None:
@@ -185,8 +211,7 @@ def test_a_distribution_without_njs_is_refused_in_one_sentence() -> None:
     problem = gateway.why_not("gpu-01", parse_gateway_host(answers(policy=POLICY_UBUNTU_2204)))
     assert problem == (
         "gpu-01: the package sources offer nginx 1.18.0 without libnginx-mod-http-js, expected nginx 1.19.4 "
-        "or newer with it; use Debian 12, Ubuntu 24.04 or newer, or add nginx.org's package source, whose njs "
-        "module fits its nginx."
+        "or newer with it; use Debian 12, Ubuntu 24.04 or newer."
     )
 
 
