@@ -34,6 +34,8 @@ test-e2e: env ## Tests on real booted test hosts (root, Linux)
 
 test: lint test-unit test-e2e ## Every test
 
+# pip's own cache would stay behind: what the demo fetches is kept in one place, which demo-down removes.
+demo: export PIP_NO_CACHE_DIR := 1
 demo: env ## Boot a throwaway host, provision it, ask its model a question through TLS with a key
 	@$(BIN)/ingot demo up
 

@@ -3,7 +3,6 @@
 It stands in the cache at `mirror/apt`; guests see it at `/srv/ingot-mirror/apt`. The key is made once per cache.
 """
 
-import fcntl
 import gzip
 import hashlib
 import json
@@ -18,6 +17,7 @@ from pathlib import Path
 from ingot.sandbox.commands import run
 from ingot.sandbox.paths import Paths
 from ingot.sandbox.simulated.packages import Package, all_packages
+from ingot.sandbox.state import locked
 
 GUEST_URI = "file:/srv/ingot-mirror/apt"
 KEY_NAME = "ingot-sandbox.asc"
@@ -42,7 +42,8 @@ def build(paths: Paths | None = None, kernel_release: str | None = None) -> Path
     cache = (paths or Paths.from_environment()).cache
     packages = all_packages(kernel_release or os.uname().release)
     link = cache / "mirror" / "apt"
-    with _locked(cache):
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with locked(cache / "apt.lock"):
         fingerprint = _signing_key(cache)
         name = f".apt-{_content_key(packages, fingerprint)}"
         target = link.parent / name
@@ -196,11 +197,3 @@ def _gpg(cache: Path) -> Iterator[list[str]]:
             yield command
         finally:
             run(["gpgconf", "--homedir", home, "--kill", "all"])
-
-
-@contextmanager
-def _locked(cache: Path) -> Iterator[None]:
-    (cache / "mirror").mkdir(parents=True, exist_ok=True)
-    with (cache / "apt.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
