@@ -64,6 +64,8 @@ docker_source = "docker"
 docker_version = None
 
 # --- driver: the NVIDIA driver and the container toolkit
+# GPUs that Ingot may use, by UUID or index, e.g. [0, 1]; the others are left alone. None: all.
+gpus_use = None
 # Driver branch; 580 is the long-term one and the last that drives Maxwell, Pascal and Volta.
 driver_branch = 580
 # Whether someone can work at the host's console at the next boot (enrolling a module's key under Secure Boot).
@@ -107,6 +109,8 @@ engine_extra_args = []
 engine_extra_env = {}
 # Seconds that a new replica must go on serving before it counts as good.
 engine_hold_s = 10
+# CUDA of the image such as "13.0", which the driver must be able to run; None: by the image's tag and version.
+engine_cuda = None
 # Image by name and tag; what runs is decided by its digest, or by its id where it comes from an archive.
 engine_image = "vllm/vllm-openai:v0.33.0"
 # A file of `docker save`, on the host or (then pushed) on this machine, instead of a registry; needs engine_image_id.

@@ -52,7 +52,10 @@ class DockerCdi:
 
 @dataclass(frozen=True, slots=True)
 class CdiState:
-    """One look. Specifications and `docker` are None where they do not exist or do not answer."""
+    """One look. Specifications and `docker` are None where they do not exist or do not answer.
+
+    `used` are the devices that matter where Ingot is to leave others alone.
+    """
 
     gpus: GpuReport
     running: str | None = None
@@ -61,11 +64,12 @@ class CdiState:
     has_refresh_unit: bool = False
     docker: DockerCdi | None = None
     toolkit: str | None = None
+    used: frozenset[str] | None = None
 
     @property
     def uuids(self) -> frozenset[str]:
-        """The devices that a specification must name."""
-        return frozenset(gpu.uuid for gpu in self.gpus.gpus)
+        """The devices that a specification must name: all that answer, or those that Ingot may use."""
+        return frozenset(gpu.uuid for gpu in self.gpus.gpus) if self.used is None else self.used
 
     @property
     def spec(self) -> Spec | None:
@@ -86,7 +90,7 @@ class CdiState:
 
     def _is_stale(self, uuid: str) -> bool:
         """A GPU in MIG mode keeps its own entry beside its instances'; any other unknown device is gone."""
-        return uuid not in {row.uuid for row in self.gpus.rows}
+        return uuid not in {row.uuid for row in self.gpus.rows} | {gpu.uuid for gpu in self.gpus.gpus}
 
 
 class Cdi(FactBase[CdiState | Unread]):

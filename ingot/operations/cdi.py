@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
@@ -10,9 +11,11 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.compat import rules, version_key
+from ingot.errors import IngotError
 from ingot.facts.cdi import GENERATED, REFRESHED, Cdi, CdiState
 from ingot.facts.errors import Unread
-from ingot.operations import changes, packages
+from ingot.facts.smi_fault import GpuFault
+from ingot.operations import changes, packages, partial
 from ingot.operations.driver import upstream
 from ingot.operations.refuse import refuse
 
@@ -50,6 +53,19 @@ def problem(state: CdiState) -> str | None:
         missing = sorted(state.uuids - state.docker.devices)[0]
         return f"dockerd does not list {missing} among its CDI devices; run `systemctl restart docker` on the host"
     return None
+
+
+def narrowed(state: CdiState | Unread, use: Any) -> CdiState | Unread:
+    """The look as far as it is about GPUs that Ingot may use; `use` is the value gpus_use.
+
+    Raises: IngotError, one sentence without the host's name, when it names a GPU that is not there.
+    """
+    if isinstance(state, Unread) or use is None:
+        return state
+    found = partial.answering(state.gpus.fault or state.gpus.gpus, use)
+    if isinstance(found, GpuFault):
+        return state
+    return replace(state, gpus=replace(state.gpus, fault=None), used=frozenset(gpu.uuid for gpu in found))
 
 
 def regenerate(state: CdiState) -> str:
@@ -104,12 +120,17 @@ def cdi() -> Generator[PyinfraCommand, None, None]:
         sources=(source(host.data.sources),),
         holds=PACKAGES,
     )
-    state = host.get_fact(Cdi)
+    use = host.data.gpus_use
+    try:
+        state = narrowed(host.get_fact(Cdi), use)
+    except IngotError as error:
+        yield refuse(f"{host.name}: {error}.")
+        return
     if isinstance(state, CdiState) and not state.gpus.fault and not state.is_current:
         changes.announce([f"describe {len(state.gpus.gpus)} GPUs to containers (CDI)"])
         yield StringCommand(regenerate(state))
         yield StringCommand(is_listed(state))
-        state = host.get_fact(Cdi)
+        state = narrowed(host.get_fact(Cdi), use)
     if isinstance(state, Unread):
         yield refuse(state.sentence(host.name))
     elif wrong := problem(state):

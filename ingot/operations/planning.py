@@ -20,6 +20,7 @@ from ingot.errors import IngotError
 from ingot.facts.engine import EngineLook, EngineState
 from ingot.facts.nvidia import Gpus
 from ingot.facts.smi_fault import GpuFault
+from ingot.operations import partial
 from ingot.sizing import (
     GPU,
     Calibration,
@@ -66,12 +67,15 @@ def host_plan(state: EngineState | None = None) -> Planned:
 
     Raises: Refusal with one sentence (no GPU answers, the workload does not fit, a value is wrong).
     """
-    found: list[GPU] | GpuFault = host.get_fact(Gpus)
+    data = host.data
+    try:
+        found = partial.answering(host.get_fact(Gpus), data.gpus_use)
+    except IngotError as error:
+        raise Refusal(f"{host.name}: {error}.") from error
     if isinstance(found, GpuFault):
         raise Refusal(found.sentence(host.name))
     if state is None:
         state = host.get_fact(EngineLook, probe=False)
-    data = host.data
     return plan(
         host.name,
         found,

@@ -16,15 +16,16 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.context import host, state
 
-from ingot.catalog import load_gpus
 from ingot.compat import Refused, Wish, decide, objections, rules, version_key
 from ingot.errors import IngotError
 from ingot.facts.engine import EngineState
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook, HostState
-from ingot.facts.smi_fault import Fault
-from ingot.operations import driver, planning
+from ingot.facts.smi_fault import Fault, GpuFault
+from ingot.operations import driver, partial, planning
+from ingot.operations.expected import expected
 from ingot.operations.refuse import refuse
+from ingot.operations.wished import wished
 from ingot.sizing import GPU, HostPlan
 
 GIB = 1 << 30
@@ -51,38 +52,6 @@ _DNS_NAME = re.compile(
     r"^(?=.{1,253}$)(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
 )
 
-#: The catalog's GPU of a device id, so that a model can be judged before any driver runs. Source: pci.ids.
-CATALOG_KEYS = {
-    0x1EB8: "t4",
-    0x20B0: "a100-40g",
-    0x20B2: "a100-80g",
-    0x20B5: "a100-80g",
-    0x20F1: "a100-40g",
-    0x2204: "rtx3090",
-    0x2230: "rtxa6000",
-    0x2231: "rtxa5000",
-    0x2235: "a40",
-    0x2236: "a10",
-    0x2237: "a10g",
-    0x2329: "h20",
-    0x2330: "h100",
-    0x2335: "h200",
-    0x2342: "gh200",
-    0x2503: "rtx3060",
-    0x2504: "rtx3060",
-    0x2684: "rtx4090",
-    0x26B1: "rtx6000ada",
-    0x26B9: "l40s",
-    0x2704: "rtx4080",
-    0x27B8: "l4",
-    0x2882: "rtx4060",
-    0x2901: "b200",
-    0x2B85: "rtx5090",
-    0x2BB5: "rtxpro6000",
-    0x2C05: "rtx5070ti",
-    0x2E12: "gb10",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -97,6 +66,7 @@ class Wanted:
     certificate_names: Sequence[str] = ()
     console: bool = False
     driver: Wish = field(default_factory=Wish)
+    gpus_use: Any = None
 
 
 def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
@@ -191,9 +161,12 @@ def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:
     # The wrong flavour of a running module finds no device; the driver role replaces it.
     if fault and fault.kind is Fault.NO_DEVICES and look.driver.running_flavour is not decision.flavour:
         return
+    if fault and not isinstance(_answering(look, wanted), GpuFault):
+        # It is on a GPU that Ingot is to leave alone.
+        return
     if fault:
         yield f"{fault.found}; {fault.remedy}"
-    elif runs and len(look.gpus.rows) < len(look.driver.bus.gpus):
+    elif runs and wanted.gpus_use is None and len(look.gpus.rows) < len(look.driver.bus.gpus):
         yield (
             f"{len(look.gpus.rows)} GPUs answer of {len(look.driver.bus.gpus)} on the PCI bus, expected all; "
             "read `dmesg | grep -i nvrm` on the host"
@@ -230,16 +203,16 @@ def _space(look: HostState, wanted: Wanted, planned: HostPlan | None) -> Iterato
 
 def model_bytes(planned: HostPlan) -> int:
     """What the weights of a plan take on disk, with a little to spare: each variant once, whatever its replicas."""
-    sizes = {
-        (one.model, one.variant): one.memory.weights.bytes * one.tensor_parallel_size * one.pipeline_parallel_size
-        for one in planned.replicas
-    }
+    sizes = {(one.model, one.variant): one.memory.weights.bytes * len(one.gpu_uuids) for one in planned.replicas}
     return int(sum(sizes.values()) * 1.1) + MODEL_EXTRA_BYTES
 
 
 def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, ...]]:
     """What the host would serve, by measured GPUs or, before there is a driver, by the catalog's; or why it cannot."""
-    gpus = measured(look) or expected(look)
+    try:
+        gpus = _usable(look, wanted)
+    except IngotError as error:
+        return None, (str(error),)
     if not gpus or not wanted.serve:
         return None, ()
     try:
@@ -258,24 +231,28 @@ def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, 
     return planned.plan, ()
 
 
-def measured(look: HostState) -> list[GPU]:
-    """The GPUs as their driver reports them; empty while one is at fault."""
-    return [] if look.gpus.fault else list(look.gpus.gpus)
+def _answering(look: HostState, wanted: Wanted) -> tuple[GPU, ...] | GpuFault:
+    """The GPUs that Ingot may use as their driver reports them, or what keeps them from answering."""
+    try:
+        return partial.answering(look.gpus.fault or look.gpus.gpus, wanted.gpus_use)
+    except IngotError:
+        return ()
 
 
-def expected(look: HostState) -> list[GPU]:
-    """The GPUs that the PCI ids stand for; empty when the catalog lacks one of them."""
-    catalog = load_gpus()
-    gpus: list[GPU] = []
-    for index, device in enumerate(look.driver.bus.gpus):
-        known = catalog.get(CATALOG_KEYS.get(device.device_id, ""))
-        if known is None:
-            return []
-        gpus.append(replace(known.hardware(1).gpus[0], index=index, uuid=f"GPU-{device.address}"))
-    if look.driver.bus.nvswitches:
-        everyone = frozenset(range(len(gpus)))
-        gpus = [replace(gpu, nvlink_peers=everyone - {gpu.index}) for gpu in gpus]
-    return gpus
+def _usable(look: HostState, wanted: Wanted) -> tuple[GPU, ...]:
+    """The GPUs that Ingot may use: as measured, or before there is a driver as the bus promises them.
+
+    Raises: IngotError when gpus_use names another.
+    """
+    found = partial.answering(look.gpus.fault or look.gpus.gpus, wanted.gpus_use)
+    if not isinstance(found, GpuFault):
+        return found
+    promised = expected(look.driver.bus)
+    use = wanted.gpus_use
+    if use is not None and any(str(name).upper().startswith(("GPU-", "MIG-")) for name in use):
+        # No bus tells a UUID: as many as are named stand for them.
+        return tuple(promised[: len(use)])
+    return partial.chosen(promised, use)
 
 
 def _names(wanted: Wanted) -> Iterator[str]:
@@ -316,7 +293,7 @@ def preflight() -> Generator[PyinfraCommand, None, None]:
         yield refuse(look.sentence(host.name))
         return
     try:
-        wish = driver.wish(data)
+        wish = wished(data)
     except IngotError as error:
         yield refuse(f"{host.name}: {error}.")
         return
@@ -332,6 +309,7 @@ def preflight() -> Generator[PyinfraCommand, None, None]:
             certificate_names=(host.name, *data.gateway_names),
             console=bool(data.driver_console),
             driver=wish,
+            gpus_use=data.gpus_use,
         ),
     )
     if state.is_executing or not stops:

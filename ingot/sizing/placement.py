@@ -27,6 +27,11 @@ class Pool:
     kind: Kind
     slots: tuple[Slot, ...]
 
+    @property
+    def widest(self) -> int:
+        """GPUs that one replica can span: a process sees one MIG instance only (NVIDIA MIG user guide)."""
+        return 1 if any(slot.gpu.mig_profile for slot in self.slots) else len(self.slots)
+
 
 def pools(hardware: Hardware) -> tuple[Pool, ...]:
     """The host's GPUs by kind, the smallest kind first, so that large GPUs stay free for what needs them."""

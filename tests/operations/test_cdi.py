@@ -8,7 +8,7 @@ from ingot.facts.cdi import CdiState, DockerCdi, Spec
 from ingot.facts.nvidia import GpuReport
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.facts.smi_query import QueryRow
-from ingot.operations.cdi import is_listed, problem, regenerate
+from ingot.operations.cdi import is_listed, narrowed, problem, regenerate
 from ingot.sizing import GPU
 
 pytestmark = pytest.mark.driver
@@ -62,3 +62,26 @@ def test_waiting_for_dockerd_is_bounded_and_asks_for_every_device() -> None:
     command = is_listed(GOOD)
     assert "-lt 15" in command
     assert A in command and B in command
+
+
+def test_only_gpus_that_ingot_may_use_are_asked_for() -> None:
+    lost = GpuReport(GPUS.gpus[:1], GPUS.rows, GpuFault(Fault.LOST, "GPU 1", GPUS.gpus[:1]))
+    state = replace(GOOD, gpus=lost, refreshed=replace(GOOD.refreshed or Spec(), uuids=frozenset({A})))
+    assert "a GPU is lost" in (problem(state) or "")
+    seen = narrowed(state, [0])
+    assert isinstance(seen, CdiState)
+    assert (problem(seen), seen.is_current) == (None, True)
+    assert narrowed(state, None) is state
+
+
+def test_instances_left_alone_make_no_specification_stale() -> None:
+    instances = tuple(
+        GPU(index, f"MIG-{index}", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", 9 << 30, mig_profile="1g.10gb")
+        for index in range(3)
+    )
+    report = GpuReport(instances, (QueryRow(index=0, uuid=A, mig_enabled=True),))
+    state = replace(GOOD, gpus=report, refreshed=Spec(frozenset({A, "MIG-0", "MIG-1", "MIG-2"})))
+    seen = narrowed(state, ["MIG-1"])
+    assert isinstance(seen, CdiState)
+    assert (seen.uuids, seen.is_current) == ({"MIG-1"}, True)
+    assert "MIG-1" in is_listed(seen) and "MIG-2" not in is_listed(seen)

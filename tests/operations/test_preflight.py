@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ingot.compat import Flavour, Wish
+from ingot.compat.images import vllm_image
 from ingot.facts.driver import DriverState, Kernel, Os
 from ingot.facts.host import HostState, Listener, Space
 from ingot.facts.nvidia import GpuReport
@@ -12,7 +13,8 @@ from ingot.facts.pci import PciDevice, PciReading
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.facts.smi_query import QueryRow
 from ingot.facts.xid import Xid
-from ingot.operations.preflight import DOCKER_ROOT, GIB, Wanted, expected, findings, notes
+from ingot.operations.expected import expected
+from ingot.operations.preflight import DOCKER_ROOT, GIB, Wanted, findings, notes
 from ingot.sizing import GPU
 
 pytestmark = pytest.mark.driver
@@ -153,7 +155,7 @@ def test_what_runs_on_the_gpus_now_is_the_engine_itself() -> None:
 
 
 def test_gpus_that_the_catalog_lacks_are_not_judged_before_they_are_measured() -> None:
-    assert expected(replace(NEW, driver=replace(BARE, bus=bus(0x2237, 0x2FFF)))) == []
+    assert expected(bus(0x2237, 0x2FFF)) == []
 
 
 @pytest.mark.parametrize("name", ["gpu_01", "-gpu", "a" * 64, "gpu 01", "*.*.example"])
@@ -193,3 +195,28 @@ def test_an_xid_that_needs_a_person_is_worth_one_note() -> None:
 def test_a_wish_that_cannot_be_is_refused() -> None:
     (said,) = findings(GOOD, replace(WANTED, driver=Wish(version="580.126.20")))
     assert "known vulnerabilities" in said
+
+
+def test_a_fault_of_a_gpu_left_alone_stops_nothing() -> None:
+    lost = GpuReport(GOOD.gpus.gpus[:3], GOOD.gpus.rows, GpuFault(Fault.LOST, "GPU 3", GOOD.gpus.gpus[:3]))
+    look = replace(GOOD, gpus=lost)
+    assert findings(look, replace(WANTED, gpus_use=[0, 1])) == ()
+    assert "a GPU is lost" in findings(look, replace(WANTED, gpus_use=[3]))[0]
+
+
+@pytest.mark.parametrize("use", [[7], ["GPU-none"]])
+def test_gpus_that_are_not_there_cannot_be_used(use: list[object]) -> None:
+    (said,) = findings(GOOD, replace(WANTED, gpus_use=use))
+    assert "expected GPUs of this host: 0 (GPU-0)" in said
+
+
+def test_before_any_driver_a_partial_host_is_judged_by_as_many_gpus_as_it_names() -> None:
+    large = ({"model": "qwen2.5-32b-instruct", "context": 8192, "concurrency": 4},)
+    for use in ([0], ["GPU-3a23c669-1f69-c64e-cf85-44e9b07e7a2a"]):
+        (said,) = findings(NEW, replace(WANTED, gpus_use=use, serve=large, cache_root="/srv/models"))
+        assert "1 x NVIDIA A10G" in said
+
+
+def test_an_image_that_the_driver_cannot_run_is_refused() -> None:
+    wish = Wish(branch=535, image=vllm_image("vllm/vllm-openai:v0.33.0", "0.33.0"))
+    assert "CUDA 13.0 on driver branch 535" in findings(GOOD, replace(WANTED, driver=wish))[0]

@@ -1,0 +1,25 @@
+"""The GPUs that a bus full of PCI ids stands for, before any driver tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ingot.catalog import load_gpus
+from ingot.catalog.pci import GPU_OF_DEVICE
+from ingot.facts.pci import PciReading
+from ingot.sizing import GPU
+
+
+def expected(bus: PciReading) -> list[GPU]:
+    """The catalog's GPUs of the bus, named by address; empty when the catalog lacks one of them."""
+    catalog = load_gpus()
+    gpus: list[GPU] = []
+    for index, device in enumerate(bus.gpus):
+        known = catalog.get(GPU_OF_DEVICE.get(device.device_id, ""))
+        if known is None:
+            return []
+        gpus.append(replace(known.hardware(1).gpus[0], index=index, uuid=f"GPU-{device.address}"))
+    if bus.nvswitches:
+        everyone = frozenset(range(len(gpus)))
+        gpus = [replace(gpu, nvlink_peers=everyone - {gpu.index}) for gpu in gpus]
+    return gpus
