@@ -14,13 +14,14 @@ from rich.table import Table
 
 from ingot.catalog import load_gpus, peaks
 from ingot.errors import IngotError
+from ingot.plan_driver import DriverAnswer
 from ingot.plan_sources import (
     DEFAULT_CONCURRENCY,
     DEFAULT_CONTEXT,
     ENGINE_VERSION,
     Asked,
+    by_gpu,
     hosts_of,
-    named,
     recorded,
     wanted_model,
     with_host,
@@ -53,6 +54,7 @@ class Outcome:
     misfits: dict[str, DoesNotFit] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     measured: dict[str, tuple[Calibration, ...]] = field(default_factory=dict)
+    drivers: dict[str, DriverAnswer] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The run as one JSON object."""
@@ -68,6 +70,7 @@ class Outcome:
                 for host, error in self.misfits.items()
             },
             "errors": self.errors,
+            "drivers": {host: answer.to_dict() for host, answer in self.drivers.items()},
         }
 
 
@@ -109,8 +112,8 @@ def plan(
     if gpu or facts:
         if wanted is None:
             raise click.UsageError("--gpu and --facts need --model or --config")
-        hardware = named(gpu) if gpu else recorded(facts)
-        _plan_all([Asked(hardware, (wanted,), vllm(ENGINE_VERSION))], outcome)
+        hardware, driver = by_gpu(gpu) if gpu else recorded(facts)
+        _plan_all([Asked(hardware, (wanted,), vllm(ENGINE_VERSION), driver=driver)], outcome)
     else:
         _plan_all(
             hosts_of(inventory or DEFAULT_INVENTORY, hosts, wanted, refuse=outcome.errors.append, offline=offline),
@@ -172,6 +175,8 @@ class Recommendation:
         split = f"TP {replica.tensor_parallel_size}"
         if replica.pipeline_parallel_size > 1:
             split += f" x PP {replica.pipeline_parallel_size}"
+        if replica.data_parallel_size > 1:
+            split += f" x DP {replica.data_parallel_size}"
         rate = f"{replica.estimate.decode_tokens_per_s:,.0f}" if replica.estimate else "-"
         return (
             self.tier,
@@ -221,6 +226,10 @@ def _plan_all(asked: Iterable[Asked], outcome: Outcome) -> None:
     known: list[Asked] = []
     for one in asked:
         known.append(one)
+        if one.driver:
+            outcome.drivers[one.hardware.host] = one.driver
+            if one.driver.refusal and not one.driver.assumed:
+                outcome.errors.append(with_host(one.hardware.host, f"{one.driver.refusal}."))
         try:
             made = plan_host(one.hardware, one.requests, engine=one.engine, calibrations=one.measured, peaks=peaks())
         except DoesNotFit as error:
@@ -256,8 +265,15 @@ def _show(outcome: Outcome, *, explain: bool) -> None:
     console = Console()
     for made in outcome.plans:
         print_plan(made, measured=outcome.measured.get(made.host, ()), formulas=explain, console=console)
-    for error in outcome.misfits.values():
+        _show_driver(outcome, made.host, console)
+    for host, error in outcome.misfits.items():
         click.echo(f"ingot: {error}", err=True)
         console.print(misfit(error))
+        _show_driver(outcome, host, console)
     for sentence in outcome.errors:
         click.echo(f"ingot: {sentence}", err=True)
+
+
+def _show_driver(outcome: Outcome, host: str, console: Console) -> None:
+    if host in outcome.drivers:
+        console.print(*outcome.drivers[host].lines(), sep="\n", markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,10 @@ from typing import Any
 import click
 
 from ingot.catalog import hardware_from_name, load_models
+from ingot.compat import Wish
+from ingot.compat.images import vllm_image
 from ingot.errors import IngotError
+from ingot.plan_driver import DriverAnswer, answer, by_name
 from ingot.sizing import (
     Calibration,
     EngineProfile,
@@ -41,6 +44,7 @@ class Asked:
     requests: tuple[ModelRequest, ...]
     engine: EngineProfile
     measured: tuple[Calibration, ...] = ()
+    driver: DriverAnswer | None = None
 
 
 def wanted_model(
@@ -128,17 +132,23 @@ def named(gpu: str) -> Hardware:
         raise IngotError(str(error)) from error
 
 
-def recorded(paths: Sequence[Path]) -> Hardware:
-    """The GPUs in recorded outputs of one host (`ingot probe --record`, or nvidia-smi's own)."""
+def by_gpu(gpu: str) -> tuple[Hardware, DriverAnswer | None]:
+    """What a name such as rtx4090x2 stands for, and its driver. Raises: IngotError."""
+    hardware = named(gpu)
+    return hardware, by_name(hardware, version=ENGINE_VERSION)
+
+
+def recorded(paths: Sequence[Path]) -> tuple[Hardware, DriverAnswer | None]:
+    """The GPUs in recorded outputs of one host (`ingot probe --record`, or nvidia-smi's own), and their driver."""
     from ingot.facts.driver import Driver, DriverLook
     from ingot.facts.errors import ParseError
     from ingot.facts.nvidia import assemble
-    from ingot.facts.replay import read
+    from ingot.facts.replay import read, text_of
 
     parsed: dict[str, Any] = {}
     for path in paths:
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            text = text_of(path.read_bytes())
             reading = read(text)
         except OSError as error:
             raise IngotError(f"{path}: cannot be read ({error.strerror or error}); name a recorded file.") from None
@@ -146,12 +156,16 @@ def recorded(paths: Sequence[Path]) -> Hardware:
             raise IngotError(f"{path}: {error}") from None
         if reading.kind == "probe":
             look = Driver().process(text.splitlines())
-            return Hardware(path.stem, look.gpus.gpus if isinstance(look, DriverLook) else ())
+            if not isinstance(look, DriverLook):
+                raise IngotError(f"{path}: {look.why}")
+            wish = Wish(image=vllm_image(f"vllm/vllm-openai:v{ENGINE_VERSION}", ENGINE_VERSION))
+            return Hardware(path.stem, look.gpus.gpus), answer(path.stem, look.state.machine(), wish)
         parsed[reading.kind] = reading.parsed
     log, query = parsed.get("xml"), parsed.get("query")
     rows = query.rows if query else [gpu.row for gpu in log.gpus] if log else []
-    gpus, _ = assemble(rows, parsed.get("topology", {}), parsed.get("list", ()), log, None)
-    return Hardware(paths[0].stem, gpus)
+    gpus, _ = assemble(rows, parsed.get("topology", {}), parsed.get("list", ()), log, parsed.get("memory"))
+    hardware = Hardware(paths[0].stem, gpus)
+    return hardware, by_name(hardware, version=ENGINE_VERSION)
 
 
 def hosts_of(
@@ -159,6 +173,7 @@ def hosts_of(
 ) -> Iterable[Asked]:
     """Every host of an inventory, looked at over SSH unless `offline`; what fails for one host stops no other."""
     from ingot.fleet import load
+    from ingot.operations.wished import wished
 
     state = load(inventory)
     known = {host.name.removeprefix("@ingot/"): host for host in state.inventory}
@@ -182,27 +197,34 @@ def hosts_of(
                 stated = host.data.get("gpus")
                 if not stated:
                     raise IngotError(f"{name}: its host file does not state `gpus`; add it or leave out --offline.")
-                yield Asked(replace(named(str(stated)), host=name), requests, engine)
+                hardware = replace(named(str(stated)), host=name)
+                driver = by_name(hardware, wished(host.data), version=str(host.data.engine_version))
+                yield Asked(hardware, requests, engine, driver=driver)
             else:
-                hardware, measured = _look(state, host, name)
-                yield Asked(hardware, requests, engine, measured)
+                hardware, measured, driver = _look(state, host, name)
+                yield Asked(hardware, requests, engine, measured, driver)
         except SizingError as error:
             refuse(with_host(name, str(error)))
         except IngotError as error:
             refuse(with_host(name, str(error)))
 
 
-def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration, ...]]:
-    """The GPUs of a live host as if its engine did not run, and what the engine measured before.
+def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration, ...], DriverAnswer]:
+    """The GPUs of a live host as if its engine did not run, what the engine measured before, and the driver for it.
+
+    A host without a driver has the GPUs that its PCI bus promises.
 
     Raises: IngotError, one sentence naming the host.
     """
     from pyinfra.api.exceptions import ConnectError
     from pyinfra.context import ctx_host, ctx_state
 
+    from ingot.facts.driver import Driver
     from ingot.facts.engine import EngineLook
-    from ingot.facts.nvidia import Gpus
-    from ingot.facts.smi_fault import GpuFault
+    from ingot.facts.errors import Unread
+    from ingot.operations.expected import usable
+    from ingot.operations.preflight import HEALED
+    from ingot.operations.wished import wished
 
     with ctx_state.use(state), ctx_host.use(host):
         try:
@@ -210,17 +232,22 @@ def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration
         except ConnectError as refused:
             raise IngotError(str(refused.args[0])) from None
         try:
-            found, look = host.get_fact(Gpus), host.get_fact(EngineLook, probe=False)
+            seen, look = host.get_fact(Driver), host.get_fact(EngineLook, probe=False)
         finally:
             host.disconnect()
-    if isinstance(found, GpuFault):
-        raise IngotError(found.sentence(name))
+    if isinstance(seen, Unread):
+        raise IngotError(seen.sentence(name))
+    fault = seen.gpus.fault
+    found = usable(seen.gpus, seen.state.bus, host.data.gpus_use)
+    if (fault and not found) or (fault and fault.kind not in HEALED and not set(found) <= set(fault.healthy)):
+        raise IngotError(fault.sentence(name))
+    driver = answer(name, seen.state.machine(bool(host.data.driver_console)), wished(host.data))
     held = {device.partition("=")[2] for one in look.containers if one.status == "running" for device in one.devices}
     stored = look.files.get("plan.json") or {}
     before = stored.get("free_bytes") or {}
     gpus = [replace(gpu, free_bytes=before.get(gpu.uuid)) if gpu.uuid in held else gpu for gpu in found]
     measured = look.files.get("measured.json")
-    return Hardware(name, tuple(gpus)), load_measured(measured) if isinstance(measured, Mapping) else ()
+    return Hardware(name, tuple(gpus)), load_measured(measured) if isinstance(measured, Mapping) else (), driver
 
 
 def with_host(name: str, sentence: str) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ingot.catalog import load_gpus
 from ingot.catalog.pci import GPU_OF_DEVICE
+from ingot.facts.nvidia import GpuReport
 from ingot.facts.pci import PciReading
+from ingot.facts.smi_fault import GpuFault
+from ingot.operations import partial
 from ingot.sizing import GPU
 
 
@@ -23,3 +27,18 @@ def expected(bus: PciReading) -> list[GPU]:
         everyone = frozenset(range(len(gpus)))
         gpus = [replace(gpu, nvlink_peers=everyone - {gpu.index}) for gpu in gpus]
     return gpus
+
+
+def usable(report: GpuReport, bus: PciReading, use: Any) -> tuple[GPU, ...]:
+    """The GPUs that Ingot may use (`use` is the value gpus_use): as measured, else as the bus promises them.
+
+    Raises: IngotError when `use` names another.
+    """
+    found = partial.answering(report.fault or report.gpus, use)
+    if not isinstance(found, GpuFault):
+        return found
+    promised = expected(bus)
+    if use is not None and any(str(name).upper().startswith(("GPU-", "MIG-")) for name in use):
+        # No bus tells a UUID: as many as are named stand for them.
+        return tuple(promised[: len(use)])
+    return partial.chosen(promised, use)

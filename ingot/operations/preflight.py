@@ -23,7 +23,7 @@ from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook, HostState
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.operations import driver, partial, planning
-from ingot.operations.expected import expected
+from ingot.operations.expected import usable
 from ingot.operations.refuse import refuse
 from ingot.operations.wished import wished
 from ingot.sizing import GPU, HostPlan
@@ -210,7 +210,7 @@ def model_bytes(planned: HostPlan) -> int:
 def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, ...]]:
     """What the host would serve, by measured GPUs or, before there is a driver, by the catalog's; or why it cannot."""
     try:
-        gpus = _usable(look, wanted)
+        gpus = usable(look.gpus, look.driver.bus, wanted.gpus_use)
     except IngotError as error:
         return None, (str(error),)
     if not gpus or not wanted.serve:
@@ -237,22 +237,6 @@ def _answering(look: HostState, wanted: Wanted) -> tuple[GPU, ...] | GpuFault:
         return partial.answering(look.gpus.fault or look.gpus.gpus, wanted.gpus_use)
     except IngotError:
         return ()
-
-
-def _usable(look: HostState, wanted: Wanted) -> tuple[GPU, ...]:
-    """The GPUs that Ingot may use: as measured, or before there is a driver as the bus promises them.
-
-    Raises: IngotError when gpus_use names another.
-    """
-    found = partial.answering(look.gpus.fault or look.gpus.gpus, wanted.gpus_use)
-    if not isinstance(found, GpuFault):
-        return found
-    promised = expected(look.driver.bus)
-    use = wanted.gpus_use
-    if use is not None and any(str(name).upper().startswith(("GPU-", "MIG-")) for name in use):
-        # No bus tells a UUID: as many as are named stand for them.
-        return tuple(promised[: len(use)])
-    return partial.chosen(promised, use)
 
 
 def _names(wanted: Wanted) -> Iterator[str]:
