@@ -98,6 +98,8 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
         if plan.kv_cache_dtype != "auto":
             flags["--kv-cache-dtype"] = plan.kv_cache_dtype
     switches = ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-enable-log-requests"]
+    if values.build != "cpu" and plan.expert_parallel:
+        switches.append("--enable-expert-parallel")
     if values.build == "cpu":
         switches.append("--enforce-eager")
     return (*(part for flag, value in flags.items() for part in (flag, str(value))), *switches)

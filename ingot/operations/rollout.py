@@ -263,6 +263,7 @@ def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Sett
             max_num_seqs=replica.max_num_seqs,
             max_num_batched_tokens=replica.max_num_batched_tokens,
             enforce_eager=settings.values.build == "cpu",
+            data_parallel_size=replica.data_parallel_size,
         ),
         weights_bytes=numbers.weights_bytes,
         available_kv_bytes=numbers.available_kv_bytes,

@@ -68,6 +68,8 @@ def placement(replica: ReplicaPlan) -> str:
         text += f", tensor parallel {replica.tensor_parallel_size}"
     if replica.pipeline_parallel_size > 1:
         text += f", {replica.pipeline_parallel_size} pipeline stages"
+    if replica.data_parallel_size > 1:
+        text += f", {replica.data_parallel_size} data parallel ranks that share the experts"
     return text
 
 
@@ -88,7 +90,7 @@ def arguments(replica: ReplicaPlan) -> tuple[tuple[str, str], ...]:
 
 def capacity(replica: ReplicaPlan) -> str:
     """What the cache holds, in tokens and in sequences of full length."""
-    text = f"{replica.kv_cache_tokens:,} tokens"
+    text = f"{replica.kv_cache_tokens * replica.data_parallel_size:,} tokens"
     if replica.max_concurrency:
         text += f", {replica.max_concurrency:g} sequences of {replica.max_model_len:,}"
     return text
@@ -99,8 +101,9 @@ def speed(replica: ReplicaPlan) -> str:
     rates = replica.estimate
     if rates is None:
         return ""
+    sequences = replica.max_num_seqs * replica.data_parallel_size
     return (
-        f"{rates.decode_tokens_per_s:,.0f} tokens/s decoding {replica.max_num_seqs} sequences ({rates.bound}), "
+        f"{rates.decode_tokens_per_s:,.0f} tokens/s decoding {sequences} sequences ({rates.bound}), "
         f"{rates.prefill_tokens_per_s:,.0f} tokens/s prefill, first token of a full context after "
         f"{rates.first_token_s:g} s; {rates.basis}"
     )
@@ -149,6 +152,7 @@ def measurement(plan: HostPlan, replica: ReplicaPlan, measured: tuple[Calibratio
             and key.engine == plan.engine
             and key.tensor_parallel_size == replica.tensor_parallel_size
             and key.pipeline_parallel_size == replica.pipeline_parallel_size
+            and key.data_parallel_size == replica.data_parallel_size
             and key.max_num_seqs == replica.max_num_seqs
             and key.max_num_batched_tokens == replica.max_num_batched_tokens
         ):

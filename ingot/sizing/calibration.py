@@ -25,6 +25,7 @@ class CalibrationKey:
     max_num_seqs: int
     max_num_batched_tokens: int
     enforce_eager: bool = False
+    data_parallel_size: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ class EngineProfile:
     + activation_base_gib: what its profiling pass peaks at beyond activations and sampler
     + assumes_float32_state: Nemotron-H keeps 32-bit states where its config does not say (else 16-bit)
     + state_prefix_caching: prefix caching is on by default for models with state layers, at one block more each
+    + spreads_experts: data parallel ranks may share one set of experts
+    + expert_chunk: tokens that experts work on at once; 0 for all there are
     + block_size: tokens per cache block unless the attention backend wants another
     """
 
@@ -61,6 +63,8 @@ class EngineProfile:
     activation_base_gib: float = 0.35
     assumes_float32_state: bool = True
     state_prefix_caching: bool = True
+    spreads_experts: bool = True
+    expert_chunk: int = 0
     block_size: int = 16
 
     def __hash__(self) -> int:
@@ -78,8 +82,8 @@ class EngineProfile:
 
 # What changed in which version, oldest first; each entry holds until a later one changes it. Known from release notes
 # and vllm-project/vllm pull requests: graph accounting, FlashInfer (26859, 40376), Nemotron-H's states (29978, 39032),
-# tokens in flight (47728). Known from logs only, so good to one minor version: the capacity wording, the share of
-# memory, the Triton sampler, the counted context, prefix caching beside states.
+# tokens in flight (47728), experts' chunks (34086). Known from logs only, so good to one minor version: the capacity
+# wording, the share of memory, the Triton sampler, the counted context, prefix caching beside states.
 CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
     (
         (0,),
@@ -101,14 +105,17 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
             "non_torch_band_gib": 0.15,
             "samples_chunks": False,
             "activation_base_gib": 0.0,
+            "spreads_experts": False,
+            "expert_chunk": 32768,
         },
     ),
     ((0, 7, 1), {"latent_cache": True}),
     ((0, 8), {"profiles_context_to": 0, "non_torch_band_gib": 0.0, "samples_chunks": True}),
     ((0, 9), {"sampler_copies_least": FLASHINFER}),
-    ((0, 9, 1), {"hybrid_cache": True}),
+    ((0, 9, 1), {"hybrid_cache": True, "spreads_experts": True}),
     ((0, 11, 1), {"sampler_copies_least": SORTING}),
     ((0, 16), {"sampler_copies": TRITON, "sampler_copies_flashinfer": TRITON, "sampler_copies_least": FLASHINFER}),
+    ((0, 18), {"expert_chunk": 0}),
     ((0, 20), {"assumes_float32_state": True}),
     ((0, 20, 2), {"capacity_wording": "concurrency"}),
     (
@@ -137,4 +144,4 @@ def vllm(version: str = "0.32.0", build: Build = "cuda") -> EngineProfile:
     for since, values in CHANGES:
         if numbers >= since:
             profile = replace(profile, **values)
-    return replace(profile, block_size=CPU_BLOCK) if build == "cpu" else profile
+    return replace(profile, block_size=CPU_BLOCK, spreads_experts=False) if build == "cpu" else profile

@@ -10,7 +10,7 @@ from ingot.sizing.calibration import Calibration, CalibrationKey
 from ingot.sizing.engine import EngineProfile
 from ingot.sizing.overheads import startup_bytes
 from ingot.sizing.request import ModelRequest, Variant
-from ingot.sizing.split import Parallel, tensor_sizes
+from ingot.sizing.split import Parallel, spread_sizes, tensor_sizes
 from ingot.sizing.start import (
     FLASHINFER_CAPABILITY,
     Arguments,
@@ -21,7 +21,7 @@ from ingot.sizing.start import (
     demand,
     predict,
 )
-from ingot.sizing.units import GIB
+from ingot.sizing.units import GIB, ceil_div
 
 # A cache in 8 bits costs less than weights in 8 bits, but it costs.
 FP8_CACHE_LOSS = 3
@@ -96,10 +96,15 @@ def choices(request: ModelRequest) -> tuple[Choice, ...]:
 
 
 @lru_cache(maxsize=4096)
-def splits(variant: Variant, most: int) -> tuple[Parallel, ...]:
-    """Tensor splits over up to `most` GPUs, fewest first; then those that need pipeline stages as well."""
+def splits(variant: Variant, most: int, *, spread: bool = True) -> tuple[Parallel, ...]:
+    """Tensor splits over up to `most` GPUs, fewest first; then those that need pipeline stages as well.
+
+    With `spread`, data parallel ranks that share their experts follow a tensor split over as many GPUs.
+    """
     sizes = tensor_sizes(variant.architecture, most)
     plain = [Parallel(size) for size in sizes]
+    if spread:
+        plain = sorted([*plain, *spread_sizes(variant.architecture, most)], key=lambda split: (split.gpus, split.data))
     staged = [
         Parallel(size, stages)
         for size in sizes
@@ -148,10 +153,11 @@ def _attempt(
     batch: int | None,
 ) -> Option:
     workload, variant = request.workload, choice.variant
+    sequences = ceil_div(workload.concurrency, parallel.data)
     arguments = Arguments(
         max_model_len=workload.context,
-        max_num_seqs=workload.concurrency,
-        max_num_batched_tokens=max(batch or batched_tokens(kind, workload.concurrency), workload.concurrency),
+        max_num_seqs=sequences,
+        max_num_batched_tokens=max(batch or batched_tokens(kind, sequences), sequences),
         kv_cache_dtype=choice.kv_cache_dtype,
         enforce_eager=engine.build == "cpu",
         prefix_caching=engine.state_prefix_caching,
@@ -171,7 +177,7 @@ def _attempt(
         need = calibrated(need, measured, engine)
     usable = max(free - startup_bytes(parallel.gpus), 0)
     device = Device(kind.total, usable, kind.total_band, kind.capability, kind.unified)
-    sequences_bytes = need.request_blocks * workload.concurrency * need.geometry.block_bytes
+    sequences_bytes = need.request_blocks * sequences * need.geometry.block_bytes
     needed = sequences_bytes + engine.null_blocks * need.geometry.block_bytes
     most = _most(device, engine)
     prediction = predict(need, device, most, engine)
@@ -256,6 +262,7 @@ def _measured(
         max_num_seqs=arguments.max_num_seqs,
         max_num_batched_tokens=arguments.max_num_batched_tokens,
         enforce_eager=arguments.enforce_eager,
+        data_parallel_size=parallel.data,
     )
     # The newest measurement of a shape stands last.
     return next((one for one in reversed(calibrations) if one.key == key), None)

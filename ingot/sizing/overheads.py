@@ -12,6 +12,7 @@ from functools import lru_cache
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.engine import EngineProfile
 from ingot.sizing.memory import Term
+from ingot.sizing.split import Parallel
 from ingot.sizing.units import DTYPE_BYTES, GIB, MIB, gib
 
 # Rows of hidden size that live beside a feed-forward block's own rows at its peak; run eagerly, operations are not
@@ -20,6 +21,8 @@ HIDDEN_ROWS = 4.5
 HIDDEN_ROWS_EAGER = 11.0
 # Experts' workspaces are permuted copies of what the formula counts.
 EXPERT_FACTOR = 1.3
+# Data parallel ranks that share experts gather each other's tokens, and scatter the results.
+GATHERED_ROWS = 2
 # Peak of one pass of the image tower at the largest input its processor allows, by model type: GiB and band.
 # Dynamic resolution makes it large (Qwen2.5-VL and dots.ocr: 4 to 7 GiB in logs), fixed resolution small.
 ENCODER_PEAKS = {
@@ -63,20 +66,33 @@ class Estimate:
         return Term(self.bytes, "default", self.band_bytes, self.formula, self.source)
 
 
-def forward(architecture: Architecture, tensor: int, tokens: int, *, enforce_eager: bool = False) -> Estimate:
+def forward(
+    architecture: Architecture, parallel: Parallel, tokens: int, engine: EngineProfile, *, enforce_eager: bool = False
+) -> Estimate:
     """Activations of one forward pass over `tokens` tokens on one rank."""
+    tensor = parallel.tensor
     element = DTYPE_BYTES[architecture.dtype]
     dense = 3 * architecture.feed_forward / tensor
     width, formula = dense, f"3 x {architecture.feed_forward} / {tensor}"
     if architecture.experts:
-        inner = architecture.expert_width / tensor
+        # Spread experts keep their width.
+        cut = 1 if parallel.expert else tensor
+        inner = architecture.expert_width / cut
         routed = architecture.experts_per_token * (max(2 * inner, architecture.hidden_size) + inner)
         width = EXPERT_FACTOR * routed
         formula = (
             f"{EXPERT_FACTOR} x {architecture.experts_per_token} experts x "
-            f"(max(2 x {architecture.expert_width} / {tensor}, {architecture.hidden_size}) + "
-            f"{architecture.expert_width} / {tensor})"
+            f"(max(2 x {architecture.expert_width} / {cut}, {architecture.hidden_size}) + "
+            f"{architecture.expert_width} / {cut})"
         )
+        if parallel.data > 1:
+            gathered = tokens * parallel.data
+            chunk = min(gathered, engine.expert_chunk or gathered)
+            width = (width * chunk + GATHERED_ROWS * gathered * architecture.hidden_size) / tokens
+            formula = (
+                f"({formula} x {chunk} + {GATHERED_ROWS} x {architecture.hidden_size} x {gathered}) / {tokens} "
+                f"for the tokens of {parallel.data} ranks"
+            )
     rows = HIDDEN_ROWS_EAGER if enforce_eager else HIDDEN_ROWS
     row = (width + rows * architecture.hidden_size) * element
     amount = int(tokens * row)

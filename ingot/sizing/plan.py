@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from ingot.sizing.errors import PlanError
@@ -20,7 +20,8 @@ class ReplicaPlan:
     `memory` is that of the tightest GPU. `kv_cache_tokens` and `max_concurrency` (sequences of `max_model_len` at
     once) are what the cache is expected to hold with the margin already taken off: blocks of `block_bytes`, of which
     a sequence takes `sequence_blocks`. `dtype` is what unquantised weights are served in; `auto` leaves it to the
-    model.
+    model. Of several data parallel ranks, which share their experts (`expert_parallel`), all figures are of one, but
+    `max_concurrency` and `estimate` are of all.
     """
 
     model: str
@@ -48,6 +49,7 @@ class ReplicaPlan:
     gpu_name: str = ""
     estimate: Throughput | None = None
     notes: tuple[str, ...] = ()
+    expert_parallel: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The replica as JSON-able values."""
@@ -62,7 +64,11 @@ class ReplicaPlan:
     def from_dict(cls, stored: Mapping[str, Any]) -> ReplicaPlan:
         """The replica that `to_dict` wrote. Raises PlanError."""
         try:
-            values = {field.name: stored[field.name] for field in fields(cls)}
+            values = {
+                field.name: stored[field.name]
+                for field in fields(cls)
+                if field.name in stored or field.default is MISSING
+            }
             for name in ("gpu_uuids", "gpu_indices", "notes"):
                 values[name] = tuple(values[name])
             values["memory"] = MemoryBreakdown.from_dict(values["memory"])

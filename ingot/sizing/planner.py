@@ -160,7 +160,7 @@ def _replica(situation: Situation, placed: Placed) -> ReplicaPlan:
         quantization=variant.quantization,
         kv_cache_tokens=geometry.tokens(usable, arguments.max_model_len, arguments.max_num_batched_tokens),
         memory=memory,
-        max_concurrency=_concurrency(geometry.blocks(usable), need.request_blocks),
+        max_concurrency=_concurrency(geometry.blocks(usable), need.request_blocks, option.parallel.data),
         kv_bytes_needed=option.needed,
         block_bytes=geometry.block_bytes,
         sequence_blocks=need.request_blocks,
@@ -168,11 +168,12 @@ def _replica(situation: Situation, placed: Placed) -> ReplicaPlan:
         gpu_name=slots[0].gpu.name,
         estimate=_throughput(situation, placed),
         notes=_notes(placed),
+        expert_parallel=option.parallel.expert,
     )
 
 
-def _concurrency(blocks: int, per_request: int) -> float:
-    return round(blocks / per_request, 2) if per_request else 0.0
+def _concurrency(blocks: int, per_request: int, ranks: int) -> float:
+    return round(blocks / per_request * ranks, 2) if per_request else 0.0
 
 
 def _dtype(option: Option) -> str:

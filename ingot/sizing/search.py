@@ -55,12 +55,12 @@ def _options(
         if length is not None and request.workload.context > length:
             continue
         found: list[Option] = []
-        for parallel in splits(choice.variant, most):
+        for parallel in splits(choice.variant, most, spread=situation.engine.spreads_experts):
             if found and not every and parallel.gpus > found[0].parallel.gpus:
                 break
             gpus = parallel.gpus
             for pool, free in zip(situation.pools, roomiest, strict=True):
-                if gpus > len(free):
+                if gpus > pool.widest:
                     continue
                 option = attempt(
                     request, choice, parallel, pool.kind, free[gpus - 1], situation.engine, situation.calibrations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ingot.sizing.architecture import Architecture, Split, WeightGroup
-from ingot.sizing.attention import Mamba2
+from ingot.sizing.attention import FullAttention, LatentAttention, Mamba2
 from ingot.sizing.units import ceil_div
 
 
@@ -61,6 +61,35 @@ def _splits(architecture: Architecture, size: int) -> bool:
         if isinstance(layer.attention, Mamba2) and layer.attention.heads % size:
             return False
     return architecture.feed_forward % size == 0
+
+
+@lru_cache(maxsize=4096)
+def spread_sizes(architecture: Architecture, most: int) -> tuple[Parallel, ...]:
+    """Splits up to `most` GPUs that spread experts over all ranks and copy attention where its cache no longer splits.
+
+    Tensor parallelism beyond the key-value heads keeps the same cache on several ranks, and a latent cache on all of
+    them; data parallel ranks each keep their own sequences instead. Only for experts, as they are most of the weights.
+    """
+    heads = _cache_splits(architecture)
+    if not architecture.experts or heads is None:
+        return ()
+    tensors = [size for size in tensor_sizes(architecture, most) if size <= heads]
+    found = []
+    for gpus in range(heads + 1, most + 1):
+        tensor = max((size for size in tensors if gpus % size == 0), default=gpus)
+        if tensor < gpus and architecture.experts % gpus == 0:
+            found.append(Parallel(tensor, 1, gpus // tensor, expert=True))
+    return tuple(found)
+
+
+def _cache_splits(architecture: Architecture) -> int | None:
+    """Ranks over which the cache of every layer still splits; None where no layer keeps one by token."""
+    heads = [
+        1 if isinstance(layer.attention, LatentAttention) else layer.attention.kv_heads
+        for layer in architecture.layers
+        if isinstance(layer.attention, FullAttention | LatentAttention)
+    ]
+    return min(heads, default=None)
 
 
 def parameters_on_rank(group: WeightGroup, parallel: Parallel, pads: tuple[int, int] = (1, 1)) -> int:

@@ -152,7 +152,7 @@ def demand(
     scheme = SCHEMES[quantization]
     stages = checkpoint_stages or stage_weights(architecture, quantization, parallel, encoder=arguments.encoder)
     tokens = _profiled_tokens(arguments, engine)
-    one = overheads.forward(architecture, parallel.tensor, tokens, enforce_eager=arguments.enforce_eager)
+    one = overheads.forward(architecture, parallel, tokens, engine, enforce_eager=arguments.enforce_eager)
     passes: list[tuple[str, Estimate]] = [("forward pass", one)]
     sampled: list[tuple[str, Estimate]] = []
     chunked = arguments.max_model_len > engine.profiles_context_to
@@ -330,8 +330,10 @@ def _weights_formula(architecture: Architecture, quantization: str, parallel: Pa
     text = f"{architecture.parameters / 1e9:.2f} billion parameters at {element:.3g} bytes"
     if quantization != "none":
         text += f" ({quantization}; embeddings, norms and routers at {DTYPE_BYTES[architecture.dtype]:g})"
-    if parallel.gpus > 1:
+    if parallel.tensor > 1:
         text += f", over {parallel.tensor} ranks"
+    if parallel.expert and architecture.experts:
+        text += f", the experts over {parallel.tensor * parallel.data}"
     if len(stages) > 1:
         text += f", the heaviest of {len(stages)} stages"
     return text

@@ -73,7 +73,7 @@ def _closest(situation: Situation, request: ModelRequest) -> Option | None:
     tried: list[Option] = []
     for choice in choices(request):
         for pool in situation.pools:
-            for parallel in splits(choice.variant, len(pool.slots)):
+            for parallel in splits(choice.variant, pool.widest, spread=situation.engine.spreads_experts):
                 free = sorted((slot.free for slot in pool.slots), reverse=True)[parallel.gpus - 1]
                 tried.append(
                     attempt(request, choice, parallel, pool.kind, free, situation.engine, situation.calibrations)
@@ -117,7 +117,7 @@ def _more_gpus(
 ) -> int | None:
     template = pool.slots[0]
     for count in (2, 4, 8, 16):
-        if count <= len(pool.slots) or count > MOST_GPUS_SUGGESTED:
+        if count <= len(pool.slots) or template.gpu.mig_profile or count > MOST_GPUS_SUGGESTED:
             continue
         slots = tuple(
             replace(template, gpu=replace(template.gpu, index=index, uuid=f"{template.gpu.uuid}-{index}"))

@@ -51,21 +51,28 @@ def estimate(
     nvlink: bool,
     quantized: bool,
 ) -> Throughput:
-    """Rates of one replica. `weight_bytes` is of one GPU, `request_bytes` one full sequence's cache on one GPU."""
+    """Rates of one replica.
+
+    `weight_bytes` is of one GPU, `request_bytes` one full sequence's cache on one GPU, `sequences` of one data
+    parallel rank.
+    """
     active = _active_parameters(architecture, 1)
     total = max(architecture.parameters, 1)
     share = NVLINK_SHARE if nvlink else PCIE_SHARE
     speedup = 1 + (parallel.tensor - 1) * share
+    if parallel.data > 1:
+        speedup *= share
     efficiency = speedup / parallel.tensor
-    touched = _active_parameters(architecture, sequences) / total
+    touched = _active_parameters(architecture, sequences * parallel.data) / total
     flops = (peak.flops_fp8 if quantized and peak.flops_fp8 else peak.flops) * ARITHMETIC_SHARE
     read_s = (weight_bytes * touched + sequences * request_bytes / 2) / (peak.bandwidth * BANDWIDTH_SHARE * efficiency)
     compute_s = sequences * 2 * active / (flops * speedup)
     step = max(read_s, compute_s) * parallel.pipeline
     prefill = flops * speedup / (2 * active)
+    ranks = parallel.data
     return Throughput(
-        decode_tokens_per_s=round(sequences / step, 1),
-        prefill_tokens_per_s=round(prefill, 1),
+        decode_tokens_per_s=round(ranks * sequences / step, 1),
+        prefill_tokens_per_s=round(ranks * prefill, 1),
         first_token_s=round(context / prefill, 2),
         bound="memory bandwidth" if read_s >= compute_s else "arithmetic",
     )

@@ -68,6 +68,12 @@ def test_the_processor_build_gets_a_fixed_cache_and_no_gpu_flags(replica: Replic
     assert service.ulimits == ()
 
 
+def test_ranks_that_share_experts_say_so(replica: Replica, values: Values) -> None:
+    shared = replace(replica, plan=replace(replica.plan, data_parallel_size=2, expert_parallel=True))
+    assert "--enable-expert-parallel" in VLLM.service(shared, values).argv
+    assert "--enable-expert-parallel" not in VLLM.service(replica, values).argv
+
+
 def test_planned_number_formats_are_passed_on(replica: Replica, values: Values) -> None:
     argv = VLLM.service(replace(replica, plan=plan(kv_cache_dtype="fp8", dtype="float16")), values).argv
     assert argv[argv.index("--dtype") + 1] == "float16"

@@ -103,6 +103,17 @@ def test_pipeline_stages_are_used_only_where_tensor_parallelism_cannot() -> None
     assert (found.tensor_parallel_size, found.pipeline_parallel_size) == (1, 3)
 
 
+def test_data_parallel_ranks_share_experts_where_copied_caches_leave_too_little_room() -> None:
+    request = ModelRequest(load_models()["deepseek-r1"], Workload(32768, 4))
+    assert plan(hardware_from_name("h200x8"), request).replicas[0].tensor_parallel_size == 8
+    wanted = replace(request, workload=Workload(32768, 32))
+    (spread,) = plan(hardware_from_name("h200x8"), wanted).replicas
+    assert (spread.tensor_parallel_size, spread.data_parallel_size, spread.expert_parallel) == (1, 8, True)
+    assert spread.max_num_seqs == 4 and spread.max_concurrency >= 32
+    older = plan_host(hardware_from_name("h200x8"), [wanted], engine=vllm("0.8.5"))
+    assert older.replicas[0].data_parallel_size == 1
+
+
 def test_several_models_get_a_replica_each_before_any_gets_two() -> None:
     requests = [ask(), ModelRequest(model(name="other"), Workload(4096, 4))]
     found = plan(hardware(3), *requests)

@@ -97,3 +97,16 @@ def test_a_model_that_embeds_never_samples() -> None:
 @pytest.mark.parametrize(("sequences", "sizes"), [(1, 2), (2, 3), (8, 5), (64, 19), (256, 51), (1024, 51)])
 def test_capture_sizes_are_those_of_the_engine(sequences: int, sizes: int) -> None:
     assert capture_sizes(sequences) == sizes
+
+
+def test_ranks_that_share_experts_work_on_the_tokens_of_all_ranks() -> None:
+    arguments = Arguments(max_model_len=8192, max_num_seqs=16, max_num_batched_tokens=8192)
+
+    def activation(version: str, data: int) -> int:
+        split = Parallel(1, 1, data, expert=True)
+        need = demand(shape("deepseek-r1"), "fp8-block", split, arguments, vllm(version), flashinfer=True)
+        return need.activation.bytes
+
+    assert activation("0.32.0", 8) > 6 * activation("0.32.0", 1)
+    # Older engines cut the experts' work into chunks.
+    assert activation("0.12.0", 8) < 5 * activation("0.12.0", 1)

@@ -12,7 +12,7 @@ import pytest
 from ingot.catalog import load_models
 from ingot.sizing import CheckpointMismatch, architecture_from_config
 from ingot.sizing.checkpoint import parse_headers, read_checkpoint
-from ingot.sizing.split import Parallel, pipeline_stages, tensor_sizes
+from ingot.sizing.split import Parallel, pipeline_stages, spread_sizes, tensor_sizes
 from ingot.sizing.weights import stage_weights
 
 from .conftest import GIB
@@ -69,6 +69,21 @@ def test_experts_are_spread_by_expert_parallelism_and_the_rest_is_not() -> None:
 def test_tensor_sizes_divide_the_heads() -> None:
     assert tensor_sizes(load_models()["qwen2.5-7b-instruct"].variants[0].architecture, 8) == (1, 2, 4)
     assert tensor_sizes(load_models()["qwen3-8b"].variants[0].architecture, 8) == (1, 2, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("deepseek-r1", [(1, 2), (1, 4), (1, 8)]),  # a latent cache never splits
+        ("qwen3-30b-a3b-instruct", [(4, 2)]),  # four key-value heads
+        ("gpt-oss-120b", []),  # eight: tensor parallelism does as well
+        ("qwen3-8b", []),  # no experts to share
+    ],
+)
+def test_experts_are_spread_where_the_cache_would_be_copied(name: str, sizes: list[tuple[int, int]]) -> None:
+    found = spread_sizes(load_models()[name].variants[0].architecture, 8)
+    assert [(one.tensor, one.data) for one in found] == sizes
+    assert all(one.expert for one in found)
 
 
 # --- files
