@@ -27,6 +27,7 @@ lint: env ## ruff and mypy (strict)
 	$(BIN)/mypy
 
 test-unit: env ## Tests that need no test host
+	@scripts/test-tools
 	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e"
 
 test-e2e: env ## Tests on real booted test hosts (root, Linux)
