@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -91,6 +92,8 @@ class Endpoint:
 @click.group()
 def demo() -> None:
     """Boot a throwaway host, provision it with deploy.py and ask its model a question."""
+    # A host's root directory gets this machine's umask: under 077 nobody but root could enter it.
+    os.umask(0o022)
 
 
 @demo.command()

@@ -11,6 +11,8 @@ from ingot.sandbox.sandbox import Sandbox
 @click.group()
 def sandbox() -> None:
     """Throwaway test hosts: real Debian machines with simulated GPUs."""
+    # A host's root directory gets this machine's umask: under 077 nobody but root could enter it.
+    os.umask(0o022)
 
 
 @sandbox.command()

@@ -1,10 +1,13 @@
 """Machines that cannot have test hosts are told so in one sentence."""
 
+import os
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from ingot import demo
 from ingot.sandbox import cli, requirements
 from ingot.sandbox.errors import CommandFailed, SandboxError
 from ingot.sandbox.paths import Paths
@@ -54,6 +57,19 @@ def test_what_is_missing_is_named_as_packages(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(requirements.shutil, "which", lambda name: None if name in ("nft", "ip") else f"/bin/{name}")
     assert {"nftables", "iproute2"} <= set(requirements.missing())
     assert "mmdebstrap" not in requirements.missing()
+
+
+@pytest.mark.parametrize("group", [cli.sandbox, demo.demo], ids=["sandbox", "demo"])
+def test_a_strict_umask_of_the_operator_locks_nobody_out_of_a_guest(
+    group: click.Group, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("INGOT_SANDBOX_STATE", str(tmp_path))
+    before = os.umask(0o077)
+    try:
+        CliRunner().invoke(group, ["list" if group is cli.sandbox else "key-file"], catch_exceptions=False)
+        assert os.umask(0o077) == 0o022
+    finally:
+        os.umask(before)
 
 
 def test_a_busy_apt_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
