@@ -76,7 +76,7 @@ def decide(machine: Machine, wish: Wish | None = None) -> Decision:
     wish = wish or Wish()
     repository = _platform(machine)
     devices = _devices(machine)
-    flavour, flavour_reason = _flavour(devices, wish)
+    flavour, flavour_reason = _flavour(machine, devices, wish)
     branch, branch_reasons, warnings = _branch(devices, flavour, wish)
     source, source_reason = _source(machine, wish, flavour, branch)
     if wish.image:
@@ -120,7 +120,7 @@ def objections(machine: Machine, wish: Wish | None = None) -> tuple[Refused, ...
         found.append(refusal)
     try:
         devices = _devices(machine)
-        flavour, _ = _flavour(devices, wish)
+        flavour, _ = _flavour(machine, devices, wish)
         branch, _, _ = _branch(devices, flavour, wish)
         if wish.image:
             _image(devices, branch, wish)
@@ -193,7 +193,7 @@ def _is_open_only(device: Device) -> bool:
     return device.architecture >= Architecture.BLACKWELL or device.device_id in rules.GRACE_HOPPER
 
 
-def _flavour(devices: tuple[Device, ...], wish: Wish) -> tuple[Flavour, Reason]:
+def _flavour(machine: Machine, devices: tuple[Device, ...], wish: Wish) -> tuple[Flavour, Reason]:
     old = [device for device in devices if device.architecture < Architecture.TURING]
     new = [device for device in devices if _is_open_only(device)]
     if old and new:
@@ -222,6 +222,16 @@ def _flavour(devices: tuple[Device, ...], wish: Wish) -> tuple[Flavour, Reason]:
                 rules.OPEN_ONLY,
             )
         return Flavour.PROPRIETARY, Reason("proprietary modules: set by driver_flavour", rules.SOURCE)
+    if wish.source is Source.DEBIAN and (machine.os_id, machine.os_version) == ("debian", "12"):
+        if new or wish.flavour is Flavour.OPEN:
+            raise Refused(
+                "the open modules from Debian 12's archive, which are older than its libraries, expected one version",
+                "remove driver_source from the host's values to use NVIDIA's repository",
+                rules.DEBIAN_OPEN,
+            )
+        return Flavour.PROPRIETARY, Reason(
+            "proprietary modules: Debian 12's open ones are older than its libraries", rules.DEBIAN_OPEN
+        )
     if new:
         return Flavour.OPEN, Reason(
             f"open modules: {new[0].label} ({new[0].architecture}) runs with no other", rules.OPEN_ONLY
@@ -315,7 +325,7 @@ def _debian_archive(machine: Machine, branch: int) -> None:
             "remove driver_source from the host's values",
             rules.SOURCE,
         )
-    archived = rules.DEBIAN_ARCHIVE[machine.os_version][0]
+    archived = rules.DEBIAN_ARCHIVE[machine.os_version]
     if archived != branch:
         raise Refused(
             f"driver_source 'debian', which carries branch {archived} on Debian {machine.os_version}, "

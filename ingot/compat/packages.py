@@ -58,10 +58,9 @@ def packages(
     if source is Source.UBUNTU:
         return _ubuntu_archive(branch, flavour, kernels, kernel_metas)
     if source is Source.DEBIAN:
-        stem = "nvidia-tesla-535" if os_version == "12" else "nvidia"
-        module = f"{stem}-kernel{'-open' if flavour is Flavour.OPEN else ''}-dkms"
-        archive = (module, f"{stem}-smi" if os_version == "12" else "nvidia-smi", "nvidia-persistenced")
-        return PackageSet(None, None, headers, archive)
+        # Debian's names differ from those in NVIDIA's repository; its tools only recommend CUDA's own library.
+        module = "nvidia-open-kernel-dkms" if flavour is Flavour.OPEN else "nvidia-kernel-dkms"
+        return PackageSet(None, None, headers, (module, "nvidia-smi", "libcuda1", "nvidia-persistenced"))
     pin = f"nvidia-driver-pinning-{version or branch}"
     is_open = flavour is Flavour.OPEN
     driver: tuple[str, ...]

@@ -80,6 +80,10 @@ NVLINK5 = Rule("NVLink 5 boards need nvlsm beside the fabric manager", "NVIDIA F
 IMEX = Rule("rack-scale NVLink needs IMEX, not a fabric manager", "NVIDIA IMEX documentation, GB200 NVL72")
 TOOLKIT_FLOOR = Rule("container toolkit below the security floor", "CVE-2026-24260; CVE-2025-23266 and earlier")
 DEBIAN_BRANCH = Rule("Debian's own driver is of an ended branch", "Debian archive: 535 in Debian 12, 550 in Debian 13")
+DEBIAN_OPEN = Rule(
+    "Debian 12's open modules are older than its libraries",
+    "Debian archive, read 2026-11-23: nvidia-open-kernel-dkms 535.261.03 beside nvidia-smi 535.309.01",
+)
 ACTIVATION = Rule(
     "a reboot only where loading the module is not enough",
     "NVIDIA gpu-driver-container and k8s-driver-manager, which load and unload in place",
@@ -111,8 +115,8 @@ TOOLKIT_DEFAULT = "1.20.0"
 
 DEFAULT_BRANCH = 580
 
-#: Driver upstream versions in Debian's archive (non-free), by release.
-DEBIAN_ARCHIVE = {"12": (535, "nvidia-tesla-535"), "13": (550, "nvidia")}
+#: Driver branches in Debian's archive (non-free), by release.
+DEBIAN_ARCHIVE = {"12": 535, "13": 550}
 
 #: os-release ID and VERSION_ID that Ingot supports, and their names in NVIDIA's repository.
 PLATFORMS = {

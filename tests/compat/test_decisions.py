@@ -210,8 +210,14 @@ TABLE = [
     Row(
         "debian 12's own driver is 535",
         debian(A10, version="12"),
-        Gets(branch=535, source=DEBIAN, warns="ended in June 2026"),
+        Gets(branch=535, flavour=PROPRIETARY, source=DEBIAN, warns="ended in June 2026"),
         Wish(branch=535, source=DEBIAN),
+    ),
+    Row(
+        "debian 12's open modules are of another version than its libraries",
+        debian(A10, version="12"),
+        "Debian 12's open modules are older than its libraries",
+        Wish(branch=535, source=DEBIAN, flavour=OPEN),
     ),
     Row(
         "debian 13 has no 580 of its own",
