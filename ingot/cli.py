@@ -16,6 +16,7 @@ COMMANDS = {
     "plan": "ingot.plan_cli:plan",
     "probe": "ingot.probe_cli:probe",
     "recommend": "ingot.plan_cli:recommend",
+    "report": "ingot.report_cli:report",
     "sandbox": "ingot.sandbox.cli:sandbox",
 }
 

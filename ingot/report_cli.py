@@ -1,0 +1,175 @@
+"""`ingot report`: the versions and decisions that each host recorded about itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ingot.errors import IngotError
+from ingot.facts.evidence import Evidence, Recorded
+
+HEADINGS = ("host", "driver", "decided", "toolkit", "docker", "engine", "serves", "measured")
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """One host's evidence, or the sentence that says why there is none."""
+
+    host: str
+    recorded: Recorded | None = None
+    error: str | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """The row of the table; `-` where nothing was recorded."""
+        if self.recorded is None:
+            return (self.host, "no answer", *("-" for _ in HEADINGS[2:]))
+        driver, plan = self._file("driver.json"), _of(self._file("plan.json"), "plan")
+        return (
+            self.host,
+            _driver(_of(driver, "driver")),
+            _decided(_of(driver, "decided")),
+            self.recorded.toolkit or "-",
+            self.recorded.docker or "-",
+            str(plan.get("engine") or "-"),
+            "\n".join(_serves(plan)) or "-",
+            self._measured(),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The evidence as recorded."""
+        if self.recorded is None:
+            return {"host": self.host, "error": self.error}
+        return {
+            "host": self.host,
+            "toolkit": self.recorded.toolkit,
+            "docker": self.recorded.docker,
+            **{name.removesuffix(".json"): content for name, content in self.recorded.files.items()},
+            "recorded_at": {
+                name.removesuffix(".json"): datetime.fromtimestamp(stamp, UTC).isoformat()
+                for name, stamp in self.recorded.written.items()
+            },
+        }
+
+    def reasons(self) -> Iterator[str]:
+        """Why the driver is as it is, one line each with its source; warnings last."""
+        driver = self._file("driver.json")
+        for kind in ("reasons", "warnings"):
+            for one in driver.get(kind) or ():
+                if isinstance(one, Mapping):
+                    yield f"{one.get('text')} ({one.get('source')})"
+
+    def _file(self, name: str) -> Mapping[str, Any]:
+        return _of(self.recorded.files, name) if self.recorded else {}
+
+    def _measured(self) -> str:
+        starts = self._file("measured.json").get("measured")
+        if not isinstance(starts, Sequence) or not starts or self.recorded is None:
+            return "-"
+        when = datetime.fromtimestamp(self.recorded.written["measured.json"], UTC)
+        return f"{len(starts)} starts, last {when:%Y-%m-%d}"
+
+
+def _of(stored: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A part of a stored file; empty where another version of Ingot wrote something else there."""
+    part = stored.get(key)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _driver(stored: Mapping[str, Any]) -> str:
+    if not stored.get("version"):
+        return "-"
+    return f"{stored['version']} {stored.get('flavour') or ''}\non {stored.get('kernel') or 'an unknown kernel'}"
+
+
+def _decided(stored: Mapping[str, Any]) -> str:
+    if not stored:
+        return "-"
+    fabric = stored.get("fabric")
+    shown = f"{stored.get('version') or stored.get('branch')} from {stored.get('source')}"
+    return shown if fabric in (None, "none") else f"{shown}\n{fabric}"
+
+
+def _serves(plan: Mapping[str, Any]) -> Iterator[str]:
+    for replica in plan.get("replicas") or ():
+        if isinstance(replica, Mapping):
+            gpus = len(replica.get("gpu_uuids") or ())
+            yield f"{replica.get('model')} {replica.get('variant')} on {gpus} GPU{'' if gpus == 1 else 's'}"
+
+
+@click.command()
+@click.argument(
+    "inventory", default="inventories/prod.py", required=False, type=click.Path(path_type=Path, dir_okay=False)
+)
+@click.option("--host", "hosts", multiple=True, metavar="NAME", help="Only this host of the inventory (repeatable).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every decision's reasons.")
+def report(inventory: Path, hosts: tuple[str, ...], as_json: bool) -> None:
+    """Versions and decisions that the hosts of INVENTORY recorded: driver, toolkit, plan, measurements.
+
+    Changes nothing. With --host the reasons of the driver's decision follow the table.
+    """
+    reports = list(asked(inventory, hosts))
+    if as_json:
+        click.echo(json.dumps({"hosts": [one.to_dict() for one in reports]}, indent=2))
+    else:
+        _show(reports, reasons=bool(hosts))
+    for one in reports:
+        if one.error:
+            click.echo(f"ingot: {one.error}", err=True)
+    if any(one.error for one in reports):
+        raise SystemExit(1)
+
+
+def asked(inventory: Path, names: Sequence[str]) -> Iterator[HostReport]:
+    """Each host's evidence; what fails for one host stops no other.
+
+    Raises: IngotError when the inventory cannot be loaded or lacks one of `names`.
+    """
+    # pyinfra's import patches the standard library: the help alone does not pay for it.
+    from pyinfra.api.exceptions import ConnectError
+    from pyinfra.context import ctx_host, ctx_state
+
+    from ingot.fleet import load
+
+    state = load(inventory)
+    known = {host.name.removeprefix("@ingot/"): host for host in state.inventory}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise IngotError(
+            f"{unknown[0]}: no such host in {inventory}, expected one of {', '.join(sorted(known)) or 'none'}; "
+            "correct --host."
+        )
+    for name, host in sorted(known.items()):
+        if names and name not in names:
+            continue
+        with ctx_state.use(state), ctx_host.use(host):
+            try:
+                host.connect(show_errors=False, raise_exceptions=True)
+            except ConnectError as refused:
+                sentence = str(refused.args[0])
+                yield HostReport(name, error=sentence if sentence.startswith(name) else f"{name}: {sentence}")
+                continue
+            try:
+                yield HostReport(name, host.get_fact(Evidence))
+            finally:
+                host.disconnect()
+
+
+def _show(reports: Iterable[HostReport], *, reasons: bool) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in HEADINGS:
+        table.add_column(heading)
+    for one in reports:
+        table.add_row(*one.cells())
+    console = Console()
+    console.print(table)
+    for one in reports if reasons else ():
+        for line in one.reasons():
+            console.print(f"{one.host}: {line}", markup=False, highlight=False, soft_wrap=True)
