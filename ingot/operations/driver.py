@@ -211,11 +211,11 @@ def driver() -> Generator[PyinfraCommand, None, None]:
         )
         return
     settled = installed and is_running_as_installed(look.state) and _fabric_matches(decision, look.state)
-    settled = settled and not unbuilt(look.state)
     # Of a change that fails nothing stays, not even nouveau's absence at the next boot.
     before = (*guards(decision.packages.repository), *(settings() if installed else ()))
     yield from tree.tree._inner(entries=(*before, *_evidence(decision, look.state)))
-    yield from _install(decision, look.state, begin=True)
+    changed = yield from _install(decision, look.state, begin=True)
+    settled = settled and not changed
     if not installed:
         yield from tree.tree._inner(entries=settings())
     served = None if installed or problem(look, decision) else look.state.running
@@ -291,8 +291,8 @@ def _run_installed(decision: Decision) -> Generator[PyinfraCommand, None, None]:
     yield from _activate(look.state)
 
 
-def _install(decision: Decision, state: DriverState, *, begin: bool) -> Generator[PyinfraCommand, None, None]:
-    """Packages as decided, and the module for every kernel, or everything as it was."""
+def _install(decision: Decision, state: DriverState, *, begin: bool) -> Generator[PyinfraCommand, None, bool]:
+    """Packages as decided and the module for every kernel, or all as before. Returns: whether it changed any."""
     chosen = decision.packages
     sources = (upstream("nvidia", host.data.sources["nvidia_driver"], chosen.repository),) if chosen.repository else ()
     decided = as_decided(decision, state)
@@ -308,12 +308,13 @@ def _install(decision: Decision, state: DriverState, *, begin: bool) -> Generato
     missing = unbuilt(state)
     if not change.lines and not missing:
         host.noop("the driver's packages are installed as decided")
-        return
+        return False
     drain = bool(host.data.driver_disrupt) and not decided
     driver_change.announce(change, drain and bool(state.users), missing)
     yield from driver_change.commands(
         change, mode="begin" if begin else "go-on", drain=drain, remedy=driver_change.remedy(decision, state.kernel)
     )
+    return True
 
 
 def _companion_names(decision: Decision, version: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ log=$2
 exec >>"$log" 2>&1
 # Outlives a power loss: the run after it knows what to go back to. Removed when the new driver is proven.
 before=/var/lib/ingot/driver-before
+state=$before/state
 make_log=/var/log/ingot/driver-make.log
 compose=/etc/ingot/engine/compose.yaml
 tab=$(printf '\t')
@@ -25,15 +26,36 @@ broken() {
 }
 
 remember() {
+  rm -rf -- "$before" "$before.new"
+  mkdir -m 0700 -- "$before.new" "$before.new/dkms"
   {
     echo "log$tab$(stat -c %s -- "$log")"
-    echo "running$tab$(cat /sys/module/nvidia/version 2>/dev/null || loaded)"
+    echo "running$tab$(loaded)"
     for unit in nvidia-persistenced nvidia-fabricmanager nvidia-dcgm; do
       systemctl is-active --quiet "$unit" 2>/dev/null && echo "unit$tab$unit"
     done
     dpkg-query -W -f 'package\t${db:Status-Abbrev}\t${binary:Package}\t${Version}\n'
-  } >"$before.new"
-  chmod 0600 "$before.new" && sync -- "$before.new" && mv -fT -- "$before.new" "$before"
+  } >"$before.new/state"
+  built | while read -r tree; do cp -a -- "$tree" "$before.new/dkms/"; done
+  installed | tar -C / -cf "$before.new/modules.tar" -T -
+  sync -f "$before.new" && mv -T -- "$before.new" "$before" || {
+    printf '%s: what runs now could not be kept in %s; see %s there\n' "$host" "$before" "$log" >"$work/sentence"
+    exit 1
+  }
+  current=$(awk -F'\t' -v ours="$ours" '$1 == "package" && $2 ~ /^.i/ && $3 ~ ours { print $3 "=" $4 }' "$state")
+  # What goes back must be at hand when it is needed, also when the repository is not.
+  if [ -n "$current" ] && grep -q '^install' "$work/plan"; then
+    apt_get install --download-only --reinstall --allow-downgrades --allow-change-held-packages $current
+  fi
+}
+
+# What dkms made of NVIDIA's sources, and where it installed it.
+built() {
+  [ ! -d /var/lib/dkms ] || find /var/lib/dkms -mindepth 1 -maxdepth 1 -name 'nvidia*'
+}
+
+installed() {
+  (cd / && find lib/modules/ -path '*/updates/dkms/nvidia*' -type f)
 }
 
 loaded() {
@@ -42,7 +64,7 @@ loaded() {
 
 # What our own apt and dpkg did since the transaction began; other package managers write elsewhere.
 said() {
-  tail -c +$(($(sed -n "s/^log$tab//p" "$before") + 1)) -- "$log"
+  tail -c +$(($(sed -n "s/^log$tab//p" "$state") + 1)) -- "$log"
 }
 
 # Orderly, each replica within its grace period. Stopped by hand they stay down until the engine role, or the next
@@ -50,7 +72,7 @@ said() {
 drain() {
   [ -e "$compose" ] && command -v docker >/dev/null || return 0
   [ -n "$(docker ps --quiet --filter label=com.docker.compose.project=ingot-engine)" ] || return 0
-  echo drained >>"$before"
+  echo drained >>"$state"
   systemctl stop ingot-engine.service 2>/dev/null
   docker compose --file "$compose" stop && return 0
   echo "the engine's replicas could not be stopped; see $log there" >"$work/sentence"
@@ -105,7 +127,7 @@ differences() {
     said | sed -n -E 's/^(Unpacking|Removing|Setting up) ([a-z0-9][a-z0-9.+:-]+) .*/\2/p'
     broken | grep -E "$ours"
   } | sort -u | while read -r name; do
-    was=$(awk -F'\t' -v name="$name" '$1 == "package" && $3 == name { print $2 "\t" $4 }' "$before")
+    was=$(awk -F'\t' -v name="$name" '$1 == "package" && $3 == name { print $2 "\t" $4 }' "$state")
     is=$(dpkg-query -W -f '${db:Status-Abbrev}\t${Version}' "$name" 2>/dev/null | grep -v '^.n')
     [ "$was" != "$is" ] || continue
     if printf '%s\n' "$name" | grep -Eq "$ours" || [ -z "$was" ]; then
@@ -119,13 +141,18 @@ restore() {
   differences >"$work/differences"
   wanted=$(awk -F'\t' '$2 ~ /^.i/ { print $1 "=" $3; next } { print $1 "-" }' "$work/differences")
   [ -n "$wanted" ] || return 0
-  apt_get install --no-install-recommends --allow-downgrades --allow-change-held-packages $wanted || {
+  # Nothing is built on the way back: it takes minutes, and may fail as it just did. The modules were kept.
+  mkdir -- "$work/bin"
+  printf '#!/bin/sh\nexit 0\n' >"$work/bin/dkms"
+  chmod 0755 "$work/bin" "$work/bin/dkms"
+  PATH=$work/bin:$PATH
+  put_back || {
     # What cannot be put back must not stay half-configured either: it would fail every later apt run of the host.
     half=$(broken | grep -E "$ours")
     [ -z "$half" ] || dpkg --remove --force-depends --force-remove-reinstreq $half
-    apt_get install --no-install-recommends --allow-downgrades --allow-change-held-packages $wanted ||
-      apt_get --fix-broken install
+    put_back || apt_get --fix-broken install
   }
+  PATH=${PATH#*:}
   new=$(awk -F'\t' '$2 == "" { print $1 }' "$work/differences")
   # Their configuration came with them.
   [ -z "$new" ] || dpkg --purge $new
@@ -133,12 +160,25 @@ restore() {
   [ -z "$held" ] || apt-mark hold $held
   unheld=$(awk -F'\t' '$2 ~ /^i/ { print $1 }' "$work/differences")
   [ -z "$unheld" ] || apt-mark unhold $unheld
+  built | while read -r tree; do rm -rf -- "$tree"; done
+  installed | while read -r module; do rm -f -- "/$module"; done
+  [ -z "$(ls "$before/dkms")" ] || cp -a -- "$before/dkms/." /var/lib/dkms/
+  tar -C / -xf "$before/modules.tar"
+  for kernel in $(find /lib/modules/ -maxdepth 2 -name modules.dep | cut -d/ -f4); do
+    depmod -a "$kernel"
+  done
   [ -z "$(differences)" ]
 }
 
+put_back() {
+  apt_get -o "DPkg::Path=$PATH" install --no-install-recommends --allow-downgrades --allow-change-held-packages $wanted
+}
+
 undo() {
+  restored=0 kept='nothing was changed'
+  [ -e "$state" ] || return 0
   # Where nothing ran before there is nothing to bring back, and where the module never changed it is in use.
-  running=$(sed -n "s/^running$tab//p" "$before")
+  running=$(sed -n "s/^running$tab//p" "$state")
   now=$(loaded)
   if [ -n "$now" ] && [ "$now" != "$running" ]; then
     systemctl stop nvidia-persistenced nvidia-fabricmanager nvidia-dcgm 2>/dev/null
@@ -148,10 +188,10 @@ undo() {
   restore
   restored=$?
   [ -z "$running" ] || { modprobe nvidia && modprobe nvidia-uvm; }
-  for unit in $(sed -n "s/^unit$tab//p" "$before"); do
+  for unit in $(sed -n "s/^unit$tab//p" "$state"); do
     systemctl start "$unit"
   done
-  if grep -qx drained "$before"; then
+  if grep -qx drained "$state"; then
     systemctl start ingot-engine.service || docker compose --file "$compose" up --detach --no-build --pull never
   fi
   now=$(loaded)
@@ -164,14 +204,15 @@ undo() {
   else
     kept='the packages are as before'
   fi
-  [ "$restored" -ne 0 ] || rm -f -- "$before"
+  [ "$restored" -ne 0 ] || rm -rf -- "$before"
 }
 
 # Undoes what was done and fails with one sentence: why (given), what is now, where to read more.
 fail() {
   undo
-  [ ! "$make_log" -nt "$work/plan" ] || kept="$kept; the compiler's log is $make_log there"
-  printf '%s: %s; %s; all that was done is in %s there\n' "$host" "$1" "$kept" "$log" >"$work/sentence"
+  more="all that was done is in $log there"
+  [ ! "$make_log" -nt "$work/plan" ] || more="the compiler's log is $make_log there"
+  printf '%s: %s; %s; %s\n' "$host" "$1" "$kept" "$more" >"$work/sentence"
   exit 1
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ingot.sandbox import Sandbox, TestHost
+from ingot.sandbox import Sandbox, TestHost, simulated
 from tests.e2e.deploying import PYINFRA, ROOT, Run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.timeout(600)]
@@ -22,11 +24,53 @@ HOSTS = {
     "driver-torn": "driver-mismatch",
     "driver-none": "none",
     "driver-lost": "gpu-lost",
+    "driver-unbuilt": "v100x1",
 }
-SERVED = [name for name in HOSTS if name not in ("driver-none", "driver-lost")]
+SERVED = [name for name in HOSTS if name not in ("driver-none", "driver-lost", "driver-unbuilt")]
+#: Loses its power in the middle of a run of its own.
+CUT = "driver-cut"
 #: Deployed first, so that there is something to upgrade to.
 OLDER, NEWER = "driver_version=580.159.03", "driver_version=580.173.02"
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+#: Every package with its version and hold, and what dpkg has in no whole state.
+PACKAGES = "{ dpkg-query -W -f '${db:Status-Abbrev} ${binary:Package} ${Version}\\n'; dpkg --audit; }"
+ERROR = "nvidia/nv-mmap.c:128:9: error: implicit declaration of function 'vm_flags_set'"
+BUILD_FAULT = {
+    "kernels": ".*",
+    "versions": ".*",
+    "message": f"/var/lib/dkms/nvidia/580/build/{ERROR}\nnvidia/nv.c:7:1: error: a second one",
+}
+
+#: A replica as the driver role meets it: a process that holds a GPU, run by a Compose project that is enabled at boot.
+#: Compose itself is proven with the engine; here it is what stops and starts the process, and says under which driver.
+COMPOSE = """#!/bin/sh
+case "$*" in
+  "ps --quiet"*) systemctl is-active --quiet replica && echo replica || true ;;
+  *" stop") grep -o 'x86_64  [0-9.]*' /proc/driver/nvidia/version >>/root/stopped; exec systemctl stop replica ;;
+  *" up "*) exec systemctl start replica ;;
+  *) exit 64 ;;
+esac
+"""
+REPLICA = """[Service]
+ExecStart=/bin/sh -c 'exec 3</dev/nvidia0; exec sleep 600'
+"""
+ENGINE = """[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/bin/docker compose --file /etc/ingot/engine/compose.yaml up --detach
+"""
+
+#: Another package manager that has apt's lock for a while, and unattended upgrades that try all the time.
+HOLDER = """import fcntl, time
+lock = open("/var/lib/dpkg/lock-frontend", "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+time.sleep(6)
+"""
+UNATTENDED = """while :; do
+  unattended-upgrade --verbose >>/root/unattended 2>&1; echo "tried $?" >>/root/unattended; sleep 3
+done
+"""
+ORIGIN = 'Unattended-Upgrade::Origins-Pattern { "origin=ingot-sandbox"; };\n'
 
 
 def command(*names: str, data: tuple[str, ...] = ()) -> list[str]:
@@ -48,27 +92,31 @@ def run(*names: str, data: tuple[str, ...] = ()) -> Run:
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[dict[str, TestHost]]:
-    sandbox = Sandbox()
-    booted = {name: sandbox.up(name, profile=profile) for name, profile in HOSTS.items()}
+    machines = {**HOSTS, CUT: HOSTS["driver-new"]}
+    with ThreadPoolExecutor() as pool:
+        up = pool.map(lambda name: Sandbox().up(name, profile=machines[name]), machines)
+        booted = dict(zip(machines, up, strict=True))
     # As a cloud image leaves it: the same repository, described with another key.
     booted["driver-hgx"].put(
         "/etc/apt/sources.list.d/cuda-debian13-x86_64.list",
         "deb [signed-by=/usr/share/keyrings/cuda-archive-keyring.gpg] file:/srv/ingot-mirror/apt stable main\n",
     )
+    booted["driver-unbuilt"].succeeds(simulated.set_command("build_fault", BUILD_FAULT))
+    booted["driver-unbuilt"].succeeds(f"{PACKAGES} >/root/before")
     yield booted
-    for name in HOSTS:
-        sandbox.down(name)
+    for name in machines:
+        Sandbox().down(name)
 
 
 @pytest.fixture(scope="module")
 def boots(hosts: dict[str, TestHost]) -> dict[str, str]:
     """Each host's boot before anything was deployed."""
-    return {name: host.succeeds(BOOT_ID) for name, host in hosts.items()}
+    return {name: hosts[name].succeeds(BOOT_ID) for name in HOSTS}
 
 
 @pytest.fixture(scope="module")
 def first(hosts: dict[str, TestHost], boots: dict[str, str]) -> Run:
-    return run(*hosts, data=(OLDER,))
+    return run(*HOSTS, data=(OLDER,))
 
 
 @pytest.mark.parametrize(
@@ -147,29 +195,131 @@ def test_a_driver_in_use_is_not_touched(first: Run, hosts: dict[str, TestHost]) 
     assert host.succeeds("cat /proc/driver/nvidia/version") == running
 
 
-def test_an_upgrade_swaps_the_module_without_a_reboot(first: Run, hosts: dict[str, TestHost]) -> None:
+@pytest.fixture(scope="module")
+def replica(first: Run, hosts: dict[str, TestHost]) -> TestHost:
+    """A host that serves with the older driver."""
     host = hosts["driver-old"]
-    boot = host.succeeds(BOOT_ID)
-    changed = run("driver-old", data=(NEWER,))
+    host.put("/usr/local/bin/docker", COMPOSE, mode="0755")
+    host.put("/etc/systemd/system/replica.service", REPLICA)
+    host.put("/etc/systemd/system/ingot-engine.service", ENGINE)
+    host.put("/etc/ingot/engine/compose.yaml", "services: {}\n")
+    host.succeeds("systemctl daemon-reload && systemctl start ingot-engine")
+    return host
+
+
+def stopped_under(host: TestHost) -> list[str]:
+    """The driver that ran each time the replica was stopped."""
+    return host.succeeds("cat /root/stopped; rm /root/stopped").split()[1::2]
+
+
+def test_a_module_that_does_not_build_leaves_the_old_driver_serving(replica: TestHost) -> None:
+    before = {look: replica.succeeds(look) for look in (PACKAGES, "cat /proc/driver/nvidia/version", "nvidia-smi -L")}
+    replica.succeeds(simulated.set_command("build_fault", BUILD_FAULT))
+    failed = run("driver-old", data=(NEWER, "driver_disrupt=true"))
+    replica.succeeds(simulated.set_command("build_fault", None))
+    assert failed.status != 0
+    assert sum("driver 580.159.03 goes on" in line for line in failed.said_of("driver-old")) == 1, failed.output[-3000:]
+    assert {look: replica.succeeds(look) for look in before} == before
+    assert stopped_under(replica) == ["580.159.03"]
+    replica.succeeds("systemctl is-active replica nvidia-persistenced")
+
+
+def test_a_module_that_the_kernel_refuses_gives_way_to_the_old_one(replica: TestHost) -> None:
+    before = {look: replica.succeeds(look) for look in (PACKAGES, "cat /proc/driver/nvidia/version", "nvidia-smi -L")}
+    replica.succeeds(simulated.set_command("load_fault", "580[.]173[.]02"))
+    failed = run("driver-old", data=(NEWER, "driver_disrupt=true"))
+    replica.succeeds(simulated.set_command("load_fault", None))
+    assert failed.status != 0
+    said = [line for line in failed.said_of("driver-old") if "driver 580.173.02 is installed and does not run" in line]
+    assert len(said) == 1 and "driver 580.159.03 goes on" in said[0], failed.output[-3000:]
+    assert {look: replica.succeeds(look) for look in before} == before
+    assert stopped_under(replica) == ["580.159.03"]
+    replica.succeeds("systemctl is-active replica nvidia-persistenced")
+
+
+def test_an_upgrade_stops_the_replicas_and_swaps_the_module_without_a_reboot(replica: TestHost) -> None:
+    boot = replica.succeeds(BOOT_ID)
+    changed = run("driver-old", data=(NEWER, "driver_disrupt=true"))
     assert changed.status == 0, changed.output[-3000:]
-    assert "580.173.02" in host.succeeds("cat /proc/driver/nvidia/version")
-    assert host.succeeds("nvidia-smi -L").count("A10G") == 4
-    assert host.succeeds(BOOT_ID) == boot
+    assert "580.173.02" in replica.succeeds("cat /proc/driver/nvidia/version")
+    assert replica.succeeds("nvidia-smi -L").count("A10G") == 4
+    assert replica.succeeds(BOOT_ID) == boot
+    assert stopped_under(replica) == ["580.159.03"]
+    replica.fails("ls /var/lib/ingot/driver-before")
 
 
-def test_power_lost_between_install_and_reboot_is_healed_by_the_next_run() -> None:
-    host = Sandbox().up("driver-cut", profile="rtx4090x1")
-    try:
-        with subprocess.Popen(
-            command("driver-cut"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as one:
-            host.wait_until_succeeds("modinfo -F version nvidia", timeout_s=90)
-            host.kill()
-            one.kill()
-        host.start()
-        healed = run("driver-cut")
-        assert healed.status == 0, healed.output[-3000:]
-        assert "NVIDIA GeForce RTX 4090" in host.succeeds("nvidia-smi -L")
-        assert run("driver-cut").changed("driver-cut") == []
-    finally:
-        Sandbox().down("driver-cut")
+def test_a_module_that_does_not_build_is_said_with_kernel_error_and_remedy(
+    first: Run, hosts: dict[str, TestHost]
+) -> None:
+    host = hosts["driver-unbuilt"]
+    said = [line for line in first.said_of("driver-unbuilt") if "does not build" in line]
+    assert len(said) == 1, first.output[-3000:]
+    kernel = host.succeeds("uname -r").strip()
+    for words in (f"module nvidia 580.159.03 does not build for kernel {kernel}", ERROR, "set driver_version"):
+        assert words in said[0]
+    (log,) = re.findall(r"log is (\S+)", said[0])
+    assert "a second one" in host.succeeds(f"cat {log}")
+
+
+def test_a_module_that_does_not_build_leaves_no_package_behind(first: Run, hosts: dict[str, TestHost]) -> None:
+    assert hosts["driver-unbuilt"].succeeds(f"{PACKAGES} | diff /root/before -") == "", first.output[-3000:]
+    hosts["driver-unbuilt"].fails("ls /etc/modprobe.d/ingot-nvidia.conf /etc/apt/preferences.d/nvidia-driver-pinning")
+
+
+def test_a_wrong_flavour_is_refused_before_anything_changes(first: Run, hosts: dict[str, TestHost]) -> None:
+    refused = run("driver-unbuilt", data=(OLDER, "driver_flavour=open"))
+    assert refused.status != 0
+    said = [line for line in refused.said_of("driver-unbuilt") if "driver_flavour 'open'" in line]
+    assert len(said) == 1 and "expected 'proprietary'" in said[0], refused.output[-3000:]
+    assert hosts["driver-unbuilt"].succeeds(f"{PACKAGES} | diff /root/before -") == ""
+
+
+@pytest.fixture(scope="module")
+def remedied(first: Run, hosts: dict[str, TestHost]) -> Run:
+    """The run after the remedy, while others want apt too."""
+    host = hosts["driver-unbuilt"]
+    host.succeeds("apt-get install -y --no-install-recommends unattended-upgrades", timeout_s=120)
+    host.put("/etc/apt/apt.conf.d/60this-origin", ORIGIN)
+    host.put("/root/holder.py", HOLDER)
+    host.put("/root/unattended.sh", UNATTENDED)
+    host.succeeds(simulated.set_command("build_fault", None))
+    host.succeeds("systemd-run --unit=holder python3 /root/holder.py; systemd-run --unit=tries sh /root/unattended.sh")
+    done = run("driver-unbuilt", data=(OLDER,))
+    host.succeeds("systemctl stop tries")
+    return done
+
+
+def test_the_run_after_the_remedy_succeeds_and_waits_for_apt_s_lock(remedied: Run, hosts: dict[str, TestHost]) -> None:
+    host = hosts["driver-unbuilt"]
+    assert remedied.status == 0, remedied.output[-3000:]
+    assert "V100" in host.succeeds("nvidia-smi -L")
+    assert "NVIDIA UNIX x86_64 Kernel Module" in host.succeeds("cat /proc/driver/nvidia/version")
+
+
+def test_unattended_upgrades_during_the_run_move_nothing(remedied: Run, hosts: dict[str, TestHost]) -> None:
+    host = hosts["driver-unbuilt"]
+    # One more try without the pin, so that the hold alone stands against the newer version of the repository.
+    host.succeeds("unattended-upgrade && apt-get -y -o Dir::Etc::PreferencesParts=/none dist-upgrade", timeout_s=120)
+    assert "tried 0" in host.succeeds("cat /root/unattended"), remedied.output[-3000:]
+    installed = [line.split() for line in host.succeeds(PACKAGES).splitlines() if "nvidia" in line or "libcuda" in line]
+    assert {version.partition("-")[0] for _, _, version in installed} == {"580.159.03"}
+    assert {name for status, name, _ in installed if status == "hi"} >= {"nvidia-driver-cuda", "nvidia-kernel-dkms"}
+
+
+@pytest.fixture(scope="module")
+def cut(hosts: dict[str, TestHost]) -> TestHost:
+    """A host that lost its power between install and reboot."""
+    host = hosts[CUT]
+    with subprocess.Popen(command(CUT), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as one:
+        host.wait_until_succeeds("modinfo -F version nvidia", timeout_s=90)
+        host.kill()
+        one.kill()
+    host.start()
+    return host
+
+
+def test_power_lost_between_install_and_reboot_is_healed_by_the_next_run(cut: TestHost) -> None:
+    healed = run(CUT)
+    assert healed.status == 0, healed.output[-3000:]
+    assert "NVIDIA GeForce RTX 4090" in cut.succeeds("nvidia-smi -L")
+    assert run(CUT).changed(CUT) == []

@@ -105,6 +105,17 @@ def test_a_failed_build_leaves_a_log_with_the_compiler_s_error_and_no_module(mac
     assert not list((machine.root / f"lib/modules/{RELEASE}").glob("updates/dkms/*.ko"))
 
 
+@on("a10gx4")
+def test_a_module_that_the_kernel_refuses_is_not_loaded(machine: Machine) -> None:
+    machine.install_driver(A)
+    machine.set("load_fault", json.dumps(A.replace(".", "[.]")))
+    assert machine.modprobe("nvidia") == (1, "modprobe: ERROR: could not insert 'nvidia': Invalid argument")
+    machine.boot()
+    assert driver_of(machine, "0000:00:1b.0") is None
+    machine.set("load_fault", json.dumps(B))
+    assert machine.modprobe("nvidia")[0] == 0
+
+
 @on("h100x8")
 def test_switches_appear_with_the_module(machine: Machine) -> None:
     machine.install_driver(A)

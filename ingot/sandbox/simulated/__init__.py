@@ -50,7 +50,8 @@ def set_command(path: str, value: Any) -> str:
 
     Queries see it at once. Paths a test may want: gpus.N.fault, gpus.N.query.FIELD, compute_apps
     ([{"gpu": uuid, "pid", "name", "used_mib"}]), build_fault ({"kernels": regex, "versions": regex, "message"}),
-    smi_delay_s (a driver that hangs), nouveau, loaded_at_first_boot.
+    load_fault (regex of versions that the kernel refuses), smi_delay_s (a driver that hangs), nouveau,
+    loaded_at_first_boot.
     """
     return f"ingot-simulated set {shlex.quote(path)} {shlex.quote(json.dumps(value))}"
 

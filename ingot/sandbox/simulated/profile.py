@@ -20,7 +20,8 @@ def hardware(name: str, owner: str) -> dict[str, Any]:
 
     Keys: profile, about, pci (sysfs values per device), gpus (address, uuid, query values by field with unit, fault,
     nvlinks, flavours of module that drive it), topology, units and aliases of query fields, nouveau (bound at boot
-    unless blacklisted), loaded_at_first_boot (a module that was there before), compute_apps, build_fault, smi_delay_s.
+    unless blacklisted), loaded_at_first_boot (a module that was there before), compute_apps, build_fault, load_fault,
+    smi_delay_s.
 
     Raises:
         KeyError: no such profile; the message lists those that exist.
@@ -46,6 +47,7 @@ def hardware(name: str, owner: str) -> dict[str, Any]:
         "loaded_at_first_boot": profile.get("loaded_at_first_boot"),
         "compute_apps": [],
         "build_fault": None,
+        "load_fault": None,
         "smi_delay_s": 0,
     }
 

@@ -53,8 +53,10 @@ def boot() -> None:
             state["held"] = ["the console"]
         show(state)
     if hardware["gpus"] and machine.installed("nvidia") and not machine.state()["modules"]:
-        for module in ("nvidia", "nvidia_modeset", "nvidia_drm"):
-            load(module)
+        # A module that the kernel refuses is one line in its log, and the boot goes on.
+        with suppress(Refused):
+            for module in ("nvidia", "nvidia_modeset", "nvidia_drm"):
+                load(module)
     (machine.HARDWARE.parent / "booted").touch()
 
 
@@ -74,6 +76,9 @@ def load(module: str) -> None:
             raise Refused(f"FATAL: Module {module} not found in directory /lib/modules/{machine.kernel_release()}")
         if module == "nvidia" and ("nouveau" in state["modules"] or not machine.hardware()["gpus"]):
             raise Refused(f"ERROR: could not insert '{module}': No such device")
+        fault = machine.hardware()["load_fault"]
+        if module == "nvidia" and fault and re.fullmatch(fault, info["version"]):
+            raise Refused(f"ERROR: could not insert '{module}': Invalid argument")
         state["modules"][module] = info
         show(state)
     # The driver's packages say `softdep nvidia post: nvidia-uvm`.
