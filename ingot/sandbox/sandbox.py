@@ -91,6 +91,8 @@ class Sandbox:
         write_record(self.paths, record)
         for directory in ("upper", "work", "root", *machine.PLAIN):
             (self.paths.host(name) / directory).mkdir()
+            # Whatever the caller's umask: others than root live below these in the guest.
+            (self.paths.host(name) / directory).chmod(0o755)
         guest.install(self.paths, net, record)
         record = replace(record, made=True)
         write_record(self.paths, record)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,10 +70,14 @@ def fetch_torch(version: str, index: str, directory: Path, say: Callable[[str], 
     if not any(directory.glob(pattern)):
         say(f"downloading torch {version} (about 190 MB, once)")
         requirement = f"torch=={version}"
-        try:
-            _download(pip_download(directory, requirement))
-        except SandboxError:
-            _download(pip_download(directory, "--index-url", index, requirement))
+        # Without a hash nobody would notice half a wheel: it appears under its name when it is whole.
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".torch-") as scratch:
+            try:
+                _download(pip_download(Path(scratch), requirement))
+            except SandboxError:
+                _download(pip_download(Path(scratch), "--index-url", index, requirement))
+            fetched = next(Path(scratch).glob(pattern))
+            fetched.rename(directory / fetched.name)
     return next(directory.glob(pattern))
 
 

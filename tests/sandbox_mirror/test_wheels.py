@@ -84,16 +84,30 @@ def test_torch_comes_from_its_own_index_only_where_the_machine_has_none(
         called.append(argv)
         if "--index-url" not in argv:
             raise CommandFailed("`pip` ended with status 1: ERROR: No matching distribution")
-        (tmp_path / "torch-2.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
+        destination = Path(argv[argv.index("--dest") + 1])
+        (destination / "torch-2.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
         return ""
 
     monkeypatch.setattr(wheels, "run", pip)
     found = wheels.fetch_torch("2.0+cpu", "https://torch.test/cpu", tmp_path, lambda line: None)
     assert found.name == "torch-2.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
-    assert [argv[-3:] for argv in called] == [
-        ["--dest", str(tmp_path), "torch==2.0+cpu"],
-        ["--index-url", "https://torch.test/cpu", "torch==2.0+cpu"],
-    ]
+    assert ["--index-url" in argv for argv in called] == [False, True]
+    assert called[1][-3:] == ["--index-url", "https://torch.test/cpu", "torch==2.0+cpu"]
+    assert [path.name for path in tmp_path.iterdir()] == [found.name]
+
+
+def test_a_download_of_torch_that_is_cut_off_leaves_nothing_to_be_taken_for_a_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pip(argv: list[str], **_: object) -> str:
+        destination = Path(argv[argv.index("--dest") + 1])
+        (destination / "torch-2.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wheels, "run", pip)
+    with pytest.raises(KeyboardInterrupt):
+        wheels.fetch_torch("2.0+cpu", "https://torch.test/cpu", tmp_path, lambda line: None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unpacking_installs_modules_and_leaves_scripts_and_refused_paths_out(tmp_path: Path) -> None:
