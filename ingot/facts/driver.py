@@ -16,19 +16,24 @@ from ingot.facts.pci import PciReading, parse_sysfs
 from ingot.facts.sections import Section, answer, compose, split
 from ingot.facts.xid import Xid, parse_xids
 
-# modinfo answers from the running kernel's tree unless told otherwise. A directory without modules.dep or modules is
-# a leftover of a removed kernel, not a kernel.
+# modinfo answers from the running kernel's tree unless told otherwise. Debian's own packages call the module
+# nvidia-current and leave the rest to modprobe's configuration, which modinfo does not follow. A directory without
+# modules.dep or modules is a leftover of a removed kernel, not a kernel.
 _KERNELS = """for d in /lib/modules/*/; do
   k=${d%/}; k=${k##*/}
   [ -e "$d/kernel" ] || [ -e "$d/modules.dep" ] || [ "$k" = "$(uname -r)" ] || continue
   h=no; [ -e "$d/build" ] && h=yes
-  echo "$k $h $(modinfo -k "$k" -F version nvidia 2>/dev/null | head -n 1)"
+  v=$( { modinfo -k "$k" -F version nvidia || modinfo -k "$k" -F version nvidia-current; } 2>/dev/null | head -n 1)
+  echo "$k $h $v"
 done; true"""
 
 #: What driver facts ask beside the PCI bus and nvidia-smi.
 QUESTIONS: dict[str, str] = {
     "driver_running": "cat /proc/driver/nvidia/version 2>/dev/null",
-    "driver_on_disk": "for f in version license; do modinfo -F $f nvidia 2>/dev/null | head -n 1; done",
+    "driver_on_disk": (
+        "for f in version license; do { modinfo -F $f nvidia || modinfo -F $f nvidia-current; } 2>/dev/null "
+        "| head -n 1; done"
+    ),
     "driver_library": (
         "for d in /usr/lib/*-linux-gnu /usr/lib64; do "
         '[ -e "$d/libnvidia-ml.so.1" ] && readlink -f "$d/libnvidia-ml.so.1"; done; true'
