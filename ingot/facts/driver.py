@@ -16,14 +16,17 @@ from ingot.facts.pci import PciReading, parse_sysfs
 from ingot.facts.sections import Section, answer, compose, split
 from ingot.facts.xid import Xid, parse_xids
 
-# modinfo answers from the running kernel's tree unless told otherwise. Debian's own packages call the module
-# nvidia-current and leave the rest to modprobe's configuration, which modinfo does not follow. A directory without
-# modules.dep or modules is a leftover of a removed kernel, not a kernel.
-_KERNELS = """for d in /lib/modules/*/; do
-  k=${d%/}; k=${k##*/}
+#: Debian's own packages give the module other names, and leave the rest to modprobe's configuration, which modinfo
+#: does not follow.
+MODULES = "nvidia nvidia-current nvidia-current-open"
+
+# modinfo answers from the running kernel's tree unless told otherwise. A directory without modules.dep or modules is
+# a leftover of a removed kernel, not a kernel.
+_KERNELS = f"""for d in /lib/modules/*/; do
+  k=${{d%/}}; k=${{k##*/}}
   [ -e "$d/kernel" ] || [ -e "$d/modules.dep" ] || [ "$k" = "$(uname -r)" ] || continue
   h=no; [ -e "$d/build" ] && h=yes
-  v=$( { modinfo -k "$k" -F version nvidia || modinfo -k "$k" -F version nvidia-current; } 2>/dev/null | head -n 1)
+  v=$(for m in {MODULES}; do modinfo -k "$k" -F version $m 2>/dev/null && break; done | head -n 1)
   echo "$k $h $v"
 done; true"""
 
@@ -31,8 +34,8 @@ done; true"""
 QUESTIONS: dict[str, str] = {
     "driver_running": "cat /proc/driver/nvidia/version 2>/dev/null",
     "driver_on_disk": (
-        "for f in version license; do { modinfo -F $f nvidia || modinfo -F $f nvidia-current; } 2>/dev/null "
-        "| head -n 1; done"
+        f"for f in version license; do for m in {MODULES}; do "
+        "modinfo -F $f $m 2>/dev/null && break; done | head -n 1; done"
     ),
     "driver_library": (
         "for d in /usr/lib/*-linux-gnu /usr/lib64; do "
