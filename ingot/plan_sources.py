@@ -238,10 +238,12 @@ def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration
     if isinstance(seen, Unread):
         raise IngotError(seen.sentence(name))
     fault = seen.gpus.fault
+    driver = answer(name, seen.state.machine(bool(host.data.driver_console)), wished(host.data))
+    if fault and driver.refusal:
+        raise IngotError(f"{name}: {driver.refusal}.")
     found = usable(seen.gpus, seen.state.bus, host.data.gpus_use)
     if (fault and not found) or (fault and fault.kind not in HEALED and not set(found) <= set(fault.healthy)):
         raise IngotError(fault.sentence(name))
-    driver = answer(name, seen.state.machine(bool(host.data.driver_console)), wished(host.data))
     held = {device.partition("=")[2] for one in look.containers if one.status == "running" for device in one.devices}
     stored = look.files.get("plan.json") or {}
     before = stored.get("free_bytes") or {}

@@ -16,7 +16,7 @@ from rich.table import Table
 from ingot.errors import IngotError
 from ingot.facts.evidence import Evidence, Recorded
 
-HEADINGS = ("host", "driver", "decided", "toolkit", "docker", "engine", "serves", "measured")
+HEADINGS = ("host", "driver", "containers", "serves", "measured")
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,13 @@ class HostReport:
         if self.recorded is None:
             return (self.host, "no answer", *("-" for _ in HEADINGS[2:]))
         driver, plan = self._file("driver.json"), _of(self._file("plan.json"), "plan")
-        return (
-            self.host,
-            _driver(_of(driver, "driver")),
-            _decided(_of(driver, "decided")),
-            self.recorded.toolkit or "-",
-            self.recorded.docker or "-",
-            str(plan.get("engine") or "-"),
-            "\n".join(_serves(plan)) or "-",
-            self._measured(),
+        versions = {"toolkit": self.recorded.toolkit, "docker": self.recorded.docker}
+        columns = (
+            (*_driver(_of(driver, "driver")), *_decided(_of(driver, "decided"))),
+            tuple(f"{name} {version}" for name, version in versions.items() if version),
+            tuple(_serves(plan)),
         )
+        return (self.host, *("\n".join(lines) or "-" for lines in columns), self._measured())
 
     def to_dict(self) -> dict[str, Any]:
         """The evidence as recorded."""
@@ -83,21 +80,22 @@ def _of(stored: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return part if isinstance(part, Mapping) else {}
 
 
-def _driver(stored: Mapping[str, Any]) -> str:
-    if not stored.get("version"):
-        return "-"
-    return f"{stored['version']} {stored.get('flavour') or ''}\non {stored.get('kernel') or 'an unknown kernel'}"
+def _driver(stored: Mapping[str, Any]) -> Iterator[str]:
+    if stored.get("version"):
+        yield f"{stored['version']} {stored.get('flavour') or ''}".strip()
+        yield f"on {stored.get('kernel')}"
 
 
-def _decided(stored: Mapping[str, Any]) -> str:
-    if not stored:
-        return "-"
-    fabric = stored.get("fabric")
-    shown = f"{stored.get('version') or stored.get('branch')} from {stored.get('source')}"
-    return shown if fabric in (None, "none") else f"{shown}\n{fabric}"
+def _decided(stored: Mapping[str, Any]) -> Iterator[str]:
+    if stored:
+        yield f"as decided: {stored.get('version') or stored.get('branch')} from {stored.get('source')}"
+    if stored.get("fabric") not in (None, "none"):
+        yield str(stored["fabric"])
 
 
 def _serves(plan: Mapping[str, Any]) -> Iterator[str]:
+    if plan.get("engine"):
+        yield str(plan["engine"])
     for replica in plan.get("replicas") or ():
         if isinstance(replica, Mapping):
             gpus = len(replica.get("gpu_uuids") or ())
@@ -165,7 +163,7 @@ def asked(inventory: Path, names: Sequence[str]) -> Iterator[HostReport]:
 def _show(reports: Iterable[HostReport], *, reasons: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in HEADINGS:
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for one in reports:
         table.add_row(*one.cells())
     console = Console()

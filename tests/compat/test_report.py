@@ -59,12 +59,9 @@ def test_a_host_shows_its_versions_and_decisions() -> None:
     report = host(driver=DRIVER, plan=PLAN, measured=MEASURED)
     assert report.cells() == (
         "gpu-01",
-        "580.173.02 open\non 6.12.57+deb13-amd64",
-        "580 from nvidia\nfabric-manager",
-        "1.20.0-1",
-        "-",
-        "vLLM 0.33.0",
-        "qwen3-8b bf16 on 2 GPUs",
+        "580.173.02 open\non 6.12.57+deb13-amd64\nas decided: 580 from nvidia\nfabric-manager",
+        "toolkit 1.20.0-1",
+        "vLLM 0.33.0\nqwen3-8b bf16 on 2 GPUs",
         "2 starts, last 2026-09-21",
     )
     assert list(report.reasons()) == ["open modules: every GPU is Turing or newer (kernel-modules)"]
@@ -74,7 +71,7 @@ def test_a_host_shows_its_versions_and_decisions() -> None:
 
 
 def test_a_host_that_was_never_deployed_shows_dashes() -> None:
-    assert host().cells() == ("gpu-01", "-", "-", "1.20.0-1", "-", "-", "-", "-")
+    assert host().cells() == ("gpu-01", "-", "toolkit 1.20.0-1", "-", "-")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +83,7 @@ def test_a_host_that_was_never_deployed_shows_dashes() -> None:
     ],
 )
 def test_files_that_cannot_be_read_count_as_absent(files: dict[str, Any]) -> None:
-    assert host(**files).cells() == ("gpu-01", "-", "-", "1.20.0-1", "-", "-", "-", "-")
+    assert host(**files).cells() == ("gpu-01", "-", "toolkit 1.20.0-1", "-", "-")
 
 
 @pytest.mark.parametrize("output", [[], ["@@ingot-begin files", "driver.json"], ["garbage"]])
