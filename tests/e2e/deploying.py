@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 PYINFRA = Path(sys.executable).parent / "pyinfra"
+INGOT = PYINFRA.with_name("ingot")
 
 
 @dataclass(frozen=True)

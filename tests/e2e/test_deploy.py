@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ import openai
 import pytest
 
 from ingot.sandbox import Sandbox, TestHost
-from tests.e2e.deploying import ROOT, deploy
+from tests.e2e.deploying import INGOT, ROOT, deploy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -69,6 +70,22 @@ def test_every_check_of_tests_hosts_is_green(host: TestHost, key: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_what_the_engine_measured_stands_beside_what_was_predicted(host: TestHost) -> None:
+    (measured,) = json.loads(host.succeeds("cat /var/lib/ingot/measured.json"))["measured"]
+    done = subprocess.run(
+        [str(INGOT), "plan", "inventories/sandbox.py", "--host", host.name],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    tokens = f"{measured['kv_cache_tokens']:,}"
+    (line,) = [line for line in done.stdout.splitlines() if line.strip().startswith("tokens in ")]
+    assert line.split()[-3:] == [tokens, tokens, "+0"], done.stdout
 
 
 def test_a_second_run_changes_nothing(host: TestHost) -> None:
