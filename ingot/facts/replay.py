@@ -31,6 +31,7 @@ _FOR_PEOPLE = (
     (re.compile(r"^\s*Link [0-9]+: ", re.MULTILINE), "nvidia-smi nvlink -s"),
     (re.compile(r"^NVIDIA-SMI version", re.MULTILINE), "nvidia-smi --version"),
     (re.compile(r"^(?:\S+, )*pid(?:,|$)", re.MULTILINE), "a query of processes"),
+    (re.compile(r"^(?:.*, )?[0-9]+ MiB(?:,|$)", re.MULTILINE), "a query without its header (csv,noheader)"),
     (re.compile(r"is not a valid field to query", re.IGNORECASE), "a query with a field that the driver lacks"),
     (re.compile(r"^(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] ", re.MULTILINE), "lspci without -nn"),
     (re.compile(r"lspci: .*not found"), "the message of a host without lspci"),

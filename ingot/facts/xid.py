@@ -8,9 +8,10 @@ from dataclasses import dataclass
 #: The driver's own lines of the kernel's log since boot; the newest are enough, since a broken GPU repeats itself.
 QUESTION = "dmesg 2>/dev/null | grep 'NVRM: Xid' | tail -n 50; true"
 
-# The address is printed with and without "PCI:" and the function, by drivers since 340.
+# The address is printed with and without "PCI:" and the function, by drivers since 340; an instance follows it (MIG).
 _XID = re.compile(
-    r"NVRM: Xid \((?:PCI:)?([0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)\): ([0-9]{1,4}),?\s*(.*)$", re.IGNORECASE
+    r"NVRM: Xid \((?:PCI:)?([0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)(?: [^)]*)?\): ([0-9]{1,4}),?\s*(.*)$",
+    re.IGNORECASE,
 )
 
 #: Numbers that need a person, and what to do; all others are a program's or pass. Source: NVIDIA's Xid catalog,

@@ -151,6 +151,7 @@ def test_lspci_is_read_by_numbers(text: str) -> None:
     [
         ("01:00.0 VGA compatible controller: NVIDIA Corporation AD102 (rev a1)\n", "lspci without -nn"),
         ("gpu_uuid, pid, process_name\nGPU-3a, 4711, python\n", "a query of processes"),
+        ("0, GPU-3a, NVIDIA L4, 23034 MiB\n", "a query without its header"),
         ('Field "fabric.state" is not a valid field to query.\n', "a field that the driver lacks"),
     ],
 )
@@ -170,6 +171,11 @@ def test_a_kernel_log_tells_its_xids() -> None:
     ]
     assert "power-cycle" in shown["xids"][0]["meaning"]
     assert shown["xids"][4]["meaning"] is None
+
+
+def test_an_xid_of_an_instance_is_its_gpu_s() -> None:
+    (xid,) = read("NVRM: Xid (PCI:0000:01:00 GPU-I:07): 95, pid=1, name=python, uncontained\n").values["xids"]
+    assert (xid["address"], xid["number"]) == ("0000:01:00", 95)
 
 
 def test_unified_memory_comes_from_the_file_that_tells_it() -> None:
