@@ -45,6 +45,9 @@ HTTPS_PORT = 443
 #: What may hold that port: the gateway itself.
 GATEWAY = "nginx"
 
+#: Releases that the driver supports and the gateway does not: nothing is installed for half a service.
+WITHOUT_NJS = frozenset({("ubuntu", "22.04")})
+
 #: Faults that the driver role heals by installing, loading or rebooting.
 HEALED = frozenset({Fault.NOT_INSTALLED, Fault.NOT_LOADED, Fault.MISMATCH, Fault.LIBRARY})
 
@@ -115,6 +118,11 @@ def _system(look: HostState) -> Iterator[str]:
         yield f"commands run as uid {look.uid}, expected root; allow sudo for the inventory's user"
     if not look.has_apt:
         yield "no apt on the host, expected Ubuntu or Debian; reinstall the host with one of these"
+    if (look.driver.os.id, look.driver.os.version) in WITHOUT_NJS:
+        yield (
+            f"{look.driver.os.id} {look.driver.os.version} packages no njs for its nginx, expected Ubuntu 24.04 or "
+            "newer or Debian 12 or 13 for the gateway; upgrade the host"
+        )
     if look.broken_packages:
         yield (
             f"dpkg wants {', '.join(look.broken_packages[:5])} reinstalled, expected a whole package database; "

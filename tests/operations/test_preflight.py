@@ -64,6 +64,11 @@ WANTED = Wanted(
 )
 
 
+def test_a_release_that_cannot_carry_the_gateway_is_refused_before_anything_is_installed() -> None:
+    (found,) = findings(replace(NEW, driver=replace(BARE, os=Os("ubuntu", "22.04"))), WANTED)
+    assert found.startswith("ubuntu 22.04 packages no njs for its nginx, expected Ubuntu 24.04 or newer")
+
+
 @pytest.mark.parametrize("look", [GOOD, NEW], ids=["deployed", "bare"])
 def test_a_host_that_is_fine_is_passed_in_silence(look: HostState) -> None:
     assert findings(look, WANTED) == ()
