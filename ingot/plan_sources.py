@@ -173,6 +173,7 @@ def hosts_of(
 ) -> Iterable[Asked]:
     """Every host of an inventory, looked at over SSH unless `offline`; what fails for one host stops no other."""
     from ingot.fleet import load
+    from ingot.operations.expected import promised
     from ingot.operations.wished import wished
 
     state = load(inventory)
@@ -199,7 +200,8 @@ def hosts_of(
                     raise IngotError(f"{name}: its host file does not state `gpus`; add it or leave out --offline.")
                 hardware = replace(named(str(stated)), host=name)
                 driver = by_name(hardware, wished(host.data), version=str(host.data.engine_version))
-                yield Asked(hardware, requests, engine, driver=driver)
+                used = promised(hardware.gpus, host.data.gpus_use)
+                yield Asked(replace(hardware, gpus=used), requests, engine, driver=driver)
             else:
                 hardware, measured, driver = _look(state, host, name)
                 yield Asked(hardware, requests, engine, measured, driver)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,8 +38,15 @@ def usable(report: GpuReport, bus: PciReading, use: Any) -> tuple[GPU, ...]:
     found = partial.answering(report.fault or report.gpus, use)
     if not isinstance(found, GpuFault):
         return found
-    promised = expected(bus)
-    if use is not None and any(str(name).upper().startswith(("GPU-", "MIG-")) for name in use):
-        # No bus tells a UUID: as many as are named stand for them.
-        return tuple(promised[: len(use)])
-    return partial.chosen(promised, use)
+    return promised(expected(bus), use)
+
+
+def promised(gpus: Sequence[GPU], use: Any) -> tuple[GPU, ...]:
+    """Those of a host's GPUs that Ingot may use, while only their kind is known.
+
+    Raises: IngotError when `use` names another.
+    """
+    if isinstance(use, Sequence) and any(str(name).upper().startswith(("GPU-", "MIG-")) for name in use):
+        # Nothing tells a UUID yet: as many as are named stand for them.
+        return tuple(gpus[: len(use)])
+    return partial.chosen(gpus, use)

@@ -7,6 +7,7 @@ import pytest
 from ingot.catalog import load_models
 from ingot.errors import IngotError
 from ingot.facts.smi_fault import Fault, GpuFault
+from ingot.operations.expected import promised
 from ingot.operations.partial import answering, chosen
 from ingot.sizing import GPU, Hardware, ModelRequest, Workload, plan_host, vllm
 
@@ -70,3 +71,14 @@ def test_each_instance_serves_on_its_own_and_none_is_joined_with_another() -> No
     )
     for made in (small, large):
         assert [one.gpu_uuids for one in made.replicas] == [("MIG-0a",), ("MIG-1a",)]
+
+
+@pytest.mark.parametrize("use", [[0, 1], ["GPU-3a23c669-1f69", "GPU-9a9a6c50-2a47"]])
+def test_while_only_the_kind_of_gpu_is_known_as_many_as_are_named_are_used(use: list[object]) -> None:
+    assert promised(GPUS, use) == GPUS[:2]
+
+
+@pytest.mark.parametrize("use", [[4], 0, "GPU-3a"])
+def test_what_cannot_be_is_refused_before_there_is_a_driver_too(use: Any) -> None:
+    with pytest.raises(IngotError, match="gpus_use"):
+        promised(GPUS, use)
