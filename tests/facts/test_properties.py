@@ -29,6 +29,7 @@ from ingot.facts.smi_list import parse_list
 from ingot.facts.smi_query import bus_id, parse_query
 from ingot.facts.smi_xml import parse_xml
 from ingot.facts.topology import parse_topology
+from ingot.facts.xid import parse_xids
 from tests.facts.captures import capture, names
 
 pytestmark = pytest.mark.driver
@@ -41,6 +42,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "lspci": parse_lspci,
     "sysfs": parse_sysfs,
     "message": from_message,
+    "xids": parse_xids,
     "bus id": bus_id,
     "memory": parse_memory,
     "running": parse_running,
