@@ -17,6 +17,7 @@ from ingot.errors import IngotError
 from ingot.facts.driver import Driver, DriverLook, DriverState
 from ingot.facts.engine import STATE
 from ingot.facts.errors import Unread
+from ingot.facts.units import Units
 from ingot.operations import changes, driver_change, packages, reboot, tree, units
 from ingot.operations.packages import Source
 from ingot.operations.refuse import refuse
@@ -225,7 +226,12 @@ def driver() -> Generator[PyinfraCommand, None, None]:
         if served and isinstance(look, DriverLook) and not is_running_as_installed(look.state):
             yield from _go_back(f"driver {look.state.on_disk} is installed and does not run")
             return
-    yield from units.units._inner(*_units(decision))
+    for command in units.units._inner(*_units(decision)):
+        # What does not start with a new driver must not end the run here: the old driver comes back first.
+        yield StringCommand("(", command, "\n) || true") if served else command
+    if served and (dead := _not_running(decision)):
+        yield from _go_back(f"{dead} does not start with driver {decision.version or decision.branch}")
+        return
     if isinstance(look, DriverLook) and (problem(look, decision) or not all(row.persistence for row in look.gpus.rows)):
         yield StringCommand(_settle(decision))
         look = host.get_fact(Driver)
@@ -235,6 +241,13 @@ def driver() -> Generator[PyinfraCommand, None, None]:
         yield from _go_back(wrong) if served else (refuse(f"{host.name}: {wrong}."),)
     elif not settled:
         yield from tree.tree._inner(entries=_evidence(decision, look.state))
+
+
+def _not_running(decision: Decision) -> str | None:
+    """The first of the driver's daemons that is not active."""
+    names = [unit.full_name for unit in _units(decision)]
+    found = host.get_fact(Units, watched={name: [[], []] for name in names})
+    return next((name for name in names if not ((now := found.get(name)) and now.active)), None)
 
 
 def _go_back(why: str) -> Generator[PyinfraCommand, None, None]:

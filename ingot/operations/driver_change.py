@@ -35,11 +35,19 @@ def plan(
     """The steps in their order: the branch's pin first, or apt would resolve dependencies to the newest branch."""
     old_pins = tuple(name for name in rivals if "-pinning-" in name)
     others = tuple(name for name in rivals if name not in old_pins)
-    if pin is None or pin in look.installed:
-        return packages.compare(look, (*names, *((pin,) if pin else ())), sources, pins, holds, rivals)
-    first = packages.compare(look, (pin,), sources, pins, absent=old_pins)
-    rest = packages.compare(replace(look, broken=()), names, holds=holds, absent=others)
-    return PackagesPlan((*first.lines, *rest.lines), (*first.sentences, *rest.sentences))
+    lines: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+    if pin and pin not in look.installed:
+        first = packages.compare(look, (pin,), sources, pins, absent=old_pins)
+        lines, sentences = first.lines, first.sentences
+        look, sources, pins = replace(look, broken=()), (), ()
+    else:
+        others = tuple(rivals)
+    if any(line.startswith("install") for line in packages.compare(look, names, absent=others).lines):
+        # apt lifts the hold of what it changes.
+        look = replace(look, installed={name: replace(now, held=False) for name, now in look.installed.items()})
+    rest = packages.compare(look, names, sources, pins, holds, others)
+    return PackagesPlan((*lines, *rest.lines), (*sentences, *rest.sentences))
 
 
 def remedy(decision: Decision, kernel: str) -> str:

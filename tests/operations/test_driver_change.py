@@ -41,6 +41,11 @@ def test_another_pin_goes_with_the_new_one_and_another_flavour_with_the_driver()
     assert removed == ["nvidia-driver-pinning-580.159.03", "nvidia-kernel-dkms"]
 
 
+def test_what_changes_its_version_is_held_again() -> None:
+    held = {name: PackageState("580.159.03-1", held=True) for name in (*NAMES, PIN)}
+    assert change(AptLook(held))[-1] == ["hold", " ".join(NAMES)]
+
+
 def test_a_database_left_half_configured_is_finished_once() -> None:
     assert [step[0] for step in change(AptLook({}, broken=("nvidia-kernel-open-dkms",)))].count("configure") == 1
 
