@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help env lock lint test test-unit test-e2e demo demo-down clean
+.PHONY: help env lock lint test test-unit test-e2e test-driver demo demo-down clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test: lint test-unit test-e2e ## Every test
 
 # pip's own cache would stay behind: what the demo fetches is kept in one place, which demo-down removes.
 demo: export PIP_NO_CACHE_DIR := 1
+test-driver: env ## NVIDIA's module built for real on Debian 12 and 13 (root; about ten minutes, no part of test)
+	nice $(BIN)/pytest tests/dkms/real_builds.py
+
 demo: env ## Boot a throwaway host, provision it, ask its model a question through TLS with a key
 	@$(BIN)/ingot demo up
 
