@@ -314,7 +314,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("models", type=Path, nargs="?", default=here / "model_configs.json")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args(arguments)
-    judged = [judge(case) for case in load_cases(chosen.cases, chosen.models)]
+    try:
+        cases = load_cases(chosen.cases, chosen.models)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        parser.error(f"{chosen.cases} with {chosen.models} cannot be read as cases ({error!r}); see tests/sizing/data")
+    judged = [judge(case) for case in cases]
     if chosen.json:
         json.dump(report(judged), sys.stdout, indent=1)
         print()
