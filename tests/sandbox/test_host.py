@@ -86,7 +86,8 @@ def test_a_failed_unit_is_reported_at_once_with_its_journal(host: TestHost) -> N
     started = time.monotonic()
     with pytest.raises(SandboxError, match=r"gpu-01: unit broken.service is failed.*(?s:.*)why it broke"):
         host.wait_for_unit("broken.service")
-    assert time.monotonic() - started < 5
+    # Waiting to the end would take its limit, 60 s.
+    assert time.monotonic() - started < 30
 
 
 def test_a_reboot_keeps_address_and_files_and_is_a_new_boot(host: TestHost) -> None:

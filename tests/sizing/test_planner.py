@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -299,25 +298,3 @@ def test_measurements_that_cannot_be_read_say_so() -> None:
         load({"schema": 99})
     with pytest.raises(PlanError, match=r"measured\.json"):
         load({"schema": 1, "measured": [{"key": {}}]})
-
-
-# --- speed
-
-
-def test_a_thousand_hosts_with_five_models_each_are_planned_in_two_seconds_of_one_core() -> None:
-    models = load_models()
-    names = ["rtx4090x8", "a10gx8", "h100x8", "l40sx8", "a100-80gx8", "rtx5090x8"]
-    requests = [
-        ModelRequest(models[name], Workload(4096, 4), replicas=1)
-        for name in ("qwen2.5-7b-instruct", "qwen3-8b", "qwen3-4b", "llama-3.2-3b-instruct", "qwen2.5-0.5b-instruct")
-    ]
-    hosts = [replace(hardware_from_name(names[number % len(names)]), host=f"gpu-{number:04}") for number in range(1000)]
-    hosts = [
-        Hardware(host.host, tuple(replace(gpu, free_bytes=gpu.vram_bytes - number * 1024**2) for gpu in host.gpus))
-        for number, host in enumerate(hosts)
-    ]
-    started = time.process_time()
-    planned = sum(len(plan_host(host, requests, engine=ENGINE).replicas) for host in hosts)
-    spent = time.process_time() - started
-    assert planned == 5000
-    assert spent < 2, f"{spent:.2f} s"
