@@ -17,8 +17,9 @@ from ingot.errors import IngotError
 from ingot.facts.driver import Driver, DriverLook, DriverState
 from ingot.facts.engine import STATE
 from ingot.facts.errors import Unread
+from ingot.facts.smi_fault import GpuFault
 from ingot.facts.units import Units
-from ingot.operations import changes, driver_change, packages, reboot, tree, units
+from ingot.operations import changes, driver_change, packages, partial, reboot, tree, units
 from ingot.operations.packages import Source
 from ingot.operations.refuse import refuse
 from ingot.operations.render import template
@@ -109,7 +110,13 @@ def pins(decision: Decision) -> tuple[packages.Pin, ...]:
 def rivals(decision: Decision, state: DriverState) -> tuple[str, ...]:
     """Installed packages that the decision's own replace: other pins, the other flavour of the module."""
     chosen = {decision.packages.pin, *decision.packages.driver}
-    prefixes = ("nvidia-driver-pinning-", "nvidia-kernel-dkms", "nvidia-kernel-open-dkms", "nvidia-dkms")
+    prefixes = (
+        "nvidia-driver-pinning-",
+        "nvidia-kernel-dkms",
+        "nvidia-kernel-open-dkms",
+        "nvidia-open-kernel-dkms",
+        "nvidia-dkms",
+    )
     return tuple(sorted(name for name in state.installed if name.startswith(prefixes) and name not in chosen))
 
 
@@ -161,13 +168,16 @@ def _called(version: str, flavour: Flavour | None) -> str:
     return f"{version} ({flavour})" if flavour else version
 
 
-def problem(look: DriverLook, decision: Decision) -> str | None:
-    """What keeps the GPUs of a host from being used, without the host's name; None when all answer."""
-    fault = look.gpus.fault
-    if fault:
+def problem(look: DriverLook, decision: Decision, use: Any = None) -> str | None:
+    """What keeps the GPUs that Ingot may use (`use` is gpus_use) from it, without the host's name; None: all answer."""
+    try:
+        fault = partial.answering(look.gpus.fault or look.gpus.gpus, use)
+    except IngotError as error:
+        return str(error)
+    if isinstance(fault, GpuFault):
         return f"{fault.found}; {fault.remedy}"
     on_bus, answering = len(look.state.bus.gpus), len(look.gpus.rows)
-    if answering < on_bus:
+    if answering < on_bus and use is None:
         return (
             f"{answering} GPUs answer of {on_bus} on the PCI bus, expected all; read `dmesg | grep -i nvrm` on the host"
         )
@@ -219,7 +229,8 @@ def driver() -> Generator[PyinfraCommand, None, None]:
     settled = settled and not changed
     if not installed:
         yield from tree.tree._inner(entries=settings())
-    served = None if installed or problem(look, decision) else look.state.running
+    use = host.data.gpus_use
+    served = None if installed or problem(look, decision, use) else look.state.running
     if not settled:
         yield from _run_installed(decision)
         look = host.get_fact(Driver)
@@ -232,12 +243,14 @@ def driver() -> Generator[PyinfraCommand, None, None]:
     if served and (dead := _not_running(decision)):
         yield from _go_back(f"{dead} does not start with driver {decision.version or decision.branch}")
         return
-    if isinstance(look, DriverLook) and (problem(look, decision) or not all(row.persistence for row in look.gpus.rows)):
+    if isinstance(look, DriverLook) and (
+        problem(look, decision, use) or not all(row.persistence for row in look.gpus.rows)
+    ):
         yield StringCommand(_settle(decision))
         look = host.get_fact(Driver)
     if isinstance(look, Unread):
         yield refuse(look.sentence(host.name))
-    elif wrong := problem(look, decision):
+    elif wrong := problem(look, decision, use):
         yield from _go_back(wrong) if served else (refuse(f"{host.name}: {wrong}."),)
     elif not settled:
         yield from tree.tree._inner(entries=_evidence(decision, look.state))

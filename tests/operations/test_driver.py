@@ -23,6 +23,7 @@ from ingot.operations.driver import (
     versioned,
 )
 from ingot.operations.tree import Absent
+from ingot.sizing import GPU
 
 pytestmark = pytest.mark.driver
 
@@ -119,6 +120,14 @@ def test_every_kernel_with_headers_must_have_the_module() -> None:
 )
 def test_gpus_that_do_not_all_answer_are_said(report: GpuReport, says: str) -> None:
     assert says in (problem(DriverLook(GOOD, report), decision()) or "")
+
+
+def test_a_lost_gpu_that_is_left_alone_stops_nobody() -> None:
+    healthy = tuple(GPU(index, f"GPU-{index}", "NVIDIA H100", 80 << 30) for index in range(7))
+    look = DriverLook(GOOD, GpuReport((), (), GpuFault(Fault.LOST, "GPU 7", healthy)))
+    assert problem(look, decision(), [0, 1]) is None
+    assert "a GPU is lost" in (problem(look, decision(), [0, 7]) or "")
+    assert "a GPU is lost" in (problem(look, decision()) or "")
 
 
 def test_a_source_is_that_of_the_distribution() -> None:
