@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pyinfra.api.config import Config
+from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.context import ctx_state
 
@@ -35,6 +37,21 @@ def load(inventory: Path) -> State:
                 raise cause from error
             raise IngotError(f"{inventory}: cannot be loaded ({type(cause).__name__}: {cause}); correct it.") from error
     return state
+
+
+def chosen(state: State, inventory: Path, names: Sequence[str]) -> list[tuple[str, Host]]:
+    """Hosts of a loaded inventory by the names of their files, sorted; all of them when `names` is empty.
+
+    Raises: IngotError when one of `names` is not among them.
+    """
+    known = {host.name.removeprefix("@ingot/"): host for host in state.inventory}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise IngotError(
+            f"{unknown[0]}: no such host in {inventory}, expected one of {', '.join(sorted(known)) or 'none'}; "
+            "correct --host."
+        )
+    return [(name, host) for name, host in sorted(known.items()) if not names or name in names]
 
 
 def _root(inventory: Path) -> Path:

@@ -172,21 +172,12 @@ def hosts_of(
     inventory: Path, names: Sequence[str], wanted: ModelRequest | None, *, refuse: Callable[[str], None], offline: bool
 ) -> Iterable[Asked]:
     """Every host of an inventory, looked at over SSH unless `offline`; what fails for one host stops no other."""
-    from ingot.fleet import load
+    from ingot.fleet import chosen, load
     from ingot.operations.expected import promised
     from ingot.operations.wished import wished
 
     state = load(inventory)
-    known = {host.name.removeprefix("@ingot/"): host for host in state.inventory}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise IngotError(
-            f"{unknown[0]}: no such host in {inventory}, expected one of {', '.join(sorted(known)) or 'none'}; "
-            "correct --host."
-        )
-    for name, host in sorted(known.items()):
-        if names and name not in names:
-            continue
+    for name, host in chosen(state, inventory, names):
         try:
             refused = host.data.get("inventory_error")
             if refused:

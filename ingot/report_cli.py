@@ -13,7 +13,6 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ingot.errors import IngotError
 from ingot.facts.evidence import Evidence, Recorded
 
 HEADINGS = ("host", "driver", "containers", "serves", "measured")
@@ -134,19 +133,10 @@ def asked(inventory: Path, names: Sequence[str]) -> Iterator[HostReport]:
     from pyinfra.api.exceptions import ConnectError
     from pyinfra.context import ctx_host, ctx_state
 
-    from ingot.fleet import load
+    from ingot.fleet import chosen, load
 
     state = load(inventory)
-    known = {host.name.removeprefix("@ingot/"): host for host in state.inventory}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise IngotError(
-            f"{unknown[0]}: no such host in {inventory}, expected one of {', '.join(sorted(known)) or 'none'}; "
-            "correct --host."
-        )
-    for name, host in sorted(known.items()):
-        if names and name not in names:
-            continue
+    for name, host in chosen(state, inventory, names):
         with ctx_state.use(state), ctx_host.use(host):
             try:
                 host.connect(show_errors=False, raise_exceptions=True)
