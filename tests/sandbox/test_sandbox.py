@@ -95,10 +95,10 @@ def test_a_host_whose_supervisor_was_killed_is_off_and_boots_again(sandbox: Sand
 
 def processes(group: Path) -> list[int]:
     found = []
-    for file in group.rglob("cgroup.procs"):
-        # A service of the guest may end, and its group with it, between the listing and the reading.
+    # A service of the guest may end, and its group with it, at any moment: os.walk passes over what is gone.
+    for directory, _, _ in os.walk(group):
         with suppress(OSError):
-            found += [int(pid) for pid in file.read_text().split()]
+            found += [int(pid) for pid in (Path(directory) / "cgroup.procs").read_text().split()]
     return found
 
 
