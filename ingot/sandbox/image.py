@@ -43,7 +43,8 @@ BASE = [
 ]
 # What the roles install: fetched once into apt's archive cache, so that each role run is a real apt install.
 FETCHED = {
-    "debian13": "docker.io docker-cli docker-compose docker-buildx nginx libnginx-mod-http-js openssl gnupg jq",
+    "debian13": "docker.io docker-cli docker-compose docker-buildx nginx libnginx-mod-http-js openssl gnupg jq "
+    "certbot pebble fio smartmontools unattended-upgrades logrotate",
     "debian12": "docker.io nginx libnginx-mod-http-js openssl gnupg jq",
 }
 
