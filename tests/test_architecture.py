@@ -20,13 +20,15 @@ ALLOWED = {
     "ingot.files": set(),
     "ingot.pki": {"ingot.errors", "ingot.files"},
     "ingot.keys": {"ingot.errors", "ingot.files"},
-    "ingot.facts": {"ingot.sizing", "ingot.compat"},
+    "ingot.gateway": {"ingot.errors"},
+    "ingot.facts": {"ingot.sizing", "ingot.compat", "ingot.gateway"},
     "ingot.operations": {
         "ingot.facts",
         "ingot.engines",
         "ingot.sizing",
         "ingot.compat",
         "ingot.catalog",
+        "ingot.gateway",
         "ingot.pki",
         "ingot.keys",
         "ingot.errors",
@@ -37,7 +39,13 @@ ALLOWED = {
 }
 
 #: The pure parts may import nothing outside Python's standard library (the catalog also reads YAML).
-PURE = {"ingot.sizing": set(), "ingot.engines": set(), "ingot.compat": set(), "ingot.catalog": {"yaml"}}
+PURE = {
+    "ingot.sizing": set(),
+    "ingot.engines": set(),
+    "ingot.compat": set(),
+    "ingot.catalog": {"yaml"},
+    "ingot.gateway": set(),
+}
 
 
 def files_of(part: str) -> list[Path]:

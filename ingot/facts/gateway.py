@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -11,22 +10,11 @@ from dataclasses import dataclass
 from pyinfra.api.facts import FactBase
 
 from ingot.facts.sections import compose, split
+from ingot.gateway.tls import Version
+from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
 
 TLS_DIRECTORY = "/etc/ingot/gateway/tls"
 CONFIGURATION = "/etc/nginx/nginx.conf"
-UPSTREAMS_FILE = "/var/lib/ingot/upstreams.json"
-
-Version = tuple[int, ...]
-
-_WORD = re.compile(r"[A-Za-z0-9._:/@-]+")
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """A served model and the addresses (`ip:port`) of its replicas."""
-
-    model: str
-    replicas: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -79,21 +67,6 @@ def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
         upstreams=upstreams,
         upstreams_fault=fault,
     )
-
-
-def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
-    """The engine role's list of served models, and what is wrong with it if it cannot be read."""
-    if not text.strip():
-        return (), None
-    try:
-        found = tuple(Upstream(entry["model"], tuple(entry["replicas"])) for entry in json.loads(text))
-        for upstream in found:
-            # Both are written into nginx' configuration.
-            if not all(_WORD.fullmatch(word) for word in (upstream.model, *upstream.replicas)):
-                return (), f"{upstream} holds other characters than letters, digits and . _ : / @ -"
-    except (ValueError, KeyError, TypeError) as error:
-        return (), f"{type(error).__name__}: {error}"
-    return tuple(upstream for upstream in found if upstream.replicas), None
 
 
 class Gateway(FactBase[GatewayHost]):

@@ -12,7 +12,9 @@ import pytest
 
 from ingot import keys
 from ingot.errors import IngotError
-from ingot.facts.gateway import GatewayHost, Upstream, parse_gateway_host, parse_upstreams
+from ingot.facts.gateway import GatewayHost, parse_gateway_host
+from ingot.gateway.errors import ERRORS
+from ingot.gateway.upstreams import Upstream, parse_upstreams
 from ingot.operations import gateway_site as gateway
 from ingot.operations import tree
 
@@ -71,14 +73,22 @@ def answers(**given: str) -> dict[str, str]:
     return {name: given.get(name, "") for name in names}
 
 
+def files(found: GatewayHost, settings: gateway.Settings = SETTINGS) -> dict[str, str]:
+    """Every file of nginx by its path, as `tree` installs it, for a host with one key; the digest made equal."""
+    made = gateway.entries(found, settings, (keys.Key("research", "a" * 64, "2026-11-22"),), "PEM")
+    texts = {entry.path: str(entry.content) for entry in made if isinstance(entry, tree.File)}
+    return {path: re.sub(r"return 200 '[0-9a-f]{16}';", "return 200 'digest';", text) for path, text in texts.items()}
+
+
 def lines(found: GatewayHost, settings: gateway.Settings = SETTINGS) -> list[str]:
-    return [line.strip() for line in gateway.configuration(found, settings, 3, "0123456789abcdef").splitlines()]
+    return [line.strip() for text in files(found, settings).values() for line in text.splitlines()]
 
 
-def test_the_whole_configuration_on_debian_13() -> None:
+@pytest.mark.parametrize("name", sorted(path.name for path in EXPECTED.iterdir()))
+def test_the_whole_configuration_on_debian_13(name: str) -> None:
+    [text] = [text for path, text in files(DEBIAN_13).items() if path.endswith(f"/{name}")]
     assert (
-        gateway.configuration(DEBIAN_13, SETTINGS, 3, "0123456789abcdef")
-        == (EXPECTED / "nginx-1.26.3.conf").read_text()
+        re.sub(r"return 200 '[0-9a-f]{16}';", "return 200 '0123456789abcdef';", text) == (EXPECTED / name).read_text()
     )
 
 
@@ -86,20 +96,20 @@ def test_what_an_older_nginx_and_openssl_are_given_instead() -> None:
     older = replace(DEBIAN_13, nginx=(1, 22, 1), openssl=(3, 0, 19))
     new, old = lines(DEBIAN_13), lines(older)
     assert [line for line in new if line not in old] == [
-        "ssl_ecdh_curve X25519MLKEM768:X25519:prime256v1:secp384r1;",
         "listen 443 ssl default_server;",
         "listen [::]:443 ssl default_server;",
         "http2 on;",
         "listen 443 ssl;",
         "listen [::]:443 ssl;",
+        "ssl_ecdh_curve X25519MLKEM768:X25519:prime256v1:secp384r1;",
     ]
     assert [line for line in old if line not in new] == [
-        "ssl_ecdh_curve X25519:prime256v1:secp384r1;",
-        "ssl_session_tickets off;",
         "listen 443 ssl http2 default_server;",
         "listen [::]:443 ssl http2 default_server;",
         "listen 443 ssl http2;",
         "listen [::]:443 ssl http2;",
+        "ssl_ecdh_curve X25519:prime256v1:secp384r1;",
+        "ssl_session_tickets off;",
     ]
 
 
@@ -163,7 +173,7 @@ def test_no_route_is_given_by_prefix_or_pattern() -> None:
 
 def test_every_error_is_openai_shaped_json_with_a_request_id() -> None:
     bodies = [line.partition("'")[2].rpartition("'")[0] for line in lines(DEBIAN_13) if '{"error"' in line]
-    assert len(bodies) == len(gateway.ERRORS) + 1
+    assert len(bodies) == len(ERRORS) + 1
     for body in bodies:
         error = json.loads(body)["error"]
         assert set(error) == {"message", "type", "param", "code", "request_id"}
@@ -171,7 +181,7 @@ def test_every_error_is_openai_shaped_json_with_a_request_id() -> None:
 
 
 def test_errors_that_pass_say_when_to_try_again() -> None:
-    retry = {error.status for error in gateway.ERRORS if dict(error.headers).get("Retry-After")}
+    retry = {error.status for error in ERRORS if dict(error.headers).get("Retry-After")}
     assert retry == {429, 502, 503, 504}
 
 
@@ -192,8 +202,8 @@ def test_the_configuration_names_everything_that_nginx_reads() -> None:
 
 
 def test_the_map_grows_with_the_keys() -> None:
-    assert "map_hash_max_size 2048;" in gateway.configuration(DEBIAN_13, SETTINGS, 0, "")
-    assert "map_hash_max_size 20000;" in gateway.configuration(DEBIAN_13, SETTINGS, 5000, "")
+    assert "map_hash_max_size 2048;" in gateway.teams_conf(SETTINGS, 0)
+    assert "map_hash_max_size 20000;" in gateway.teams_conf(SETTINGS, 5000)
 
 
 def test_an_installed_nginx_is_read_with_the_library_it_runs_with() -> None:

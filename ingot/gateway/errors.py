@@ -1,0 +1,58 @@
+"""The gateway's own answers: errors in OpenAI's shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ErrorAnswer:
+    """An error in OpenAI's shape; nginx gives it for each of `codes`."""
+
+    status: int
+    message: str
+    type: str
+    code: str
+    headers: tuple[tuple[str, str], ...] = ()
+    also: tuple[int, ...] = ()
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        return (self.status, *self.also)
+
+    @property
+    def malformed(self) -> bool:
+        """Whether the request may be one that nginx could not even parse."""
+        return self.status == 400
+
+    @property
+    def target(self) -> str:
+        """nginx' location that answers; a named one keeps the caller's path for the log."""
+        return f"/-/error-{self.status}" if self.malformed else f"@error_{self.status}"
+
+
+_BAD = "invalid_request_error"
+ERRORS = (
+    # 414: URI too long; 494: header too large; 497: plain HTTP on the TLS port.
+    ErrorAnswer(400, "The request could not be understood.", _BAD, "bad_request", also=(414, 494, 497)),
+    ErrorAnswer(
+        401,
+        "A valid API key is needed: Authorization: Bearer sk-...",
+        _BAD,
+        "invalid_api_key",
+        headers=(("WWW-Authenticate", "Bearer"),),
+    ),
+    ErrorAnswer(404, "There is no such route.", _BAD, "unknown_url"),
+    ErrorAnswer(405, "This route does not take that method.", _BAD, "method_not_allowed"),
+    ErrorAnswer(413, "The request body is too large.", _BAD, "request_too_large"),
+    ErrorAnswer(
+        429,
+        "Your team sends more requests than it may; wait and try again.",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        headers=(("Retry-After", "2"),),
+    ),
+    ErrorAnswer(502, "The model is not answering.", "server_error", "engine_down", headers=(("Retry-After", "10"),)),
+    ErrorAnswer(503, "No model is ready.", "server_error", "engine_not_ready", headers=(("Retry-After", "10"),)),
+    ErrorAnswer(504, "The model took too long.", "server_error", "engine_timeout", headers=(("Retry-After", "10"),)),
+)
