@@ -3,9 +3,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
+CHECKERS := .venv-checkers
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help env lock lint test test-unit test-e2e test-driver demo demo-down clean
+.PHONY: help env lock checkers lint test test-unit test-e2e test-driver demo demo-down clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -13,33 +14,41 @@ help: ## Show the targets
 env: $(VENV)/.locked ## Create .venv from requirements.lock
 
 $(VENV)/.locked: requirements.lock pyproject.toml scripts/make-env
-	@scripts/make-env $(VENV)
+	@scripts/make-env $(VENV) requirements.lock .
 
-lock: env ## Resolve pyproject.toml into requirements.lock
+checkers: $(CHECKERS)/.locked ## Create .venv-checkers: independent checkers that the gateway's tests run
+
+$(CHECKERS)/.locked: requirements-checkers.lock scripts/make-env | env
+	@scripts/make-env $(CHECKERS) requirements-checkers.lock
+
+lock: env ## Resolve what is needed into requirements.lock and requirements-checkers.lock
 	@$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 	  --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile requirements-checkers.in --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+	  --quiet --output-file requirements-checkers.lock
 
 lint: env ## ruff and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-unit: env ## Tests that need no test host
+test-unit: env checkers ## Tests that need no test host
 	@scripts/test-tools
 	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e"
 
-test-e2e: env ## Tests on real booted test hosts (root, Linux)
+test-e2e: env checkers ## Tests on real booted test hosts (root, Linux)
 	$(BIN)/pytest tests --ignore=tests/hosts -m e2e
 
 test: lint test-unit test-e2e ## Every test
 
-# pip's own cache would stay behind: what the demo fetches is kept in one place, which demo-down removes.
-demo: export PIP_NO_CACHE_DIR := 1
 test-driver: env ## NVIDIA's module built for real on Debian 12 and 13 (root; about ten minutes, no part of test)
 	nice $(BIN)/pytest tests/dkms/real_builds.py
 
+# pip's own cache would stay behind: what the demo fetches is kept in one place, which demo-down removes.
+demo: export PIP_NO_CACHE_DIR := 1
 demo: env ## Boot a throwaway host, provision it, ask its model a question through TLS with a key
 	@$(BIN)/ingot demo up
 
@@ -47,4 +56,4 @@ demo-down: env ## Remove every trace of the demo and of test hosts, cached image
 	@$(BIN)/ingot demo down
 
 clean: ## Remove .venv and build leftovers
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(CHECKERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
