@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pyinfra.api.config import Config
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
-from pyinfra.context import ctx_state
+from pyinfra.context import ctx_host, ctx_state
 
 from ingot.errors import IngotError
+
+#: The inventory of commands that are given none.
+DEFAULT = Path("inventories/prod.py")
+
+Answer = TypeVar("Answer")
 
 
 def load(inventory: Path) -> State:
@@ -24,11 +30,10 @@ def load(inventory: Path) -> State:
     from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
 
     state = State()
-    root = _root(inventory)
-    state.cwd = str(root)
+    state.cwd = str(root(inventory))
     with ctx_state.use(state):
         try:
-            state.init(make_inventory(str(inventory), cwd=str(root)), Config())  # type: ignore[no-untyped-call]
+            state.init(make_inventory(str(inventory), cwd=state.cwd), Config())  # type: ignore[no-untyped-call]
         # An inventory is the user's own Python: whatever it raises is theirs to correct.
         except Exception as error:
             # pyinfra wraps what an inventory raises.
@@ -54,7 +59,32 @@ def chosen(state: State, inventory: Path, names: Sequence[str]) -> list[tuple[st
     return [(name, host) for name, host in sorted(known.items()) if not names or name in names]
 
 
-def _root(inventory: Path) -> Path:
+def meant(inventory: Path | None, names: Sequence[str]) -> Path:
+    """The inventory file that is given, else the first that has every one of `names`: prod before all others."""
+    if inventory or not names:
+        return inventory or DEFAULT
+    for path in (DEFAULT, *sorted(path for path in DEFAULT.parent.glob("*.py") if path != DEFAULT)):
+        try:
+            known = {host.name.removeprefix("@ingot/") for host in load(path).inventory}
+        except IngotError:
+            continue
+        if known.issuperset(names):
+            return path
+    return DEFAULT
+
+
+def at_once(state: State, hosts: Sequence[Host], work: Callable[[Host], Answer]) -> list[Answer]:
+    """What `work` returns for each host, in their order, all hosts at the same time; what it raises is raised."""
+
+    def one(host: Host) -> Answer:
+        with ctx_host.use(host):
+            return work(host)
+
+    with ctx_state.use(state):
+        return list(state.pool.map(one, hosts))
+
+
+def root(inventory: Path) -> Path:
     """The checkout: the nearest directory above the inventory that has a group_data."""
     for parent in inventory.resolve().parents:
         if (parent / "group_data").is_dir():
