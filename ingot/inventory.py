@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from ingot import expectation
 from ingot.errors import IngotError
 
 #: pyinfra host data under which a host file's error travels to the connector, which refuses that host alone.
@@ -38,6 +39,24 @@ class Serve(BaseModel):
     tokens_per_s: float | None = Field(default=None, gt=0, description="wished decode rate of the whole host")
 
 
+class Expect(BaseModel):
+    """What was ordered, in words: preflight and acceptance name each difference."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    gpus: str | None = Field(default=None, description='"8 x H100 80GB"')
+    memory: str | None = Field(default=None, description='"2 TB"')
+    disks: str | None = Field(default=None, description='"2 x 960 GB SSD + 8 x 3.84 TB NVMe"')
+    network: str | None = Field(default=None, description='"400 Gb/s", "8 x 400 Gb/s"')
+
+    @field_validator("*")
+    @classmethod
+    def _is_understood(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is not None:
+            expectation.parse({str(info.field_name): text})
+        return text
+
+
 class HostFile(BaseModel):
     """One host of an inventory: `inventories/<inventory>/<host>.yaml`."""
 
@@ -50,6 +69,7 @@ class HostFile(BaseModel):
     ssh_config: Path | None = Field(default=None, description="an ssh_config file, for jump hosts")
     groups: list[str] = Field(default_factory=lambda: [DEFAULT_GROUP], min_length=1)
     gpus: str | None = Field(default=None, description="as ordered, e.g. a10gx4; `ingot plan` offline")
+    expect: Expect | None = Field(default=None, description="what was ordered")
     serve: list[Serve] = Field(default_factory=list)
     values: dict[str, Any] = Field(default_factory=dict, description="overrides of group_data/all.py")
 
@@ -184,7 +204,8 @@ def _sentences(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            model = Serve if key.startswith("serve.") else HostFile
+            parts: dict[str, type[BaseModel]] = {"serve": Serve, "expect": Expect}
+            model = parts.get(key.partition(".")[0] if "." in key else "", HostFile)
             hint = _did_you_mean(str(problem["loc"][-1]), model.model_fields)
             yield f"unknown key `{key}`{hint}, remove it or correct its name"
         elif problem["type"] == "missing":
@@ -215,6 +236,8 @@ def _host_data(path: Path, host: HostFile) -> dict[str, Any]:
         data["ssh_config_file"] = str(host.ssh_config.expanduser())
     if host.gpus:
         data["gpus"] = host.gpus
+    if host.expect:
+        data["expect"] = host.expect.model_dump(exclude_none=True)
     if host.serve:
         data["serve"] = [wanted.model_dump(exclude_defaults=True) for wanted in host.serve]
     return data

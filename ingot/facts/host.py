@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pyinfra.api.facts import FactBase
 
 from ingot.facts import driver, nvidia, pci
+from ingot.facts import hardware as hardware_facts
 from ingot.facts.driver import DriverState, parse_driver
 from ingot.facts.errors import ParseError, Unread
+from ingot.facts.hardware import HardwareSeen, parse_hardware
 from ingot.facts.nvidia import GpuReport, parse_memory, reported
 from ingot.facts.sections import Section, answer, compose, split
 
@@ -53,6 +55,7 @@ class HostState:
     listeners: tuple[Listener, ...] = ()
     has_apt: bool = True
     is_deployed: bool = False
+    hardware: HardwareSeen | None = None
 
 
 def _questions(paths: Sequence[str], port: int) -> dict[str, str]:
@@ -82,14 +85,16 @@ class HostLook(FactBase[HostState | Unread]):
 
     + paths: where room is needed
     + port: the TCP port the gateway will listen on
+    + hardware: also look at what the server was ordered with
 
     Returns: HostState(uid=0, driver=DriverState(…), gpus=GpuReport(…), memory_bytes=135025704960, …)
     """
 
-    def command(self, paths: Sequence[str], port: int) -> str:
-        return compose(
-            _questions(paths, port) | driver.QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION, "clock": CLOCK}
-        )
+    def command(self, paths: Sequence[str], port: int, hardware: bool = False) -> str:
+        questions = _questions(paths, port) | driver.QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION}
+        if hardware:
+            questions |= hardware_facts.QUESTIONS
+        return compose(questions | {"clock": CLOCK})
 
     @staticmethod
     def default() -> HostState | Unread:
@@ -125,6 +130,7 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
         listeners=parse_listeners(answer(sections, "listeners").output),
         has_apt=answer(sections, "apt").status == 0,
         is_deployed=answer(sections, "deployed").status == 0,
+        hardware=parse_hardware(sections) if "disks" in sections else None,
     )
 
 

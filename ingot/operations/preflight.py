@@ -18,12 +18,14 @@ from pyinfra.context import host, state
 
 from ingot.compat import Refused, Wish, decide, objections, rules, version_key
 from ingot.errors import IngotError
+from ingot.expectation import Expectation, parse
 from ingot.facts.engine import EngineState
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook, HostState
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.operations import driver, partial, planning
 from ingot.operations.expected import usable
+from ingot.operations.ordered import differences
 from ingot.operations.refuse import refuse
 from ingot.operations.wished import wished
 from ingot.sizing import GPU, HostPlan
@@ -70,6 +72,7 @@ class Wanted:
     console: bool = False
     driver: Wish = field(default_factory=Wish)
     gpus_use: Any = None
+    expect: Expectation = field(default_factory=Expectation)
 
 
 def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
@@ -77,6 +80,7 @@ def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
     planned, unplannable = _plan(look, wanted)
     return (
         *_system(look),
+        *(differences(wanted.expect, look.hardware) if look.hardware else ()),
         *_driver(look, wanted),
         *_gpus(look, wanted),
         *_space(look, wanted, planned),
@@ -280,7 +284,12 @@ def preflight() -> Generator[PyinfraCommand, None, None]:
         preflight.preflight(name="Look before anything changes")
     """
     data = host.data
-    look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, data.cache_root], port=HTTPS_PORT)
+    try:
+        ordered = parse(data.get("expect") or {})
+    except ValueError as error:
+        yield refuse(f"{host.name}: `expect` is not understood: {error}.")
+        return
+    look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, data.cache_root], port=HTTPS_PORT, hardware=bool(ordered))
     if isinstance(look, Unread):
         yield refuse(look.sentence(host.name))
         return
@@ -302,6 +311,7 @@ def preflight() -> Generator[PyinfraCommand, None, None]:
             console=bool(data.driver_console),
             driver=wish,
             gpus_use=data.gpus_use,
+            expect=ordered,
         ),
     )
     if state.is_executing or not stops:
