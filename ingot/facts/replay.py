@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ingot.compat import Architecture, Machine, Refused, decide
@@ -20,6 +20,8 @@ from ingot.facts.topology import Link, parse_topology
 from ingot.facts.xid import Xid, parse_xids
 from ingot.sizing import GPU
 
+#: What a terminal was told about colours, its title and pasting: recordings by script(1) keep it.
+_TERMINAL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\n]*\x07|[=>])")
 _LISTED = re.compile(r"^\s*GPU [0-9]{1,3}: \S", re.MULTILINE)
 _MATRIX = re.compile(r"^\s*GPU[0-9]+\s+(X|NV[0-9]+|PIX|PXB|PHB|NODE|SYS|SOC)\s", re.MULTILINE)
 
@@ -72,13 +74,33 @@ def read(text: str) -> Reading:
 
 
 def combine(readings: Sequence[Reading]) -> list[dict[str, Any]]:
-    """The usable GPUs of several outputs of one host: query or log for the GPUs, the others refine them."""
+    """The usable GPUs of several outputs of one host: queries and log for the GPUs, the others refine them."""
     by_kind = {reading.kind: reading.parsed for reading in readings}
     log: XmlLog | None = by_kind.get("xml")
-    query: Query | None = by_kind.get("query")
-    rows: Iterable[QueryRow] = query.rows if query else [gpu.row for gpu in log.gpus] if log else ()
+    queries: list[Query] = [reading.parsed for reading in readings if reading.kind == "query"]
+    rows = _merged([*(query.rows for query in queries), [gpu.row for gpu in log.gpus] if log else []])
     gpus, _ = assemble(rows, by_kind.get("topology", {}), by_kind.get("list", ()), log, by_kind.get("memory"))
     return [show_gpu(gpu) for gpu in gpus]
+
+
+def _merged(tables: Iterable[Sequence[QueryRow]]) -> list[QueryRow]:
+    """The rows of the first table that has any, with what later ones know beyond it: of the same index, else UUID."""
+    merged: list[QueryRow] = []
+    for table in tables:
+        merged = [_completed(row, next((one for one in table if _is_same(row, one)), None)) for row in merged]
+        merged = merged or list(table)
+    return merged
+
+
+def _is_same(one: QueryRow, other: QueryRow) -> bool:
+    if one.index is not None and other.index is not None:
+        return one.index == other.index
+    return one.uuid is not None and one.uuid == other.uuid
+
+
+def _completed(row: QueryRow, other: QueryRow | None) -> QueryRow:
+    known = {name: value for name in QueryRow.__slots__ if (value := getattr(row, name)) is not None}
+    return replace(other, **known) if other else row
 
 
 def text_of(recorded: bytes) -> str:
@@ -107,7 +129,8 @@ def show_gpu(gpu: GPU) -> dict[str, Any]:
 
 def _body(text: str) -> str:
     """Without what people put above an output: the note of its source, the prompt that made it."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "").split("\n")
+    plain = _TERMINAL.sub("", text.replace("\ufeff", ""))
+    lines = plain.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     while lines and (not lines[0].strip() or re.match(r"^(#[^!]|[$>] |\S+@\S+[:$#])", lines[0])):
         lines.pop(0)
     return "\n".join(lines)
@@ -317,12 +340,7 @@ _KINDS: tuple[_Kind, ...] = (
     ("probe", lambda text: "@@ingot-begin " in text, _read_look, _same),
     ("xml", lambda text: "<nvidia_smi_log" in text or text.lstrip().startswith("<?xml"), parse_xml, _show_log),
     ("list", _LISTED.search, parse_list, _show_list),
-    (
-        "topology",
-        lambda text: _MATRIX.search(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)),
-        parse_topology,
-        _show_topology,
-    ),
+    ("topology", _MATRIX.search, parse_topology, _show_topology),
     ("query", lambda text: any(map(is_header, text.splitlines())), parse_query, _show_query),
     ("lspci", is_lspci, parse_lspci, show_pci),
     ("kernel-log", lambda text: "NVRM: Xid" in text, parse_xids, _show_xids),

@@ -104,15 +104,18 @@ _MESSAGES: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), fault)
     for pattern, fault in (
         (r"driver/library version mismatch", Fault.MISMATCH),
-        (r"couldn['\u2019]?t communicate with the nvidia driver", Fault.NOT_LOADED),
+        (r"couldn['\u2019]?t communicate with (the )?nvidia driver", Fault.NOT_LOADED),
         (r"driver (is )?not loaded", Fault.NOT_LOADED),
         (r"could not insert '?nvidia", Fault.NOT_LOADED),
         (r"unable to determine the device handle.*external power", Fault.POWER),
+        (r"unable to determine the device handle.*issue with gpu interrupts", Fault.INTERRUPT),
         (r"unable to determine the device handle.*gpu is lost", Fault.LOST),
         (r"unable to determine the device handle.*(requires reset|reset required)", Fault.NEEDS_RESET),
         (r"unable to determine the device handle", Fault.UNKNOWN_ERROR),
         (r"fallen off the bus", Fault.LOST),
         (r"failed to initialize nvml: insufficient permissions", Fault.NO_PERMISSION),
+        # nvidia-smi spells it so.
+        (r"do not have suffi(ci)?ent permissions", Fault.NO_PERMISSION),
         (r"failed to initialize nvml: .*not found", Fault.LIBRARY),
         (r"failed to initialize nvml: gpu is lost", Fault.LOST),
         (r"failed to initialize nvml", Fault.UNKNOWN_ERROR),

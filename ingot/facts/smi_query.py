@@ -32,7 +32,8 @@ _ALIASES = {"gpu_uuid": "uuid", "gpu_name": "name", "gpu_bus_id": "pci.bus_id"}
 #: Fields without which a table is one of GPUs all the same.
 _FAMILIES = ("memory.", "ecc.", "temperature.", "power.", "utilization.", "clocks.", "pcie.", "mig.", "fabric.")
 
-# Cells that mean "this device or driver has no such figure"; source: captures and nvidia-smi(1).
+# Cells that mean "this device or driver has no such figure"; source: captures, nvidia-smi(1), and NVML's own error
+# strings (nvmlErrorString), which stand in a cell without brackets in the log.
 _ABSENT = frozenset(
     {
         "",
@@ -43,6 +44,13 @@ _ABSENT = frozenset(
         "insufficient permissions",
         "requested functionality has been deprecated",
         "none available",
+        "no data",
+        "timeout",
+        "function not found",
+        "invalid argument",
+        "in use by another client",
+        "insufficient resources",
+        "gpu access blocked by the operating system",
     }
 )
 _LOST = "gpu is lost"
@@ -224,7 +232,8 @@ def _fault(cells: Mapping[str, str]) -> str | None:
 def _present(cell: str) -> str | None:
     bare = _bare(cell)
     lowered = bare.lower()
-    if lowered in _ABSENT or lowered in (_LOST, _RESET) or lowered in _UNKNOWN:
+    # Whatever a driver puts in brackets, it is the reason why there is no figure.
+    if bare != cell.strip() or lowered in _ABSENT or lowered in (_LOST, _RESET) or lowered in _UNKNOWN:
         return None
     return bare
 

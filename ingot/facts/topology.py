@@ -53,7 +53,9 @@ def parse_topology(text: str) -> dict[int, Link]:
 
 def _is_header(line: str) -> bool:
     cells = line.split()
-    return any(map(_GPU.match, cells)) and "X" not in cells and "Affinity" in cells
+    named = [bool(_GPU.match(cell)) for cell in cells]
+    # Two GPUs side by side are columns, with or without the affinities that an excerpt may have lost.
+    return "X" not in cells and ((any(named) and "Affinity" in cells) or named[:2] == [True, True])
 
 
 def _link(index: int, cells: list[str], gpus: dict[int, int], node: int | None) -> Link:

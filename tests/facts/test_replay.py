@@ -68,6 +68,12 @@ SPLIT_ECC = """<ecc_errors><volatile><sram_correctable>7</sram_correctable>
         # A recording that ran on (-l 1).
         ROW + ROW,
         ROW.replace("23034 MiB", "23034.00 MiB"),
+        # script(1) keeps what the terminal was told.
+        "Script started\n\x1b[?2004h\x1b]0;ops@gpu\x07\x1b[32mops@gpu\x1b[0m:~$ nvidia-smi\r\n\x1b[?2004l\r"
+        + ROW.replace("\n", "\r\n")
+        + "\x1b[?2004hops@gpu:~$ ",
+        "C:\\Users\\ops>nvidia-smi --query-gpu=index,uuid,name,memory.total --format=csv\r\n"
+        + ROW.replace("\n", "\r\n"),
     ],
 )
 def test_a_table_is_read_however_it_was_pasted(text: str) -> None:
@@ -101,6 +107,20 @@ def test_each_schema_of_the_log_is_read(version: int, driver: str, more: str, un
     assert (shown["gpus"][0]["vram_bytes"], shown["gpus"][0]["ecc_uncorrected"]) == (15360 << 20, uncorrected)
 
 
+@pytest.mark.parametrize("marker", ["[No data]", "[Timeout]", "[Some marker of a later driver]", "N/A", "Timeout"])
+def test_whatever_stands_for_a_missing_figure_is_absent(marker: str) -> None:
+    (row,) = read(ROW.replace("23034 MiB", marker)).values["gpus"]
+    assert (row["uuid"], row["vram_bytes"], row["fault"]) == ("GPU-3a", None, None)
+    log = LOG.format(version=12, driver="580.95.05", more="").replace("15360 MiB", marker)
+    (gpu,) = read(log).values["gpus"]
+    assert (gpu["uuid"], gpu["vram_bytes"]) == ("GPU-3a", None)
+
+
+def test_a_matrix_without_its_affinities_is_read_by_its_columns() -> None:
+    shown = read("\tGPU0\tGPU1\nGPU0\t X \tNV2\nGPU1\tNV2\t X \n").values
+    assert [gpu["paths"] for gpu in shown["gpus"]] == [{"1": "NV2"}, {"0": "NV2"}]
+
+
 def test_a_gpu_that_is_lost_is_the_file_s_fault() -> None:
     lost = "index, uuid, memory.total [MiB]\n0, GPU-3a, 23034 MiB\n1, [GPU is lost], [GPU is lost]\n"
     assert read(lost).values["fault"] == "lost"
@@ -122,6 +142,15 @@ def test_a_gpu_that_is_lost_is_the_file_s_fault() -> None:
         ("NVIDIA-SMI has failed because it couldn\u2019t communicate with the NVIDIA driver.\n", "not-loaded"),
         ("modprobe: ERROR: could not insert 'nvidia': Key was rejected by service\n", "not-loaded"),
         ("WARNING: infoROM is corrupted at gpu 0000:3B:00.0\n", "inforom"),
+        (
+            "NVIDIA-SMI has failed because you do not have suffient permissions. Please try running as root.\n",
+            "no-permission",
+        ),
+        (
+            "Unable to determine the device handle for GPU 0000:04:00.0: The NVIDIA kernel module detected an issue "
+            "with GPU interrupts.\n",
+            "interrupt",
+        ),
     ],
 )
 def test_a_message_alone_is_a_fault(text: str, fault: str) -> None:
@@ -183,6 +212,15 @@ def test_unified_memory_comes_from_the_file_that_tells_it() -> None:
     memory = read("MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 900 kB\n")
     (gpu,) = combine([query, memory])
     assert (gpu["unified_memory"], gpu["vram_bytes"], gpu["free_bytes"]) == (True, 1024000, 921600)
+
+
+def test_queries_of_one_host_complete_each_other() -> None:
+    identity = read("index, uuid, name\n0, GPU-3a, NVIDIA L4\n1, GPU-3b, NVIDIA L40S\n")
+    memory = read("uuid, memory.total [MiB]\nGPU-3b, 46068 MiB\nGPU-3a, 23034 MiB\n")
+    assert [(gpu["name"], gpu["vram_bytes"]) for gpu in combine([identity, memory])] == [
+        ("NVIDIA L4", 23034 << 20),
+        ("NVIDIA L40S", 46068 << 20),
+    ]
 
 
 def test_one_file_prints_one_reading() -> None:
