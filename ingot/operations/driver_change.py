@@ -43,9 +43,6 @@ def plan(
         look, sources, pins = replace(look, broken=()), (), ()
     else:
         others = tuple(rivals)
-    if any(line.startswith("install") for line in packages.compare(look, names, absent=others).lines):
-        # apt lifts the hold of what it changes.
-        look = replace(look, installed={name: replace(now, held=False) for name, now in look.installed.items()})
     rest = packages.compare(look, names, sources, pins, holds, others)
     return PackagesPlan((*lines, *rest.lines), (*sentences, *rest.sentences))
 

@@ -154,7 +154,8 @@ def compare(
         options = ["--install-recommends" if recommends else "--no-install-recommends"]
         options += ["--allow-downgrades", "--allow-change-held-packages"]
         lines.append(f"install\t{' '.join(options)}\t{' '.join([*install, *(f'{name}-' for name in remove)])}")
-    hold = [name for name in holds if name not in look.installed or not look.installed[name].held]
+    # apt lifts the hold of what it changes, and a change may take along what depends on it.
+    hold = [name for name in holds if install or name not in look.installed or not look.installed[name].held]
     if hold:
         lines.append(f"hold\t{' '.join(hold)}")
         sentences.append(f"hold {', '.join(hold)}")

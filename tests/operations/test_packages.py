@@ -90,6 +90,12 @@ def test_a_held_package_is_not_held_again():
     assert compare(look, (), holds=("a", "b")).lines == ("hold\tb",)
 
 
+def test_what_changes_its_version_is_held_again_since_apt_lifts_the_hold_of_what_it_changes():
+    look = AptLook({"a": PackageState("1", held=True), "b": PackageState("1", held=True)})
+    assert compare(look, ("a=2",), holds=("a", "b")).lines[-1] == "hold\ta b"
+    assert compare(look, ("a=1",), holds=("a", "b")).lines == ()
+
+
 def test_dpkg_states_are_read():
     assert parse_installed("ii \tcurl\t8.14\nhi \tdocker-ce\t5:29\nrc \told\t1\nun \tnever\t\n") == {
         "curl": PackageState("8.14"),
