@@ -231,7 +231,11 @@ def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration
     if isinstance(seen, Unread):
         raise IngotError(seen.sentence(name))
     fault = seen.gpus.fault
-    driver = answer(name, seen.state.machine(bool(host.data.driver_console)), wished(host.data))
+    driver = answer(
+        name,
+        seen.state.machine(bool(host.data.driver_console), partial=host.data.gpus_use is not None),
+        wished(host.data),
+    )
     if fault and driver.refusal:
         raise IngotError(f"{name}: {driver.refusal}.")
     found = usable(seen.gpus, seen.state.bus, host.data.gpus_use)

@@ -164,21 +164,23 @@ def _devices(machine: Machine) -> tuple[Device, ...]:
             rules.NO_GPU,
         )
     held = [card for card in machine.gpus if card.driver == "vfio-pci"]
-    if held:
+    free = tuple(card for card in machine.gpus if card not in held)
+    if held and not (free and machine.partial):
         raise Refused(
             f"{len(held)} of {len(machine.gpus)} GPUs bound to vfio-pci for a virtual machine, "
             "expected them free for the NVIDIA driver",
-            "remove the vfio-pci binding (kernel command line or /etc/modprobe.d) and reboot, "
+            ("name the others in gpus_use to leave these alone, or " if free else "")
+            + "remove the vfio-pci binding (kernel command line or /etc/modprobe.d) and reboot, "
             "or deploy to the virtual machine instead",
             rules.PASSTHROUGH,
         )
-    if any(card.virtual for card in machine.gpus):
+    if any(card.virtual for card in free):
         raise Refused(
             "a vGPU, expected a whole GPU or one passed through",
             "pass the GPU through to this virtual machine, or install NVIDIA's licensed guest driver yourself",
             rules.VGPU,
         )
-    devices = tuple(lookup(card.device_id) for card in machine.gpus)
+    devices = tuple(lookup(card.device_id) for card in free)
     dead = [device for device in devices if device.architecture < Architecture.MAXWELL]
     if dead:
         raise Refused(

@@ -46,7 +46,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A host before anything changes. Versions as the host prints them; None where there is none."""
+    """A host before anything changes. Versions as the host prints them; None where there is none.
+
+    `partial`: its owner names the GPUs that Ingot may use, so that others may belong to virtual machines.
+    """
 
     gpus: tuple[Card, ...]
     nvswitches: tuple[Card, ...] = ()
@@ -63,6 +66,7 @@ class Machine:
     running_driver: str | None = None
     running_flavour: Flavour | None = None
     nouveau_loaded: bool = False
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

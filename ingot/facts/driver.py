@@ -154,8 +154,12 @@ class DriverState:
         # A versioned image carries the release's digits right after the prefix; a meta package does not.
         return tuple(sorted(name for name in images if not re.match(r"linux-image-(unsigned-)?[0-9]", name)))
 
-    def machine(self, console: bool = False) -> Machine:
-        """What a decision is made from; `console` says whether someone can enrol a module's key at the next boot."""
+    def machine(self, console: bool = False, *, partial: bool = False) -> Machine:
+        """What a decision is made from.
+
+        `console` says whether someone can enrol a module's key at the next boot, `partial` whether the owner names
+        the GPUs that Ingot may use.
+        """
         return Machine(
             gpus=tuple(Card(device.device_id, device.driver, device.is_virtual) for device in self.bus.gpus),
             nvswitches=tuple(Card(device.device_id, device.driver) for device in self.bus.nvswitches),
@@ -171,6 +175,7 @@ class DriverState:
             running_driver=self.running,
             running_flavour=self.running_flavour,
             nouveau_loaded=self.nouveau,
+            partial=partial,
         )
 
     @property

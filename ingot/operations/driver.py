@@ -210,7 +210,9 @@ def driver() -> Generator[PyinfraCommand, None, None]:
         yield refuse(look.sentence(host.name))
         return
     try:
-        decision = decide(look.state.machine(bool(host.data.driver_console)), wish(host.data))
+        decision = decide(
+            look.state.machine(bool(host.data.driver_console), partial=host.data.gpus_use is not None), wish(host.data)
+        )
     except (Refused, IngotError) as refusal:
         yield refuse(f"{host.name}: {refusal}.")
         return

@@ -16,10 +16,13 @@ from ingot.sizing import GPU
 
 
 def expected(bus: PciReading) -> list[GPU]:
-    """The catalog's GPUs of the bus, named by address; empty when the catalog lacks one of them."""
+    """The catalog's GPUs of the bus, named by address; empty when the catalog lacks one of them.
+
+    A driver never tells of those that belong to a virtual machine.
+    """
     catalog = load_gpus()
     gpus: list[GPU] = []
-    for index, device in enumerate(bus.gpus):
+    for index, device in enumerate(device for device in bus.gpus if device.driver != "vfio-pci"):
         known = catalog.get(GPU_OF_DEVICE.get(device.device_id, ""))
         if known is None:
             return []

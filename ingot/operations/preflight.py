@@ -16,7 +16,7 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.context import host, state
 
-from ingot.compat import Refused, Wish, decide, objections, rules, version_key
+from ingot.compat import Machine, Refused, Wish, decide, objections, rules, version_key
 from ingot.errors import IngotError
 from ingot.expectation import Expectation, parse
 from ingot.facts.engine import EngineState
@@ -152,7 +152,7 @@ def _system(look: HostState) -> Iterator[str]:
 
 
 def _driver(look: HostState, wanted: Wanted) -> Iterator[str]:
-    for refusal in objections(look.driver.machine(wanted.console), wanted.driver):
+    for refusal in objections(_machine(look, wanted), wanted.driver):
         yield str(refusal)
     if look.driver.runfile:
         yield (
@@ -161,9 +161,13 @@ def _driver(look: HostState, wanted: Wanted) -> Iterator[str]:
         )
 
 
+def _machine(look: HostState, wanted: Wanted) -> Machine:
+    return look.driver.machine(wanted.console, partial=wanted.gpus_use is not None)
+
+
 def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:
     try:
-        decision = decide(look.driver.machine(wanted.console), wanted.driver)
+        decision = decide(_machine(look, wanted), wanted.driver)
     except Refused:
         return
     runs = driver.is_running_as_installed(look.driver)

@@ -267,6 +267,21 @@ TABLE = [
         Machine(cards(B200, driver="vfio-pci")),
         "a GPU bound to vfio-pci belongs to a virtual machine",
     ),
+    Row(
+        "vfio beside free cards, nobody says which are Ingot's",
+        Machine((*cards(A10, A10), *cards(V100, driver="vfio-pci"))),
+        "a GPU bound to vfio-pci belongs to a virtual machine",
+    ),
+    Row(
+        "vfio beside free cards that gpus_use names: the other is none of the driver's",
+        Machine((*cards(A10, A10), *cards(V100, driver="vfio-pci")), partial=True),
+        Gets(packages=DEBIAN_OPEN),
+    ),
+    Row(
+        "all vfio, whatever gpus_use names",
+        Machine(cards(A10, A10, driver="vfio-pci"), partial=True),
+        "a GPU bound to vfio-pci belongs to a virtual machine",
+    ),
     Row("vgpu", Machine((Card(A10, virtual=True),)), "a virtual GPU needs NVIDIA's licensed guest driver"),
     Row("jetson", debian(jetson=True, arch="aarch64"), "Jetson has its own driver"),
     Row("debian 11", debian(A10, version="11"), "supported platforms"),

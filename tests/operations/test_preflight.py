@@ -105,6 +105,15 @@ def test_what_cannot_work_is_said(look: HostState, says: str) -> None:
     assert ", expected " in found[0] or "; " in found[0]
 
 
+def test_a_gpu_of_a_virtual_machine_stops_nothing_where_the_owner_names_the_others() -> None:
+    beside = PciReading((*bus(0x2237).functions, *bus(0x1DB5, driver="vfio-pci").functions))
+    look = replace(NEW, driver=replace(BARE, bus=beside))
+    (found,) = findings(look, replace(WANTED, serve=()))
+    assert "1 of 2 GPUs bound to vfio-pci" in found
+    assert "name the others in gpus_use to leave these alone, or remove the vfio-pci binding" in found
+    assert findings(look, replace(WANTED, gpus_use=[0])) == ()
+
+
 @pytest.mark.parametrize("kind", [Fault.NOT_INSTALLED, Fault.NOT_LOADED, Fault.MISMATCH, Fault.LIBRARY])
 def test_what_the_driver_role_heals_stops_nothing(kind: Fault) -> None:
     assert findings(replace(GOOD, gpus=faulty(kind)), WANTED) == ()
