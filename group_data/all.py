@@ -96,6 +96,10 @@ gateway_names = []
 gateway_read_timeout_s = 3600
 # Requests that one team may start per minute on a host; a tenth of it may come at once.
 gateway_requests_per_minute = 6000
+# Where a team differs from the gateway_* values: {"sales": {"requests_per_minute": 600, "burst": 60, "concurrency": 16,
+# "max_body": "8m", "models": ["qwen3-8b"], "tokens_per_minute": 200000, "redact": "all" (or names of rules),
+# "check_requests": "refuse" (or "redact")}}; every key may be left out.
+gateway_teams = {}
 # Directory of the CA and the keys on the control machine; None: ~/.config/ingot/<inventory>.
 secrets_dir = None
 

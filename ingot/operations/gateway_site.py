@@ -25,6 +25,7 @@ KEY = f"{TLS_DIRECTORY}/key.pem"
 INCLUDED = "/etc/nginx/ingot"
 MODEL_SCRIPT = f"{INCLUDED}/by_model.js"
 KEY_MAP = f"{INCLUDED}/keys.map"
+KEY_ID_MAP = f"{INCLUDED}/key_ids.map"
 
 #: `ssl_reject_handshake` (1.19.4) is the newest directive that every rendering needs.
 OLDEST_NGINX: Version = (1, 19, 4)
@@ -104,6 +105,7 @@ def entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key], 
         tree.File(f"{INCLUDED}/tls.conf", tls_conf(found)),
         # Hashes only, and still nobody else's business: read by nginx' master, which is root.
         tree.File(KEY_MAP, map_of(active), mode="0600", secret=True),
+        tree.File(KEY_ID_MAP, ids_of(active), mode="0600", secret=True),
         tree.File(MODEL_SCRIPT, model_script) if model_script else tree.Absent(MODEL_SCRIPT),
     ]
     # Names everything that nginx reads, so that what it runs can be compared with what is installed.
@@ -122,6 +124,11 @@ def entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key], 
 def map_of(active: Sequence[keys.Key]) -> str:
     """nginx' map from the SHA-256 of a key to its team."""
     return "".join(f"{key.sha256} {key.team};\n" for key in active)
+
+
+def ids_of(active: Sequence[keys.Key]) -> str:
+    """nginx' map from the SHA-256 of a key to what logs and engines call it."""
+    return "".join(f"{key.sha256} {key.id};\n" for key in active)
 
 
 def tls_conf(found: GatewayHost) -> str:

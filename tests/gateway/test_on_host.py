@@ -74,11 +74,13 @@ def test_the_engine_sees_neither_key_nor_cookie_nor_the_callers_headers(served: 
     raw(
         served,
         "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nCookie: a=b\r\n"
-        "X-Data-Parallel-Rank: 1\r\nX-Request-Id: forged\r\n",
+        "X-Data-Parallel-Rank: 1\r\nX-Request-Id: forged\r\nX-Ingot-Team: forged\r\n",
     )
     [seen] = served.reached()
-    assert set(seen["headers"]) == {"Host", "X-Request-Id"}
+    assert set(seen["headers"]) == {"Host", "X-Request-Id", "X-Ingot-Team", "X-Ingot-Key"}
     assert seen["headers"]["X-Request-Id"] != "forged"
+    assert seen["headers"]["X-Ingot-Team"] == "research"
+    assert seen["headers"]["X-Ingot-Key"] == keys.fingerprint(served.key)[:8]
 
 
 #: Request targets and what they are answered.
