@@ -21,6 +21,15 @@ from ingot.facts.sections import Section, answer, compose, split
 # Asked last: what comes before it may take seconds, and the control machine's clock is read when all is answered.
 CLOCK = "date +%s.%N"
 
+#: Who holds the package manager: pid and name, or nothing.
+# fcntl locks, as apt takes them: flock(1) would not see them, /proc/locks does.
+APT_LOCK = (
+    "for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do "
+    'i=$(stat -c %i "$f" 2>/dev/null) || continue; '
+    "p=$(awk -v i=\":$i\" 'substr($6, length($6)-length(i)+1) == i {print $5; exit}' /proc/locks); "
+    '[ -n "$p" ] && echo "$p $(cat /proc/$p/comm 2>/dev/null)" && break; done; true'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -67,13 +76,7 @@ def _questions(paths: Sequence[str], port: int) -> dict[str, str]:
             f'for p in {quoted}; do q=$p; while [ ! -e "$q" ]; do q=$(dirname "$q"); done; '
             'printf "%s\\t%s\\n" "$p" "$(df -B1 --output=avail,iavail,target "$q" | tail -n 1)"; done'
         ),
-        # fcntl locks, as apt takes them: flock(1) would not see them, /proc/locks does.
-        "apt_lock": (
-            "for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock; do "
-            'i=$(stat -c %i "$f" 2>/dev/null) || continue; '
-            "p=$(awk -v i=\":$i\" 'substr($6, length($6)-length(i)+1) == i {print $5; exit}' /proc/locks); "
-            '[ -n "$p" ] && echo "$p $(cat /proc/$p/comm 2>/dev/null)" && break; done; true'
-        ),
+        "apt_lock": APT_LOCK,
         "apt": "command -v apt-get && command -v dpkg-query",
         "broken": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^..R'; true",
         "listeners": f"command -v ss >/dev/null && ss -Hltnp 'sport = :{port}'; true",
