@@ -88,6 +88,8 @@ gateway_ca_scope = []
 gateway_concurrency = 256
 # Whether /v1/embeddings is open: only where the served model does it.
 gateway_embeddings = False
+# For how long browsers shall refuse plain HTTP for these names (HSTS), in seconds; 63072000 is two years, 0: not said.
+gateway_hsts_max_age_s = 0
 # Largest request body, as nginx writes sizes.
 gateway_max_body = "32m"
 # Names that callers use for this host besides its own name and its address; they go into the certificate.

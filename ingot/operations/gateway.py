@@ -93,6 +93,7 @@ def settings_of_host() -> gateway_site.Settings:
         requests_per_minute=data.gateway_requests_per_minute,
         concurrency=data.gateway_concurrency,
         embeddings=data.gateway_embeddings,
+        hsts_max_age_s=data.gateway_hsts_max_age_s,
     )
 
 

@@ -45,6 +45,7 @@ class Settings:
     requests_per_minute: int
     concurrency: int
     embeddings: bool
+    hsts_max_age_s: int = 0
 
 
 def words(name: str, value: object) -> tuple[str, ...]:
@@ -68,6 +69,11 @@ def check(settings: Settings) -> None:
         value = getattr(settings, name)
         if type(value) is not int or value < 1:
             raise IngotError(f"gateway_{name} is {value!r}, expected a whole number from 1 on; correct it.")
+    if type(settings.hsts_max_age_s) is not int or settings.hsts_max_age_s < 0:
+        raise IngotError(
+            f"gateway_hsts_max_age_s is {settings.hsts_max_age_s!r}, expected a number of seconds, or 0 for none; "
+            "correct it."
+        )
     wrong = [name for name in settings.names if not _NAME.fullmatch(name)]
     if wrong:
         raise IngotError(
@@ -133,9 +139,8 @@ def ids_of(active: Sequence[keys.Key]) -> str:
 
 def tls_conf(found: GatewayHost) -> str:
     """The TLS profile for the nginx and OpenSSL at hand."""
-    return render.template(
-        "gateway/tls.conf", certificate=CERTIFICATE, key=KEY, **tls.values(found.nginx or OLDEST_NGINX, found.openssl)
-    )
+    profile = tls.profile(found.nginx or OLDEST_NGINX, found.openssl)
+    return render.template("gateway/tls.conf", certificate=CERTIFICATE, key=KEY, profile=profile)
 
 
 def teams_conf(settings: Settings, key_count: int) -> str:
@@ -155,7 +160,7 @@ def engines_conf(served: Sequence[Engine]) -> str:
 def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
     """nginx.conf for the nginx at hand; it tells the host itself the `digest` of all its files."""
     served = engines(found.upstreams)
-    http2_directive = (found.nginx or OLDEST_NGINX) >= (1, 25, 1)
+    http2_directive = tls.profile(found.nginx or OLDEST_NGINX, found.openssl).http2_directive
     listen = "443 ssl" if http2_directive else "443 ssl http2"
     return render.template(
         "gateway/nginx.conf",
@@ -173,6 +178,7 @@ def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
         read_timeout_s=settings.read_timeout_s,
         burst=max(1, settings.requests_per_minute // 10),
         concurrency=settings.concurrency,
+        hsts_max_age_s=settings.hsts_max_age_s,
     )
 
 
