@@ -86,8 +86,6 @@ toolkit_version = "1.20.0"
 gateway_ca_scope = []
 # Requests of one team that may run at once on a host; a stream counts until it ends.
 gateway_concurrency = 256
-# Whether /v1/embeddings is open: only where the served model does it.
-gateway_embeddings = False
 # For how long browsers shall refuse plain HTTP for these names (HSTS), in seconds; 63072000 is two years, 0: not said.
 gateway_hsts_max_age_s = 0
 # Largest request body, as nginx writes sizes.
@@ -98,12 +96,19 @@ gateway_names = []
 gateway_read_timeout_s = 3600
 # Requests that one team may start per minute on a host; a tenth of it may come at once.
 gateway_requests_per_minute = 6000
+# Routes that are open besides models, chat and completions, where the served model does them: some of "audio",
+# "embeddings", "messages" (Anthropic's), "realtime" (WebSocket), "rerank" (and score), "responses".
+gateway_routes = []
 # Where a team differs from the gateway_* values: {"sales": {"requests_per_minute": 600, "burst": 60, "concurrency": 16,
 # "max_body": "8m", "models": ["qwen3-8b"], "tokens_per_minute": 200000, "redact": "all" (or names of rules),
 # "check_requests": "refuse" (or "redact")}}; every key may be left out.
 gateway_teams = {}
 # Directory of the CA and the keys on the control machine; None: ~/.config/ingot/<inventory>.
 secrets_dir = None
+
+# --- verify: what `ingot verify` takes for granted
+# Further TCP ports that may be open on a host, e.g. [9100] for an agent of your monitoring.
+verify_ports = []
 
 # --- engine: the containers that serve
 # Compute of the image: "cuda", or "cpu" for test hosts without a GPU.

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pyinfra.api.facts import FactBase
 
 from ingot.facts.sections import compose, split
+from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
 from ingot.gateway.tls import Version
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
 
 TLS_DIRECTORY = "/etc/ingot/gateway/tls"
 CONFIGURATION = "/etc/nginx/nginx.conf"
+#: Read by nginx as a part of CONFIGURATION; rollouts change it.
+ENGINES = "/etc/nginx/ingot/engines.conf"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class GatewayHost:
     certificate_pem: str
     upstreams: tuple[Upstream, ...]
     upstreams_fault: str | None
+    held_out: bool = False
 
 
 _QUESTIONS = {
@@ -47,6 +51,7 @@ _QUESTIONS = {
     "&& exec cat request.pem",
     "certificate": f"cat {TLS_DIRECTORY}/certificate.pem 2>/dev/null",
     "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
+    "acceptance": f"cat {ACCEPTANCE_FILE} 2>/dev/null",
 }
 
 
@@ -66,6 +71,7 @@ def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
         certificate_pem=answers["certificate"],
         upstreams=upstreams,
         upstreams_fault=fault,
+        held_out=held_out(answers["acceptance"]),
     )
 
 
@@ -73,7 +79,8 @@ class Gateway(FactBase[GatewayHost]):
     """The nginx of a host (installed, or what would be), its certificate and its engines.
 
     Returns: GatewayHost(nginx=(1, 26, 3), njs=True, openssl=(3, 5, 7), ipv6=True, request_pem="-----BEGIN…",
-    certificate_pem="-----BEGIN…", upstreams=(Upstream("qwen", ("172.31.213.10:8000",)),), upstreams_fault=None)
+    certificate_pem="-----BEGIN…", upstreams=(Upstream("qwen", ("172.31.213.10:8000",)),), upstreams_fault=None,
+    held_out=False)
     """
 
     def command(self) -> str:
@@ -102,7 +109,9 @@ class Running(FactBase[RunningGateway]):
         resolve = shlex.quote(f"{server}:443:127.0.0.1")
         return compose(
             {
-                "running": f"want=$(sed -n \"s/^ *return 200 '\\([0-9a-f]\\{{16\\}}\\)';$/\\1/p\" {CONFIGURATION}); "
+                "running": "want="
+                f"$(sed -n \"s/^ *return 200 '\\([0-9a-f]*\\)[$]engines_in_use';$/\\1/p\" {CONFIGURATION})"
+                f'$(sed -n \'s/^map "" [$]engines_in_use {{ default "\\([0-9a-f]*\\)"; }}$/\\1/p\' {ENGINES}); '
                 "for attempt in 1 2 3 4; do "
                 f"got=$(curl -sk -m 2 --noproxy '*' --resolve {resolve} {url}) "
                 '&& [ "$got" = "$want" ] && exit 0; sleep 0.5; done; exit 1',

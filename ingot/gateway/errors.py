@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ErrorAnswer:
-    """An error in OpenAI's shape; nginx gives it for each of `codes`."""
+    """An error in OpenAI's shape; nginx gives it for each of `codes`.
+
+    `raised_as` is a status that never leaves the host: by it the configuration asks for one of several errors that
+    callers get with the same status.
+    """
 
     status: int
     message: str
@@ -15,10 +19,11 @@ class ErrorAnswer:
     code: str
     headers: tuple[tuple[str, str], ...] = ()
     also: tuple[int, ...] = ()
+    raised_as: int | None = None
 
     @property
     def codes(self) -> tuple[int, ...]:
-        return (self.status, *self.also)
+        return (self.raised_as or self.status, *self.also)
 
     @property
     def malformed(self) -> bool:
@@ -28,8 +33,11 @@ class ErrorAnswer:
     @property
     def target(self) -> str:
         """nginx' location that answers; a named one keeps the caller's path for the log."""
-        return f"/-/error-{self.status}" if self.malformed else f"@error_{self.status}"
+        return f"/-/error-{self.status}" if self.malformed else f"@error_{self.codes[0]}"
 
+
+#: Statuses of `ErrorAnswer.raised_as`: error_page takes 300 to 599, and HTTP uses none of these.
+DRAINING, HELD_OUT = 590, 591
 
 _BAD = "invalid_request_error"
 ERRORS = (
@@ -54,5 +62,21 @@ ERRORS = (
     ),
     ErrorAnswer(502, "The model is not answering.", "server_error", "engine_down", headers=(("Retry-After", "10"),)),
     ErrorAnswer(503, "No model is ready.", "server_error", "engine_not_ready", headers=(("Retry-After", "10"),)),
+    ErrorAnswer(
+        503,
+        "The model is being replaced; try again soon.",
+        "server_error",
+        "engine_draining",
+        headers=(("Retry-After", "10"),),
+        raised_as=DRAINING,
+    ),
+    ErrorAnswer(
+        503,
+        "This host failed its acceptance and serves nobody; use another one.",
+        "server_error",
+        "host_held_out",
+        headers=(("Retry-After", "60"),),
+        raised_as=HELD_OUT,
+    ),
     ErrorAnswer(504, "The model took too long.", "server_error", "engine_timeout", headers=(("Retry-After", "10"),)),
 )

@@ -1,25 +1,99 @@
-"""The allow-list: what callers may reach, and what answers there."""
+"""The allow-list: what callers may reach of each kind of engine, and what answers there."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from ingot.errors import IngotError
+
+#: How a route is spoken: a list without a body, JSON in, a form with a file in, or frames both ways.
+Kind = Literal["list", "json", "form", "socket"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A method and a path of an engine that callers may be given."""
+
+    method: str
+    path: str
+    kind: Kind
+
+
+#: Kind of engine -> its routes that are always open.
+ALWAYS: Mapping[str, tuple[Endpoint, ...]] = {
+    "vllm": (
+        Endpoint("GET", "/v1/models", "list"),
+        Endpoint("POST", "/v1/chat/completions", "json"),
+        Endpoint("POST", "/v1/completions", "json"),
+    )
+}
+
+#: Kind of engine -> group -> routes that are open where `gateway_routes` names the group. Not a route of any group,
+#: on purpose: /v1/responses/{id} (another team's answer), what vLLM serves without /v1 (/score, /pooling, …), and
+#: everything that administers. Source: vLLM 0.32's routers.
+OPTIONAL: Mapping[str, Mapping[str, tuple[Endpoint, ...]]] = {
+    "vllm": {
+        "audio": (
+            Endpoint("POST", "/v1/audio/transcriptions", "form"),
+            Endpoint("POST", "/v1/audio/translations", "form"),
+        ),
+        "embeddings": (Endpoint("POST", "/v1/embeddings", "json"),),
+        "messages": (Endpoint("POST", "/v1/messages", "json"), Endpoint("POST", "/v1/messages/count_tokens", "json")),
+        "realtime": (Endpoint("GET", "/v1/realtime", "socket"),),
+        "rerank": (
+            Endpoint("POST", "/v1/rerank", "json"),
+            Endpoint("POST", "/v2/rerank", "json"),
+            Endpoint("POST", "/v1/score", "json"),
+        ),
+        "responses": (Endpoint("POST", "/v1/responses", "json"),),
+    }
+}
+
+#: What answers: the only engine, a script that chooses one by the request's body, a choice by the query's model,
+#: nginx' own list, or nobody.
+Answer = Literal["engine", "script", "query", "list", "nobody"]
 
 
 @dataclass(frozen=True)
 class Route:
-    """A path that callers may use, and what answers: the engine, one of several by model, nginx' own list, nobody."""
+    """An endpoint that is open, and what answers there."""
 
     method: str
     path: str
-    answer: Literal["engine", "by model", "list", "nobody"]
+    kind: Kind
+    answer: Answer
 
 
-def routes(models: int, *, embeddings: bool) -> list[Route]:
-    """What callers may reach; everything else is 404 and never meets an engine."""
-    paths = ["/v1/chat/completions", "/v1/completions", *(["/v1/embeddings"] if embeddings else [])]
-    if models == 0:
-        return [Route("GET", "/v1/models", "nobody"), *(Route("POST", path, "nobody") for path in paths)]
-    if models == 1:
-        return [Route("GET", "/v1/models", "engine"), *(Route("POST", path, "engine") for path in paths)]
-    return [Route("GET", "/v1/models", "list"), *(Route("POST", path, "by model") for path in paths)]
+def endpoints(groups: Sequence[str], engine: str = "vllm") -> tuple[Endpoint, ...]:
+    """What is open on a kind of engine.
+
+    Raises: IngotError for a group that this engine does not have.
+    """
+    known = OPTIONAL[engine]
+    unknown = [group for group in groups if group not in known]
+    if unknown:
+        raise IngotError(
+            f"gateway_routes names {unknown[0]!r}, expected some of {', '.join(known)}; correct it in group_data or "
+            "the host's file."
+        )
+    return (*ALWAYS[engine], *(one for group in known if group in groups for one in known[group]))
+
+
+def routes(open_to_callers: Sequence[Endpoint], *, models: int, listed: bool, scripted: bool) -> list[Route]:
+    """The open endpoints with what answers; everything else is 404 and never meets an engine.
+
+    `listed`: nginx lists the models itself. `scripted`: a script chooses the engine, or the replica, by the body.
+    """
+
+    def answer(kind: Kind) -> Answer:
+        if models == 0:
+            return "nobody"
+        if kind == "list":
+            return "list" if listed else "engine"
+        if kind == "socket":
+            return "query"
+        return "script" if scripted else "engine"
+
+    return [Route(one.method, one.path, one.kind, answer(one.kind)) for one in open_to_callers]

@@ -4,30 +4,55 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+from urllib.parse import quote
 
 #: Written by the engine role; the gateway's only knowledge of engines.
 UPSTREAMS_FILE = "/var/lib/ingot/upstreams.json"
 # Both a model's name and an address are written into nginx' configuration.
 _WORD = re.compile(r"[A-Za-z0-9._:/@-]+")
 
+#: Why no replica of a model may be used; "" when one may.
+Out = Literal["", "draining", "held out"]
+
 
 @dataclass(frozen=True)
 class Upstream:
-    """A served model and the addresses (`ip:port`) of its replicas."""
+    """A served model, the addresses (`ip:port`) of its replicas, and which of them get no new requests."""
 
     model: str
     replicas: tuple[str, ...]
+    draining: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of UPSTREAMS_FILE."""
+        marks = {"draining": list(self.draining)} if self.draining else {}
+        return {"model": self.model, "replicas": list(self.replicas), **marks}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A replica as nginx is told of it; one that is `down` gets no new requests."""
+
+    address: str
+    down: bool = False
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An nginx upstream: a name, the model it serves and the replicas' addresses."""
+    """An nginx upstream: a name, the model it serves, its servers, and why none of them may be used."""
 
     name: str
     model: str
-    replicas: tuple[str, ...]
+    servers: tuple[Server, ...]
+    out: Out = ""
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """Query strings that ask for this model, as WebSocket clients write them."""
+        return tuple(dict.fromkeys(f"model={word}" for word in (self.model, quote(self.model, safe=""))))
 
 
 def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
@@ -35,18 +60,45 @@ def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
     if not text.strip():
         return (), None
     try:
-        found = tuple(Upstream(entry["model"], tuple(entry["replicas"])) for entry in json.loads(text))
+        found = tuple(
+            Upstream(entry["model"], tuple(entry["replicas"]), tuple(entry.get("draining", ())))
+            for entry in json.loads(text)
+        )
         for upstream in found:
             if not all(_WORD.fullmatch(word) for word in (upstream.model, *upstream.replicas)):
                 return (), f"{upstream} holds other characters than letters, digits and . _ : / @ -"
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return (), f"{type(error).__name__}: {error}"
     return tuple(upstream for upstream in found if upstream.replicas), None
 
 
-def engines(upstreams: Sequence[Upstream]) -> list[Engine]:
-    """An nginx upstream per served model."""
-    return [Engine(f"engine_{index}", upstream.model, upstream.replicas) for index, upstream in enumerate(upstreams)]
+def marked(upstreams: Sequence[Upstream], addresses: Collection[str] | None) -> tuple[Upstream, ...]:
+    """The upstreams with these replicas draining as well; None: all of them."""
+    return tuple(
+        replace(one, draining=tuple(a for a in one.replicas if addresses is None or a in {*addresses, *one.draining}))
+        for one in upstreams
+    )
+
+
+def unmarked(upstreams: Sequence[Upstream], model: str, address: str) -> tuple[Upstream, ...]:
+    """The upstreams with a replica of this model in use again.
+
+    Another model's mark at the same address stays: who asks for that one must not meet this one.
+    """
+    return tuple(
+        replace(one, draining=tuple(a for a in one.draining if a != address)) if one.model == model else one
+        for one in upstreams
+    )
+
+
+def engines(upstreams: Sequence[Upstream], *, held_out: bool = False) -> list[Engine]:
+    """An nginx upstream per served model; those of a host that is held out are all out of use."""
+    made = []
+    for index, one in enumerate(upstreams):
+        servers = tuple(Server(address, address in one.draining) for address in one.replicas)
+        out: Out = "held out" if held_out else "draining" if all(server.down for server in servers) else ""
+        made.append(Engine(f"engine_{index}", one.model, servers, out))
+    return made
 
 
 def model_list(served: Sequence[Engine]) -> str:

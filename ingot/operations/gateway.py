@@ -12,6 +12,7 @@ from pyinfra.context import host, state
 from ingot import keys, pki
 from ingot.errors import IngotError
 from ingot.facts.gateway import CONFIGURATION, TLS_DIRECTORY, Gateway, GatewayHost, Running
+from ingot.gateway.routes import endpoints
 from ingot.operations import changes, gateway_site, refuse, tree
 
 PACKAGES = ("curl", "libnginx-mod-http-js", "logrotate", "nginx", "openssl")
@@ -92,7 +93,7 @@ def settings_of_host() -> gateway_site.Settings:
         read_timeout_s=data.gateway_read_timeout_s,
         requests_per_minute=data.gateway_requests_per_minute,
         concurrency=data.gateway_concurrency,
-        embeddings=data.gateway_embeddings,
+        endpoints=endpoints(gateway_site.words("gateway_routes", data.gateway_routes)),
         hsts_max_age_s=data.gateway_hsts_max_age_s,
     )
 

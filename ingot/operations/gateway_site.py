@@ -11,13 +11,13 @@ from pathlib import Path
 
 from ingot import keys
 from ingot.errors import IngotError
-from ingot.facts.gateway import CONFIGURATION, TLS_DIRECTORY, GatewayHost
+from ingot.facts.gateway import CONFIGURATION, ENGINES, TLS_DIRECTORY, GatewayHost
 from ingot.gateway import tls
-from ingot.gateway.errors import ERRORS
-from ingot.gateway.routes import routes
+from ingot.gateway.errors import DRAINING, ERRORS, HELD_OUT
+from ingot.gateway.routes import Endpoint, routes
 from ingot.gateway.tls import Version
 from ingot.gateway.upstreams import Engine, engines, model_list
-from ingot.operations import render, tree
+from ingot.operations import pool, render, tree
 
 CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
 KEY = f"{TLS_DIRECTORY}/key.pem"
@@ -44,7 +44,7 @@ class Settings:
     read_timeout_s: int
     requests_per_minute: int
     concurrency: int
-    embeddings: bool
+    endpoints: tuple[Endpoint, ...]
     hsts_max_age_s: int = 0
 
 
@@ -101,11 +101,10 @@ def why_not(name: str, found: GatewayHost) -> str | None:
 
 def entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key], certificate: str) -> list[tree.Entry]:
     """The files of nginx, as `tree` installs them. `certificate` (PEM) is the one that lies on the host."""
-    served = engines(found.upstreams)
+    served = engines(found.upstreams, held_out=found.held_out)
     model_script = by_model(served)
     included = [
         tree.File(f"{INCLUDED}/auth.js", render.template("gateway/auth.js")),
-        tree.File(f"{INCLUDED}/engines.conf", engines_conf(served)),
         tree.File(f"{INCLUDED}/log.conf", render.template("gateway/log.conf")),
         tree.File(f"{INCLUDED}/teams.conf", teams_conf(settings, len(active))),
         tree.File(f"{INCLUDED}/tls.conf", tls_conf(found)),
@@ -114,13 +113,15 @@ def entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key], 
         tree.File(KEY_ID_MAP, ids_of(active), mode="0600", secret=True),
         tree.File(MODEL_SCRIPT, model_script) if model_script else tree.Absent(MODEL_SCRIPT),
     ]
-    # Names everything that nginx reads, so that what it runs can be compared with what is installed.
+    # Names everything that nginx reads, so that what it runs can be compared with what is installed; engines.conf
+    # names itself.
     parts = [str(entry.content) for entry in included if isinstance(entry, tree.File)]
     parts += [configuration(found, settings, digest=""), certificate.strip()]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     return [
         tree.Dir(INCLUDED, mode="0755"),
         tree.File(CONFIGURATION, configuration(found, settings, digest)),
+        tree.File(ENGINES, pool.engines_conf(served)),
         *included,
         # Not included by our configuration; removed so that nobody wonders.
         tree.Absent("/etc/nginx/sites-enabled/default"),
@@ -152,11 +153,6 @@ def teams_conf(settings: Settings, key_count: int) -> str:
     )
 
 
-def engines_conf(served: Sequence[Engine]) -> str:
-    """The engines as nginx' upstreams."""
-    return render.template("gateway/engines.conf", engines=served)
-
-
 def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
     """nginx.conf for the nginx at hand; it tells the host itself the `digest` of all its files."""
     served = engines(found.upstreams)
@@ -169,9 +165,11 @@ def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
         listens=[listen, *([f"[::]:{listen}"] if found.ipv6 else [])],
         http2_directive=http2_directive,
         engines=served,
-        by_model=len(served) > 1,
+        scripted=len(served) > 1,
         model_list=model_list(served),
-        routes=routes(len(served), embeddings=settings.embeddings),
+        routes=routes(settings.endpoints, models=len(served), listed=len(served) > 1, scripted=len(served) > 1),
+        draining=DRAINING,
+        held_out=HELD_OUT,
         digest=digest,
         errors=ERRORS,
         max_body=settings.max_body,

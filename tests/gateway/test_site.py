@@ -14,6 +14,7 @@ from ingot import keys
 from ingot.errors import IngotError
 from ingot.facts.gateway import GatewayHost, parse_gateway_host
 from ingot.gateway.errors import ERRORS
+from ingot.gateway.routes import endpoints
 from ingot.gateway.upstreams import Upstream, parse_upstreams
 from ingot.operations import gateway_site as gateway
 from ingot.operations import tree
@@ -29,7 +30,7 @@ SETTINGS = gateway.Settings(
     read_timeout_s=3600,
     requests_per_minute=600,
     concurrency=16,
-    embeddings=False,
+    endpoints=endpoints(()),
 )
 #: Debian 13 as found, two replicas of one model.
 DEBIAN_13 = GatewayHost(
@@ -69,7 +70,7 @@ POLICY_UBUNTU_2204 = """nginx:
 
 
 def answers(**given: str) -> dict[str, str]:
-    names = ("build", "module", "policy", "inet_six", "request", "certificate", "upstreams")
+    names = ("build", "module", "policy", "inet_six", "request", "certificate", "upstreams", "acceptance")
     return {name: given.get(name, "") for name in names}
 
 
@@ -77,7 +78,7 @@ def files(found: GatewayHost, settings: gateway.Settings = SETTINGS) -> dict[str
     """Every file of nginx by its path, as `tree` installs it, for a host with one key; the digest made equal."""
     made = gateway.entries(found, settings, (keys.Key("research", "a" * 64, "2026-11-22"),), "PEM")
     texts = {entry.path: str(entry.content) for entry in made if isinstance(entry, tree.File)}
-    return {path: re.sub(r"return 200 '[0-9a-f]{16}';", "return 200 'digest';", text) for path, text in texts.items()}
+    return {path: re.sub(r"return 200 '[0-9a-f]{16}\$", "return 200 'digest$", text) for path, text in texts.items()}
 
 
 def lines(found: GatewayHost, settings: gateway.Settings = SETTINGS) -> list[str]:
@@ -87,9 +88,7 @@ def lines(found: GatewayHost, settings: gateway.Settings = SETTINGS) -> list[str
 @pytest.mark.parametrize("name", sorted(path.name for path in EXPECTED.iterdir()))
 def test_the_whole_configuration_on_debian_13(name: str) -> None:
     [text] = [text for path, text in files(DEBIAN_13).items() if path.endswith(f"/{name}")]
-    assert (
-        re.sub(r"return 200 '[0-9a-f]{16}';", "return 200 '0123456789abcdef';", text) == (EXPECTED / name).read_text()
-    )
+    assert re.sub(r"return 200 '[0-9a-f]{16}\$", "return 200 '0123456789abcdef$", text) == (EXPECTED / name).read_text()
 
 
 def test_what_an_older_nginx_and_openssl_are_given_instead() -> None:
@@ -163,7 +162,7 @@ def test_without_an_engine_every_route_says_503_and_no_address_is_named() -> Non
 
 def test_embeddings_are_a_route_only_where_asked_for() -> None:
     assert "location = /v1/embeddings {" not in lines(DEBIAN_13)
-    assert "location = /v1/embeddings {" in lines(DEBIAN_13, replace(SETTINGS, embeddings=True))
+    assert "location = /v1/embeddings {" in lines(DEBIAN_13, replace(SETTINGS, endpoints=endpoints(["embeddings"])))
 
 
 def test_no_route_is_given_by_prefix_or_pattern() -> None:
@@ -195,7 +194,7 @@ def test_the_configuration_names_everything_that_nginx_reads() -> None:
     def named(found: GatewayHost = DEBIAN_13, key: str = "a", certificate: str = "PEM") -> str:
         made = gateway.entries(found, SETTINGS, (keys.Key("research", key * 64, "2026"),), certificate)
         [text] = [str(entry.content) for entry in made if isinstance(entry, tree.File) and "nginx.conf" in entry.path]
-        return re.findall(r"return 200 '([0-9a-f]{16})';", text)[0]
+        return re.findall(r"return 200 '([0-9a-f]{16})\$", text)[0]
 
     assert named() == named()
     assert len({named(), named(key="b"), named(certificate="NEW"), named(found=TWO_MODELS)}) == 4

@@ -1,0 +1,18 @@
+"""The gateway's pool: nginx' upstreams as one file, which rollouts change while everything else stays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from ingot.gateway.upstreams import Engine
+from ingot.operations import render
+
+
+def engines_conf(served: Sequence[Engine]) -> str:
+    """The engines as nginx' upstreams; the file names its own digest, for a deploy to see whether nginx runs it."""
+
+    def rendered(digest: str) -> str:
+        return render.template("gateway/engines.conf", engines=served, digest=digest)
+
+    return rendered(hashlib.sha256(rendered("").encode()).hexdigest()[:16])
