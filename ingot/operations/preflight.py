@@ -26,7 +26,6 @@ from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.operations import driver, partial, planning
 from ingot.operations.expected import usable
 from ingot.operations.ordered import differences
-from ingot.operations.refuse import refuse
 from ingot.operations.wished import wished
 from ingot.sizing import GPU, HostPlan
 
@@ -276,32 +275,28 @@ def _gib(number: int) -> str:
     return f"{number / GIB:.1f} GiB"
 
 
-@operation()
-def preflight() -> Generator[PyinfraCommand, None, None]:
-    """
-    Refuse a host that cannot be deployed, with every reason at once; change nothing.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one look at a host says of a deploy: what stops it, what is worth knowing; sentences without its name."""
 
-    **Example:**
+    stops: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
-    .. code:: python
 
-        preflight.preflight(name="Look before anything changes")
-    """
+def judge(host: Host) -> Judged:
+    """Look at a connected host once and judge it by its values; nothing is changed."""
     data = host.data
     try:
         ordered = parse(data.get("expect") or {})
     except ValueError as error:
-        yield refuse(f"{host.name}: `expect` is not understood: {error}.")
-        return
+        return Judged((f"`expect` is not understood: {error}",))
     look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, data.cache_root], port=HTTPS_PORT, hardware=bool(ordered))
     if isinstance(look, Unread):
-        yield refuse(look.sentence(host.name))
-        return
+        return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
     try:
         wish = wished(data)
     except IngotError as error:
-        yield refuse(f"{host.name}: {error}.")
-        return
+        return Judged((str(error),))
     stops = findings(
         look,
         Wanted(
@@ -318,15 +313,30 @@ def preflight() -> Generator[PyinfraCommand, None, None]:
             expect=ordered,
         ),
     )
-    if state.is_executing or not stops:
-        for note in notes(look):
+    return Judged(stops, notes(look))
+
+
+@operation()
+def preflight() -> Generator[PyinfraCommand, None, None]:
+    """
+    Refuse a host that cannot be deployed, with every reason at once; change nothing.
+
+    **Example:**
+
+    .. code:: python
+
+        preflight.preflight(name="Look before anything changes")
+    """
+    judged = judge(host)
+    if state.is_executing or not judged.stops:
+        for note in judged.notes:
             logger.info(f"{host.print_prefix}{host.name}: {note}.")
-    if stops:
+    if judged.stops:
         if not state.is_executing:
             # A dry run ends before execution: it must say so too.
-            for sentence in stops:
+            for sentence in judged.stops:
                 logger.warning(f"{host.print_prefix}{host.name}: {sentence}.")
-        yield FunctionCommand(_stop, (stops,), {})
+        yield FunctionCommand(_stop, (judged.stops,), {})
         return
     host.noop("nothing stands in the way of a deploy")
 
