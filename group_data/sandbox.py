@@ -8,3 +8,7 @@ serve = [{"model": "tiny-qwen3", "context": 4096, "concurrency": 8, "replicas": 
 # The machine under a test host may not raise limits.
 docker_default_ulimits = {}
 docker_source = "distribution"
+
+# --- verify
+# systemd-resolved, which test hosts have, answers neighbours' LLMNR.
+verify_ports = [5355]

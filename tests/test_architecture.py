@@ -22,6 +22,7 @@ ALLOWED = {
     "ingot.pki": {"ingot.errors", "ingot.files"},
     "ingot.keys": {"ingot.errors", "ingot.files"},
     "ingot.gateway": {"ingot.errors"},
+    "ingot.verify_key": {"ingot.files", "ingot.keys"},
     "ingot.facts": {"ingot.sizing", "ingot.compat", "ingot.gateway"},
     "ingot.operations": {
         "ingot.facts",
@@ -32,6 +33,7 @@ ALLOWED = {
         "ingot.gateway",
         "ingot.pki",
         "ingot.keys",
+        "ingot.verify_key",
         "ingot.errors",
         "ingot.expectation",
     },

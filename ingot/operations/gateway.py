@@ -9,7 +9,7 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from ingot import keys, pki
+from ingot import keys, pki, verify_key
 from ingot.errors import IngotError
 from ingot.facts.gateway import CONFIGURATION, TLS_DIRECTORY, Gateway, GatewayHost, Running
 from ingot.gateway.routes import endpoints
@@ -42,6 +42,8 @@ def site() -> Commands:
         wanted = settings_of_host()
         gateway_site.check(wanted)
         certificate = yield from _certificate(found, wanted)
+        if state.is_executing:
+            verify_key.provide(wanted.secrets)
         entries = gateway_site.entries(found, wanted, keys.read(wanted.secrets), certificate)
     except (IngotError, OSError) as error:
         yield refuse.refuse(f"{host.name}: {error}")

@@ -1,6 +1,7 @@
-"""The fleet under test: `pytest tests/hosts --inventory inventories/prod.py [--limit gpu-01]`.
+"""The fleet under test: `pytest tests/hosts [--inventory inventories/prod.py] [--limit gpu-01]`.
 
-Hosts are reached exactly as a deploy reaches them: same inventory, same host keys, same connector, same sudo.
+Hosts are reached exactly as a deploy reaches them: same inventory, same host keys, same connector, same sudo. All of
+them are looked at and called at the same time, up front; the checks then judge what was found.
 """
 
 import os
@@ -17,30 +18,46 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import pyinfra_cli  # noqa: F401
 
-from testinfra.host import Host
+from pyinfra.context import ctx_host, ctx_state
 
-from ingot import fleet
+from ingot import fleet, keys, verify_key
 from ingot.errors import IngotError
-from tests.hosts.https import Caller
+from tests.hosts.evidence import Recorder
 from tests.hosts.look import Look
+from tests.hosts.outside import Outside
 from tests.hosts.target import Target
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ingot", "Ingot's hosts")
-    group.addoption("--inventory", help="the inventory file given to pyinfra")
+    group.addoption(
+        "--inventory",
+        type=Path,
+        help="the inventory file given to pyinfra; otherwise inventories/prod.py, or the first that has every --limit",
+    )
     group.addoption("--limit", action="append", default=[], help="a host, a pattern or a group; may be repeated")
     group.addoption(
         "--api-key-file",
         type=Path,
-        help="a file with an API key of the hosts (or `Authorization: Bearer …`); otherwise INGOT_API_KEY",
+        help="a file with an API key of the hosts (or `Authorization: Bearer …`); otherwise INGOT_API_KEY, or the key "
+        "that deploys keep for this purpose",
     )
+    group.addoption("--evidence", type=Path, help="a directory for verify.xml (JUnit) and verify.json")
+    group.addoption("--daemon-reload", action="store_true", help="first have systemd read its configuration again")
+    group.addoption("--reboot", action="store_true", help="first reboot the hosts, all at once")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """A wrong command line is one sentence, before anything is collected."""
-    if _meant(config):
-        targets(config)
+    if not _meant(config):
+        return
+    found = targets(config)
+    if directory := config.getoption("--evidence"):
+        recorder = Recorder(directory, found)
+        # JUnit's own writer is used, into a file that is put in place when it is whole.
+        config.option.xmlpath = str(recorder.unfinished_junit)
+        config.pluginmanager.register(recorder, "ingot-evidence")
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:
@@ -53,30 +70,30 @@ def _meant(config: pytest.Config) -> bool:
     return any(here in (path := Path(arg.partition("::")[0]).resolve(), *path.parents) for arg in config.args)
 
 
-_targets: dict[str, list[Target]] = {}
+_targets: list[Target] = []
 
 
 def targets(config: pytest.Config) -> list[Target]:
     """The hosts of the inventory that --limit leaves, loaded once per session."""
-    name = config.getoption("--inventory")
-    if not name:
-        raise pytest.UsageError("say which hosts: --inventory inventories/prod.py")
-    if name not in _targets:
+    if not _targets:
+        limits = config.getoption("--limit")
         try:
-            state = fleet.load(Path(name))
+            inventory = fleet.meant(config.getoption("--inventory"), limits)
+            state = fleet.load(inventory)
+            chosen = [
+                host
+                for host in state.inventory
+                if not limits or any(fnmatch(host.name, limit) or limit in host.groups for limit in limits)
+            ]
             key = _key(config)
+            for host in chosen:
+                kept = keys.secrets_dir(host.data.get("secrets_dir"), inventory.stem)
+                _targets.append(Target(host, inventory.stem, key or verify_key.read(kept)))
         except (IngotError, OSError) as error:
             raise pytest.UsageError(str(error)) from error
-        limits = config.getoption("--limit")
-        chosen = [
-            host
-            for host in state.inventory
-            if not limits or any(fnmatch(host.name, limit) or limit in host.groups for limit in limits)
-        ]
         if not chosen:
-            raise pytest.UsageError(f"no host of {name} matches {' '.join(limits) or 'at all'}")
-        _targets[name] = [Target(host, Path(name).stem, key) for host in chosen]
-    return _targets[name]
+            raise pytest.UsageError(f"no host of {inventory} matches {' '.join(limits) or 'at all'}")
+    return _targets
 
 
 def _key(config: pytest.Config) -> str | None:
@@ -88,51 +105,53 @@ def _key(config: pytest.Config) -> str | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
         found = targets(metafunc.config)
-        metafunc.parametrize("target", found, ids=[target.name for target in found], scope="session")
+        metafunc.parametrize("target", found, ids=[target.name for target in found], scope="session", indirect=True)
+
+
+@pytest.fixture(scope="session")
+def gathered(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every host looked at and called, all at the same time."""
+    found = targets(request.config)
+    state = found[0].host.state
+    option = request.config.getoption
+    by_host = {target.host: target for target in found}
+    fleet.at_once(
+        state,
+        list(by_host),
+        lambda host: by_host[host].gather(daemon_reload=option("--daemon-reload"), reboot=option("--reboot")),
+    )
+    yield
+    for target in found:
+        with ctx_state.use(state), ctx_host.use(target.host):
+            target.disconnect()
+
+
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest, gathered: None) -> Target:
+    """One host."""
+    found: Target = request.param
+    return found
 
 
 @pytest.fixture
-def host(target: Target) -> Host:
-    """testinfra's view of the host, over the deploy's own connection."""
-    if isinstance(target.connection, str):
-        pytest.fail(target.connection, pytrace=False)
-    return Host(target.connection)
-
-
-@pytest.fixture
-def look(target: Target, host: Host) -> Look:
-    """What one command found on the host."""
+def look(target: Target) -> Look:
+    """What was found on the host."""
+    target.expect(target.trouble is None, target.trouble or "")
     return target.look
 
 
 @pytest.fixture
-def stranger(target: Target) -> Caller:
-    """A caller without a key."""
-    _trusted(target)
-    return Caller(target.address, target.name, target.ca)
+def outside(target: Target) -> Outside:
+    """What calls to the host came to."""
+    target.expect(target.trouble is None, target.trouble or "")
+    return target.outside
 
 
 @pytest.fixture
-def caller(target: Target) -> Caller:
-    """A caller with a key."""
-    _trusted(target)
-    if not target.key:
-        pytest.fail(
-            f"{target.name}: no API key to call it with; make one (`ingot keys create TEAM`), deploy, and give it "
-            "in INGOT_API_KEY or --api-key-file.",
-            pytrace=False,
-        )
-    return Caller(target.address, target.name, target.ca, target.key)
-
-
-def _trusted(target: Target) -> None:
-    if not target.ca.is_file():
-        pytest.fail(f"{target.name}: no CA certificate at {target.ca}; deploy first, it is made then.", pytrace=False)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _disconnect() -> Iterator[None]:
-    yield
-    for found in _targets.values():
-        for target in found:
-            target.disconnect()
+def keyed(target: Target, outside: Outside) -> Outside:
+    """What calls with a key came to."""
+    target.expect(
+        target.key,
+        "no API key to call it with; deploy (it keeps one for this), or give one in INGOT_API_KEY or --api-key-file",
+    )
+    return outside

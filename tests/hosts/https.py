@@ -1,4 +1,4 @@
-"""HTTPS as a caller does it: to the host's address, by its name, trusting the internal CA alone."""
+"""HTTPS as a caller does it: to the host's address, by its name, trusting the internal CA and the public ones."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 TIMEOUT_S = 20
+
+
+class CallError(ConnectionError):
+    """Why a call got no whole answer, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,17 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a TLS handshake agreed on, and the names and the end (seconds since 1970) of the host's certificate."""
+
+    version: str
+    cipher: str
+    alpn: str | None
+    names: frozenset[str]
+    ends_at: float
 
 
 @dataclass(frozen=True)
@@ -54,41 +68,66 @@ class Caller:
             connection.close()
 
     def stream(self, path: str, body: object) -> Iterator[tuple[float, str]]:
-        """Server-sent events as they come in: seconds since the request, and the event's data."""
+        """Server-sent events as they come in: seconds since the request, and the event's data.
+
+        Raises: CallError when the answer is none.
+        """
         connection = self._connection()
         began = time.monotonic()
         try:
             response = self._send(connection, "POST", path, body)
             if response.status != 200:
                 said = response.read().decode()
-                pytest.fail(f"{self.name}: POST {path} answered {response.status}: {said}", pytrace=False)
+                raise CallError(f"{self.name}: POST {path} answered {response.status}: {said}")
             while line := response.readline():
                 if line.startswith(b"data: "):
                     yield time.monotonic() - began, line.removeprefix(b"data: ").decode().strip()
         finally:
             connection.close()
 
+    def raw(self, request: bytes) -> Answer:
+        """The answer to bytes that no client library would send. Raises: OSError, http.client.HTTPException."""
+        with self._plain() as plain, self.trusting().wrap_socket(plain, server_hostname=self.name) as secure:
+            secure.sendall(request)
+            return _answer(secure)
+
+    def in_clear(self, request: bytes) -> Answer:
+        """The answer to a request without TLS on the TLS port. Raises: OSError, http.client.HTTPException."""
+        with self._plain() as plain:
+            plain.sendall(request)
+            return _answer(plain)
+
     def handshake(self, name: str, context: ssl.SSLContext | None = None) -> str:
         """The TLS version that the host agrees to for a server name. Raises: ssl.SSLError when it refuses."""
-        trusting = context or self._trusting()
-        with (
-            socket.create_connection((self.address, 443), timeout=TIMEOUT_S) as plain,
-            trusting.wrap_socket(plain, server_hostname=name) as secure,
-        ):
-            # With TLS 1.3 a refusal may come only after the client believes to be through.
-            secure.settimeout(TIMEOUT_S)
-            return secure.version() or ""
+        return self.session(name, context).version
 
-    def _trusting(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.ca))
+    def session(self, name: str, context: ssl.SSLContext | None = None) -> Session:
+        """What the host agrees to for a server name. Raises: ssl.SSLError when it refuses."""
+        trusting = context or self.trusting("h2", "http/1.1")
+        with self._plain() as plain, trusting.wrap_socket(plain, server_hostname=name) as secure:
+            certificate: Any = secure.getpeercert() or {}
+            cipher = secure.cipher()
+            return Session(
+                version=secure.version() or "",
+                cipher=cipher[0] if cipher else "",
+                alpn=secure.selected_alpn_protocol(),
+                names=frozenset(value for _, value in certificate.get("subjectAltName", ())),
+                ends_at=ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else 0.0,
+            )
+
+    def trusting(self, *protocols: str) -> ssl.SSLContext:
+        """Verifies as callers do: by the internal CA, or by a public one where a site's certificate is of one."""
+        return _trusting(self.ca, self.ca.stat().st_mtime_ns if self.ca.is_file() else None, protocols or ("http/1.1",))
+
+    def _plain(self) -> socket.socket:
+        return socket.create_connection((self.address, 443), timeout=TIMEOUT_S)
 
     def _connection(self) -> http.client.HTTPSConnection:
         connection = http.client.HTTPSConnection(self.name, timeout=TIMEOUT_S)
         try:
-            plain = socket.create_connection((self.address, 443), timeout=TIMEOUT_S)
-            connection.sock = self._trusting().wrap_socket(plain, server_hostname=self.name)
+            connection.sock = self.trusting().wrap_socket(self._plain(), server_hostname=self.name)
         except OSError as error:
-            pytest.fail(f"{self.name}: no TLS connection to {self.address} port 443: {error}", pytrace=False)
+            raise CallError(f"{self.name}: no TLS connection to {self.address} port 443: {error}") from error
         return connection
 
     def _send(
@@ -100,3 +139,19 @@ class Caller:
         payload = json.dumps(body) if body is not None else None
         connection.request(method, path, body=payload, headers=headers)
         return connection.getresponse()
+
+
+@lru_cache(maxsize=8)
+def _trusting(ca: Path, written_ns: int | None, protocols: tuple[str, ...]) -> ssl.SSLContext:
+    """Reading the system's own store takes longer than a handshake."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(list(protocols))
+    if written_ns is not None:
+        context.load_verify_locations(cafile=str(ca))
+    return context
+
+
+def _answer(connection: socket.socket) -> Answer:
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return Answer(response.status, dict(response.getheaders()), response.read().decode())

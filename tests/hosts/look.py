@@ -1,4 +1,4 @@
-"""One command that finds out on a host what its tests want to know."""
+"""One command that finds out on a host what its checks want to know."""
 
 from __future__ import annotations
 
@@ -6,46 +6,83 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import yaml
-from testinfra.host import Host
 
+from ingot.facts import driver, nvidia, pci
+from ingot.facts.driver import DriverState, parse_driver
+from ingot.facts.gateway import TLS_DIRECTORY, Running
+from ingot.facts.models import MARKER
+from ingot.facts.nvidia import GpuReport, reported
+from ingot.facts.packages import parse_keyrings
 from ingot.facts.sections import Section, compose, split
 
 PROJECT = "ingot-engine"
-#: Anything that looks like an API key, a hub token or a private key.
-SECRET = r"sk-[a-z0-9-]{1,32}-[A-Za-z0-9_-]{43}|hf_[A-Za-z0-9]{30,}|PRIVATE KEY"
-_OURS = f"--filter label=com.docker.compose.project={PROJECT}"
-_MODEL = '{{range .Mounts}}{{if eq .Destination "/model"}}{{.Source}}{{end}}{{end}}'
+#: Anything that looks like an API key or a hub token, and those or a private key.
+TOKEN = r"sk-[a-z0-9-]{1,32}-[A-Za-z0-9_-]{43}|hf_[A-Za-z0-9]{30,}"
+# The brackets keep what a command looks for from being found in the journal, which has the command.
+SECRET = f"{TOKEN}|PRIVATE[ ]KEY"
+#: What only root may read.
+PRIVATE = (f"{TLS_DIRECTORY}/key.pem", "/etc/nginx/ingot/keys.map")
+#: What Ingot made, as far as it lies in places of its own.
+OURS = (
+    "/etc/ingot /etc/nginx/nginx.conf /etc/nginx/ingot /var/lib/ingot /var/log/ingot /etc/apt/*/ingot-* "
+    "/etc/apt/apt.conf.d/*ingot* /etc/docker/daemon.json /etc/systemd/system/ingot-* "
+    "/etc/systemd/system/*/ingot.conf /etc/modprobe.d/ingot-*"
+)
+UNITS = (
+    "docker containerd nginx ingot-engine nvidia-persistenced nvidia-fabricmanager logrotate.timer "
+    "nvidia-cdi-refresh.path"
+)
+_LABEL = "--filter label=com.docker.compose.project"
+_EACH_MODEL = (
+    f"for c in $(docker ps -aq {_LABEL}={PROJECT} 2>/dev/null); do "
+    "docker inspect --format '{{range .Mounts}}{{if eq .Destination \"/model\"}}{{.Source}}{{end}}{{end}}' $c; "
+    "done | sort -u | while read -r d; do"
+)
 
 QUESTIONS = {
-    "loaded": "cat /proc/driver/nvidia/version",
-    "installed": "modinfo -F version nvidia",
-    # NVIDIA's display controllers (class 03), and what drives each.
-    "pci": "for d in /sys/bus/pci/devices/*; do "
-    'case "$(cat $d/vendor):$(cat $d/class)" in 0x10de:0x03*) '
-    'echo "${d##*/} $(basename "$(readlink $d/driver)")";; esac; done',
-    "smi": "timeout 60 nvidia-smi -L",
+    **driver.QUESTIONS,
+    **nvidia.QUESTIONS,
+    "pci": pci.QUESTION,
+    "boot": "cat /proc/sys/kernel/random/boot_id",
+    "evidence": "cat /var/lib/ingot/driver.json",
+    "blocklist": "apt-config dump Unattended-Upgrade::Package-Blacklist",
+    "modules": "cut -d' ' -f1 /proc/modules; modprobe --showconfig 2>/dev/null | grep '^blacklist nouveau'",
+    "toolkit": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Version}\\n' '*nvidia-container*'",
+    "keyrings": 'h=$(mktemp -d); for f in /etc/apt/keyrings/ingot-*.gpg; do [ ! -f "$f" ] || { echo "keyring $f"; '
+    'gpg --homedir "$h" --batch --with-colons --show-keys "$f" 2>/dev/null; }; done; rm -rf "$h"',
     "docker": "timeout 30 docker info --format '{{json .}}' 2>/dev/null",
+    "daemon": "cat /etc/docker/daemon.json",
+    "bridge": "docker network inspect bridge --format '{{json .Options}}'",
+    "docker_group": "getent group docker; stat -c '%U:%G %a' /run/docker.sock",
     "cdi": "for f in /etc/cdi/*.yaml /etc/cdi/*.json /var/run/cdi/*.yaml /var/run/cdi/*.json; do "
-    "[ ! -f $f ] || { echo '--- '; cat $f; }; done",
-    "containers": f"docker inspect $(docker ps -aq {_OURS}) 2>/dev/null",
-    "inside": f"for c in $(docker ps -q {_OURS}); do "
+    '[ ! -f $f ] || { echo "--- # $f"; cat $f; }; done',
+    "containers": f"docker inspect $(docker ps -aq {_LABEL}) 2>/dev/null",
+    "networks": f"docker network inspect $(docker network ls -q {_LABEL}={PROJECT}) 2>/dev/null",
+    "images": "docker image inspect "
+    f"$(docker ps -aq {_LABEL}={PROJECT} | xargs docker inspect --format '{{{{.Image}}}}') 2>/dev/null",
+    "inside": f"for c in $(docker ps -q {_LABEL}={PROJECT}); do "
     "docker inspect --format '== {{.Name}}' $c; timeout 60 docker exec $c nvidia-smi -L 2>&1; done",
-    "models": f"for c in $(docker ps -aq {_OURS} 2>/dev/null); do "
-    f"docker inspect --format '{_MODEL}' $c; done | sort -u | "
-    'while read -r d; do if [ ! -f $d/.ingot-verified.json ]; then echo "$d was never verified"; '
-    "else find $d -type f -newer $d/.ingot-verified.json ! -name '.ingot-*' "
-    "-printf '%p changed since it was verified\\n'; fi; done",
+    "models": f"{_EACH_MODEL} find \"$d\" -printf '%y\\t%s\\t%T@\\t%U\\t%m\\t%p\\n'; done",
+    "markers": f'{_EACH_MODEL} printf \'%s\\t\' "$d"; tr -d "\\n" <"$d/{MARKER}"; echo; done',
+    "plan": "cat /var/lib/ingot/plan.json",
     "upstreams": "cat /var/lib/ingot/upstreams.json",
-    "health": "grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json | while read -r a; do "
-    "echo \"$a $(curl -s -o /dev/null -m 10 -w '%{http_code}' http://$a/health)\"; done",
+    "health": "grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json | sort -u | while read -r a; do "
+    "echo \"$a $(curl -s -o /dev/null -m 10 --noproxy '*' -w '%{http_code}' http://$a/health)\"; done",
     "nginx": "nginx -t",
-    "units": 'for u in docker nginx; do echo "$u $(systemctl is-active $u) $(systemctl is-enabled $u)"; done',
+    "log": "tail -n 200 /var/log/nginx/ingot-access.log",
+    "rotation": "logrotate --debug /etc/logrotate.conf 2>&1 | grep -o '/var/log/nginx/[^ ]*log' | sort -u",
+    "units": f'for u in {UNITS}; do echo "$u $(systemctl is-active $u) $(systemctl is-enabled $u 2>/dev/null)"; done',
     "listeners": "ss -Hltnp",
-    "readable": "find /etc/ingot /etc/nginx /var/lib/ingot -xdev -type f -perm /o=r "
-    f"-exec grep -lE '{SECRET}' {{}} + 2>/dev/null",
+    "readable": f"find {OURS} -xdev -type f -perm /o=r -exec grep -lE '{SECRET}' {{}} + 2>/dev/null",
+    "writable": f"find {OURS} -xdev ! -type l -perm /o=w 2>/dev/null",
+    "private": f"stat -c '%n %U %a' {' '.join(PRIVATE)}; stat -c '%n %U %a' {TLS_DIRECTORY}",
+    # What belongs on the control machine only.
+    "strangers": "find /etc /var/lib/ingot /root -xdev '(' -name ca.pem -o -name ca.key -o -name verify.key ')'",
+    "arguments": f"grep -aslE '{TOKEN}' /proc/[0-9]*/cmdline | while read -r f; do cat ${{f%/*}}/comm; done",
 }
 
 
@@ -61,28 +98,63 @@ class Look:
     def lines(self, question: str) -> list[str]:
         return [line.strip() for line in self.text(question).splitlines() if line.strip()]
 
-    @property
-    def containers(self) -> list[dict[str, Any]]:
-        return self._json("containers", [])
+    def json(self, question: str, nothing: Any) -> Any:
+        """An answer as JSON; `nothing` where the command was not found or had nothing to say."""
+        try:
+            return json.loads(self.text(question))
+        except ValueError:
+            return nothing
+
+    @cached_property
+    def driver(self) -> DriverState:
+        return parse_driver(self.answers)
+
+    @cached_property
+    def gpus(self) -> GpuReport:
+        """What the driver says of its GPUs."""
+        return reported(self.answers)
 
     @property
-    def docker(self) -> dict[str, Any]:
-        return self._json("docker", {})
-
-    @property
-    def gpu_uuids(self) -> list[str]:
+    def gpu_uuids(self) -> set[str]:
         """The GPUs that answer nvidia-smi."""
-        return re.findall(r"UUID: (GPU-[0-9a-f-]+)", self.text("smi"))
+        return {row.uuid for row in self.gpus.rows if row.uuid}
+
+    @cached_property
+    def evidence(self) -> dict[str, Any]:
+        """What the driver role decided and recorded."""
+        return dict(self.json("evidence", {}))
+
+    @cached_property
+    def docker(self) -> dict[str, Any]:
+        return dict(self.json("docker", {}))
+
+    @cached_property
+    def specifications(self) -> dict[str, dict[str, Any]]:
+        """The CDI specifications by their paths."""
+        parts = re.split(r"^--- # (\S+)$", self.text("cdi"), flags=re.MULTILINE)
+        return {path: yaml.safe_load(text) for path, text in zip(parts[1::2], parts[2::2], strict=True)}
 
     @property
     def cdi_devices(self) -> set[str]:
         """Devices of every CDI specification: `nvidia.com/gpu=GPU-…`."""
-        return {
-            f"{specification['kind']}={device['name']}"
-            for specification in yaml.safe_load_all(self.text("cdi"))
-            if specification
-            for device in specification.get("devices", ())
-        }
+        return {f"{one['kind']}={device['name']}" for one in self.specifications.values() for device in one["devices"]}
+
+    @cached_property
+    def keyrings(self) -> dict[str, tuple[str, ...]]:
+        """Fingerprints of the keys that Ingot's package sources are trusted with."""
+        return parse_keyrings(self.text("keyrings"))
+
+    @cached_property
+    def ours(self) -> list[dict[str, Any]]:
+        """Every container of a project of Ingot's."""
+        label = "com.docker.compose.project"
+        found = self.json("containers", [])
+        return [one for one in found if str(one["Config"]["Labels"].get(label)).startswith("ingot-")]
+
+    @property
+    def engines(self) -> list[dict[str, Any]]:
+        """The containers that serve models."""
+        return [one for one in self.ours if one["Config"]["Labels"]["com.docker.compose.project"] == PROJECT]
 
     @property
     def inside(self) -> dict[str, str]:
@@ -91,23 +163,29 @@ class Look:
         return dict(zip(parts[1::2], parts[2::2], strict=True))
 
     @property
-    def upstreams(self) -> list[dict[str, Any]]:
-        """Served models and their replicas, as the gateway was told."""
-        return self._json("upstreams", [])
+    def replicas(self) -> list[str]:
+        """Addresses of the engines that this host's own gateway was told of."""
+        return sorted({address for one in self.json("upstreams", []) for address in one["replicas"]})
 
-    def _json(self, question: str, nothing: Any) -> Any:
-        """An answer as JSON; `nothing` where the command was not found or had nothing to say."""
-        try:
-            return json.loads(self.text(question))
-        except ValueError:
-            return nothing
+    @property
+    def gateway_runs_what_is_installed(self) -> bool:
+        return Running().process(self.answers["gateway"].output.splitlines()).as_installed
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The newest lines of the gateway's access log."""
+        return [json.loads(line) for line in self.lines("log")]
+
+    def unit(self, name: str) -> str:
+        """`active enabled` and the like."""
+        return next(line.partition(" ")[2] for line in self.lines("units") if line.startswith(f"{name} "))
 
 
-def look_at(host: Host) -> Look:
-    """Ask everything at once.
+def command(server: str) -> str:
+    """Every question in one command; callers know the host as `server`."""
+    return compose({**QUESTIONS, "gateway": Running().command(server)})
 
-    Raises: AssertionError when the command itself could not run (no sudo, no shell).
-    """
-    done = host.run(compose(QUESTIONS))
-    assert done.rc == 0, f"{host.backend.get_hostname()}: cannot look at the host: {done.stderr.strip()}"
-    return Look(split(done.stdout.splitlines()))
+
+def parse_look(output: str) -> Look:
+    """The answers to `command`. Raises: ParseError when they were cut off."""
+    return Look(split(output.splitlines()))

@@ -1,43 +1,63 @@
-"""One host under test, reached over the connection that a deploy would use."""
+"""One host under test, looked at over the connection that a deploy would use."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import gevent
 import paramiko
 import pytest
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host as PyinfraHost
-from pyinfra.context import ctx_host, ctx_state
 from testinfra.backend.paramiko import ParamikoBackend
 from testinfra.host import Host
 
 from ingot import keys
-from tests.hosts.look import Look, look_at
+from ingot.facts.errors import ParseError
+from ingot.operations.connection import reconnect
+from tests.hosts import outside
+from tests.hosts.https import Caller
+from tests.hosts.look import TOKEN, Look, command, parse_look
+from tests.hosts.outside import Outside
+
+#: What a host is given to come back in, seconds: servers with much memory check it for minutes at every boot.
+BOOT_S = 900
+#: What its engines are given to load their models again, seconds.
+LOAD_S = 1800
+_HEALTHY = (
+    "for a in $(grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json); do "
+    "curl -sf -o /dev/null -m 5 --noproxy '*' http://$a/health || exit 1; done"
+)
 
 
 class DeployConnection(ParamikoBackend):
     """A testinfra backend on a connection that pyinfra opened."""
 
-    def __init__(self, host: PyinfraHost, client: paramiko.SSHClient) -> None:
+    def __init__(self, host: PyinfraHost) -> None:
         super().__init__(host.name, sudo=bool(host.data.get("_sudo")))
-        self._client = client
+        self._host = host
 
     @property
     def client(self) -> paramiko.SSHClient:  # type: ignore[override]
-        return self._client
+        return self._host.connector.client
 
 
-@dataclass(frozen=True)
+@dataclass
 class Target:
-    """One host under test."""
+    """One host under test, and what was found of it: `trouble` says why nothing could be."""
 
     host: PyinfraHost
     inventory: str
     key: str | None = field(repr=False)
+    trouble: str | None = "nobody looked at it"
+    look: Look = field(default_factory=lambda: Look({}), repr=False)
+    outside: Outside = field(default_factory=Outside, repr=False)
+    leaks: tuple[str, ...] = ()
+    boots: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -52,31 +72,81 @@ class Target:
         return str(self.data.get("ssh_hostname") or self.name)
 
     @property
+    def caller(self) -> Caller:
+        """Who calls the host, with the key there is."""
+        directory = keys.secrets_dir(self.data.get("secrets_dir"), self.inventory)
+        return Caller(self.address, self.name, directory / "ca.crt", self.key)
+
+    @property
     def ca(self) -> Path:
-        return keys.secrets_dir(self.data.get("secrets_dir"), self.inventory) / "ca.crt"
+        return self.caller.ca
 
     def expect(self, good: object, sentence: str) -> None:
         """Fail with the host's name and one sentence unless `good`: who is on call needs no traceback."""
         if not good:
             pytest.fail(f"{self.name}: {sentence}", pytrace=False)
 
-    @cached_property
-    def connection(self) -> DeployConnection | str:
-        """The connection, made once, or the sentence that says why there is none."""
-        with ctx_state.use(self.host.state), ctx_host.use(self.host):
-            try:
-                self.host.connect(show_errors=False, raise_exceptions=True)
-            except ConnectError as error:
-                return str(error.args[0])
-        return DeployConnection(self.host, self.host.connector.client)
-
-    @cached_property
-    def look(self) -> Look:
-        """Everything the tests want to know of the host, asked for once."""
-        assert isinstance(self.connection, DeployConnection)
-        return look_at(Host(self.connection))
+    def gather(self, *, daemon_reload: bool, reboot: bool) -> None:
+        """Find out everything that the checks want to know; runs for all hosts at once, so it never raises."""
+        began = time.monotonic()
+        try:
+            self.host.connect(show_errors=False, raise_exceptions=True)
+            if reboot:
+                self._reboot()
+            if daemon_reload:
+                self._run("systemctl daemon-reload")
+            ports = (80, int(self.data.engine_port))
+            calls = gevent.spawn(outside.meet, self.caller, ports)
+            self.look = parse_look(self._run(command(self.name)))
+            self.outside = calls.get()
+            self.leaks = tuple(self._leaks())
+            self.trouble = None
+        except ConnectError as error:
+            self.trouble = str(error.args[0]).removeprefix(f"{self.name}: ")
+        except (OSError, EOFError, paramiko.SSHException, ParseError) as error:
+            self.trouble = f"could not be looked at to the end ({type(error).__name__}: {error}); try again"
+        self.seconds = time.monotonic() - began
 
     def disconnect(self) -> None:
         if self.host.connected:
-            with ctx_state.use(self.host.state), ctx_host.use(self.host):
-                self.host.disconnect()
+            self.host.disconnect()
+
+    def _run(self, command: str) -> str:
+        """The output of a command, as root. Raises: OSError when it fails."""
+        done = Host(DeployConnection(self.host)).run(command)
+        if done.rc != 0:
+            raise OSError(f"`{command[:60]}` failed with status {done.rc}: {done.stderr.strip()}")
+        return str(done.stdout)
+
+    def _leaks(self) -> list[str]:
+        """Where the prompt that was just asked, or a key, can be read afterwards."""
+        # The quotes keep the prompt out of the journal, which has the commands that sudo was asked to run.
+        half = len(self.outside.prompt) // 2
+        pattern = f"{self.outside.prompt[:half]}''{self.outside.prompt[half:]}|{TOKEN}"
+        found = self._run(
+            f"grep -rlE '{pattern}' /var/log/nginx /var/log/ingot /var/lib/docker/containers "
+            f"/run/ingot-request-bodies 2>/dev/null; journalctl -b --since -2min -o cat | grep -E '{pattern}' "
+            "| cut -c1-60; true"
+        )
+        return found.splitlines()
+
+    def _reboot(self) -> None:
+        """Reboot as an operator does, and wait until the engines have loaded their models again."""
+        before = self._run("cat /proc/sys/kernel/random/boot_id").strip()
+        self._run("( sleep 1; systemctl reboot ) </dev/null >/dev/null 2>&1 &")
+        deadline = time.monotonic() + BOOT_S
+        now = before
+        while now == before and time.monotonic() < deadline:
+            if reconnect(self.host):
+                try:
+                    now = self._run("cat /proc/sys/kernel/random/boot_id").strip()
+                except (OSError, EOFError, paramiko.SSHException):
+                    continue
+        self.boots = (before, now)
+        deadline = time.monotonic() + LOAD_S
+        while time.monotonic() < deadline:
+            try:
+                self._run(_HEALTHY)
+                return
+            except OSError:
+                time.sleep(2)

@@ -1,28 +1,56 @@
-"""Docker runs, starts at boot, and can hand out every GPU."""
+"""Docker runs as configured, starts at boot, and can be reached by nobody."""
 
 from __future__ import annotations
 
+import json
+
+from ingot.operations.docker import MINIMUM, merged, settings
 from tests.hosts.look import Look
 from tests.hosts.target import Target
 
 
 def test_docker_runs_and_starts_at_boot(target: Target, look: Look) -> None:
-    target.expect(
-        "docker active enabled" in look.lines("units"), f"docker is not active and enabled: {look.lines('units')}"
-    )
+    state = look.unit("docker")
+    target.expect(state == "active enabled", f"docker is {state}, expected active and enabled; deploy again")
 
 
-def test_dockerd_knows_every_gpu_as_a_cdi_device(target: Target, look: Look) -> None:
-    # Docker lists the devices themselves from 28.2 on; before, the directories that it reads them from.
-    if "DiscoveredDevices" in look.docker:
-        known = {device["ID"] for device in look.docker["DiscoveredDevices"] or ()}
-    else:
-        known = look.cdi_devices if look.docker.get("CDISpecDirs") else set()
-    wanted = {f"nvidia.com/gpu={uuid}" for uuid in look.gpu_uuids}
-    target.expect(wanted, "no GPU answers, so there is none to hand out")
-    target.expect(wanted <= known, f"dockerd does not know {', '.join(sorted(wanted - known))}; deploy again")
+def test_docker_is_new_enough_for_cdi(target: Target, look: Look) -> None:
+    version = str(look.docker.get("ServerVersion", "0"))
+    target.expect(int(version.split(".")[0]) >= MINIMUM, f"dockerd {version}, expected {MINIMUM} or newer")
+
+
+def test_daemon_json_says_what_ingot_needs(target: Target, look: Look) -> None:
+    now = look.json("daemon", {})
+    wanted = merged(settings(target.data), target.data.docker_daemon)
+    if now.get("log-driver") not in ("json-file", "local"):
+        wanted.pop("log-opts", None)
+    other = [key for key, value in wanted.items() if json.dumps(now.get(key)) != json.dumps(value)]
+    other = [key for key in other if merged(now, {key: wanted[key]}) != now]
+    target.expect(not other, f"/etc/docker/daemon.json says something else about {', '.join(other)}; deploy again")
+
+
+def test_dockerd_runs_with_it(target: Target, look: Look) -> None:
+    found = {
+        "live-restore": look.docker.get("LiveRestoreEnabled"),
+        "no-new-privileges": any("no-new-privileges" in one for one in look.docker.get("SecurityOptions") or ()),
+        "isolated containers (icc)": look.json("bridge", {}).get("com.docker.network.bridge.enable_icc") == "false",
+        "CDI": look.docker.get("CDISpecDirs"),
+    }
+    off = [name for name, on in found.items() if not on]
+    target.expect(not off, f"dockerd runs without {', '.join(off)}; deploy again, it is restarted then")
+
+
+def test_docker_is_no_swarm(target: Target, look: Look) -> None:
+    state = look.docker.get("Swarm", {}).get("LocalNodeState")
+    target.expect(state == "inactive", f"docker is part of a swarm ({state}), which live-restore excludes")
 
 
 def test_dockerd_listens_on_no_network(target: Target, look: Look) -> None:
     exposed = [line for line in look.lines("listeners") if "dockerd" in line or "docker-proxy" in line]
     target.expect(not exposed, f"docker listens on the network: {exposed}")
+
+
+def test_nobody_is_given_dockers_socket(target: Target, look: Look) -> None:
+    members = [line.split(":")[3] for line in look.lines("docker_group") if line.startswith("docker:")]
+    target.expect(members == [""], f"users in group docker, which is root on the host: {', '.join(members)}")
+    target.expect("root:docker 660" in look.lines("docker_group"), f"the socket is {look.lines('docker_group')[-1:]}")

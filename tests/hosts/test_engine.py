@@ -1,77 +1,157 @@
-"""The engines run, see their GPUs and nothing else, serve verified weights, and are out of reach."""
+"""The engines run as planned, see their GPUs and nothing else, are confined, and are out of reach."""
 
 from __future__ import annotations
 
 import re
-import socket
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tests.hosts.look import Look
+from tests.hosts.look import PROJECT, Look
+from tests.hosts.outside import Outside
 from tests.hosts.target import Target
 
 
 @pytest.fixture
-def containers(target: Target, look: Look) -> list[dict[str, Any]]:
-    target.expect(look.containers, "there is no engine container; deploy")
-    return look.containers
+def engines(target: Target, look: Look) -> list[dict[str, Any]]:
+    target.expect(look.engines, "there is no engine container; deploy")
+    return look.engines
 
 
-def test_every_engine_container_runs(target: Target, containers: list[dict[str, Any]]) -> None:
-    down = {one["Name"]: one["State"]["Status"] for one in containers if one["State"]["Status"] != "running"}
+def _name(container: Mapping[str, Any]) -> str:
+    return str(container["Name"]).removeprefix("/")
+
+
+def test_every_planned_replica_has_its_container(target: Target, look: Look) -> None:
+    planned = look.json("plan", {}).get("plan", {}).get("replicas", [])
+    target.expect(planned, "/var/lib/ingot/plan.json plans no replica; deploy")
+    wanted = sorted(replica["model"] for replica in planned)
+    found = sorted(one["Config"]["Labels"]["ingot.model"] for one in look.engines)
+    target.expect(found == wanted, f"containers serve {found}, planned are {wanted}; deploy again")
+
+
+def test_every_container_runs(target: Target, look: Look, engines: list[dict[str, Any]]) -> None:
+    down = {_name(one): one["State"]["Status"] for one in look.ours if one["State"]["Status"] != "running"}
     target.expect(not down, f"not running: {down}; see docker logs there")
 
 
-def test_every_container_sees_its_own_gpus(target: Target, look: Look, containers: list[dict[str, Any]]) -> None:
-    for one in containers:
-        requests = one["HostConfig"]["DeviceRequests"] or []
-        wanted = sorted(device.partition("=")[2] for request in requests for device in request["DeviceIDs"])
-        target.expect(wanted, f"{one['Name']} was given no GPU")
-        said = look.inside.get(one["Name"].removeprefix("/"), "nothing: it is not running")
-        # With MIG the instance's GPU is listed too; what counts is what was given.
-        kinds = {uuid.partition("-")[0] for uuid in wanted}
-        seen = sorted(uuid for kind in kinds for uuid in re.findall(rf"UUID: ({kind}-[0-9a-f-]+)", said))
-        target.expect(seen == wanted, f"{one['Name']} was given {wanted} and sees {seen}: {said.strip()}")
-
-
-def test_containers_are_confined(target: Target, containers: list[dict[str, Any]]) -> None:
-    for one in containers:
-        settings = one["HostConfig"]
-        found = {
-            "privileged": settings["Privileged"],
-            "added capabilities": settings["CapAdd"],
-            "published ports": settings["PortBindings"],
-            "docker socket": any("docker.sock" in mount["Source"] for mount in one["Mounts"]),
-            "network of the host": settings["NetworkMode"] == "host",
-            "writable root": not settings["ReadonlyRootfs"],
-            "capabilities kept": settings["CapDrop"] != ["ALL"],
-            "new privileges": not any("no-new-privileges" in option for option in settings["SecurityOpt"] or ()),
-        }
-        loose = [name for name, value in found.items() if value]
-        target.expect(not loose, f"{one['Name']} has {', '.join(loose)}")
-
-
-@pytest.mark.usefixtures("containers")
-def test_the_weights_are_the_verified_ones(target: Target, look: Look) -> None:
-    target.expect(not look.lines("models"), f"{'; '.join(look.lines('models'))}; deploy again")
-
-
 def test_every_replica_is_healthy(target: Target, look: Look) -> None:
-    replicas = [address for upstream in look.upstreams for address in upstream["replicas"]]
-    target.expect(replicas, "the gateway knows of no replica; deploy")
+    target.expect(look.replicas, "the gateway knows of no replica; deploy")
     target.expect(
-        look.lines("health") == [f"{address} 200" for address in replicas],
+        look.lines("health") == [f"{address} 200" for address in look.replicas],
         f"replicas and their /health: {look.lines('health')}",
     )
 
 
-def test_the_engines_port_is_out_of_reach(target: Target, look: Look) -> None:
-    replicas = [address for upstream in look.upstreams for address in upstream["replicas"]]
-    target.expect(replicas, "the gateway knows of no replica; deploy")
-    for port in sorted({address.rpartition(":")[2] for address in replicas}):
-        try:
-            socket.create_connection((target.address, int(port)), timeout=3).close()
-        except OSError:
-            continue
-        target.expect(False, f"port {port} of the engine can be reached from here")
+def test_containers_come_back_after_a_boot(target: Target, look: Look) -> None:
+    policies = {_name(one): one["HostConfig"]["RestartPolicy"]["Name"] for one in look.ours}
+    other = {name: policy for name, policy in policies.items() if policy not in ("unless-stopped", "always")}
+    target.expect(not other, f"Docker does not restart {other}; deploy again")
+    target.expect(
+        look.unit("ingot-engine") == "active enabled",
+        f"ingot-engine.service, which starts them at boot, is {look.unit('ingot-engine')}; deploy again",
+    )
+
+
+def test_the_image_is_the_pinned_one(target: Target, look: Look, engines: list[dict[str, Any]]) -> None:
+    wanted = target.data.engine_image_id if target.data.engine_image_archive else target.data.engine_image_digest
+    names = {
+        one["Id"]: {one["Id"], *(digest.partition("@")[2] for digest in one["RepoDigests"] or ())}
+        for one in look.json("images", [])
+    }
+    other = [_name(one) for one in engines if wanted not in names.get(one["Image"], {one["Image"]})]
+    target.expect(not other, f"{', '.join(other)} runs another image than {wanted}; deploy again")
+
+
+def test_every_container_sees_its_own_gpus(target: Target, look: Look, engines: list[dict[str, Any]]) -> None:
+    for one in engines:
+        wanted = sorted(device.partition("=")[2] for device in _devices(one))
+        target.expect(wanted, f"{_name(one)} was given no GPU")
+        said = look.inside.get(_name(one), "nothing: it is not running")
+        # With MIG the instance's GPU is listed too; what counts is what was given.
+        kinds = {uuid.partition("-")[0] for uuid in wanted}
+        seen = sorted(uuid for kind in kinds for uuid in re.findall(rf"UUID: ({kind}-[0-9a-f-]+)", said))
+        target.expect(seen == wanted, f"{_name(one)} was given {wanted} and sees {seen}: {said.strip()}")
+
+
+def test_gpus_are_given_in_the_way_that_outlives_a_daemon_reload(target: Target, engines: list[dict[str, Any]]) -> None:
+    # What the runtime's hook injects behind systemd's back is cut off by the next `systemctl daemon-reload`.
+    for one in engines:
+        drivers = {request["Driver"] for request in one["HostConfig"]["DeviceRequests"] or ()}
+        target.expect(drivers == {"cdi"}, f"{_name(one)} has its GPUs by {drivers or 'nothing'}, expected CDI")
+        target.expect(one["HostConfig"]["Runtime"] != "nvidia", f"{_name(one)} runs under the nvidia runtime")
+
+
+def _devices(container: Mapping[str, Any]) -> list[str]:
+    requests = container["HostConfig"]["DeviceRequests"] or []
+    return [device for request in requests for device in request["DeviceIDs"] or ()]
+
+
+def test_containers_are_confined(target: Target, look: Look, engines: list[dict[str, Any]]) -> None:
+    for one in look.ours:
+        settings = one["HostConfig"]
+        found = {
+            "privileged": settings["Privileged"],
+            "added capabilities": settings["CapAdd"],
+            "capabilities kept": settings["CapDrop"] != ["ALL"],
+            "new privileges": not any("no-new-privileges" in option for option in settings["SecurityOpt"] or ()),
+            "a security profile off": any("unconfined" in option for option in settings["SecurityOpt"] or ()),
+            "root as its user": one["Config"]["User"].partition(":")[0] in ("", "0", "root"),
+            "a writable root": not settings["ReadonlyRootfs"],
+            "devices of the host": settings["Devices"],
+            "processes of the host": settings["PidMode"] == "host",
+            "memory segments of the host": settings["IpcMode"] == "host",
+            "the docker socket": any("docker.sock" in mount["Source"] for mount in one["Mounts"]),
+            "unbounded logs": not settings["LogConfig"]["Config"].get("max-size"),
+        }
+        loose = [name for name, value in found.items() if value]
+        target.expect(not loose, f"{_name(one)} has {', '.join(loose)}; deploy again")
+
+
+def test_containers_have_no_way_in_or_out(target: Target, look: Look, engines: list[dict[str, Any]]) -> None:
+    for one in look.ours:
+        target.expect(
+            not one["HostConfig"]["PortBindings"], f"{_name(one)} publishes {one['HostConfig']['PortBindings']}"
+        )
+        networks = set(one["NetworkSettings"]["Networks"])
+        target.expect(networks <= {PROJECT, "none"}, f"{_name(one)} is on the networks {networks}")
+    networks = look.json("networks", [])
+    target.expect(
+        networks and all(network["Internal"] for network in networks), "the engines' network has a way out; deploy"
+    )
+
+
+def test_containers_are_bounded(target: Target, look: Look, engines: list[dict[str, Any]]) -> None:
+    cpu = target.data.engine_build == "cpu"
+    for one in engines:
+        settings = one["HostConfig"]
+        wanted = {} if cpu else dict(target.data.engine_ulimits)
+        limits = {limit["Name"]: limit["Hard"] for limit in settings["Ulimits"] or ()}
+        other = {name: limits.get(name) for name, limit in wanted.items() if limits.get(name) != limit}
+        target.expect(not other, f"{_name(one)} has the limits {other}, expected {wanted}; deploy again")
+        # A host whose kernel counts no processes (a test host's) is not asked to.
+        bounded = settings["PidsLimit"] == target.data.engine_pids or not look.docker.get("PidsLimit")
+        target.expect(bounded, f"{_name(one)} may have {settings['PidsLimit']} processes; deploy again")
+        target.expect(
+            settings["ShmSize"] == target.data.engine_shm_bytes,
+            f"{_name(one)} has {settings['ShmSize']} bytes of shared memory; deploy again",
+        )
+
+
+def test_the_model_cannot_be_written_by_its_engine(target: Target, engines: list[dict[str, Any]]) -> None:
+    for one in engines:
+        writable = {mount["Destination"] for mount in one["Mounts"] if mount["RW"]}
+        target.expect("/model" not in writable, f"{_name(one)} may write its model; deploy again")
+
+
+def test_the_engines_port_is_out_of_reach(target: Target, outside: Outside) -> None:
+    port = int(target.data.engine_port)
+    target.expect(not outside.open_ports[port], f"port {port} of the engine can be reached from here")
+
+
+def test_the_host_was_booted_anew(request: pytest.FixtureRequest, target: Target, look: Look) -> None:
+    """Everything else that was found is then of the new boot."""
+    asked = request.config.getoption("--reboot")
+    target.expect(not asked or len(set(target.boots)) == 2, "told to reboot, and the same boot still answers")
+    target.expect(not asked or look.text("boot") == target.boots[1], "rebooted once more while it was looked at")

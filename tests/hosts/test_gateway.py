@@ -1,133 +1,107 @@
-"""What callers meet: TLS by the internal CA, keys, an allow-list, answers that stream."""
+"""What callers meet: keys, an allow-list of routes, answers that stream, and nothing else that listens."""
 
 from __future__ import annotations
 
-import secrets
-import ssl
-import time
-import warnings
-from dataclasses import replace
-from itertools import pairwise
+import re
 
 import pytest
-from testinfra.host import Host
 
-from tests.hosts.https import Caller
-from tests.hosts.look import SECRET, Look
+from tests.hosts.look import Look
+from tests.hosts.outside import PROBES, Outside, Probe, Refused
 from tests.hosts.target import Target
 
-#: Routes of the engine that no caller may reach, with the method the engine takes them by.
-FORBIDDEN = (
-    ("GET", "/metrics"),
-    ("GET", "/health"),
-    ("GET", "/version"),
-    ("GET", "/docs"),
-    ("GET", "/openapi.json"),
-    ("POST", "/invocations"),
-    ("POST", "/tokenize"),
-    ("POST", "/detokenize"),
-    ("POST", "/pause"),
-    ("POST", "/scale_elastic_ep"),
-    ("POST", "/v1/load_lora_adapter"),
-    ("GET", "/v1/responses/abc"),
-)
-
-
-@pytest.fixture
-def model(target: Target, caller: Caller) -> str:
-    served = caller.get("/v1/models")
-    target.expect(served.status == 200, f"/v1/models answers {served.status}: {served.body}")
-    return str(served.json["data"][0]["id"])
-
-
-def question(model: str, text: str = "Hello", **more: object) -> dict[str, object]:
-    return {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 8, **more}
+_STRANGERS = [probe for probe in PROBES if probe.key in ("none", "made up")]
+_CALLERS = [probe for probe in PROBES if probe not in _STRANGERS]
 
 
 def test_nginx_runs_a_valid_configuration_and_starts_at_boot(target: Target, look: Look) -> None:
     target.expect(look.answers["nginx"].status == 0, f"nginx -t says {look.text('nginx')}")
-    target.expect("nginx active enabled" in look.lines("units"), f"nginx: {look.lines('units')}")
+    target.expect(look.unit("nginx") == "active enabled", f"nginx is {look.unit('nginx')}; deploy again")
 
 
-def test_nginx_listens_on_443_only(target: Target, look: Look) -> None:
-    listening = {line.split()[3] for line in look.lines("listeners") if '"nginx"' in line}
-    others = {address for address in listening if not address.endswith(":443")}
-    target.expect(listening and not others, f"nginx listens on {sorted(listening)}, expected port 443 alone")
+def test_nginx_runs_what_is_installed(target: Target, look: Look) -> None:
+    target.expect(
+        look.gateway_runs_what_is_installed, "nginx runs another configuration than the one installed; deploy again"
+    )
 
 
-@pytest.mark.parametrize("by", ["name", "address"])
-def test_the_certificate_is_verified_against_the_internal_ca(target: Target, stranger: Caller, by: str) -> None:
-    name = target.name if by == "name" else target.address
-    try:
-        version = stranger.handshake(name)
-    except OSError as error:
-        version = str(error)
-    target.expect(version == "TLSv1.3", f"as {name}, expected TLSv1.3 trusting {stranger.ca}, got {version}")
+def test_nothing_listens_but_ssh_and_the_gateway(target: Target, look: Look) -> None:
+    allowed = {22, int(target.data.get("ssh_port") or 22), 443, *target.data.verify_ports}
+    others = []
+    for line in look.lines("listeners"):
+        address, _, port = line.split()[3].rpartition(":")
+        loopback = address.startswith(("127.", "[::1]", "[::ffff:127."))
+        if not loopback and int(port) not in allowed:
+            process = re.search(r'"([^"]+)"', line)
+            others.append(f"{process.group(1) if process else 'something'} on {address}:{port}")
+    target.expect(
+        not others,
+        f"reachable besides SSH and the gateway: {', '.join(others)}; stop it, or name its port in verify_ports",
+    )
 
 
-def test_an_unknown_name_is_refused_before_anything_is_said(target: Target, stranger: Caller) -> None:
-    with pytest.raises(ssl.SSLError):
-        stranger.handshake("somebody-else.invalid")
+def test_the_engines_are_not_reached_by_port_80(target: Target, outside: Outside) -> None:
+    target.expect(not outside.open_ports[80], "port 80 answers, where a key could be sent in clear")
 
 
-def test_tls_1_1_is_refused(target: Target, stranger: Caller) -> None:
-    old = ssl.create_default_context(cafile=str(target.ca))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
-        old.set_ciphers("DEFAULT:@SECLEVEL=0")
-    with pytest.raises(ssl.SSLError):
-        stranger.handshake(target.name, old)
+def test_a_request_in_clear_is_refused(target: Target, outside: Outside) -> None:
+    answer = outside.in_clear
+    status = answer.reason if isinstance(answer, Refused) else answer.status
+    target.expect(isinstance(answer, Refused) or status == 400, f"plain HTTP on port 443 is answered with {status}")
 
 
-def test_without_a_key_the_answer_is_401(target: Target, stranger: Caller) -> None:
-    answer = stranger.get("/v1/models")
-    target.expect(answer.status == 401, f"a caller without a key got {answer.status}: {answer.body}")
-    target.expect('"invalid_api_key"' in answer.body, f"401 with another body than callers know: {answer.body}")
+@pytest.mark.parametrize("probe", _STRANGERS, ids=[probe.name for probe in _STRANGERS])
+def test_a_stranger_is_refused(target: Target, outside: Outside, probe: Probe) -> None:
+    _as_expected(target, outside, probe)
 
 
-def test_with_a_wrong_key_the_answer_is_401(target: Target, stranger: Caller) -> None:
-    guess = replace(stranger, key=f"sk-guess-{secrets.token_urlsafe(32)}")
-    target.expect(guess.get("/v1/models").status == 401, "a made-up key is accepted")
+@pytest.mark.parametrize("probe", _CALLERS, ids=[probe.name for probe in _CALLERS])
+def test_a_caller_is_refused(target: Target, keyed: Outside, probe: Probe) -> None:
+    _as_expected(target, keyed, probe)
 
 
-def test_with_a_key_the_model_answers(target: Target, caller: Caller, model: str) -> None:
-    answer = caller.post("/v1/chat/completions", question(model))
+def _as_expected(target: Target, outside: Outside, probe: Probe) -> None:
+    answer = outside.probes[probe.name]
+    target.expect(not isinstance(answer, Refused), f"{probe.name}: no answer ({getattr(answer, 'reason', '')})")
+    assert not isinstance(answer, Refused)
+    target.expect(
+        answer.status in probe.statuses,
+        f"{probe.name} is answered with {answer.status}, expected {' or '.join(map(str, sorted(probe.statuses)))}",
+    )
+
+
+def test_errors_have_the_shape_that_clients_know(target: Target, outside: Outside) -> None:
+    answer = outside.probes["no key"]
+    target.expect(not isinstance(answer, Refused), "no answer without a key")
+    assert not isinstance(answer, Refused)
+    target.expect('"invalid_api_key"' in answer.body, f"401 with another body than clients know: {answer.body}")
+
+
+def test_answers_tell_no_version_and_carry_their_headers(target: Target, outside: Outside) -> None:
+    answer = outside.healthz
+    target.expect(not isinstance(answer, Refused), f"/healthz has no answer: {getattr(answer, 'reason', '')}")
+    assert not isinstance(answer, Refused)
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    target.expect(headers.get("server", "nginx") == "nginx", f"answers tell their server: {headers.get('server')}")
+    missing = {"x-request-id", "x-content-type-options"} - set(headers)
+    target.expect(not missing, f"answers lack {', '.join(sorted(missing))}; deploy again")
+    target.expect(answer.status == 200, f"/healthz answers {answer.status}")
+
+
+def test_with_a_key_the_models_are_listed(target: Target, keyed: Outside) -> None:
+    answer = keyed.models
+    target.expect(not isinstance(answer, Refused), f"/v1/models has no answer: {getattr(answer, 'reason', '')}")
+    assert not isinstance(answer, Refused)
+    target.expect(answer.status == 200, f"/v1/models answers {answer.status}: {answer.body}")
+
+
+def test_with_a_key_the_model_answers(target: Target, keyed: Outside) -> None:
+    answer = keyed.completion
+    target.expect(not isinstance(answer, Refused), f"no completion: {getattr(answer, 'reason', '')}")
+    assert not isinstance(answer, Refused)
     target.expect(answer.status == 200, f"{answer.status}: {answer.body}")
     target.expect('"assistant"' in answer.body, f"an answer without an assistant's message: {answer.body}")
 
 
-def test_a_streamed_answer_comes_in_pieces(target: Target, caller: Caller, model: str) -> None:
-    # Short enough to fit a proxy's first buffer: were there one, the answer would come in one burst, always. A small
-    # model on a busy machine may send bursts by itself, so that it is asked until it does not, for some seconds.
-    body = question(model, stream=True, ignore_eos=True) | {"max_tokens": 12}
-    seen: list[str] = []
-    for _ in range(40):
-        pieces = list(caller.stream("/v1/chat/completions", body))
-        target.expect(pieces and pieces[-1][1] == "[DONE]", f"the stream has no end: {pieces[-1:]}")
-        times = [when for when, _ in pieces]
-        pauses = [later - earlier for earlier, later in pairwise(times) if later - earlier > 0.001]
-        if len(pauses) > 1 and times[-1] - times[0] > 0.005:
-            return
-        seen.append(f"{len(pieces)} pieces between {times[0]:.3f} and {times[-1]:.3f} s")
-        time.sleep(0.25)
-    target.expect(False, f"streamed answers come in one burst: {', '.join(seen[-5:])}")
-
-
-def test_other_routes_are_404_even_with_a_key(target: Target, caller: Caller) -> None:
-    answers = {path: caller.ask(method, path, {} if method == "POST" else None).status for method, path in FORBIDDEN}
-    open_ = {path: status for path, status in answers.items() if status != 404}
-    target.expect(not open_, f"routes that callers must not reach answer {open_}, expected 404")
-
-
-def test_prompts_and_keys_are_written_to_no_log(target: Target, host: Host, caller: Caller, model: str) -> None:
-    marker = f"prompt-{secrets.token_hex(8)}"
-    answer = caller.post("/v1/chat/completions", question(model, marker))
-    target.expect(answer.status == 200, f"{answer.status}: {answer.body}")
-    found = host.run(
-        f"grep -rlE '{marker}|{SECRET}' /var/log/nginx /var/lib/docker/containers /run/ingot-request-bodies; "
-        f"journalctl -b --since -2min -o cat | grep {marker}"
-    ).stdout
-    # The journal repeats the command that sudo was asked to run, which names the marker.
-    leaks = [line for line in found.splitlines() if "COMMAND=" not in line]
-    target.expect(not leaks, f"the prompt or a key is in {leaks}")
+def test_a_streamed_answer_comes_in_pieces(target: Target, keyed: Outside) -> None:
+    target.expect(keyed.streamed is None, keyed.streamed or "")

@@ -1,0 +1,60 @@
+"""TLS as Mozilla's intermediate profile has it, and a certificate that names the host and lasts."""
+
+from __future__ import annotations
+
+import time
+
+from tests.hosts.outside import Outside, Refused
+from tests.hosts.target import Target
+
+#: A deploy renews in a certificate's last 30 days; with fewer than this nobody deployed for weeks.
+LEFT_DAYS = 7
+DAY_S = 86400
+
+
+def test_a_caller_meets_tls_1_3_and_http_2(target: Target, outside: Outside) -> None:
+    session = outside.sessions["name"]
+    target.expect(not isinstance(session, Refused), f"no handshake as {target.name}: {getattr(session, 'reason', '')}")
+    assert not isinstance(session, Refused)
+    target.expect(session.version == "TLSv1.3", f"expected TLSv1.3 trusting {target.ca}, got {session.version}")
+    target.expect(session.alpn == "h2", f"expected HTTP/2, got {session.alpn}")
+
+
+def test_a_caller_may_use_the_address(target: Target, outside: Outside) -> None:
+    session = outside.sessions["address"]
+    target.expect(
+        not isinstance(session, Refused), f"no handshake as {target.address}: {getattr(session, 'reason', '')}"
+    )
+
+
+def test_tls_1_2_has_strong_ciphers_only(target: Target, outside: Outside) -> None:
+    session = outside.sessions["1.2"]
+    target.expect(not isinstance(session, Refused), f"no handshake with TLS 1.2: {getattr(session, 'reason', '')}")
+    assert not isinstance(session, Refused)
+    strong = session.cipher.startswith("ECDHE-") and ("GCM" in session.cipher or "CHACHA20" in session.cipher)
+    target.expect(strong, f"TLS 1.2 is agreed with {session.cipher}, expected ECDHE and an authenticated cipher")
+
+
+def test_tls_1_1_is_refused(target: Target, outside: Outside) -> None:
+    target.expect(isinstance(outside.sessions["1.1"], Refused), "TLS 1.1 is accepted; deploy again")
+
+
+def test_an_unknown_name_is_refused_before_anything_is_said(target: Target, outside: Outside) -> None:
+    session = outside.sessions["stranger"]
+    target.expect(
+        isinstance(session, Refused) and "SSL" in session.reason and "verif" not in session.reason,
+        f"a handshake with an unknown name came to {session}, expected a refusal",
+    )
+
+
+def test_the_certificate_names_the_host(target: Target, outside: Outside) -> None:
+    session = outside.sessions["name"]
+    wanted = {target.name, *target.data.gateway_names}
+    names = frozenset() if isinstance(session, Refused) else session.names
+    target.expect(wanted <= names, f"the certificate lacks {', '.join(sorted(wanted - names))}; deploy again")
+
+
+def test_the_certificate_lasts_some_days(target: Target, outside: Outside) -> None:
+    session = outside.sessions["name"]
+    left = 0 if isinstance(session, Refused) else int((session.ends_at - time.time()) / DAY_S)
+    target.expect(left >= LEFT_DAYS, f"the certificate ends in {left} days, expected {LEFT_DAYS} or more; deploy")
