@@ -72,6 +72,11 @@ def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
     return tuple(upstream for upstream in found if upstream.replicas), None
 
 
+def upstreams_json(upstreams: Sequence[Upstream]) -> str:
+    """The text of UPSTREAMS_FILE."""
+    return json.dumps([one.to_dict() for one in upstreams], indent=1, sort_keys=True) + "\n"
+
+
 def marked(upstreams: Sequence[Upstream], addresses: Collection[str] | None) -> tuple[Upstream, ...]:
     """The upstreams with these replicas draining as well; None: all of them."""
     return tuple(

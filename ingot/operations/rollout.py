@@ -17,7 +17,7 @@ from pyinfra.context import host, state
 from ingot.engines import Service, Step, observed
 from ingot.facts.engine import STATE, EngineState
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
-from ingot.operations import tree
+from ingot.operations import drain, tree
 from ingot.operations.connection import reconnect
 from ingot.operations.planning import Planned, calibrations
 from ingot.operations.serving import Settings, cache_directory, compose_file, container, upstreams
@@ -90,6 +90,7 @@ class Rollout:
         """One replica up and proven. Returns: None, or the sentence that refuses."""
         service = step.service
         if step.action == "replace":
+            yield from drain.drain(self._addresses(step), service.stop_grace_s)
             displaced = [self.live.pop(name) for name in step.displaces if name in self.live]
             self.live[service.name] = service
             yield from self._start(service, step.displaces)
@@ -111,7 +112,13 @@ class Rollout:
             )
         logger.info(f"{host.print_prefix}{service.name} answers after {time.monotonic() - began:.0f} s")
         yield from tree.tree._inner(entries=[self._good(service), self._measurements()])
+        yield from drain.restore(service.model, service.endpoint)
         return None
+
+    def _addresses(self, step: Step) -> set[str]:
+        """Where callers would miss what this step stops."""
+        stopped = {one.address for one in self.found.containers if one.service in step.displaces}
+        return {step.service.endpoint, *(f"{address}:{step.service.port}" for address in stopped)}
 
     def _start(self, service: Service, displaces: Sequence[str]) -> Commands:
         yield from tree.tree._inner(
@@ -175,6 +182,8 @@ class Rollout:
             "the host)"
         )
         if service.name in self.last_good and self.last_good[service.name].digest == service.digest:
+            # Docker may yet bring it up; nginx sees for itself whether it answers.
+            yield from drain.restore(service.model, service.endpoint)
             return f"{sentence}; it served with these settings before, so look for what changed on the host."
         yield StringCommand(f"docker rm --force {name} >/dev/null 2>&1 || true", _timeout=COMMAND_S)
         del self.live[service.name]
@@ -187,6 +196,7 @@ class Rollout:
             yield from self._start(old, ())
             if watch(old, 0):
                 return f"{sentence}; the last good {old.name} did not start again either, so it is down."
+            yield from drain.restore(old.model, old.endpoint)
         names = ", ".join(old.name for old in back)
         return f"{sentence}, correct its settings and deploy again; the last good {names} serves again."
 

@@ -19,8 +19,11 @@ from pyinfra.context import ctx_host, ctx_state
 
 from ingot.engines import Service
 from ingot.facts.engine import Container, EngineLook, EngineState
+from ingot.facts.gateway import ENGINES
 from ingot.facts.nvidia import Gpus
 from ingot.facts.paths import Paths, PathsLook, PathState
+from ingot.facts.pool import Pool, PoolState
+from ingot.gateway.upstreams import UPSTREAMS_FILE, parse_upstreams
 from ingot.operations import engine
 from ingot.sizing import GPU
 
@@ -72,6 +75,9 @@ class OneHost:
             stored = {path.removeprefix(state): text for path, text in self.files.items() if path.startswith(state)}
             known = {path: json.loads(text) for path, text in stored.items()}
             return EngineState(True, self.containers, known, self.files.get(engine.COMPOSE, ""))
+        if fact is Pool:
+            stored = parse_upstreams(self.files.get(UPSTREAMS_FILE, ""))[0]
+            return PoolState(stored, has_gateway=ENGINES in self.files)
         answer = self.answers[fact]
         return answer(**arguments) if isinstance(answer, Callable) else answer
 

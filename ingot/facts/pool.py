@@ -1,0 +1,49 @@
+"""The gateway's pool of a host as it was last written: replicas, their marks, and whether there is a gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyinfra.api.facts import FactBase
+
+from ingot.facts import sections
+from ingot.facts.gateway import ENGINES
+from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
+from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """`upstreams` as the engine role wrote them; `has_gateway`: nginx was told of them."""
+
+    upstreams: tuple[Upstream, ...] = ()
+    held_out: bool = False
+    has_gateway: bool = False
+
+
+class Pool(FactBase[PoolState]):
+    """The pool of a host.
+
+    Returns: PoolState(upstreams=(Upstream("qwen", ("172.31.213.10:8000",)),), held_out=False, has_gateway=True)
+    """
+
+    def command(self) -> str:
+        return sections.compose(
+            {
+                "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
+                "acceptance": f"cat {ACCEPTANCE_FILE} 2>/dev/null",
+                "gateway": f"test -e {ENGINES}",
+            }
+        )
+
+    @staticmethod
+    def default() -> PoolState:
+        return PoolState()
+
+    def process(self, output: list[str]) -> PoolState:
+        found = sections.split(output)
+        return PoolState(
+            parse_upstreams(found["upstreams"].output)[0],
+            held_out(found["acceptance"].output),
+            found["gateway"].status == 0,
+        )
