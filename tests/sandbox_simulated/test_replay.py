@@ -1,5 +1,6 @@
 """nvidia-smi's stand-in prints what real ones printed: compared with captures, cell by cell."""
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -106,6 +107,48 @@ def test_topology_of_the_mixed_box_is_that_of_the_captured_pair(running: Machine
 def test_links_have_the_captured_shape(running: Machine) -> None:
     _, output = running.smi("nvlink", "-s")
     assert output.count(capture("h100-sxm__nvlink-s").split("\n", 1)[1]) == 8
+
+
+@on("h100-mig")
+def test_every_field_of_a_captured_gpu_in_mig_mode_is_answered_with_its_value(running: Machine) -> None:
+    header, row = capture("h100-mig__query-gpu-all-csv").splitlines()
+    names = [re.sub(r" \[.*", "", column) for column in header.split(", ")]
+    _, output = running.smi(f"--query-gpu={','.join(names)}", "--format=csv,noheader")
+    captured = dict(zip(names, row.split(", "), strict=True))
+    replayed = dict(zip(names, output.strip().split(", "), strict=True))
+    # Of the same card at another moment: what its sensors measured.
+    measured = re.compile(r"memory\.(used|free)|temperature\..*|power\.draw.*")
+    differing = {name for name in names if captured[name] != replayed[name] and not measured.fullmatch(name)}
+    assert differing <= OWN | PLACE
+
+
+@on("h100-mig")
+def test_instances_are_listed_as_captured(running: Machine) -> None:
+    def masked(text: str) -> str:
+        return re.sub(r"(GPU|MIG)-[0-9a-f-]{36}", r"\1", text)
+
+    assert masked(running.smi("-L")[1]) == masked(capture("h100-mig__L"))
+    assert masked(running.smi("nvlink", "-s")[1]) == masked(capture("h100-mig__nvlink-s"))
+    assert running.smi("topo", "-m")[1] == capture("h100-mig__topo-m")
+
+
+@on("h100-mig")
+def test_an_instance_is_a_device_of_its_own_in_a_container(running: Machine) -> None:
+    gpus = json.loads((running.root / "var/lib/ingot-simulated/hardware.json").read_text())["gpus"]
+    uuids = [device["uuid"] for device in gpus[0]["mig_devices"]]
+    running.unpack("1.20.0", "nvidia-container-toolkit-base")
+    _, text, _ = running.call("nvidia_ctk", "cdi", "generate")
+    nodes = {
+        device["name"]: [node["path"] for node in device["containerEdits"]["deviceNodes"]]
+        for device in json.loads(text)["devices"]
+    }
+    assert set(uuids) < set(nodes)
+    assert len({tuple(nodes[uuid]) for uuid in uuids}) == 4
+    # What a container without the other instances' nodes sees.
+    for node in {path for uuid in uuids[1:] for path in nodes[uuid]} - set(nodes[uuids[0]]):
+        (running.root / node.lstrip("/")).unlink()
+    listed = running.smi("-L")[1]
+    assert [uuid in listed for uuid in uuids] == [True, False, False, False]
 
 
 @on("a10gx4")

@@ -48,7 +48,7 @@ def install(root: Path, profile: str, kernel_release: str) -> None:
 def set_command(path: str, value: Any) -> str:
     """The shell command that changes the hardware of a running guest: `set_command("gpus.2.fault", "GPU is lost")`.
 
-    Queries see it at once. Paths a test may want: gpus.N.fault, gpus.N.query.FIELD, compute_apps
+    Queries see it at once. Paths a test may want: gpus.N.fault, gpus.N.query.FIELD, gpus.N.mig_devices, compute_apps
     ([{"gpu": uuid, "pid", "name", "used_mib"}]), build_fault ({"kernels": regex, "versions": regex, "message"}),
     load_fault (regex of versions that the kernel refuses), smi_delay_s (a driver that hangs), nouveau,
     loaded_at_first_boot.

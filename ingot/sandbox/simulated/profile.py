@@ -8,6 +8,14 @@ from typing import Any
 HERE = Path(__file__).parent
 # UUIDs are made from owner and position: the same host has the same GPUs after every rebuild, no other host has them.
 _UUIDS = uuid.UUID("9a9a6c50-2a47-5f51-a902-b82c3b127e94")
+# What a GPU answers otherwise in MIG mode: the difference between two captures of one H100.
+_MIG_QUERY = {"mig.mode.current": "Enabled", "mig.mode.pending": "Enabled"} | dict.fromkeys(
+    (
+        *(f"utilization.{part}" for part in ("gpu", "memory", "encoder", "decoder", "jpeg", "ofa")),
+        *(f"remapped_rows.{part}" for part in ("correctable", "uncorrectable", "pending", "failure")),
+    ),
+    "[N/A]",
+)
 
 
 def names() -> tuple[str, ...]:
@@ -19,7 +27,8 @@ def hardware(name: str, owner: str) -> dict[str, Any]:
     """The hardware file of a profile for one host, `owner` (any text that is its own).
 
     Keys: profile, about, pci (sysfs values per device), gpus (address, uuid, query values by field with unit, fault,
-    nvlinks, flavours of module that drive it), topology, units and aliases of query fields, nouveau (bound at boot
+    nvlinks, flavours of module that drive it, mig_devices in MIG mode), topology, units and aliases of query
+    fields, nouveau (bound at boot
     unless blacklisted), loaded_at_first_boot (a module that was there before), compute_apps, build_fault, load_fault,
     smi_delay_s.
 
@@ -67,7 +76,7 @@ def _gpu(owner: str, index: int, slot: dict[str, Any]) -> dict[str, Any]:
         "pci.device_id": f"0x{vendor_and['device']:04X}10DE",
         "pci.sub_device_id": f"0x{vendor_and['subsystem_device']:04X}{vendor_and['subsystem_vendor']:04X}",
     }
-    return {
+    gpu = {
         "address": slot["address"],
         "uuid": f"GPU-{uuid.uuid5(_UUIDS, f'{owner}/{index}')}",
         "fault": None,
@@ -75,6 +84,13 @@ def _gpu(owner: str, index: int, slot: dict[str, Any]) -> dict[str, Any]:
         "nvlinks": product["nvlinks"],
         "query": query,
     }
+    if "mig" not in slot:
+        return gpu
+    devices = [
+        {**device, "uuid": f"MIG-{uuid.uuid5(_UUIDS, f'{owner}/{index}/{number}')}"}
+        for number, device in enumerate(slot["mig"])
+    ]
+    return gpu | {"query": query | _MIG_QUERY, "mig_devices": devices}
 
 
 def _functions(slot: dict[str, Any]) -> list[dict[str, Any]]:

@@ -112,6 +112,11 @@ def show(state: dict[str, Any]) -> None:
     wanted = {node for module in state["modules"] for node in NODES.get(module, ())}
     if "nvidia" in state["modules"]:
         wanted |= {f"nvidia{minor}" for minor in range(len(hardware["gpus"]))}
+        wanted |= {
+            machine.capability(minor, device)
+            for minor, gpu in enumerate(hardware["gpus"])
+            for device in gpu.get("mig_devices", ())
+        }
     _show_nodes(wanted)
 
 
@@ -181,9 +186,11 @@ def _show_nodes(wanted: set[str]) -> None:
         for path in directory.glob("nvidia*")
         if re.fullmatch(r"nvidia(\d+|ctl|-uvm|-uvm-tools|-modeset)", path.name)
     }
+    present |= {f"nvidia-caps/{path.name}" for path in directory.glob("nvidia-caps/*")}
     for name in present - wanted:
         (directory / name).unlink()
     for name in wanted - present:
+        (directory / name).parent.mkdir(exist_ok=True)
         if str(machine.ROOT) == "/":
             # /dev/null's own numbers: a character device that does nothing and that every device policy allows.
             os.mknod(directory / name, 0o666 | stat.S_IFCHR, os.makedev(1, 3))

@@ -83,12 +83,23 @@ def user_space_version() -> str | None:
 
 
 def visible_gpus() -> list[dict[str, Any]]:
-    """GPUs whose device node is here: all of them on the host, the injected ones in a container."""
+    """GPUs and instances whose device nodes are here: all of them on the host, the injected ones in a container."""
     gpus = hardware()["gpus"]
     flavour = "open" if (running() or {}).get("license") == "Dual MIT/GPL" else "proprietary"
     return [
-        gpu for minor, gpu in enumerate(gpus) if (ROOT / f"dev/nvidia{minor}").exists() and flavour in gpu["flavours"]
+        gpu | {"mig_devices": _visible_instances(minor, gpu)} if gpu.get("mig_devices") else gpu
+        for minor, gpu in enumerate(gpus)
+        if (ROOT / f"dev/nvidia{minor}").exists() and flavour in gpu["flavours"]
     ]
+
+
+def _visible_instances(minor: int, gpu: dict[str, Any]) -> list[dict[str, Any]]:
+    return [device for device in gpu["mig_devices"] if (ROOT / "dev" / capability(minor, device)).exists()]
+
+
+def capability(minor: int, device: dict[str, Any]) -> str:
+    """The node below /dev that opens an instance of GPU `minor`; real drivers number these in their own way."""
+    return f"nvidia-caps/nvidia-cap{(minor + 1) * 100 + device['gpu_instance']}"
 
 
 def _replace(path: Path, value: dict[str, Any]) -> None:

@@ -34,14 +34,19 @@ def main(arguments: list[str]) -> int:
 
 
 def specification(gpus: list[dict[str, Any]], minors: dict[str, int], driver: str) -> dict[str, Any]:
-    """The CDI document for these GPUs: each under its index and its UUID, and `all`."""
+    """The CDI document for these GPUs and their instances: each under its index and its UUID, and `all`."""
     devices = []
     for index, gpu in enumerate(gpus):
-        nodes = [{"path": f"/dev/nvidia{minors[gpu['uuid']]}"}]
-        names = [str(index), gpu["uuid"]]
+        minor = minors[gpu["uuid"]]
+        nodes = [f"/dev/nvidia{minor}"]
+        named = [(str(index), nodes), (gpu["uuid"], nodes)]
         for number, instance in enumerate(gpu.get("mig_devices", ())):
-            names += [f"{index}:{number}", instance["uuid"]]
-        devices += [{"name": name, "containerEdits": {"deviceNodes": nodes}} for name in names]
+            own = [*nodes, f"/dev/{machine.capability(minor, instance)}"]
+            named += [(f"{index}:{number}", own), (instance["uuid"], own)]
+        devices += [
+            {"name": name, "containerEdits": {"deviceNodes": [{"path": path} for path in paths]}}
+            for name, paths in named
+        ]
     everything = [{"path": f"/dev/nvidia{minors[gpu['uuid']]}"} for gpu in gpus]
     devices.append({"name": "all", "containerEdits": {"deviceNodes": everything}})
     control = ("nvidiactl", "nvidia-modeset", "nvidia-uvm", "nvidia-uvm-tools")

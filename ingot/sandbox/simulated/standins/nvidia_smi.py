@@ -164,6 +164,8 @@ def _listed(index: int, gpu: dict[str, Any], mig: bool = True) -> str:
 
 
 def _links(gpu: dict[str, Any]) -> str:
+    if gpu["query"]["mig.mode.current"] == "Enabled":
+        return "Nvlink queries are not supported for Devices in MIG mode\n"
     if not gpu["nvlinks"]:
         return "Device does not have or support Nvlink\n"
     return "".join(f"\t Link {number}: 26.562 GB/s\n" for number in range(gpu["nvlinks"]))
@@ -177,7 +179,9 @@ def _row(index: int, gpu: dict[str, Any], count: int) -> dict[str, str]:
     if query["memory.total"].endswith(" MiB") and used:
         query["memory.used"] = f"{_mib(query['memory.used']) + used} MiB"
         query["memory.free"] = f"{max(0, _mib(query['memory.free']) - used)} MiB"
-    if query["fabric.state"] != "N/A" and not state["fabric"]:
+    # Where the switches are on another machine, as around a GPU that was passed through, they are configured there.
+    switched = any(device["class"].startswith("0x0680") for device in machine.hardware()["pci"])
+    if query["fabric.state"] != "N/A" and switched and not state["fabric"]:
         query |= {"fabric.state": "In Progress", "fabric.status": "N/A"}
     query |= {
         "timestamp": datetime.now().strftime("%Y/%m/%d %H:%M:%S.%f")[:-3],
@@ -298,8 +302,8 @@ def _mig_devices(gpu: dict[str, Any]) -> list[str]:
             "\t\t\t\t<fb_memory_usage>",
             f"\t\t\t\t\t<total>{device['total_mib']} MiB</total>",
             "\t\t\t\t\t<reserved>0 MiB</reserved>",
-            "\t\t\t\t\t<used>0 MiB</used>",
-            f"\t\t\t\t\t<free>{device['total_mib']} MiB</free>",
+            f"\t\t\t\t\t<used>{device['total_mib'] - device['free_mib']} MiB</used>",
+            f"\t\t\t\t\t<free>{device['free_mib']} MiB</free>",
             "\t\t\t\t</fb_memory_usage>",
             "\t\t\t</mig_device>",
         ]
