@@ -82,6 +82,9 @@ driver_version = None
 toolkit_version = "1.20.0"
 
 # --- gateway: what callers of a host meet on port 443
+# Whether turns of one conversation go to one replica, which has its beginning in its prefix cache, instead of to the
+# one with the fewest running requests; for hosts with several replicas and for fleet gateways.
+gateway_affinity = False
 # Networks and DNS zones that a newly made internal CA is limited to, e.g. ["10.0.0.0/8", "corp.example"]; []: no limit.
 gateway_ca_scope = []
 # Requests of one team that may run at once on a host; a stream counts until it ends.

@@ -14,17 +14,20 @@ from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """`upstreams` as the engine role wrote them; `has_gateway`: nginx was told of them."""
+    """`upstreams` as the engine role wrote them; `has_gateway`: nginx was told of them; `affinity`: and to keep
+    conversations together."""
 
     upstreams: tuple[Upstream, ...] = ()
     held_out: bool = False
     has_gateway: bool = False
+    affinity: bool = False
 
 
 class Pool(FactBase[PoolState]):
     """The pool of a host.
 
-    Returns: PoolState(upstreams=(Upstream("qwen", ("172.31.213.10:8000",)),), held_out=False, has_gateway=True)
+    Returns: PoolState(upstreams=(Upstream("qwen", ("172.31.213.10:8000",)),), held_out=False, has_gateway=True,
+    affinity=False)
     """
 
     def command(self) -> str:
@@ -33,6 +36,7 @@ class Pool(FactBase[PoolState]):
                 "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
                 "acceptance": f"cat {ACCEPTANCE_FILE} 2>/dev/null",
                 "gateway": f"test -e {ENGINES}",
+                "affinity": f"grep -q 'hash [$]affinity' {ENGINES}",
             }
         )
 
@@ -46,4 +50,5 @@ class Pool(FactBase[PoolState]):
             parse_upstreams(found["upstreams"].output)[0],
             held_out(found["acceptance"].output),
             found["gateway"].status == 0,
+            found["affinity"].status == 0,
         )

@@ -66,6 +66,6 @@ def idle(addresses: Sequence[str], grace_s: int) -> str:
 
 def _write(found: PoolState, wanted: Sequence[Upstream]) -> Commands:
     served = engines(wanted, held_out=found.held_out)
-    yield from tree.tree._inner(
-        entries=[tree.File(UPSTREAMS_FILE, upstreams_json(wanted)), tree.File(ENGINES, engines_conf(served))]
-    )
+    # As nginx was told last: what the values say now is the gateway role's to bring.
+    conf = engines_conf(served, affinity=found.affinity)
+    yield from tree.tree._inner(entries=[tree.File(UPSTREAMS_FILE, upstreams_json(wanted)), tree.File(ENGINES, conf)])

@@ -96,6 +96,7 @@ def settings_of_host() -> gateway_site.Settings:
         requests_per_minute=data.gateway_requests_per_minute,
         concurrency=data.gateway_concurrency,
         endpoints=endpoints(gateway_site.words("gateway_routes", data.gateway_routes)),
+        affinity=bool(data.gateway_affinity),
         hsts_max_age_s=data.gateway_hsts_max_age_s,
     )
 

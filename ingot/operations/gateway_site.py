@@ -45,6 +45,7 @@ class Settings:
     requests_per_minute: int
     concurrency: int
     endpoints: tuple[Endpoint, ...]
+    affinity: bool
     hsts_max_age_s: int = 0
 
 
@@ -102,7 +103,7 @@ def why_not(name: str, found: GatewayHost) -> str | None:
 def entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key], certificate: str) -> list[tree.Entry]:
     """The files of nginx, as `tree` installs them. `certificate` (PEM) is the one that lies on the host."""
     served = engines(found.upstreams, held_out=found.held_out)
-    model_script = by_model(served)
+    model_script = by_model(served, settings)
     included = [
         tree.File(f"{INCLUDED}/auth.js", render.template("gateway/auth.js")),
         tree.File(f"{INCLUDED}/log.conf", render.template("gateway/log.conf")),
@@ -121,7 +122,7 @@ def entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key], 
     return [
         tree.Dir(INCLUDED, mode="0755"),
         tree.File(CONFIGURATION, configuration(found, settings, digest)),
-        tree.File(ENGINES, pool.engines_conf(served)),
+        tree.File(ENGINES, pool.engines_conf(served, affinity=settings.affinity)),
         *included,
         # Not included by our configuration; removed so that nobody wonders.
         tree.Absent("/etc/nginx/sites-enabled/default"),
@@ -156,6 +157,9 @@ def teams_conf(settings: Settings, key_count: int) -> str:
 def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
     """nginx.conf for the nginx at hand; it tells the host itself the `digest` of all its files."""
     served = engines(found.upstreams)
+    open_routes = routes(
+        settings.endpoints, models=len(served), listed=len(served) > 1, scripted=_scripted(served, settings)
+    )
     http2_directive = tls.profile(found.nginx or OLDEST_NGINX, found.openssl).http2_directive
     listen = "443 ssl" if http2_directive else "443 ssl http2"
     return render.template(
@@ -165,9 +169,11 @@ def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
         listens=[listen, *([f"[::]:{listen}"] if found.ipv6 else [])],
         http2_directive=http2_directive,
         engines=served,
-        scripted=len(served) > 1,
+        scripted=_scripted(served, settings),
+        affinity=settings.affinity,
         model_list=model_list(served),
-        routes=routes(settings.endpoints, models=len(served), listed=len(served) > 1, scripted=len(served) > 1),
+        routes=open_routes,
+        asked_by_query=any(route.answer == "query" for route in open_routes),
         draining=DRAINING,
         held_out=HELD_OUT,
         digest=digest,
@@ -180,12 +186,17 @@ def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
     )
 
 
-def by_model(served: Sequence[Engine]) -> str | None:
-    """The njs script that chooses an engine by the model that a request names; None where there is no choice."""
-    if len(served) < 2:
+def by_model(served: Sequence[Engine], settings: Settings) -> str | None:
+    """The njs script that chooses by what a request says; None where there is no choice."""
+    if not _scripted(served, settings):
         return None
     names = json.dumps({engine.model: engine.name for engine in served})
-    return render.template("gateway/by_model.js", engines_by_model=names)
+    return render.template("gateway/by_model.js", engines_by_model=names, affinity=settings.affinity)
+
+
+def _scripted(served: Sequence[Engine], settings: Settings) -> bool:
+    """Whether a request's body decides where it goes: by its model, or by its conversation."""
+    return len(served) > 1 or (settings.affinity and any(len(engine.servers) > 1 for engine in served))
 
 
 def _dotted(version: Version) -> str:

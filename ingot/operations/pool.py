@@ -9,10 +9,13 @@ from ingot.gateway.upstreams import Engine
 from ingot.operations import render
 
 
-def engines_conf(served: Sequence[Engine]) -> str:
-    """The engines as nginx' upstreams; the file names its own digest, for a deploy to see whether nginx runs it."""
+def engines_conf(served: Sequence[Engine], *, affinity: bool) -> str:
+    """The engines as nginx' upstreams; the file names its own digest, for a deploy to see whether nginx runs it.
+
+    `affinity`: a replica is chosen by what a conversation begins with, instead of by the fewest running requests.
+    """
 
     def rendered(digest: str) -> str:
-        return render.template("gateway/engines.conf", engines=served, digest=digest)
+        return render.template("gateway/engines.conf", engines=served, affinity=affinity, digest=digest)
 
     return rendered(hashlib.sha256(rendered("").encode()).hexdigest()[:16])

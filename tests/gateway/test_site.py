@@ -31,6 +31,7 @@ SETTINGS = gateway.Settings(
     requests_per_minute=600,
     concurrency=16,
     endpoints=endpoints(()),
+    affinity=False,
 )
 #: Debian 13 as found, two replicas of one model.
 DEBIAN_13 = GatewayHost(
