@@ -82,6 +82,8 @@ driver_version = None
 toolkit_version = "1.20.0"
 
 # --- gateway: what callers of a host meet on port 443
+# Days that the logs of requests and tokens are kept on a host, compressed: what `ingot usage` can look back.
+accounting_days = 92
 # Whether turns of one conversation go to one replica, which has its beginning in its prefix cache, instead of to the
 # one with the fewest running requests; for hosts with several replicas and for fleet gateways.
 gateway_affinity = False

@@ -3,13 +3,13 @@
 from pyinfra.api import deploy
 
 from ingot.operations import engine as engines
-from ingot.operations import image, tree, units
+from ingot.operations import image, units
 
 
 @deploy("Engine")
 def engine() -> None:
     """Have the planned replicas serve, replaced one at a time, each proven by a completion."""
-    tree.tree(name="Make directories and the boot unit", entries=engines.entries())
+    engines.places(name="Make directories and the boot unit")
     image.image(name="Have the image")
     engines.replicas(name="Serve the plan")
     units.units(units.Unit("ingot-engine.service"), name="Start at boot")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from importlib.resources import files
+
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.service import Mount, Service
 
@@ -10,6 +13,15 @@ USER = "2000:0"
 
 MODEL = "/model"
 CACHE = "/cache"
+LIBRARY = "/ingot"
+ACCOUNTS = "/accounts"
+
+#: On the host: what every replica loads, and where each writes one file of accounts.
+HOST_LIBRARY = "/var/lib/ingot/engine/lib"
+HOST_ACCOUNTS = "/var/log/ingot/engine"
+#: The middleware as it lies in the library.
+MIDDLEWARE_FILE = "ingot_accounting.py"
+MIDDLEWARE = (files(__package__) / "accounting.py").read_bytes()
 
 #: No hub, no usage statistics, no redirects out of the house; everything that is worth keeping over a restart
 #: (compiled graphs, kernels) goes below CACHE. USER and LOGNAME spare torch a look into the image's passwd file.
@@ -55,8 +67,13 @@ class VLLM(Engine):
             model=replica.served_name,
             image=values.image,
             argv=("vllm", "serve", MODEL, *_flags(replica, values), *values.extra_args),
-            env=tuple(sorted({**ENVIRONMENT, **values.extra_env}.items())),
-            mounts=(Mount(replica.model_directory, MODEL), Mount(replica.cache_directory, CACHE, read_only=False)),
+            env=tuple(sorted({**ENVIRONMENT, **_accounting(replica), **values.extra_env}.items())),
+            mounts=(
+                Mount(replica.model_directory, MODEL),
+                Mount(replica.cache_directory, CACHE, read_only=False),
+                Mount(HOST_LIBRARY, LIBRARY),
+                Mount(HOST_ACCOUNTS, ACCOUNTS, read_only=False),
+            ),
             devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
             user=USER,
             tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
@@ -72,6 +89,16 @@ class VLLM(Engine):
         )
 
 
+def _accounting(replica: Replica) -> dict[str, str]:
+    return {
+        "INGOT_ACCOUNT": f"{ACCOUNTS}/{replica.name}.jsonl",
+        # A running replica keeps the middleware that it loaded: another one is another service.
+        "INGOT_ACCOUNTING": hashlib.sha256(MIDDLEWARE).hexdigest()[:16],
+        "INGOT_MODEL": replica.served_name,
+        "PYTHONPATH": LIBRARY,
+    }
+
+
 def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
     plan = replica.plan
     flags: dict[str, object] = {
@@ -82,6 +109,7 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
         "--max-model-len": plan.max_model_len,
         "--max-num-seqs": plan.max_num_seqs,
         "--max-num-batched-tokens": plan.max_num_batched_tokens,
+        "--middleware": f"{MIDDLEWARE_FILE.removesuffix('.py')}.Accounting",
         "--shutdown-timeout": max(values.stop_grace_s - END_S, 0),
     }
     if values.build == "cpu":

@@ -9,8 +9,10 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.engines import Running, Step, leftovers, steps
+from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, USER
+from ingot.errors import IngotError
 from ingot.facts.engine import STATE, EngineLook, EngineState
-from ingot.operations import planning, tree
+from ingot.operations import logs, planning, tree
 from ingot.operations.changes import announce
 from ingot.operations.planning import Refusal
 from ingot.operations.refuse import refuse
@@ -19,10 +21,11 @@ from ingot.operations.rollout import COMPOSE, LAST_GOOD, Commands, Rollout
 from ingot.operations.serving import container, services, settings_of_host
 
 UNIT = "/etc/systemd/system/ingot-engine.service"
+ROTATION = "/etc/logrotate.d/ingot-engine"
 
 
-def entries() -> list[tree.Entry]:
-    """The engine's directories and its boot unit: the same on every host."""
+def entries(accounting_days: int) -> list[tree.Entry]:
+    """The engine's directories, its boot unit, and its accounts, which are kept for so many days."""
     return [
         tree.Dir(COMPOSE.rpartition("/")[0], mode="0750"),
         tree.Dir(STATE),
@@ -30,7 +33,23 @@ def entries() -> list[tree.Entry]:
         tree.Dir(f"{STATE}/{LAST_GOOD}", mode="0750"),
         tree.Dir(f"{STATE}/engine/cache", mode="0711"),
         tree.File(UNIT, template("engine/ingot-engine.service", compose=COMPOSE)),
+        tree.Dir(HOST_LIBRARY),
+        tree.File(f"{HOST_LIBRARY}/{MIDDLEWARE_FILE}", MIDDLEWARE),
+        tree.Dir(HOST_ACCOUNTS.rpartition("/")[0]),
+        tree.Dir(HOST_ACCOUNTS, user=USER.partition(":")[0], mode="0750"),
+        tree.File(ROTATION, logs.rotation(f"{HOST_ACCOUNTS}/*.jsonl", "roles/engine.py", accounting_days)),
     ]
+
+
+@operation()
+def places() -> Commands:
+    """Have the engine's directories, its boot unit and its accounts' rotation."""
+    try:
+        wanted = entries(logs.days(host.data.accounting_days))
+    except IngotError as error:
+        yield refuse(f"{host.name}: {error}")
+        return
+    yield from tree.tree._inner(entries=wanted)
 
 
 def running(found: EngineState) -> dict[str, Running]:

@@ -1,8 +1,10 @@
 """A planned replica becomes exactly this container."""
 
+import hashlib
 from dataclasses import replace
+from pathlib import Path
 
-from ingot.engines import VLLM, Engine, Mount, Replica, Service, Values
+from ingot.engines import VLLM, Engine, Mount, Replica, Service, Values, accounting
 
 from .conftest import plan
 
@@ -11,7 +13,11 @@ ENVIRONMENT = (
     ("HF_HOME", "/cache/huggingface"),
     ("HF_HUB_OFFLINE", "1"),
     ("HOME", "/cache"),
+    ("INGOT_ACCOUNT", "/accounts/qwen2-5-7b-instruct-0.jsonl"),
+    ("INGOT_ACCOUNTING", hashlib.sha256(Path(accounting.__file__).read_bytes()).hexdigest()[:16]),
+    ("INGOT_MODEL", "qwen2.5-7b-instruct"),
     ("LOGNAME", "vllm"),
+    ("PYTHONPATH", "/ingot"),
     ("TORCHINDUCTOR_CACHE_DIR", "/cache/inductor"),
     ("TRANSFORMERS_OFFLINE", "1"),
     ("TRITON_CACHE_DIR", "/cache/triton"),
@@ -34,7 +40,8 @@ def test_a_replica_on_two_gpus(replica: Replica, values: Values) -> None:
             *("vllm", "serve", "/model", "--host", "0.0.0.0", "--port", "8000"),
             *("--served-model-name", "qwen2.5-7b-instruct", "--load-format", "safetensors"),
             *("--max-model-len", "8192", "--max-num-seqs", "16", "--max-num-batched-tokens", "2048"),
-            *("--shutdown-timeout", "100", "--tensor-parallel-size", "2", "--pipeline-parallel-size", "1"),
+            *("--middleware", "ingot_accounting.Accounting", "--shutdown-timeout", "100"),
+            *("--tensor-parallel-size", "2", "--pipeline-parallel-size", "1"),
             *("--data-parallel-size", "1", "--gpu-memory-utilization", "0.92"),
             *("--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-enable-log-requests"),
         ),
@@ -42,6 +49,8 @@ def test_a_replica_on_two_gpus(replica: Replica, values: Values) -> None:
         mounts=(
             Mount("/var/lib/ingot/models/qwen2.5-7b-instruct/bf16/a09a", "/model"),
             Mount("/var/lib/ingot/engine/cache/qwen2-5-7b-instruct-0", "/cache", read_only=False),
+            Mount("/var/lib/ingot/engine/lib", "/ingot"),
+            Mount("/var/log/ingot/engine", "/accounts", read_only=False),
         ),
         devices=("nvidia.com/gpu=GPU-aaa", "nvidia.com/gpu=GPU-bbb"),
         user="2000:0",
