@@ -1,0 +1,30 @@
+"""`python3 -m ingot.gateway.filter RULES SOCKET ENGINE-SOCKET DIGEST`: run the filter."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import sys
+from pathlib import Path
+
+from ingot.gateway.filter import settings
+from ingot.gateway.filter.exchange import Exchange
+from ingot.gateway.filter.server import Server
+
+
+def main() -> None:
+    """Run until SIGTERM. A rules file that cannot be read ends the process before it listens."""
+    rules, socket, engine, digest = sys.argv[1:]
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    server = Server(Exchange(settings.read(Path(rules)), engine), Path(socket), digest)
+    try:
+        # A faster event loop; engines' images carry it.
+        run = importlib.import_module("uvloop").run
+    except ImportError:
+        run = asyncio.run
+    run(server.run())
+
+
+if __name__ == "__main__":
+    main()

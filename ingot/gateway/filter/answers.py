@@ -1,0 +1,221 @@
+"""Answers of an OpenAI-shaped server, redacted: whole bodies, and streams event by event."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ingot.gateway.filter.json_text import JsonRedactor
+from ingot.gateway.filter.redactor import Redactor
+from ingot.gateway.filter.rules import Rules
+
+#: Further forms of the answer's text, as tokens: requests for them are refused, and what came all the same is dropped.
+DROPPED = frozenset(
+    (
+        "logprobs",
+        "prompt_logprobs",
+        "token_ids",
+        "prompt_token_ids",
+        "token_offsets",
+        "routed_experts",
+        "kv_transfer_params",
+        "ec_transfer_params",
+        "mm_kwargs",
+    )
+)
+#: What describes an answer and holds nothing of it; at the top.
+_ENVELOPE = frozenset(["id", "object", "created", "model", "usage", "service_tier", "system_fingerprint", "metrics"])
+#: The same, within.
+_FIXED = frozenset(["role", "type", "finish_reason", "index", "object"])
+#: Parts of a delta that are joined over a stream's events; any other text in it is redacted by itself.
+_JOINED = frozenset(["content", "reasoning", "reasoning_content", "refusal"])
+
+Json = Any
+#: Where a joined text belongs: choice, then the kind of place, then its field or number.
+Place = tuple[int, str, str | int]
+
+
+class Withheld(Exception):
+    """The answer cannot be redacted with certainty, so nobody gets it."""
+
+
+def redacted(answer: Json, rules: Rules, *, json_content: bool = False) -> Json:
+    """A whole answer with every text in it redacted. `json_content`: the request asked for JSON as content."""
+    json_keys = frozenset({"arguments", "content", "text"}) if json_content else frozenset({"arguments"})
+    if not isinstance(answer, dict):
+        return _within(answer, rules, json_keys, "")
+    return {
+        key: value if key in _ENVELOPE else _within(value, rules, json_keys, key)
+        for key, value in answer.items()
+        if key not in DROPPED
+    }
+
+
+def _within(value: Json, rules: Rules, json_keys: frozenset[str], key: str) -> Json:
+    if isinstance(value, str):
+        text = JsonRedactor(rules) if key in json_keys else Redactor(rules)
+        return text.feed(value) + text.end()
+    if isinstance(value, list):
+        return [_within(one, rules, json_keys, key) for one in value]
+    if isinstance(value, dict):
+        return {
+            name: one if name in _FIXED and not isinstance(one, dict | list) else _within(one, rules, json_keys, name)
+            for name, one in value.items()
+            if name not in DROPPED
+        }
+    return value
+
+
+class StreamedAnswer:
+    """One streamed answer: each choice's texts are joined over its events, and flushed when the choice ends."""
+
+    def __init__(self, rules: Rules, *, json_content: bool = False) -> None:
+        self._rules = rules
+        self._json_content = json_content
+        self._texts: dict[Place, Redactor | JsonRedactor] = {}
+        self._finished: set[int] = set()
+        self._envelope: dict[str, Json] = {}
+
+    def event(self, event: Json) -> Json:
+        """One event's content, redacted. Raises: Withheld."""
+        if not isinstance(event, dict):
+            raise Withheld
+        choices = event.get("choices")
+        if "error" in event and choices is None:
+            return redacted(event, self._rules)
+        if not isinstance(choices, list):
+            raise Withheld
+        out = {
+            key: value if key in _ENVELOPE else _within(value, self._rules, frozenset(), key)
+            for key, value in event.items()
+            if key != "choices" and key not in DROPPED
+        }
+        out["choices"] = [self._choice(choice) for choice in choices]
+        self._envelope = event
+        return out
+
+    def end(self) -> Json | None:
+        """A last event with what was held for choices that never said that they ended; None when nothing was."""
+        left = [choice for index in sorted({place[0] for place in self._texts}) if (choice := self._left(index))]
+        if not left:
+            return None
+        return {
+            **{key: value for key, value in self._envelope.items() if key in _ENVELOPE - {"usage"}},
+            "choices": left,
+        }
+
+    def _left(self, index: int) -> Json | None:
+        choice: dict[str, Json] = {}
+        self._flush(index, choice)
+        return {"index": index, "finish_reason": None, **choice} if choice else None
+
+    def _choice(self, choice: Json) -> Json:
+        index = choice.get("index") if isinstance(choice, dict) else None
+        # More after its end could complete what was flushed there.
+        if type(index) is not int or index in self._finished:
+            raise Withheld
+        out: dict[str, Json] = {}
+        for key, value in choice.items():
+            if key == "delta" and isinstance(value, dict):
+                out[key] = self._delta(index, value)
+            elif key == "text" and isinstance(value, str):
+                out[key] = self._feed((index, "text", key), value, json_text=self._json_content)
+            elif key in _FIXED:
+                out[key] = value
+            elif key not in DROPPED:
+                out[key] = _within(value, self._rules, frozenset(), key)
+        if choice.get("finish_reason") is not None:
+            self._finished.add(index)
+            self._flush(index, out)
+        return out
+
+    def _delta(self, index: int, delta: dict[str, Json]) -> dict[str, Json]:
+        out: dict[str, Json] = {}
+        for key, value in delta.items():
+            if key in _JOINED and isinstance(value, str):
+                as_json = self._json_content and key == "content"
+                out[key] = self._feed((index, "delta", key), value, json_text=as_json)
+            elif key == "tool_calls" and isinstance(value, list):
+                out[key] = [self._call(index, call) for call in value]
+            elif key == "function_call" and isinstance(value, dict):
+                out[key] = self._function((index, "function_call", key), value)
+            elif key in _FIXED and isinstance(value, str):
+                out[key] = value
+            elif key not in DROPPED:
+                out[key] = _within(value, self._rules, frozenset(), key)
+        return out
+
+    def _call(self, index: int, call: Json) -> Json:
+        number = call.get("index") if isinstance(call, dict) else None
+        if type(number) is not int:
+            raise Withheld
+        out: dict[str, Json] = {"index": number}
+        for key, value in call.items():
+            if key == "function" and isinstance(value, dict):
+                out[key] = self._function((index, "tool_calls", number), value)
+            elif key not in _FIXED:
+                out[key] = _within(value, self._rules, frozenset(), key)
+            else:
+                out[key] = value
+        return out
+
+    def _function(self, place: Place, function: dict[str, Json]) -> dict[str, Json]:
+        return {
+            key: self._feed(place, value, json_text=True)
+            if key == "arguments" and isinstance(value, str)
+            else _within(value, self._rules, frozenset(), key)
+            for key, value in function.items()
+            if key not in DROPPED
+        }
+
+    def _feed(self, place: Place, piece: str, *, json_text: bool) -> str:
+        text = self._texts.get(place)
+        if text is None:
+            text = self._texts[place] = JsonRedactor(self._rules) if json_text else Redactor(self._rules)
+        return text.feed(piece)
+
+    def _flush(self, index: int, choice: dict[str, Json]) -> None:
+        """Add what is held for a choice to its last event."""
+        for place in [place for place in self._texts if place[0] == index]:
+            tail = self._texts.pop(place).end()
+            if not tail:
+                continue
+            _, kind, name = place
+            if kind == "text":
+                choice["text"] = choice.get("text", "") + tail
+                continue
+            delta = choice.setdefault("delta", {})
+            if kind == "tool_calls":
+                _append(_call_of(delta, name), tail)
+            elif kind == "function_call":
+                _append(delta.setdefault("function_call", {}), tail)
+            else:
+                delta[name] = (delta.get(name) or "") + tail
+
+
+def _call_of(delta: dict[str, Json], number: str | int) -> dict[str, Json]:
+    """The function of a tool call within a delta, added to it if it is not there."""
+    calls = delta.get("tool_calls") or []
+    delta["tool_calls"] = calls
+    for call in reversed(calls):
+        if call["index"] == number:
+            return call.setdefault("function", {})  # type: ignore[no-any-return]
+    calls.append({"index": number, "function": {}})
+    return calls[-1]["function"]  # type: ignore[no-any-return]
+
+
+def _append(function: dict[str, Json], tail: str) -> None:
+    function["arguments"] = (function.get("arguments") or "") + tail
+
+
+def compact(value: Json) -> str:
+    """JSON in one line; lone surrogates, which UTF-8 cannot carry, as escapes."""
+    text = _COMPACT.encode(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text
+
+
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

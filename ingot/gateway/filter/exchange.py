@@ -1,0 +1,198 @@
+"""One request from its head to the end of its answer: refused, or passed on and its answer redacted and settled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from ingot.gateway.filter import refusals, requests, wire
+from ingot.gateway.filter.answers import compact, redacted
+from ingot.gateway.filter.budget import Budget
+from ingot.gateway.filter.events import written
+from ingot.gateway.filter.requests import Prepared
+from ingot.gateway.filter.settings import Policy, Settings
+from ingot.gateway.filter.spent import Spent
+from ingot.gateway.filter.stream import Stream
+
+#: Headers that the engine gets from nginx, and the caller from the engine; the rest is made here or left out.
+_ON = ("content-type", "accept", "x-request-id", "x-ingot-team", "x-ingot-key")
+_BACK = ("content-type", "retry-after")
+#: An answer in one piece that is larger than this is withheld, bytes.
+LARGEST_ANSWER = 64 * 1024 * 1024
+
+log = logging.getLogger("filter")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request with what its team asked for."""
+
+    head: wire.Head
+    policy: Policy
+    prepared: Prepared
+    spent: Spent | None
+
+    @property
+    def path(self) -> str:
+        return self.head.line[1]
+
+
+class Exchange:
+    """Answers requests: one process's settings, its budgets and the engine's socket."""
+
+    def __init__(self, settings: Settings, engine: str) -> None:
+        self.settings = settings
+        self.budgets = {
+            team: Budget(policy.tokens_per_minute)
+            for team, policy in settings.teams.items()
+            if policy.tokens_per_minute
+        }
+        self._engine = engine
+
+    async def answer(self, head: wire.Head, body: bytes, writer: asyncio.StreamWriter) -> None:
+        """Answer one request. Raises: Refused before any of the answer was sent; OSError when the caller is gone."""
+        if head.line[0] not in ("GET", "POST") or "transfer-encoding" in head.headers or "upgrade" in head.headers:
+            raise refusals.bad_request("Requests of your team pass a filter, which cannot pass this one on.")
+        asked = self._asked(head, body)
+        try:
+            async with _connected(self._engine) as (answers, asks):
+                asks.write(_request(head, asked.prepared.body))
+                await asks.drain()
+                await _pass_back(asked, answers, writer)
+        except asyncio.CancelledError:
+            if asked.spent:
+                asked.spent.left = True
+            raise
+        finally:
+            if asked.spent:
+                asked.spent.settle(time.monotonic())
+
+    def _asked(self, head: wire.Head, body: bytes) -> Asked:
+        team = head.headers.get("x-ingot-team", "")
+        policy = self.settings.teams.get(team)
+        if policy is None:
+            raise refusals.unknown_team()
+        prepared = requests.prepared(
+            policy, head.line[1], head.headers.get("content-type", ""), body, self.settings.default_max_tokens
+        )
+        budget = self.budgets.get(team)
+        if budget is None or not prepared.tokens:
+            return Asked(head, policy, prepared, None)
+        now = time.monotonic()
+        charge = budget.charge(prepared.tokens, now)
+        if charge is None:
+            raise refusals.tokens_per_minute(budget.limit, budget.wait_s(prepared.tokens, now))
+        return Asked(head, policy, prepared, Spent(budget, charge, prepared.prompt_tokens))
+
+
+@asynccontextmanager
+async def _connected(path: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to the engine, cut at once at the end, which ends what still runs there. Raises: Refused."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(path, limit=wire.LARGEST_HEAD)
+    except OSError:
+        raise refusals.engine_down() from None
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+def _request(head: wire.Head, body: bytes) -> bytes:
+    method, path, _ = head.line
+    headers = [("Host", "engine"), ("Connection", "close")]
+    headers += [(name.title(), head.headers.get(name, "")) for name in _ON]
+    if method == "POST":
+        headers.append(("Content-Length", str(len(body))))
+    return wire.head(f"{method} {path} HTTP/1.1", headers) + body
+
+
+async def _pass_back(asked: Asked, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        head = await wire.read_head(answers)
+        status, body = head.status, wire.Body(answers, head)
+    except (wire.BadMessage, OSError):
+        raise refusals.engine_down() from None
+    if asked.spent:
+        asked.spent.begun = status < 300
+    kind = head.headers.get("content-type", "").partition(";")[0].strip().lower()
+    back = [
+        *((name.title(), head.headers.get(name, "")) for name in _BACK),
+        *_budget_left(asked),
+        ("Connection", "close"),
+    ]
+    if kind == "text/event-stream":
+        if asked.policy.redact and asked.path not in requests.STREAMED:
+            raise refusals.withheld()
+        writer.write(wire.head(wire.answer_line(status), [*back, ("Transfer-Encoding", "chunked")]))
+        await _stream(asked, body, writer)
+    else:
+        content = await _whole(asked, body)
+        writer.write(wire.head(wire.answer_line(status), [*back, ("Content-Length", str(len(content)))]) + content)
+    await writer.drain()
+
+
+def _budget_left(asked: Asked) -> list[tuple[str, str]]:
+    if asked.spent is None:
+        return []
+    budget = asked.spent.budget
+    left = max(budget.limit - budget.used(time.monotonic()), 0)
+    return [("X-RateLimit-Limit-Tokens", str(budget.limit)), ("X-RateLimit-Remaining-Tokens", str(left))]
+
+
+async def _whole(asked: Asked, body: wire.Body) -> bytes:
+    """An answer in one piece, as its caller gets it. Raises: Refused."""
+    try:
+        content = await body.whole(LARGEST_ANSWER)
+    except wire.BadMessage:
+        raise refusals.engine_down() from None
+    rules = asked.policy.redact
+    if not content or (rules is None and asked.spent is None):
+        return content
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        if rules is None:
+            return content
+        raise refusals.withheld() from None
+    if asked.spent:
+        asked.spent.see(parsed)
+    if rules is None or (asked.path in requests.NUMBERS and "data" in parsed):
+        return content
+    return compact(redacted(parsed, rules, json_content=asked.prepared.json_content)).encode()
+
+
+async def _stream(asked: Asked, body: wire.Body, writer: asyncio.StreamWriter) -> None:
+    """An answer in events. When it cannot go on its caller is told so by a last one: nothing unredacted is sent."""
+    stream = Stream(
+        asked.policy.redact,
+        asked.spent,
+        json_content=asked.prepared.json_content,
+        usage_asked=asked.prepared.usage_asked,
+    )
+    request_id = asked.head.headers.get("x-request-id", "")
+    ending = b""
+    while True:
+        try:
+            piece = await body.piece()
+            out = stream.feed(piece) if piece else stream.end()
+        except wire.BadMessage:
+            ending = written(compact(refusals.engine_down().error(request_id)))
+            break
+        except Exception as error:
+            # Whatever it was: without certainty about the text there is no answer.
+            log.error("withheld the rest of %s: %s", request_id, type(error).__name__)
+            ending = written(compact(refusals.withheld().error(request_id)))
+            break
+        if out:
+            writer.write(wire.chunk(out))
+            # A slow reader slows the engine down, not this process's memory.
+            await writer.drain()
+        if not piece:
+            break
+    writer.write((wire.chunk(ending) if ending else b"") + wire.LAST_CHUNK)

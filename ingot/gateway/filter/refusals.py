@@ -1,0 +1,87 @@
+"""What the filter says when it lets something through no further: errors in OpenAI's shape, without any text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Refused(Exception):
+    """A request that goes no further, with the status and error that its caller gets."""
+
+    def __init__(
+        self, status: int, code: str, message: str, param: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.headers = headers
+
+    def error(self, request_id: str) -> dict[str, Any]:
+        """The error as a body, or as an event's data."""
+        if self.status == 429:
+            kind = "rate_limit_error"
+        else:
+            kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": {**error, "request_id": request_id}}
+
+
+def bad_request(message: str) -> Refused:
+    """400 for a request that cannot be read."""
+    return Refused(400, "bad_request", message)
+
+
+def unknown_team() -> Refused:
+    """503 for a team that was given the filter after this process read its settings."""
+    return Refused(
+        503,
+        "filter_not_ready",
+        "The filter does not know this team yet; try again soon.",
+        headers=(("Retry-After", "2"),),
+    )
+
+
+def not_with_redaction(param: str) -> Refused:
+    """400 for what would hold the answer's text in a form that cannot be redacted."""
+    return Refused(
+        400,
+        "not_with_redaction",
+        f"Answers of your team are redacted, and {param} cannot be; leave it out.",
+        param,
+    )
+
+
+def personal_data(rule: str) -> Refused:
+    """400 for a request with personal data in it."""
+    return Refused(
+        400, "request_refused_personal_data", f"The request holds personal data ({rule}); remove it and send it again."
+    )
+
+
+def not_checked(what: str) -> Refused:
+    """400 for a request that cannot be looked into where requests are checked."""
+    return Refused(
+        400, "not_with_request_checks", f"Requests of your team are checked, and {what} cannot be; send text as JSON."
+    )
+
+
+def withheld() -> Refused:
+    """502 for an answer that could not be redacted with certainty."""
+    return Refused(502, "answer_withheld", "The answer could not be redacted, so it is withheld; try again.")
+
+
+def engine_down() -> Refused:
+    """502 for an engine that does not answer, or breaks off."""
+    return Refused(502, "engine_down", "The model is not answering.", headers=(("Retry-After", "10"),))
+
+
+def tokens_per_minute(limit: int, wait_s: int) -> Refused:
+    """429 for a team whose budget of tokens is used up."""
+    return Refused(
+        429,
+        "tokens_per_minute_exceeded",
+        f"Your team may use {limit} tokens per minute on this host; try again in {wait_s} s.",
+        headers=(("Retry-After", str(wait_s)), ("X-RateLimit-Reset-Tokens", f"{wait_s}s")),
+    )

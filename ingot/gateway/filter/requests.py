@@ -1,0 +1,153 @@
+"""Requests on their way to the engine: checked, made to tell their usage, and priced in tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ingot.gateway.filter import refusals
+from ingot.gateway.filter.answers import compact
+from ingot.gateway.filter.json_text import JsonRedactor
+from ingot.gateway.filter.redactor import Redactor
+from ingot.gateway.filter.rules import Rules
+from ingot.gateway.filter.settings import Policy
+
+#: Routes whose streams are known field by field.
+STREAMED = ("/v1/chat/completions", "/v1/completions")
+#: Routes that answer with numbers only.
+NUMBERS = ("/v1/embeddings",)
+#: What would have the answer's tokens told besides its text.
+_TELLS_TOKENS = [
+    "logprobs",
+    "prompt_logprobs",
+    "logprob_token_ids",
+    "return_token_ids",
+    "return_token_offsets",
+    "return_mm_kwargs",
+]
+_MAX_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+#: Rough sizes, put right by the usage that the engine tells: UTF-8 bytes of text per token, tokens of one picture.
+_BYTES_PER_TOKEN = 4
+_TOKENS_PER_PICTURE = 1000
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request as the engine gets it.
+
+    `tokens` is what it may cost at most, `prompt_tokens` about what its prompt does. `json_content`: its answer's text
+    will be JSON. `usage_asked`: its caller wants the usage of a stream told.
+    """
+
+    body: bytes
+    prompt_tokens: int = 0
+    tokens: int = 0
+    json_content: bool = False
+    usage_asked: bool = True
+
+
+def prepared(policy: Policy, path: str, content_type: str, body: bytes, default_max_tokens: int) -> Prepared:
+    """The request checked and priced. Raises: Refused."""
+    if not body:
+        return Prepared(body)
+    if content_type.partition(";")[0].strip().lower() == "multipart/form-data":
+        if policy.check:
+            raise refusals.not_checked("a form")
+        return Prepared(body, 0, default_max_tokens)
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError):
+        raise refusals.bad_request("The request body is not JSON.") from None
+    if not isinstance(request, dict):
+        raise refusals.bad_request("The request body is not a JSON object.")
+    stream = bool(request.get("stream"))
+    if policy.redact and path not in NUMBERS:
+        _refuse_untold(request, path, stream=stream)
+    if policy.check:
+        request = _checked(request, policy.check, redacts=policy.check_redacts)
+    usage_asked = True
+    if policy.tokens_per_minute and stream and path in STREAMED:
+        options = request.get("stream_options") or {}
+        if not isinstance(options, dict):
+            raise refusals.bad_request("stream_options is not a JSON object.")
+        usage_asked = bool(options.get("include_usage"))
+        request["stream_options"] = {**options, "include_usage": True}
+    prompt = _tokens(request)
+    # Written anew: the engine must not read a repeated key otherwise than it was read here.
+    return Prepared(
+        compact(request).encode(),
+        prompt,
+        prompt + _most(request, path, default_max_tokens),
+        _asks_json(request),
+        usage_asked,
+    )
+
+
+def _refuse_untold(request: dict[str, Json], path: str, *, stream: bool) -> None:
+    for name in _TELLS_TOKENS:
+        # 0 is a number of log probabilities: those of the answer's own tokens.
+        if request.get(name) is not None and request[name] is not False and request[name] != []:
+            raise refusals.not_with_redaction(name)
+    if stream and path not in STREAMED:
+        raise refusals.not_with_redaction("stream")
+
+
+def _asks_json(request: dict[str, Json]) -> bool:
+    """Whether the answer's text is going to be JSON, in which digits may be written as escapes."""
+    form = request.get("response_format")
+    if isinstance(form, dict) and form.get("type") in ("json_object", "json_schema"):
+        return True
+    outputs = request.get("structured_outputs")
+    return isinstance(outputs, dict) and any(outputs.get(name) for name in ("json", "json_object"))
+
+
+def _checked(request: dict[str, Json], rules: Rules, *, redacts: bool) -> dict[str, Json]:
+    for name in ("prompt", "input"):
+        if _holds_numbers(request.get(name)):
+            raise refusals.not_checked(f"{name} as token ids")
+    counted = rules.counted_anew()
+    clean = _clean(request, counted, "")
+    if counted.hits and not redacts:
+        raise refusals.personal_data(min(counted.hits))
+    rules.hits.update(counted.hits)
+    return clean if counted.hits else request
+
+
+def _holds_numbers(value: Json) -> bool:
+    return isinstance(value, list) and any(type(one) is int or _holds_numbers(one) for one in value)
+
+
+def _clean(value: Json, rules: Rules, key: str) -> Json:
+    if isinstance(value, str):
+        text = JsonRedactor(rules) if key == "arguments" else Redactor(rules)
+        return text.feed(value) + text.end()
+    if isinstance(value, list):
+        return [_clean(one, rules, key) for one in value]
+    if isinstance(value, dict):
+        return {_clean(name, rules, ""): _clean(one, rules, name) for name, one in value.items()}
+    return value
+
+
+def _tokens(value: Json) -> int:
+    """About how many tokens the texts of a request are."""
+    if isinstance(value, str):
+        if value.startswith("data:"):
+            return _TOKENS_PER_PICTURE
+        return len(value.encode(errors="surrogatepass")) // _BYTES_PER_TOKEN
+    if isinstance(value, list):
+        return sum(1 if type(one) is int else _tokens(one) for one in value)
+    if isinstance(value, dict):
+        return sum(_tokens(one) for one in value.values())
+    return 0
+
+
+def _most(request: dict[str, Json], path: str, default: int) -> int:
+    """How many tokens the answer may have."""
+    if path in NUMBERS:
+        return 0
+    named = [request[name] for name in _MAX_TOKENS if type(request.get(name)) is int and request[name] >= 0]
+    copies = request.get("n")
+    return (named[0] if named else default) * (copies if type(copies) is int and copies > 0 else 1)

@@ -1,0 +1,169 @@
+"""HTTP/1.1 as two nginx speak it over unix sockets: heads, and bodies by length, in chunks, or until the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+#: nginx' own limit of a head is 32 KiB; asyncio keeps as much unread before it stops reading.
+LARGEST_HEAD = 64 * 1024
+
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 413: "Content Too Large", 429: "Too Many Requests"}
+
+
+class BadMessage(Exception):
+    """What the other side sent is not HTTP as expected, or it broke off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first line in its three parts, and the headers by their names in small letters."""
+
+    line: tuple[str, str, str]
+    headers: Mapping[str, str]
+
+    @property
+    def length(self) -> int | None:
+        """The body's length in bytes; None when it is not told. Raises: BadMessage."""
+        told = self.headers.get("content-length")
+        if told is None:
+            return None
+        if not told.isascii() or not told.isdigit():
+            raise BadMessage
+        return int(told)
+
+    @property
+    def status(self) -> int:
+        """The status of an answer. Raises: BadMessage."""
+        if not self.line[1].isascii() or not self.line[1].isdigit():
+            raise BadMessage
+        return int(self.line[1])
+
+
+async def read_head(reader: asyncio.StreamReader) -> Head:
+    """The next head. Raises: BadMessage; OSError when the connection breaks."""
+    try:
+        text = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        raise BadMessage from None
+    first, *rest = text[:-4].split("\r\n")
+    parts = first.split(" ", 2)
+    if len(parts) < 2:
+        raise BadMessage
+    headers: dict[str, str] = {}
+    for line in rest:
+        name, colon, value = line.partition(":")
+        if not colon or name != name.strip() or (name.lower() in headers and name.lower() in _ONCE):
+            raise BadMessage
+        headers[name.lower()] = value.strip()
+    return Head((parts[0], parts[1], parts[2] if len(parts) > 2 else ""), headers)
+
+
+_ONCE = ("content-length", "content-type", "transfer-encoding", "x-ingot-team")
+
+
+class Body:
+    """An answer's body, piece by piece as it arrives."""
+
+    def __init__(self, reader: asyncio.StreamReader, head: Head) -> None:
+        coding = head.headers.get("transfer-encoding")
+        if coding not in (None, "chunked"):
+            raise BadMessage
+        self._reader = reader
+        # Within chunks: what comes next, and how much is left of this one. Else how much is left of the body; None:
+        # it ends with the connection.
+        self._next: Literal["size", "data", "break", "trailer", "end"] | None = "size" if coding else None
+        self._left = 0 if coding else head.length
+        self._buffer = b""
+
+    async def piece(self) -> bytes:
+        """What has arrived, b"" at the end. Raises: BadMessage when it breaks off or is not as told."""
+        while self._next != "end" and not (self._next is None and self._left == 0):
+            try:
+                data = await self._reader.read(LARGEST_HEAD)
+            except OSError:
+                raise BadMessage from None
+            if not data:
+                if self._next is None and self._left is None:
+                    break
+                raise BadMessage
+            if self._next is None:
+                if self._left is not None:
+                    self._left -= len(data)
+                    if self._left < 0:
+                        raise BadMessage
+                return data
+            if out := self._chunks(data):
+                return out
+        return b""
+
+    def _chunks(self, data: bytes) -> bytes:
+        """The content of chunked bytes; what is incomplete is kept."""
+        buffer, place, out = self._buffer + data, 0, []
+        while self._next != "end" and place < len(buffer):
+            if self._next == "data":
+                assert self._left is not None  # within chunks it is always known
+                taken = buffer[place : place + self._left]
+                out.append(taken)
+                place += len(taken)
+                self._left -= len(taken)
+                if self._left == 0:
+                    self._next = "break"
+                continue
+            line = buffer.find(b"\r\n", place)
+            if line < 0:
+                if len(buffer) - place > 256:
+                    raise BadMessage
+                break
+            text, place = buffer[place:line], line + 2
+            if self._next == "break":
+                if text:
+                    raise BadMessage
+                self._next = "size"
+            elif self._next == "trailer":
+                if not text:
+                    self._next = "end"
+            else:
+                self._left = _chunk_size(text)
+                self._next = "data" if self._left else "trailer"
+        self._buffer = buffer[place:]
+        return b"".join(out)
+
+    async def whole(self, largest: int) -> bytes:
+        """All of it. Raises: BadMessage, also when it is larger than allowed."""
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self.piece():
+            size += len(piece)
+            if size > largest:
+                raise BadMessage
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.partition(b";")[0].strip()
+    if not digits or not all(byte in b"0123456789abcdefABCDEF" for byte in digits):
+        raise BadMessage
+    return int(digits, 16)
+
+
+def head(first: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """A head as bytes; a header whose value is empty is left out."""
+    lines = [first, *(f"{name}: {value}" for name, value in headers if value)]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def answer_line(status: int) -> str:
+    """The first line of an answer."""
+    return f"HTTP/1.1 {status} {_REASONS.get(status, 'Answer')}"
+
+
+def chunk(data: bytes) -> bytes:
+    """Data as one chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+LAST_CHUNK = b"0\r\n\r\n"

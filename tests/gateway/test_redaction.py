@@ -1,0 +1,276 @@
+"""What counts as personal data, and that a text cut anywhere is redacted as the whole is."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ingot.errors import IngotError
+from ingot.gateway import personal_data
+from ingot.gateway.filter.checks import CHECKS, luhn, mod_11_2
+from ingot.gateway.filter.json_text import JsonRedactor
+from ingot.gateway.filter.redactor import Redactor
+from ingot.gateway.filter.rules import Rules, plain
+from ingot.gateway.teams import Team
+
+pytestmark = pytest.mark.gateway
+
+SITE = {
+    "staff": {"pattern": r"ST-[0-9]{6}(?![0-9])", "max_length": 9},
+    "project": {"pattern": r"\bPRJ(?:-[A-Z]{2,4}|_\d{1,3}){1,2}", "max_length": 13},
+    "lazy": {"pattern": r"(?<![a-z])q(?:ab|a|[0-9]{0,2}?z)", "max_length": 4},
+}
+STORED = personal_data.rules(SITE)
+RULES = Rules.from_dicts(STORED)
+
+#: From the standard's own examples and issuers' published test numbers.
+CAUGHT = {
+    "resident-id": [
+        "11010519491231002X",
+        "11010519491231002x",
+        "440524188001010014",
+        "110105 19491231 002X",
+        "110105194912310021",
+    ],
+    "mobile": [
+        "13800138000",
+        "+8613800138000",
+        "+86 138-0013-8000",
+        "0086 13800138000",
+        "138 0013 8000",
+        "138-00138000",
+        "１３８００１３８０００",
+        "１３８－００１３－８０００",
+        "𝟏𝟑𝟖𝟎𝟎𝟏𝟑𝟖𝟎𝟎𝟎",
+    ],
+    "bank-card": [
+        "4111111111111111",
+        "4111 1111 1111 1111",
+        "4111-1111-1111-1111",
+        "6222020200123456788",
+        "3782 822463 10005",
+    ],
+    "passport": ["E12345678", "EA1234567", "G12345678", "ＥＡ１２３４５６７", "H12345678", "C1234567800"],
+    "staff": ["ST-123456"],
+}
+LEFT_ALONE = [
+    "1380013800",
+    "138001380001",
+    "a13800138000",
+    "13800138000b",
+    "12800138000",
+    "4111111111111112",
+    "1732320000000",
+    "3.14159265358979",
+    "110105 19491231 0021",
+    "2024-11-23 13:30",
+    "E1234567890",
+    "ST-1234567",
+    "订单20241123000001",
+]
+AROUND = ["", "手机", "号码：", " ", "（", "\n"]
+
+
+def whole(text: str) -> str:
+    """The plain reference, on the whole text: the rules' patterns in their order at every place in turn."""
+    seen, out, place = plain(text), "", 0
+    while place < len(text):
+        for rule in STORED:
+            found = re.compile(rule["pattern"], re.ASCII).match(seen, place)
+            if found and (rule["check"] is None or CHECKS[rule["check"]](found.group())):
+                out += f"[redacted:{rule['name']}]"
+                place = found.end()
+                break
+        else:
+            out += text[place]
+            place += 1
+    return out
+
+
+def cut(text: str, places: list[int]) -> list[str]:
+    """The text in pieces."""
+    inner = sorted({place % (len(text) + 1) for place in places})
+    return [text[start:end] for start, end in zip([0, *inner], [*inner, len(text)], strict=True)]
+
+
+def in_pieces(redactor: Redactor | JsonRedactor, pieces: list[str]) -> str:
+    return "".join(map(redactor.feed, pieces)) + redactor.end()
+
+
+near = st.sampled_from(
+    [one for examples in CAUGHT.values() for one in examples]
+    + LEFT_ALONE
+    + ["PRJ-AB_12", "PRJ_1", "qab", "q12z", "+86", "86", "手机", "😀", " ", "-", "1", "X"]
+)
+texts = st.lists(near | st.text("0123456789 -+Xx年EAPRJST_qabz８", max_size=6) | st.text(max_size=3)).map("".join)
+cuts = st.lists(st.integers(0, 400), max_size=12)
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, found in CAUGHT.items() for text in found])
+def test_what_is_personal_is_replaced_next_to_any_script(name: str, text: str) -> None:
+    for before in AROUND:
+        for after in AROUND:
+            assert in_pieces(Redactor(RULES), [before + text + after]) == f"{before}[redacted:{name}]{after}"
+
+
+@pytest.mark.parametrize("text", LEFT_ALONE)
+def test_what_only_resembles_it_is_left_alone(text: str) -> None:
+    assert in_pieces(Redactor(RULES), [text]) == text
+
+
+@settings(max_examples=400)
+@given(texts, cuts)
+@example("138001380001 13800138000", [5, 11, 12])
+def test_a_text_cut_anywhere_is_redacted_as_the_whole(text: str, places: list[int]) -> None:
+    assert in_pieces(Redactor(RULES), cut(text, places)) == whole(text)
+
+
+@given(texts)
+def test_letter_by_letter_is_redacted_as_the_whole(text: str) -> None:
+    assert in_pieces(Redactor(RULES), list(text)) == whole(text)
+
+
+def test_ordinary_text_is_not_held_back() -> None:
+    redactor = Redactor(RULES)
+    assert [redactor.feed(piece) for piece in ("The", " weather", "今天", " is", " fine.")] == [
+        "The",
+        " weather",
+        "今天",
+        " is",
+        " fine.",
+    ]
+    assert redactor.feed("手机1380") == "手机"
+    assert redactor.feed("0") == ""
+    assert redactor.feed("年") == "13800年"
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | texts
+    | st.sampled_from([13800138000, -13800138000, 138.5, 13800138000.25, 4111111111111111, 1e25, 110105194912310021]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+class Number(str):
+    """A number as it is written."""
+
+
+def read(text: str) -> Any:
+    return json.loads(text, parse_int=Number, parse_float=Number)
+
+
+def redacted_value(value: Any) -> Any:
+    """The plain reference for JSON: every string by itself, and a number that holds a match as a whole."""
+    if isinstance(value, Number):
+        found = re.search(r"\[redacted:[a-z-]+\]", whole(value))
+        return found.group() if found else value
+    if isinstance(value, str):
+        return whole(value)
+    if isinstance(value, list):
+        return [redacted_value(one) for one in value]
+    if isinstance(value, dict):
+        return {whole(key): redacted_value(one) for key, one in value.items()}
+    return value
+
+
+def with_escapes(text: str, every: int) -> str:
+    """The same JSON with some characters of its strings written as escapes."""
+
+    def escape(found: re.Match[str]) -> str:
+        one = found.group()
+        return f"\\u{ord(one):04x}" if len(one) == 1 and ord(one) < 0xD800 and ord(one) % every == 0 else one
+
+    return re.sub(
+        r'"(?:[^"\\]|\\.)*"', lambda s: '"' + re.sub(r"\\u....|\\.|.", escape, s.group()[1:-1], flags=re.S) + '"', text
+    )
+
+
+@settings(max_examples=400)
+@given(values, cuts, st.integers(1, 4), st.sampled_from([None, 1]), st.booleans())
+def test_json_text_stays_json_and_hides_nothing_in_escapes(
+    value: Any, places: list[int], every: int, indent: int | None, ascii_only: bool
+) -> None:
+    text = with_escapes(json.dumps(value, indent=indent, ensure_ascii=ascii_only), every)
+    assert read(in_pieces(JsonRedactor(RULES), cut(text, places))) == redacted_value(read(text))
+
+
+@given(texts.map(lambda text: text.replace('"', "'")) | st.text(alphabet='{}[]",:\\u0138 1', max_size=40), cuts)
+def test_json_text_that_is_none_is_redacted_the_same_however_it_is_cut(text: str, places: list[int]) -> None:
+    assert in_pieces(JsonRedactor(RULES), cut(text, places)) == in_pieces(JsonRedactor(RULES), [text])
+
+
+def test_json_text_that_is_none_is_redacted_all_the_same() -> None:
+    for text in ("call 13800138000 now", '{"a": "13800138000', '{"a": "\\u00313800138000'):
+        assert "3800138000" not in in_pieces(JsonRedactor(RULES), [text])
+
+
+@given(st.integers(10**12, 10**18))
+def test_check_digits_hold_for_one_last_digit_in_ten(number: int) -> None:
+    assert [luhn(f"{number}{digit}") for digit in range(10)].count(True) == 1
+
+
+@given(st.integers(10**16, 10**17 - 1))
+def test_an_identity_number_has_one_check_character(number: int) -> None:
+    assert [mod_11_2(f"{number}{digit}") for digit in "0123456789X"].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "max_length", "says"),
+    [
+        ("[0-9", 9, "is no regular expression"),
+        ("[0-9]*", 9, "can match the empty text"),
+        ("a[0-9]+", 9, "can match more than its max_length of 9"),
+        ("[0-9]{4,12}", 9, "can match more than its max_length of 9"),
+        ("(?i)st", 9, "sets flags"),
+        ("^st", 9, "uses ^"),
+        ("(a)\\1", 9, "a back reference"),
+        ("a(?=b)c", 9, "a guard in its middle"),
+        (7, 9, "expected a regular expression"),
+        ("st", 0, "has the max_length 0"),
+    ],
+)
+def test_a_pattern_that_no_stream_can_be_searched_for_is_one_sentence(
+    pattern: object, max_length: object, says: str
+) -> None:
+    with pytest.raises(IngotError, match=f"^gateway_redact_patterns: mine .*{re.escape(says)}") as error:
+        personal_data.rules({"mine": {"pattern": pattern, "max_length": max_length}})
+    assert str(error.value).count(". ") == 0
+
+
+@pytest.mark.parametrize(
+    "site", [[], {"All": {}}, {"all": {}}, {"mobile": {}}, {"mine": "x"}, {"mine": {"pattern": "x"}}]
+)
+def test_a_table_of_patterns_that_cannot_be_meant_is_one_sentence(site: object) -> None:
+    with pytest.raises(IngotError, match="gateway_redact_patterns"):
+        personal_data.rules(site)
+
+
+def team(**asked: Any) -> Team:
+    return Team("sales", requests_per_minute=60, burst=6, concurrency=4, max_body_bytes=1 << 20, **asked)
+
+
+def test_the_rules_file_holds_what_each_team_asked_for() -> None:
+    stored = json.loads(
+        personal_data.rules_file([team(redact=("all",), check_requests="refuse")], {}, default_max_tokens=1024)
+    )
+    names = [rule["name"] for rule in stored["rules"]]
+    assert names == list(personal_data.BUILT_IN)
+    assert stored["teams"]["sales"] == {
+        "redact": names,
+        "check": names,
+        "check_redacts": False,
+        "tokens_per_minute": None,
+    }
+
+
+def test_a_team_that_asks_for_no_rule_there_is_is_one_sentence() -> None:
+    with pytest.raises(IngotError, match="names 'phone', expected all or some of resident-id"):
+        personal_data.rules_file([team(redact=("phone",))], {}, default_max_tokens=1024)
