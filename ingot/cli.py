@@ -12,12 +12,14 @@ from ingot.errors import IngotError
 #: Subcommand -> where it lives. Imported when called, so that `ingot keys` does not wait for pyinfra.
 COMMANDS = {
     "demo": "ingot.demo:demo",
+    "drift": "ingot.drift_cli:drift",
     "keys": "ingot.keys_cli:keys_group",
     "plan": "ingot.plan_cli:plan",
     "probe": "ingot.probe_cli:probe",
     "recommend": "ingot.plan_cli:recommend",
     "report": "ingot.report_cli:report",
     "sandbox": "ingot.sandbox.cli:sandbox",
+    "verify": "ingot.verify_cli:verify",
 }
 
 

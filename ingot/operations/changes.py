@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pyinfra import logger
+from pyinfra.api.host import Host
 from pyinfra.context import host, state
 from pyinfra.operations.util.files import generate_color_diff
+
+_ANNOUNCED = "ingot_announced"
 
 
 def announce(sentences: Iterable[str]) -> None:
@@ -16,7 +19,13 @@ def announce(sentences: Iterable[str]) -> None:
     """
     would = "" if state.is_executing else "would "
     for sentence in sentences:
+        host.connector_data.setdefault(_ANNOUNCED, []).append(sentence)
         logger.info(f"{host.print_prefix}{would}{sentence}")
+
+
+def announced(of: Host) -> list[str]:
+    """What a host's operations announced so far, in order."""
+    return list(of.connector_data.get(_ANNOUNCED, ()))
 
 
 def wants_diff() -> bool:

@@ -61,10 +61,9 @@ def site() -> Commands:
 @operation()
 def in_effect() -> Commands:
     """Have nginx run what is installed, and prove it on port 443: a reload that fails leaves no other trace."""
-    # Only after the operations before it ran is there anything to compare.
-    if not state.is_executing:
-        return
-    if host.get_fact(Running, server=host.name).as_installed:
+    running = host.get_fact(Running, server=host.name)
+    # Before the first deploy ran there is nothing to compare.
+    if running.as_installed or not (state.is_executing or running.listener):
         host.noop("nginx runs what is installed")
         return
     changes.announce(["reload nginx: it runs something else than what is installed"])

@@ -18,6 +18,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import pyinfra_cli  # noqa: F401
 
+from pyinfra.api.host import Host
 from pyinfra.context import ctx_host, ctx_state
 
 from ingot import fleet, keys, verify_key
@@ -80,20 +81,22 @@ def targets(config: pytest.Config) -> list[Target]:
         try:
             inventory = fleet.meant(config.getoption("--inventory"), limits)
             state = fleet.load(inventory)
-            chosen = [
-                host
-                for host in state.inventory
-                if not limits or any(fnmatch(host.name, limit) or limit in host.groups for limit in limits)
-            ]
+            chosen = [host for host in state.inventory if not limits or any(_is_meant(host, limit) for limit in limits)]
+            for limit in limits:
+                if not any(_is_meant(host, limit) for host in chosen):
+                    raise IngotError(f"{limit}: no such host or group in {inventory}; correct it, or the inventory")
             key = _key(config)
             for host in chosen:
                 kept = keys.secrets_dir(host.data.get("secrets_dir"), inventory.stem)
                 _targets.append(Target(host, inventory.stem, key or verify_key.read(kept)))
         except (IngotError, OSError) as error:
             raise pytest.UsageError(str(error)) from error
-        if not chosen:
-            raise pytest.UsageError(f"no host of {inventory} matches {' '.join(limits) or 'at all'}")
     return _targets
+
+
+def _is_meant(host: Host, limit: str) -> bool:
+    """As pyinfra's own --limit has it, and by the bare name of an `@ingot/` host."""
+    return fnmatch(host.name, limit) or limit in host.groups
 
 
 def _key(config: pytest.Config) -> str | None:

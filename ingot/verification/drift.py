@@ -1,0 +1,122 @@
+"""Where hosts differ from what the repository says: a dry run of deploy.py, host by host, that changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api.command import FunctionCommand, PyinfraCommand
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.api.host import Host
+from pyinfra.api.state import State, StateStage
+from pyinfra.context import ctx_config
+
+from ingot.fleet import at_once
+from ingot.operations import changes
+from ingot.operations.refuse import refused
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one operation of a role would do: the sentences it says, or none where it says nothing in advance."""
+
+    role: str
+    operation: str
+    sentences: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """One line per sentence."""
+        yield from self.sentences or (f"{self.operation[:1].lower()}{self.operation[1:]}",)
+
+
+@dataclass(frozen=True)
+class HostDrift:
+    """One host: what a deploy would change, or why that cannot be said."""
+
+    host: str
+    changes: tuple[Change, ...] = ()
+    errors: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it: sentences by role."""
+        by_role: dict[str, list[str]] = {}
+        for change in self.changes:
+            by_role.setdefault(change.role, []).extend(change.lines())
+        return {"host": self.host, "drifted": bool(self.changes), "changes": by_role, "errors": list(self.errors)}
+
+
+def status(found: Sequence[HostDrift]) -> int:
+    """The exit status of a comparison: 1 with an error, else 2 with drift, else 0."""
+    if any(one.errors for one in found):
+        return 1
+    return 2 if any(one.changes for one in found) else 0
+
+
+def compare(state: State, hosts: Sequence[Host], deploy: Path) -> list[HostDrift]:
+    """What `deploy` would change on each host, all of them at once; what fails for one host stops no other."""
+    from pyinfra_cli.util import exec_file  # type: ignore[import-untyped]
+
+    # deploy.py imports its roles from beside it.
+    sys.path.insert(0, str(deploy.parent))
+    # Operations are asked here, further than pyinfra's own check, which ends at each one's first change.
+    state.check_for_changes = False
+
+    def one(host: Host) -> HostDrift:
+        name = host.name.removeprefix("@ingot/")
+        try:
+            host.connect(show_errors=False, raise_exceptions=True)
+        except ConnectError as refused:
+            return HostDrift(name, errors=(str(refused.args[0]).removeprefix(f"{name}: "),))
+        try:
+            with ctx_config.use(state.config.copy()):
+                exec_file(str(deploy))
+                return _compared(state, host, name)
+        # Whatever breaks off here is of this host: a lost connection, or values that a role cannot work with.
+        except Exception as error:
+            return HostDrift(name, errors=(f"the dry run broke off ({type(error).__name__}: {error}); run it again",))
+        finally:
+            host.disconnect()
+
+    for stage in (StateStage.Connect, StateStage.Prepare):
+        state.set_stage(stage)
+    return at_once(state, hosts, one)
+
+
+def _compared(state: State, host: Host, name: str) -> HostDrift:
+    """Every operation of one host, asked in order what it would do."""
+    found: list[Change] = []
+    refusals: list[str] = []
+    for operation in host.op_hash_order:
+        before = len(changes.announced(host))
+        refusal, acts = asked(state.get_op_data_for_host(host, operation).command_generator())
+        if refusal:
+            refusals.append(refusal.removeprefix(f"{name}: "))
+        elif acts:
+            role, _, what = min(state.get_op_meta(operation).names).partition(" | ")
+            said = tuple(dict.fromkeys(changes.announced(host)[before:]))
+            found.append(Change(role, what or role, said))
+    if host in state.failed_hosts:
+        refusals.append("a question to it was not answered; run it again")
+    # One cause is said by several roles, and what would change is uncertain then.
+    return HostDrift(name, errors=tuple(dict.fromkeys(refusals))) if refusals else HostDrift(name, tuple(found))
+
+
+def asked(commands: Iterator[PyinfraCommand]) -> tuple[str | None, bool]:
+    """What an operation comes to without its commands being run: the sentence that refuses, or whether it acts.
+
+    What it does after its first command may be confused by that command not having run: it is listened to, since it
+    may announce more, but its refusals and errors count no longer.
+    """
+    acts = False
+    try:
+        for command in commands:
+            if isinstance(command, FunctionCommand) and command.function is refused:
+                return (None, True) if acts else (str(command.args[0]), False)
+            acts = True
+    except Exception:
+        if not acts:
+            raise
+    return None, acts

@@ -1,0 +1,59 @@
+"""What the checks of tests/hosts found, read from their record and made readable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: The schema of verify.json that this reads (tests/hosts/evidence.py writes it).
+SCHEMA = 1
+HEADINGS = ("host", "checks", "passed", "failed", "looked at in")
+
+
+@dataclass(frozen=True)
+class HostSummary:
+    """One host: how many checks passed, and a sentence for each that did not."""
+
+    host: str
+    passed: int
+    looked_s: float
+    failures: tuple[str, ...]
+    trouble: str | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.trouble is None and not self.failures
+
+    def cells(self) -> tuple[str, ...]:
+        """The row of the table; a host that could not be looked at has no figures."""
+        if self.trouble:
+            return (self.host, *("-" for _ in HEADINGS[1:]))
+        checks = self.passed + len(self.failures)
+        return (self.host, str(checks), str(self.passed), str(len(self.failures)), f"{self.looked_s:.1f} s")
+
+    def sentences(self) -> Iterator[str]:
+        """What is wrong, one line each, named by host; where nothing could be looked at, that alone."""
+        for sentence in (self.trouble,) if self.trouble else self.failures:
+            yield f"{self.host}: {sentence}"
+
+
+def parse(record: Mapping[str, Any]) -> tuple[HostSummary, ...]:
+    """The hosts of a verify.json, as it lists them.
+
+    Raises: ValueError when it is of another schema.
+    """
+    if record.get("schema") != SCHEMA:
+        raise ValueError(f"schema {record.get('schema')!r}, expected {SCHEMA}")
+    return tuple(
+        HostSummary(
+            host=name,
+            passed=one["passed"],
+            looked_s=one["looked_s"],
+            failures=tuple(
+                check["sentence"] or check["check"] for check in one["checks"] if check["outcome"] == "failed"
+            ),
+            trouble=one["trouble"],
+        )
+        for name, one in record["hosts"].items()
+    )
