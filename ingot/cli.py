@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "ingot.demo:demo",
     "drift": "ingot.drift_cli:drift",
     "keys": "ingot.keys_cli:keys_group",
+    "onboard": "ingot.onboard_cli:onboard",
     "plan": "ingot.plan_cli:plan",
     "probe": "ingot.probe_cli:probe",
     "recommend": "ingot.plan_cli:recommend",

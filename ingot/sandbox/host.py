@@ -55,6 +55,11 @@ class TestHost:
         return self.paths.host(self.name) / "known_hosts"
 
     @property
+    def pin(self) -> str:
+        """The line of that file."""
+        return self.known_hosts_path.read_text().strip()
+
+    @property
     def console_path(self) -> Path:
         """What the machine printed while booting."""
         return self.paths.host(self.name) / "console.log"

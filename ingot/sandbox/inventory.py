@@ -7,6 +7,7 @@ from typing import Any
 from ingot.sandbox import aptrepo, mirror
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.host import TestHost
+from ingot.sandbox.membership import data_of
 from ingot.sandbox.sandbox import Sandbox
 
 GROUP_DATA = Path(__file__).parents[2] / "group_data" / "all.py"
@@ -22,7 +23,7 @@ def hosts() -> list[tuple[str, dict[str, Any]]]:
     if not running:
         raise SandboxError("no test host runs on this machine: boot one with `ingot sandbox up` or `make demo`")
     shared = {**_values(), "secrets_dir": str(sandbox.secrets_dir)}
-    return [(f"@ingot/{host.name}", {**shared, **connection(host)}) for host in running]
+    return [(f"@ingot/{host.name}", {**shared, **connection(host), **data_of(host.name, host.pin)}) for host in running]
 
 
 def connection(host: TestHost) -> dict[str, Any]:

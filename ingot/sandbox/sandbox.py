@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ingot.sandbox import aptrepo, guest, image, machine, network, requirements, simulated
+from ingot.sandbox import aptrepo, guest, image, machine, membership, network, requirements, simulated
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.host import TestHost
 from ingot.sandbox.network import Network
@@ -144,11 +144,20 @@ class Sandbox:
 
     def _remove(self, name: str) -> None:
         machine.kill(self.paths, name)
+        self._forget(name)
         if self.paths.host(name).exists():
             shutil.rmtree(self.paths.host(name))
 
+    def _forget(self, name: str) -> None:
+        """What onboarding wrote of a host into the checkout goes with it."""
+        known_hosts = self.paths.host(name) / "known_hosts"
+        if known_hosts.is_file():
+            membership.forget(name, known_hosts.read_text().strip())
+
     def _remove_everything(self) -> None:
         machine.kill(self.paths)
+        for record in read_records(self.paths):
+            self._forget(record.name)
         network.down(self.paths.state)
         shutil.rmtree(self.paths.state)
 

@@ -1,0 +1,133 @@
+"""The deploy user of a server: its account, its sudo and the operator's keys, converged by one script."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from ingot.errors import IngotError
+from ingot.onboarding.connection import Connection
+from ingot.onboarding.keys import PublicKey
+
+_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
+_CHANGE = "ingot-change: "
+
+#: Package installation on a server that has no sudo, by the apt of the moment.
+_APT_TIMEOUT_S = 600
+
+# What differs is said and then done; with `dry` it is only said. Written aside and renamed, so that a run that dies
+# leaves the old file or the new one. A file of sudoers.d with a dot in its name is not read by sudo.
+_SCRIPT = r"""
+set -eu
+umask 077
+change() { echo "ingot-change: $1"; [ "$dry" = no ]; }
+if ! command -v sudo >/dev/null; then
+  if change "installs sudo"; then
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq update >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq install sudo >&2
+  fi
+fi
+if ! id -u "$user" >/dev/null 2>&1; then
+  # No password fits "*", and unlike "!" it does not lock the account against keys.
+  group=--user-group
+  getent group "$user" >/dev/null && group=--gid=$user
+  change "creates the user $user" && useradd --create-home "$group" --shell /bin/bash --password '*' "$user"
+fi
+if id -u "$user" >/dev/null 2>&1; then
+  uid=$(id -u "$user")
+  if [ "$uid" -lt 1000 ] || [ "$uid" -ge 65534 ]; then
+    echo "$user is a system account (uid $uid)"; exit 3
+  fi
+  home=$(getent passwd "$user" | cut -d: -f6)
+  case $(getent passwd "$user" | cut -d: -f7) in
+    */nologin|*/false) change "gives $user a login shell" && usermod --shell /bin/bash "$user";;
+  esac
+  if [ ! -d "$home" ]; then
+    change "makes $home" && mkdir -m 0700 "$home"
+  fi
+  for path in "$home" "$home/.ssh" "$home/.ssh/authorized_keys"; do
+    if [ -e "$path" ] && [ "$(stat -c %u "$path")" != "$uid" ]; then
+      change "gives $path to $user" && chown -h "$user:" "$path"
+    fi
+  done
+fi
+rule="$user ALL=(ALL:ALL) NOPASSWD: ALL"
+file=/etc/sudoers.d/90-ingot-$user
+if [ "$(cat "$file" 2>/dev/null)" != "$rule" ] || [ "$(stat -c '%U %a' "$file" 2>/dev/null)" != "root 440" ]; then
+  if change "lets $user use sudo without a password ($file)"; then
+    mkdir -p -m 0755 /etc/sudoers.d
+    printf '%s\n' "$rule" > "$file.new"
+    chmod 0440 "$file.new"
+    if ! visudo -c -f "$file.new" >&2; then rm -f "$file.new"; echo "visudo refuses $rule"; exit 4; fi
+    mv -f "$file.new" "$file"
+  fi
+fi
+keys=$(cat)
+if [ "$dry" = yes ] && ! id -u "$user" >/dev/null 2>&1; then
+  echo "ingot-change: installs $(printf '%s\n' "$keys" | grep -c .) public keys"; exit 0
+fi
+# As the user itself: root writing below a home would follow whatever links are there.
+printf '%s\n' "$keys" | runuser -u "$user" -- env dry="$dry" home="$home" sh -c '
+set -eu
+umask 077
+authorized=$home/.ssh/authorized_keys
+old=$(cat "$authorized" 2>/dev/null || true)
+new=$old
+added=0
+while IFS= read -r line; do
+  [ -n "$line" ] || continue
+  blob=$(printf "%s" "$line" | cut -d" " -f2)
+  printf "%s\n" "$new" | grep -v "^[[:space:]]*#" | grep -qF -- "$blob" && continue
+  added=$((added + 1))
+  new=$(printf "%s\n%s" "$new" "$line")
+done
+if [ "$added" -gt 0 ]; then
+  echo "ingot-change: installs $added public keys in $authorized"
+  if [ "$dry" = no ]; then
+    mkdir -p "$home/.ssh"
+    printf "%s\n" "$new" | grep . > "$authorized.ingot-new"
+    mv -f "$authorized.ingot-new" "$authorized"
+  fi
+fi
+# sshd refuses a home, directory or file that others may write.
+for path in "$home" "$home/.ssh" "$authorized"; do
+  if [ -e "$path" ] && [ -n "$(find "$path" -maxdepth 0 -perm /022)" ]; then
+    echo "ingot-change: takes write permission of others from $path"
+    [ "$dry" = yes ] || chmod go-w "$path"
+  fi
+done
+'
+"""
+
+
+def checked_name(user: str) -> str:
+    """The name of a deploy user.
+
+    Raises: IngotError for what is no name, and for root, whose logins are meant to end.
+    """
+    if user == "root" or not _NAME.match(user):
+        raise IngotError(
+            f"{user!r} cannot be the deploy user, expected a name of its own such as ingot (a-z, 0-9, '_' and '-'); "
+            "correct --deploy-user."
+        )
+    return user
+
+
+def converge(connection: Connection, user: str, keys: Sequence[PublicKey], *, dry: bool = False) -> tuple[str, ...]:
+    """Make the deploy user what it shall be, or with `dry` find what is not; what differed, one phrase each.
+
+    Raises: IngotError naming the step that the server refused.
+    """
+    values = f"user={shlex.quote(user)}; dry={'yes' if dry else 'no'}"
+    lines = "".join(f"{key.line}\n" for key in keys)
+    done = connection.as_root(f"{values}\n{_SCRIPT}", stdin=lines, timeout_s=_APT_TIMEOUT_S)
+    changes = tuple(line.removeprefix(_CHANGE) for line in done.output.splitlines() if line.startswith(_CHANGE))
+    if done.status != 0:
+        said = next((line for line in reversed(done.output.splitlines()) if not line.startswith(_CHANGE)), done.said)
+        step = changes[-1] if changes else "looks at the account"
+        raise IngotError(
+            f"{connection.name}: the deploy user {user} could not be made ready: {said.strip()} (it {step}), expected "
+            "an account with sudo and keys; mend that on the server, or name another one with --deploy-user."
+        )
+    return changes

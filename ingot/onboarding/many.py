@@ -1,0 +1,34 @@
+"""Many servers at once: a bounded number at a time, one failure stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from ingot.errors import IngotError
+from ingot.onboarding.request import Outcome, Request, Talk
+from ingot.onboarding.steps import onboard
+
+
+def onboard_all(
+    requests: Sequence[Request], talk: Talk, parallel: int, step: Callable[[Request, Talk], Outcome] = onboard
+) -> list[Outcome]:
+    """The outcome of each server, in their order; what refuses one is in its outcome."""
+
+    def one(request: Request) -> Outcome:
+        try:
+            outcome = step(request, talk)
+        except IngotError as refused:
+            outcome = Outcome(request.name, request.way.target.address, error=str(refused))
+        # One server's surprise must not take the others down; the sentence says that it was one.
+        except Exception as surprise:
+            outcome = Outcome(
+                request.name,
+                request.way.target.address,
+                error=f"{request.name}: {type(surprise).__name__} while onboarding it; run it again, and report this.",
+            )
+        talk.say(request.name, "failed" if outcome.error else "done")
+        return outcome
+
+    with ThreadPoolExecutor(max_workers=parallel) as pool:
+        return list(pool.map(one, requests))

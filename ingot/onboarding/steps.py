@@ -1,0 +1,182 @@
+"""The onboarding of one server, in order: nothing is changed before everything that could refuse it was looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ingot.errors import IngotError
+from ingot.facts.errors import Unread
+from ingot.facts.hardware import HardwareLook, HardwareSeen
+from ingot.onboarding import account, first_look, hardening, host_file, jump_config, known_hosts, table, waiting
+from ingot.onboarding.connection import Connection
+from ingot.onboarding.contact import Contact
+from ingot.onboarding.first_look import FirstLook
+from ingot.onboarding.known_hosts import entry_name
+from ingot.onboarding.request import Outcome, Request, Talk
+
+#: The group of members without a GPU.
+GATEWAY_GROUP = "gateway"
+
+
+def onboard(request: Request, talk: Talk) -> Outcome:
+    """Make a server a member of its inventory, or repair what an earlier run left; with `dry`, only look.
+
+    Raises: IngotError, one sentence that begins with the host's name.
+    """
+    target = request.way.target
+    outcome = Outcome(request.name, target.address)
+    contact = Contact(request, talk)
+    before = host_file.known(request.inventory, request.name, target.address, target.port) or {}
+    connection = contact.first()
+    try:
+        talk.say(request.name, f"logged in {connection.how}")
+        _look(request, contact, connection, talk, outcome)
+        _account(request, contact, connection, talk, outcome)
+        _harden(request, contact, connection, talk, outcome)
+        _write(request, outcome)
+        found = table.gpus_of(outcome.seen) if outcome.seen else None
+        if found and before.get("gpus", found) != found:
+            outcome.remarks.append(
+                f"its host file says gpus: {before['gpus']}, found {found}; correct the one that is wrong"
+            )
+    finally:
+        connection.close()
+    return outcome
+
+
+def _look(request: Request, contact: Contact, connection: Connection, talk: Talk, outcome: Outcome) -> None:
+    """Everything that can refuse the server, and the wait for a server that is still setting itself up."""
+    seen = first_look.look(connection)
+    if refused := first_look.refusal(seen):
+        raise IngotError(f"{request.name}: {refused}.")
+    # Before sudo is judged: on a cloud image it is cloud-init that allows it.
+    remark = waiting.for_cloud_init(connection, request.wait_s, lambda step: talk.say(request.name, step))
+    if remark:
+        outcome.remarks.append(remark)
+    _allow_root(contact, connection, first_look.look(connection), talk)
+    waiting.for_packages(connection, request.wait_s, lambda step: talk.say(request.name, step))
+    outcome.seen = hardware(connection)
+    talk.say(request.name, table.summary(outcome.seen))
+    if request.needs_gpu and not outcome.seen.gpus:
+        raise IngotError(
+            f"{request.name}: no NVIDIA GPU on its PCI bus, expected at least one; check that the cards are seated, "
+            "powered and listed by the BIOS, or pass --no-gpu for a gateway."
+        )
+
+
+def _allow_root(contact: Contact, connection: Connection, seen: FirstLook, talk: Talk) -> None:
+    """Find out how root's rights are had. Raises: IngotError when they are not."""
+    name, user = connection.name, connection.user
+    if user == "root" or seen.sudo_says is None:
+        return
+    if not seen.has_sudo:
+        raise IngotError(
+            f"{name}: no sudo on the server and {user} is not root, expected one of both; log in with --user root, or "
+            "install sudo there."
+        )
+    said = seen.sudo_says
+    prompt = f"sudo password of {user} on {name}"
+    offers: tuple[Callable[[], str | None], ...] = (
+        lambda: contact.request.sudo_password,
+        lambda: contact.login_password,
+        lambda: talk.secret(prompt),
+    )
+    for offer in offers:
+        password = offer()
+        if password is None:
+            continue
+        done = connection.accepts_sudo(password)
+        if done.status == 0:
+            connection.sudo_password = password
+            return
+        said = done.said
+    raise IngotError(
+        f"{name}: {user} logs in, but sudo says {said!r}, expected root's rights; add {user} to the group sudo, log in "
+        "with --user root, or pass its password with --sudo-password-stdin."
+    )
+
+
+def hardware(connection: Connection) -> HardwareSeen:
+    """What the server is made of. Raises: IngotError."""
+    look = HardwareLook()
+    seen = look.process(connection.as_root(look.command()).output.splitlines())
+    if isinstance(seen, Unread):
+        raise IngotError(f"{connection.name}: its hardware cannot be read: {seen.why.rstrip('.')}; run it again.")
+    return seen
+
+
+def _account(request: Request, contact: Contact, connection: Connection, talk: Talk, outcome: Outcome) -> None:
+    """The deploy user, proven in a connection of its own. What comes first is the pin: from here on it is a member."""
+    target = request.way.target
+    entry, key = entry_name(target.address, target.port), contact.target_key()
+    if request.dry:
+        if not any(pin.key == key for pin in known_hosts.pins(known_hosts.read(request.known_hosts), entry)):
+            outcome.changes.append(f"pins {key.kind} {key.fingerprint} in {request.known_hosts}")
+        outcome.changes += account.converge(connection, request.deploy_user, request.keys, dry=True)
+        return
+    for hop in (*request.way.jumps, target):
+        # A jump host of the user's own ssh_config is pinned where that says.
+        if (hop == target or hop.known_hosts is None) and known_hosts.pin(
+            request.known_hosts, entry_name(hop.address, hop.port), trusted := contact.trusted[hop.address, hop.port]
+        ):
+            outcome.changes.append(f"pins {trusted.fingerprint} of {hop.label} in {request.known_hosts}")
+    talk.say(request.name, f"makes {request.deploy_user} ready")
+    outcome.changes += account.converge(connection, request.deploy_user, request.keys)
+    talk.say(request.name, f"proves the login of {request.deploy_user} with {request.identity.label}")
+    contact.proof().close()
+
+
+def _harden(request: Request, contact: Contact, connection: Connection, talk: Talk, outcome: Outcome) -> None:
+    """sshd without passwords and root; put back where the new login does not survive it."""
+    if not request.harden or hardening.is_hard(connection):
+        return
+    outcome.changes.append(f"hardens sshd ({hardening.DROP_IN})")
+    if request.dry:
+        return
+    talk.say(request.name, "hardens sshd and proves the login again")
+    hardening.apply(connection)
+    try:
+        contact.proof_after_reload().close()
+    except IngotError as refused:
+        hardening.put_back(connection)
+        raise IngotError(
+            f"{request.name}: the new login does not survive the hardened sshd, so the old settings are back: {refused}"
+        ) from None
+    hardening.confirm(connection)
+
+
+def _write(request: Request, outcome: Outcome) -> None:
+    """The member's place in the inventory."""
+    assert outcome.seen is not None
+    target = request.way.target
+    wanted: dict[str, Any] = {
+        "address": target.address,
+        "user": request.deploy_user,
+        "port": target.port,
+        "gpus": table.gpus_of(outcome.seen),
+        "groups": None if outcome.seen.gpus else [GATEWAY_GROUP],
+    }
+    if request.identity.file and not request.identity.is_found_by_clients:
+        wanted["ssh_key"] = _short(request.identity.file)
+    if request.way.ssh_config:
+        wanted["ssh_config"] = str(request.way.ssh_config)
+    elif request.way.jumps:
+        ways = request.directory / "ssh_config"
+        wanted["ssh_config"] = str(ways)
+        key = request.identity.file if not request.identity.is_found_by_clients else None
+        if written := jump_config.write(ways, request.way, request.known_hosts, key, dry=request.dry):
+            outcome.changes.append(written)
+    path = host_file.path_of(request.inventory, request.name)
+    about = f"Onboarded by `ingot onboard`: {table.summary(outcome.seen)}."
+    if written := host_file.write(path, about, wanted, dry=request.dry):
+        outcome.changes.append(written)
+
+
+def _short(path: Path) -> str:
+    """A file of the home directory as others of a team may have it too."""
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except ValueError:
+        return str(path)
