@@ -1,0 +1,248 @@
+"""The filter as a process between two unix sockets: what goes through, what is held back, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway.filter_process import Call, Filter, ask, engine, piece, team, until
+
+pytestmark = [pytest.mark.gateway, pytest.mark.timeout(60)]
+
+STREAM = {"model": "m", "stream": True, "messages": []}
+WHOLE = {"model": "m", "messages": []}
+ANSWER = {"id": "x", "choices": [{"index": 0, "message": {"role": "assistant", "content": "手机13800138000。"}}]}
+USAGE = {"id": "x", "choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filter]:
+    """A filter for a team of each kind."""
+    made = Filter(tmp_path_factory.mktemp("filter"))
+    process = made.start(
+        team("sales", redact=("all",)),
+        team("checked", check_requests="refuse"),
+        team("metered", tokens_per_minute=200),
+        team("metered-streams", tokens_per_minute=200),
+    )
+    yield made
+    process.kill()
+    process.wait()
+
+
+def text_of(events: list[Any]) -> str:
+    return "".join(event["choices"][0]["delta"].get("content", "") for event in events if event.get("choices"))
+
+
+def test_an_answer_in_one_piece_is_redacted(running: Filter) -> None:
+    async def test() -> None:
+        async with engine(running.engine, lambda call: call.whole(ANSWER)) as calls:
+            answer = await ask(running.socket, WHOLE)
+            body = await answer.rest()
+        assert answer.status == 200 and int(answer.headers["content-length"]) == len(body)
+        assert json.loads(body)["choices"][0]["message"]["content"] == "手机[redacted:mobile]。"
+        headers = calls[0].headers
+        assert (headers["x-request-id"], headers["x-ingot-team"], headers["x-ingot-key"]) == ("r1", "sales", "01234567")
+        assert "accept-encoding" not in headers and json.loads(calls[0].body) == WHOLE
+
+    asyncio.run(test())
+
+
+def test_a_stream_comes_piece_by_piece_and_redacted(running: Filter) -> None:
+    seen = asyncio.Event()
+
+    async def answering(call: Call) -> None:
+        call.begin_stream()
+        await call.event(piece("手机1380"))
+        await seen.wait()
+        await call.event(piece("0138000。"))
+        await call.end_stream()
+
+    async def test() -> None:
+        async with engine(running.engine, answering):
+            answer = await ask(running.socket, STREAM)
+            first = await answer.reader.readuntil(b"\n\n\r\n")
+            assert "手机" in first.decode() and b"1380" not in first
+            seen.set()
+            assert text_of(await answer.events()) == "[redacted:mobile]。"
+
+    asyncio.run(test())
+
+
+def test_a_caller_who_hangs_up_ends_the_engines_work(running: Filter) -> None:
+    async def endless(call: Call) -> None:
+        call.begin_stream()
+        while True:
+            await call.event(piece("word "))
+            await asyncio.sleep(0.01)
+
+    async def silent(call: Call) -> None:
+        await call.reader.read()
+
+    async def test() -> None:
+        for answering in (endless, silent):
+            async with engine(running.engine, answering) as calls:
+                asking = asyncio.ensure_future(ask(running.socket, STREAM))
+                await until(lambda calls=calls: bool(calls))
+                if answering is endless:
+                    (await asking).writer.transport.abort()
+                else:
+                    asking.cancel()
+                    await asyncio.gather(asking, return_exceptions=True)
+                await until(calls[0].reader.at_eof)
+
+    asyncio.run(test())
+
+
+def test_a_slow_reader_slows_the_engine_down(running: Filter) -> None:
+    sent = 0
+
+    async def answering(call: Call) -> None:
+        nonlocal sent
+        call.begin_stream()
+        while True:
+            await call.event(piece("word " * 2000))
+            sent += 10_000
+
+    async def test() -> None:
+        async with engine(running.engine, answering):
+            answer = await ask(running.socket, STREAM)
+            before = -1
+            while sent != before:
+                before = sent
+                await asyncio.sleep(0.3)
+            assert before < 4_000_000
+            answer.writer.transport.abort()
+
+    asyncio.run(test())
+
+
+def test_an_engine_that_breaks_off_is_an_error_and_what_was_held_is_not_sent(running: Filter) -> None:
+    async def answering(call: Call) -> None:
+        call.begin_stream()
+        await call.event(piece("手机1380013"))
+        call.writer.close()
+
+    async def test() -> None:
+        async with engine(running.engine, answering):
+            *events, last = await (await ask(running.socket, STREAM)).events()
+        assert text_of(events) == "手机"
+        assert last["error"]["code"] == "engine_down" and last["error"]["request_id"] == "r1"
+
+    asyncio.run(test())
+
+
+def test_an_event_that_cannot_be_read_ends_the_stream(running: Filter) -> None:
+    async def answering(call: Call) -> None:
+        call.begin_stream()
+        await call.event(piece("a"))
+        await call.event("13800138000")
+        await call.event(piece("b"))
+        await call.end_stream()
+
+    async def test() -> None:
+        async with engine(running.engine, answering):
+            *events, last = await (await ask(running.socket, STREAM)).events()
+        assert last["error"]["code"] == "answer_withheld" and text_of(events) in ("", "a")
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("raw", [b"not json", b'{"a": 13800138000', b"[" * 100_000])
+def test_an_answer_that_cannot_be_read_is_withheld(running: Filter, raw: bytes) -> None:
+    async def answering(call: Call) -> None:
+        call.writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + raw)
+
+    async def test() -> None:
+        async with engine(running.engine, answering):
+            answer = await ask(running.socket, WHOLE)
+            assert (answer.status, (await answer.json())["error"]["code"]) == (502, "answer_withheld")
+
+    asyncio.run(test())
+
+
+def test_errors_are_shaped_and_name_the_request(running: Filter) -> None:
+    async def test() -> None:
+        for body, of, status, code in (
+            (WHOLE, "nobody", 503, "filter_not_ready"),
+            (WHOLE, "sales", 502, "engine_down"),
+            (b"{", "sales", 400, "bad_request"),
+            ({"prompt": "13800138000"}, "checked", 400, "request_refused_personal_data"),
+        ):
+            answer = await ask(running.socket, body, of=of)
+            error = (await answer.json())["error"]
+            assert (answer.status, error["code"], error["request_id"]) == (status, code, "r1")
+
+    asyncio.run(test())
+
+
+def test_a_budget_is_charged_before_and_settled_by_the_usage(running: Filter) -> None:
+    told = {**ANSWER, "usage": {"total_tokens": 150}}
+    ask_100 = {**WHOLE, "max_tokens": 100}
+
+    async def test() -> None:
+        async with engine(running.engine, lambda call: call.whole(told)):
+            first = await ask(running.socket, ask_100, of="metered")
+            assert (first.status, first.headers["x-ratelimit-limit-tokens"]) == (200, "200")
+            assert await first.json() == told
+            second = await ask(running.socket, ask_100, of="metered")
+            error = (await second.json())["error"]
+        assert (second.status, error["code"]) == (429, "tokens_per_minute_exceeded")
+        assert 1 <= int(second.headers["retry-after"]) <= 60
+
+    asyncio.run(test())
+
+
+def test_a_metered_stream_tells_its_usage_to_the_budget_alone(running: Filter) -> None:
+    async def answering(call: Call) -> None:
+        call.begin_stream()
+        await call.event(piece("13800138000"))
+        await call.event(USAGE)
+        await call.end_stream()
+
+    async def test() -> None:
+        async with engine(running.engine, answering) as calls:
+            answer = await ask(running.socket, {**STREAM, "max_tokens": 100}, of="metered-streams")
+            assert await answer.events() == [piece("13800138000")]
+            assert json.loads(calls[0].body)["stream_options"] == {"include_usage": True}
+            reader, writer = await asyncio.open_unix_connection(running.socket)
+            writer.write(b"GET /-/health HTTP/1.1\r\n\r\n")
+            health = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
+        assert health["digest"] == "first" and health["tokens"]["metered-streams"] == 30
+
+    asyncio.run(test())
+
+
+def test_a_new_process_takes_over_and_the_old_one_ends_its_streams(tmp_path: Path) -> None:
+    made = Filter(tmp_path)
+    old = made.start(team("sales", redact=("all",)))
+    replaced = asyncio.Event()
+
+    async def answering(call: Call) -> None:
+        call.begin_stream()
+        await call.event(piece("a"))
+        await replaced.wait()
+        await call.event(piece("b"))
+        await call.end_stream()
+
+    async def test() -> None:
+        async with engine(made.engine, answering):
+            answer = await ask(made.socket, STREAM)
+            await answer.reader.readuntil(b"\n\n\r\n")
+            new = made.start(team("sales", redact=("all",)), digest="second")
+            old.send_signal(signal.SIGTERM)
+            later = await ask(made.socket, STREAM)
+            replaced.set()
+            assert text_of(await answer.events()) == "b"
+            assert text_of(await later.events()) == "ab"
+            assert await asyncio.to_thread(old.wait, 10) == 0
+            new.kill()
+            new.wait()
+
+    asyncio.run(test())
