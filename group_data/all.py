@@ -10,6 +10,18 @@ sources = {
         "key_url": "https://download.docker.com/linux/{os}/gpg",
         "key_fingerprint": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
     },
+    # nginx.org's packages, for hosts whose distribution has no njs; {os} and {codename} are the host's.
+    "nginx": {
+        "uri": "https://nginx.org/packages/{os}",
+        "suite": "{codename}",
+        "component": "nginx",
+        "key_url": "https://nginx.org/keys/nginx_signing.key",
+        "key_fingerprint": [
+            "8540A6F18833A80E9C1653A42FD21310B49F6B46",
+            "9E9BE90EACBCDE69FE9B204CBCDCD8A38D88A2B3",
+            "573BFD6B3D8FBC641079A6ABABF5BD827BD9BF62",
+        ],
+    },
     # Model weights: kind "hub" (a Hugging Face endpoint), "mirror" (<uri>/<repository>/<revision>/ with an
     # ingot-manifest.json, https or file on the host) or "push" (the same below a directory of this machine).
     "models": {"kind": "hub", "uri": "https://huggingface.co"},
@@ -84,11 +96,22 @@ toolkit_version = "1.20.0"
 # --- gateway: what callers of a host meet on port 443
 # Days that the logs of requests and tokens are kept on a host, compressed: what `ingot usage` can look back.
 accounting_days = 92
+# A file of this machine with the CA that the ACME server's own certificate is from; None: a public one.
+gateway_acme_ca_file = None
+# The ACME server; naming one agrees to its terms. It must reach port 80 of each of gateway_names.
+gateway_acme_directory = "https://acme-v02.api.letsencrypt.org/directory"
+# Mail address of the ACME account; None: none is given.
+gateway_acme_email = None
 # Whether turns of one conversation go to one replica, which has its beginning in its prefix cache, instead of to the
 # one with the fewest running requests; for hosts with several replicas and for fleet gateways.
 gateway_affinity = False
 # Networks and DNS zones that a newly made internal CA is limited to, e.g. ["10.0.0.0/8", "corp.example"]; []: no limit.
 gateway_ca_scope = []
+# Where the certificate comes from: "internal" (the CA on this machine), "files" (a pair on this machine) or "acme".
+gateway_certificate = "internal"
+# With "files": certificate with its issuers behind it, and its key without a password (mode 0600), both PEM.
+gateway_certificate_file = None
+gateway_certificate_key_file = None
 # Requests of one team that may run at once on a host; a stream counts until it ends.
 gateway_concurrency = 256
 # For how long browsers shall refuse plain HTTP for these names (HSTS), in seconds; 63072000 is two years, 0: not said.
@@ -97,6 +120,8 @@ gateway_hsts_max_age_s = 0
 gateway_max_body = "32m"
 # Names that callers use for this host besides its own name and its address; they go into the certificate.
 gateway_names = []
+# nginx from the "distribution" or from "nginx.org"; None: the distribution's where that has njs for it.
+gateway_packages = None
 # Longest silence of the engine during one answer, and how long a reload waits for running answers; in seconds.
 gateway_read_timeout_s = 3600
 # Requests that one team may start per minute on a host; a tenth of it may come at once.

@@ -27,6 +27,8 @@ CA_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=47)
 #: A deploy renews a certificate that ends sooner than this.
 RENEW_BEFORE = timedelta(days=30)
+#: Every caller must be told of a new CA: that takes a while.
+CA_WARN_BEFORE = timedelta(days=180)
 
 _ZONE = re.compile(r"\.?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?")
 
@@ -89,6 +91,11 @@ def sign(ca: Authority, request_pem: str, names: Sequence[str], now: datetime | 
             "rename the host, or make a new CA with a wider gateway_ca_scope."
         )
     begin = (now or datetime.now(UTC)) - CLOCK_SKEW
+    end = min(begin + LEAF_LIFETIME, ca.certificate.not_valid_after_utc)
+    if end <= begin + CLOCK_SKEW:
+        raise IngotError(
+            f"the CA ended {end:%Y-%m-%d}; move {CA_FILE} away, deploy, and give callers the new {CA_CERTIFICATE_FILE}."
+        )
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])]))
@@ -96,7 +103,7 @@ def sign(ca: Authority, request_pem: str, names: Sequence[str], now: datetime | 
         .public_key(request.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
-        .not_valid_after(begin + LEAF_LIFETIME)
+        .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -106,6 +113,12 @@ def sign(ca: Authority, request_pem: str, names: Sequence[str], now: datetime | 
     )
     leaf = builder.sign(ca.key, hashes.SHA256())
     return leaf.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def ending(ca: Authority, now: datetime | None = None) -> str | None:
+    """When the CA ends, in a few words, if that is soon; None if not."""
+    end = ca.certificate.not_valid_after_utc
+    return f"ends {end:%Y-%m-%d}" if end - (now or datetime.now(UTC)) < CA_WARN_BEFORE else None
 
 
 def why_renew(

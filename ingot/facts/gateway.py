@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pyinfra.api.facts import FactBase
 
@@ -14,6 +15,9 @@ from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
 from ingot.gateway.tls import Version
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
 
+#: certbot's name for the certificate, and where it keeps what it was issued.
+ACME_NAME = "ingot"
+ACME_LIVE = f"/etc/letsencrypt/live/{ACME_NAME}"
 TLS_DIRECTORY = "/etc/ingot/gateway/tls"
 CONFIGURATION = "/etc/nginx/nginx.conf"
 #: Read by nginx as a part of CONFIGURATION; rollouts change it.
@@ -25,7 +29,8 @@ class GatewayHost:
     """nginx, its TLS files and its upstreams, as found on a host.
 
     `nginx` is the installed version, else the one that would be installed; `openssl` the library that
-    nginx runs with. None where there is none.
+    nginx runs with. None where there is none. `packages` says whose nginx is installed. `acme_pem` is what
+    `acme_server` issued last.
     """
 
     nginx: Version | None
@@ -37,19 +42,29 @@ class GatewayHost:
     upstreams: tuple[Upstream, ...]
     upstreams_fault: str | None
     held_out: bool = False
+    os: str = ""
+    codename: str = ""
+    packages: Literal["distribution", "nginx.org"] | None = None
+    acme_pem: str = ""
+    acme_server: str = ""
 
 
+_MODULE = "/usr/lib/nginx/modules/ngx_http_js_module.so"
 _QUESTIONS = {
     "build": "nginx -V 2>&1 | grep -v '^configure'",
-    "module": "ls /usr/lib/nginx/modules/ngx_http_js_module.so 2>/dev/null",
-    # apt-cache is asked only where nginx is missing: it takes longer than everything else here.
-    "policy": "command -v nginx >/dev/null || apt-cache policy nginx libnginx-mod-http-js 2>/dev/null",
+    "module": f"ls {_MODULE} 2>/dev/null",
+    # apt-cache is asked only where njs is missing: it takes longer than everything else here.
+    "policy": f"[ -e {_MODULE} ] || apt-cache policy nginx libnginx-mod-http-js 2>/dev/null",
+    "release": '. /etc/os-release && echo "$ID $VERSION_CODENAME"',
+    "packages": "dpkg-query -W -f '${db:Status-Status} ${Package}\\n' nginx nginx-common 2>/dev/null",
     "inet_six": "cat /proc/net/if_inet6 2>/dev/null",
     # A request counts only while its key is there, is root's alone, and is the one that signed it.
     "request": f"cd {TLS_DIRECTORY} 2>/dev/null && [ \"$(stat -c '%U %a' key.pem)\" = 'root 600' ] "
     '&& key=$(openssl pkey -in key.pem -pubout) && [ "$(openssl req -in request.pem -noout -pubkey)" = "$key" ] '
     "&& exec cat request.pem",
     "certificate": f"cat {TLS_DIRECTORY}/certificate.pem 2>/dev/null",
+    "acme": f"cat {ACME_LIVE}/cert.pem 2>/dev/null",
+    "acme_server": f"sed -n 's/^server = //p' /etc/letsencrypt/renewal/{ACME_NAME}.conf 2>/dev/null",
     "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
     "acceptance": f"cat {ACCEPTANCE_FILE} 2>/dev/null",
 }
@@ -61,6 +76,7 @@ def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
     installed = re.search(r"nginx/([\d.]+)", answers["build"])
     libraries = re.findall(r"OpenSSL ([\d.]+)", answers["build"])
     upstreams, fault = parse_upstreams(answers["upstreams"])
+    os, _, codename = answers["release"].partition(" ")
     return GatewayHost(
         nginx=_version(installed.group(1)) if installed else _version(policy.get("nginx")),
         njs=bool(answers["module"]) or "libnginx-mod-http-js" in policy,
@@ -72,6 +88,11 @@ def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
         upstreams=upstreams,
         upstreams_fault=fault,
         held_out=held_out(answers["acceptance"]),
+        os=os,
+        codename=codename,
+        packages=_packages(answers["packages"]),
+        acme_pem=answers["acme"],
+        acme_server=answers["acme_server"],
     )
 
 
@@ -99,7 +120,9 @@ class RunningGateway:
 
 
 class Running(FactBase[RunningGateway]):
-    """What answers on port 443, asked for the digest that it was configured with; a reload has some seconds.
+    """What answers on port 443, asked for its certificate and for the digest that it was configured with.
+
+    A reload has some seconds.
 
     Returns: RunningGateway(as_installed=True, listener="LISTEN 0 511 0.0.0.0:443 0.0.0.0:* users:((\"nginx\",…))")
     """
@@ -112,9 +135,13 @@ class Running(FactBase[RunningGateway]):
                 "running": "want="
                 f"$(sed -n \"s/^ *return 200 '\\([0-9a-f]*\\)[$]engines_in_use';$/\\1/p\" {CONFIGURATION})"
                 f'$(sed -n \'s/^map "" [$]engines_in_use {{ default "\\([0-9a-f]*\\)"; }}$/\\1/p\' {ENGINES}); '
+                # certbot renews without a deploy, so that a certificate cannot be a part of the digest.
+                "shown() { openssl x509 -noout -fingerprint -sha256 2>/dev/null; }; "
+                f"tls=$(cd /etc/nginx && shown <\"$(sed -n 's/^ssl_certificate \\(.*\\);$/\\1/p' ingot/tls.conf)\"); "
                 "for attempt in 1 2 3 4; do "
-                f"got=$(curl -sk -m 2 --noproxy '*' --resolve {resolve} {url}) "
-                '&& [ "$got" = "$want" ] && exit 0; sleep 0.5; done; exit 1',
+                f'got=$(curl -sk -m 2 --noproxy \'*\' --resolve {resolve} {url}) && [ "$got" = "$want" ] && '
+                f'[ "$(openssl s_client -connect 127.0.0.1:443 -servername {shlex.quote(server)} 2>/dev/null '
+                '</dev/null | shown)" = "$tls" ] && exit 0; sleep 0.5; done; exit 1',
                 "listener": "ss -Hltnp 'sport = :443'",
             }
         )
@@ -122,6 +149,18 @@ class Running(FactBase[RunningGateway]):
     def process(self, output: list[str]) -> RunningGateway:
         answers = split(output)
         return RunningGateway(answers["running"].status == 0, answers["listener"].line)
+
+
+def _packages(listing: str) -> Literal["distribution", "nginx.org"] | None:
+    """Whose nginx is installed: the distributions' come with an nginx-common, nginx.org's conflicts with it."""
+    installed = {
+        package
+        for status, _, package in (line.partition(" ") for line in listing.splitlines())
+        if status == "installed"
+    }
+    if "nginx-common" in installed:
+        return "distribution"
+    return "nginx.org" if "nginx" in installed else None
 
 
 def _candidates(policy: str) -> dict[str, str]:

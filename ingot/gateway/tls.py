@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 Version = tuple[int, ...]
 
+#: `ssl_reject_handshake` (1.19.4) is the newest directive that every rendering needs.
+OLDEST_NGINX: Version = (1, 19, 4)
 #: Mozilla guideline 6.0, intermediate: ssl-config.mozilla.org/guidelines/6.0.json.
 CURVES = ("X25519", "prime256v1", "secp384r1")
 #: With `?` (OpenSSL 3.3) nginx still starts after OpenSSL was changed for one that does not know the group.

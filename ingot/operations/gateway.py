@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Generator
+from typing import TypeVar
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from ingot import keys, pki, verify_key
+from ingot import keys, verify_key
 from ingot.errors import IngotError
-from ingot.facts.gateway import CONFIGURATION, TLS_DIRECTORY, Gateway, GatewayHost, Running
+from ingot.facts.gateway import CONFIGURATION, Gateway, GatewayHost, Running
 from ingot.gateway.routes import endpoints
-from ingot.operations import changes, gateway_site, refuse, tree
+from ingot.operations import (
+    changes,
+    gateway_acme,
+    gateway_certificate,
+    gateway_packages,
+    gateway_site,
+    packages,
+    refuse,
+    tree,
+    units,
+)
 
-PACKAGES = ("curl", "libnginx-mod-http-js", "logrotate", "nginx", "openssl")
 VALIDATE = "nginx -t -q -c {stage}" + CONFIGURATION
 RELOAD = "if systemctl is-active -q nginx; then systemctl reload nginx; fi"
 
 Commands = Generator[PyinfraCommand, None, None]
+T = TypeVar("T")
 
 
 @operation()
-def supported() -> Commands:
-    """Refuse a host whose package sources have no nginx that can do this, before anything is installed."""
-    problem = gateway_site.why_not(host.name, host.get_fact(Gateway))
+def nginx() -> Commands:
+    """nginx with njs, after everything that can be refused before a package is installed."""
+    found: GatewayHost = host.get_fact(Gateway)
+    problem = gateway_site.why_not(host.name, found)
+    try:
+        gateway_site.check(settings_of_host())
+        extra = [gateway_acme.PACKAGE] if gateway_certificate.wish(host.data, host.name).acme else []
+        wanted = gateway_packages.packages(host.name, host.data.gateway_packages, found, host.data.sources, extra)
+    except IngotError as error:
+        problem = str(error)
     if problem:
-        yield refuse.refuse(problem)
+        yield refuse.refuse(problem if problem.startswith(f"{host.name}: ") else f"{host.name}: {problem}")
+        return
+    if found.packages is None and state.is_executing:
+        # Packages start nginx: with this it listens nowhere, and no welcome page is served on port 80. dpkg keeps it.
+        yield from tree.tree._inner(entries=[tree.Dir("/etc/nginx"), tree.File(CONFIGURATION, "events {}\n")])
+    yield from packages.packages._inner(wanted.names, wanted.sources, wanted.pins, absent=wanted.absent)
 
 
 @operation()
@@ -41,21 +63,44 @@ def site() -> Commands:
     try:
         wanted = settings_of_host()
         gateway_site.check(wanted)
-        certificate = yield from _certificate(found, wanted)
+        wrote, presented = yield from _noting(
+            gateway_certificate.present(found, wanted, gateway_certificate.wish(host.data, host.name))
+        )
         if state.is_executing:
             verify_key.provide(wanted.secrets)
-        entries = gateway_site.entries(found, wanted, keys.read(wanted.secrets), certificate)
+        entries = gateway_site.entries(found, wanted, keys.read(wanted.secrets), presented)
     except (IngotError, OSError) as error:
         yield refuse.refuse(f"{host.name}: {error}")
         return
-    wrote = False
-    for command in tree.tree._inner(entries=entries, validate=VALIDATE):
-        wrote = True
-        yield command
-    if wrote:
+    changed, _ = yield from _noting(tree.tree._inner(entries=entries, validate=VALIDATE))
+    if wrote or changed:
         # Here and not only by comparison: a file that was edited on the host, loaded and now put right differs from
         # what runs although nothing else tells.
         yield StringCommand(RELOAD)
+
+
+@operation()
+def acme() -> Commands:
+    """A certificate from an ACME server, where one is wanted; nginx serves already and answers its question."""
+    try:
+        wanted = gateway_certificate.wish(host.data, host.name)
+    except IngotError as error:
+        yield refuse.refuse(f"{host.name}: {error}")
+        return
+    if not wanted.acme:
+        host.noop("the certificate comes another way")
+        return
+    wrote, _ = yield from _noting(tree.tree._inner(entries=gateway_acme.entries(wanted.acme)))
+    if wrote:
+        yield StringCommand("systemctl daemon-reload")
+    yield from units.units._inner(units.Unit(gateway_acme.TIMER))
+    reason = gateway_acme.why_issue(host.get_fact(Gateway), wanted.acme, wanted.names)
+    if reason is None:
+        return
+    changes.announce([f"ask {wanted.acme.directory} for a certificate for {', '.join(wanted.names)} ({reason})"])
+    yield from gateway_acme.issue(host.name, wanted.acme, wanted.names)
+    if state.is_executing:
+        yield from site._inner()
 
 
 @operation()
@@ -100,37 +145,13 @@ def settings_of_host() -> gateway_site.Settings:
     )
 
 
-def _certificate(found: GatewayHost, settings: gateway_site.Settings) -> Generator[PyinfraCommand, None, str]:
-    """Renew the certificate if it must be, and return what the host then has; its key is made there and stays."""
-    if not state.is_executing and not (settings.secrets / pki.CA_FILE).exists():
-        # `--dry` writes nothing, on this machine neither.
-        changes.announce([f"make a CA in {settings.secrets} and sign a certificate for {', '.join(settings.names)}"])
-        yield StringCommand(request_command(settings.names[0]))
-        return ""
-    ca = pki.authority(settings.secrets, settings.ca_scope)
-    reason = pki.why_renew(ca, found.certificate_pem, found.request_pem, settings.names)
-    if reason is None:
-        return found.certificate_pem
-    changes.announce([f"sign a certificate for {', '.join(settings.names)} ({reason})"])
-    if not found.request_pem:
-        yield StringCommand(request_command(settings.names[0]))
-        found = host.get_fact(Gateway)
-    leaf = pki.sign(ca, found.request_pem, settings.names)
-    yield from tree.tree._inner(entries=[tree.File(gateway_site.CERTIFICATE, leaf)])
-    return leaf
-
-
-def request_command(name: str) -> str:
-    """A shell command that makes a signing request for the host's private key, and the key if there is none.
-
-    A key that others could read is replaced: who read it keeps it.
-    """
-    subject = shlex.quote(f"/CN={name[:64]}")
-    return (
-        f"mkdir -p {TLS_DIRECTORY} && chmod 0700 {TLS_DIRECTORY} && cd {TLS_DIRECTORY} && umask 077 && "
-        "{ { test -s key.pem && test \"$(stat -c '%U %a' key.pem)\" = 'root 600'; } || "
-        "{ openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out .key.new && "
-        "sync .key.new && mv -fT .key.new key.pem; }; } && "
-        f"openssl req -new -key key.pem -subj {subject} -out .request.new && "
-        "sync .request.new && mv -fT .request.new request.pem && sync ."
-    )
+def _noting(commands: Generator[PyinfraCommand, None, T]) -> Generator[PyinfraCommand, None, tuple[bool, T]]:
+    """Pass commands on; whether there was one, and what the generator returned."""
+    any_ = False
+    while True:
+        try:
+            command = next(commands)
+        except StopIteration as end:
+            return any_, end.value
+        any_ = True
+        yield command

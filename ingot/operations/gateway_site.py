@@ -15,7 +15,6 @@ from ingot.facts.gateway import CONFIGURATION, ENGINES, TLS_DIRECTORY, GatewayHo
 from ingot.gateway import tls
 from ingot.gateway.errors import DRAINING, ERRORS, HELD_OUT
 from ingot.gateway.routes import Endpoint, routes
-from ingot.gateway.tls import Version
 from ingot.gateway.upstreams import Engine, engines, model_list
 from ingot.operations import pool, render, tree
 
@@ -27,8 +26,6 @@ MODEL_SCRIPT = f"{INCLUDED}/by_model.js"
 KEY_MAP = f"{INCLUDED}/keys.map"
 KEY_ID_MAP = f"{INCLUDED}/key_ids.map"
 
-#: `ssl_reject_handshake` (1.19.4) is the newest directive that every rendering needs.
-OLDEST_NGINX: Version = (1, 19, 4)
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
 _SIZE = re.compile(r"[1-9][0-9]*[kKmMgG]?")
 
@@ -47,6 +44,19 @@ class Settings:
     endpoints: tuple[Endpoint, ...]
     affinity: bool
     hsts_max_age_s: int = 0
+
+
+@dataclass(frozen=True)
+class Presented:
+    """The certificate and key that nginx reads, by path (relative: below /etc/nginx), and the entries that bring them.
+
+    `http_01` says that port 80 answers an ACME server.
+    """
+
+    certificate: str
+    key: str
+    entries: tuple[tree.Entry, ...]
+    http_01: bool
 
 
 def words(name: str, value: object) -> tuple[str, ...]:
@@ -85,13 +95,6 @@ def check(settings: Settings) -> None:
 
 def why_not(name: str, found: GatewayHost) -> str | None:
     """Why this host cannot carry the gateway, in one sentence; None when it can."""
-    # No nginx at all says nothing: package lists may not have been fetched yet.
-    if found.nginx and (not found.njs or found.nginx < OLDEST_NGINX):
-        return (
-            f"{name}: the package sources offer nginx {_dotted(found.nginx)} "
-            f"{'with' if found.njs else 'without'} libnginx-mod-http-js, expected nginx "
-            f"{_dotted(OLDEST_NGINX)} or newer with it; use Debian 12, Ubuntu 24.04 or newer."
-        )
     if found.upstreams_fault:
         return (
             f"{name}: the list of engines is damaged ({found.upstreams_fault}); "
@@ -100,15 +103,18 @@ def why_not(name: str, found: GatewayHost) -> str | None:
     return None
 
 
-def entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key], certificate: str) -> list[tree.Entry]:
-    """The files of nginx, as `tree` installs them. `certificate` (PEM) is the one that lies on the host."""
+def entries(
+    found: GatewayHost, settings: Settings, active: Sequence[keys.Key], presented: Presented
+) -> list[tree.Entry]:
+    """The files of nginx, as `tree` installs them."""
     served = engines(found.upstreams, held_out=found.held_out)
     model_script = by_model(served, settings)
     included = [
         tree.File(f"{INCLUDED}/auth.js", render.template("gateway/auth.js")),
         tree.File(f"{INCLUDED}/log.conf", render.template("gateway/log.conf")),
         tree.File(f"{INCLUDED}/teams.conf", teams_conf(settings, len(active))),
-        tree.File(f"{INCLUDED}/tls.conf", tls_conf(found)),
+        tree.File(f"{INCLUDED}/tls.conf", tls_conf(found, presented)),
+        *presented.entries,
         # Hashes only, and still nobody else's business: read by nginx' master, which is root.
         tree.File(KEY_MAP, map_of(active), mode="0600", secret=True),
         tree.File(KEY_ID_MAP, ids_of(active), mode="0600", secret=True),
@@ -117,7 +123,7 @@ def entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key], 
     # Names everything that nginx reads, so that what it runs can be compared with what is installed; engines.conf
     # names itself.
     parts = [str(entry.content) for entry in included if isinstance(entry, tree.File)]
-    parts += [configuration(found, settings, digest=""), certificate.strip()]
+    parts += [configuration(found, settings, digest="")]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     return [
         tree.Dir(INCLUDED, mode="0755"),
@@ -125,6 +131,7 @@ def entries(found: GatewayHost, settings: Settings, active: Sequence[keys.Key], 
         tree.File(ENGINES, pool.engines_conf(served, affinity=settings.affinity)),
         *included,
         # Not included by our configuration; removed so that nobody wonders.
+        tree.Absent("/etc/nginx/conf.d/default.conf"),
         tree.Absent("/etc/nginx/sites-enabled/default"),
     ]
 
@@ -139,10 +146,10 @@ def ids_of(active: Sequence[keys.Key]) -> str:
     return "".join(f"{key.sha256} {key.id};\n" for key in active)
 
 
-def tls_conf(found: GatewayHost) -> str:
+def tls_conf(found: GatewayHost, presented: Presented) -> str:
     """The TLS profile for the nginx and OpenSSL at hand."""
-    profile = tls.profile(found.nginx or OLDEST_NGINX, found.openssl)
-    return render.template("gateway/tls.conf", certificate=CERTIFICATE, key=KEY, profile=profile)
+    profile = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl)
+    return render.template("gateway/tls.conf", presented=presented, profile=profile)
 
 
 def teams_conf(settings: Settings, key_count: int) -> str:
@@ -160,7 +167,7 @@ def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
     open_routes = routes(
         settings.endpoints, models=len(served), listed=len(served) > 1, scripted=_scripted(served, settings)
     )
-    http2_directive = tls.profile(found.nginx or OLDEST_NGINX, found.openssl).http2_directive
+    http2_directive = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl).http2_directive
     listen = "443 ssl" if http2_directive else "443 ssl http2"
     return render.template(
         "gateway/nginx.conf",
@@ -197,7 +204,3 @@ def by_model(served: Sequence[Engine], settings: Settings) -> str | None:
 def _scripted(served: Sequence[Engine], settings: Settings) -> bool:
     """Whether a request's body decides where it goes: by its model, or by its conversation."""
     return len(served) > 1 or (settings.affinity and any(len(engine.servers) > 1 for engine in served))
-
-
-def _dotted(version: Version) -> str:
-    return ".".join(map(str, version))

@@ -33,6 +33,8 @@ SETTINGS = gateway.Settings(
     endpoints=endpoints(()),
     affinity=False,
 )
+#: The internal CA's certificate, as every host has it unless asked otherwise.
+PRESENTED = gateway.Presented(gateway.CERTIFICATE, gateway.KEY, (), http_01=False)
 #: Debian 13 as found, two replicas of one model.
 DEBIAN_13 = GatewayHost(
     nginx=(1, 26, 3),
@@ -71,13 +73,14 @@ POLICY_UBUNTU_2204 = """nginx:
 
 
 def answers(**given: str) -> dict[str, str]:
-    names = ("build", "module", "policy", "inet_six", "request", "certificate", "upstreams", "acceptance")
+    names = ("build", "module", "policy", "release", "packages", "inet_six", "request", "certificate", "acme")
+    names += ("acme_server", "upstreams", "acceptance")
     return {name: given.get(name, "") for name in names}
 
 
 def files(found: GatewayHost, settings: gateway.Settings = SETTINGS) -> dict[str, str]:
     """Every file of nginx by its path, as `tree` installs it, for a host with one key; the digest made equal."""
-    made = gateway.entries(found, settings, (keys.Key("research", "a" * 64, "2026-11-22"),), "PEM")
+    made = gateway.entries(found, settings, (keys.Key("research", "a" * 64, "2026-11-22"),), PRESENTED)
     texts = {entry.path: str(entry.content) for entry in made if isinstance(entry, tree.File)}
     return {path: re.sub(r"return 200 '[0-9a-f]{16}\$", "return 200 'digest$", text) for path, text in texts.items()}
 
@@ -187,18 +190,23 @@ def test_errors_that_pass_say_when_to_try_again() -> None:
 
 def test_the_map_holds_hashes_and_is_for_root_alone() -> None:
     active = (keys.Key("research", "a" * 64, "2026-11-22"), keys.Key("sales", "b" * 64, "2026-11-22"))
-    [entry] = [entry for entry in gateway.entries(DEBIAN_13, SETTINGS, active, "PEM") if entry.path == gateway.KEY_MAP]
+    [entry] = [
+        entry for entry in gateway.entries(DEBIAN_13, SETTINGS, active, PRESENTED) if entry.path == gateway.KEY_MAP
+    ]
     assert entry == tree.File(gateway.KEY_MAP, f"{'a' * 64} research;\n{'b' * 64} sales;\n", mode="0600", secret=True)
 
 
 def test_the_configuration_names_everything_that_nginx_reads() -> None:
-    def named(found: GatewayHost = DEBIAN_13, key: str = "a", certificate: str = "PEM") -> str:
-        made = gateway.entries(found, SETTINGS, (keys.Key("research", key * 64, "2026"),), certificate)
+    def named(found: GatewayHost = DEBIAN_13, key: str = "a", presented: gateway.Presented = PRESENTED) -> str:
+        made = gateway.entries(found, SETTINGS, (keys.Key("research", key * 64, "2026"),), presented)
         [text] = [str(entry.content) for entry in made if isinstance(entry, tree.File) and "nginx.conf" in entry.path]
         return re.findall(r"return 200 '([0-9a-f]{16})\$", text)[0]
 
     assert named() == named()
-    assert len({named(), named(key="b"), named(certificate="NEW"), named(found=TWO_MODELS)}) == 4
+    assert (
+        len({named(), named(key="b"), named(presented=replace(PRESENTED, key="other.pem")), named(found=TWO_MODELS)})
+        == 4
+    )
 
 
 def test_the_map_grows_with_the_keys() -> None:
@@ -214,19 +222,7 @@ def test_an_installed_nginx_is_read_with_the_library_it_runs_with() -> None:
 def test_without_nginx_the_package_sources_are_read() -> None:
     found = parse_gateway_host(answers(policy=POLICY_DEBIAN_12))
     assert (found.nginx, found.openssl, found.njs) == ((1, 22, 1), None, True)
-    assert gateway.why_not("gpu-01", found) is None
-
-
-def test_a_distribution_without_njs_is_refused_in_one_sentence() -> None:
-    problem = gateway.why_not("gpu-01", parse_gateway_host(answers(policy=POLICY_UBUNTU_2204)))
-    assert problem == (
-        "gpu-01: the package sources offer nginx 1.18.0 without libnginx-mod-http-js, expected nginx 1.19.4 "
-        "or newer with it; use Debian 12, Ubuntu 24.04 or newer."
-    )
-
-
-def test_a_host_whose_package_lists_are_empty_is_not_refused() -> None:
-    assert gateway.why_not("gpu-01", parse_gateway_host(answers())) is None
+    assert found.packages is None
 
 
 def test_the_engines_list_is_read() -> None:
@@ -249,11 +245,11 @@ TWO_MODELS = replace(
 
 
 def test_several_models_are_chosen_between_by_a_script_that_one_model_does_without() -> None:
-    paths = {entry.path: entry for entry in gateway.entries(TWO_MODELS, SETTINGS, (), "PEM")}
+    paths = {entry.path: entry for entry in gateway.entries(TWO_MODELS, SETTINGS, (), PRESENTED)}
     script = paths[gateway.MODEL_SCRIPT]
     assert isinstance(script, tree.File)
     assert 'const engines = {"qwen": "engine_0", "org/llama": "engine_1"};' in str(script.content)
-    assert tree.Absent(gateway.MODEL_SCRIPT) in gateway.entries(DEBIAN_13, SETTINGS, (), "PEM")
+    assert tree.Absent(gateway.MODEL_SCRIPT) in gateway.entries(DEBIAN_13, SETTINGS, (), PRESENTED)
 
 
 def test_several_models_are_listed_by_nginx_itself() -> None:
