@@ -49,10 +49,22 @@ def problem(state: CdiState) -> str | None:
         return "dockerd does not answer, expected its CDI devices; read `systemctl status docker` on the host"
     if not state.docker.directories:
         return "dockerd has CDI off, expected it on; set features.cdi in /etc/docker/daemon.json (the docker role does)"
+    path = REFRESHED if state.has_refresh_unit else GENERATED
+    if not any(_is_below(path, directory) for directory in state.docker.directories):
+        return (
+            f"dockerd reads CDI specifications of {', '.join(state.docker.directories)} and not {path}, expected both; "
+            "remove cdi-spec-dirs from /etc/docker/daemon.json and run `systemctl restart docker` on the host"
+        )
     if state.docker.devices is not None and not state.uuids <= state.docker.devices:
         missing = sorted(state.uuids - state.docker.devices)[0]
         return f"dockerd does not list {missing} among its CDI devices; run `systemctl restart docker` on the host"
     return None
+
+
+def _is_below(path: str, directory: str) -> bool:
+    """Both spellings of /run are one place."""
+    parent, given = (one.rstrip("/").removeprefix("/var") for one in (path.rpartition("/")[0], directory))
+    return parent == given
 
 
 def narrowed(state: CdiState | Unread, use: Any) -> CdiState | Unread:

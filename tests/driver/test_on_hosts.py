@@ -11,16 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ingot.sandbox import Sandbox, TestHost, simulated
-from tests.e2e.deploying import PYINFRA, ROOT, Run
+from tests.driver.deploying import command, run
+from tests.e2e.deploying import ROOT, Run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.timeout(600)]
 
-ROLES = "tests/driver/deploy_driver.py"
 #: Host -> what its simulated hardware is.
 HOSTS = {
     "driver-new": "rtx4090x1",
     "driver-old": "a10gx4",
     "driver-hgx": "h100x8",
+    "driver-mixed": "rtx3090+3060",
     "driver-torn": "driver-mismatch",
     "driver-none": "none",
     "driver-lost": "gpu-lost",
@@ -41,23 +42,40 @@ BUILD_FAULT = {
     "message": f"/var/lib/dkms/nvidia/580/build/{ERROR}\nnvidia/nv.c:7:1: error: a second one",
 }
 
-#: A replica as the driver role meets it: a process that holds a GPU, run by a Compose project that is enabled at boot.
-#: Compose itself is proven with the engine; here it is what stops and starts the process, and says under which driver.
-COMPOSE = """#!/bin/sh
-case "$*" in
-  "ps --quiet"*) systemctl is-active --quiet replica && echo replica || true ;;
-  *" stop") grep -o 'x86_64  [0-9.]*' /proc/driver/nvidia/version >>/root/stopped; exec systemctl stop replica ;;
-  *" up "*) exec systemctl start replica ;;
-  *) exit 64 ;;
-esac
+#: A replica as the driver role meets it: a container with a GPU, of the Compose project that the engine's unit starts.
+#: In place of an engine it writes down, when it is told to stop, which driver still runs.
+REPLICA = """import signal, sys
+gpu = open("/dev/nvidia0")
+def stop(*_):
+    version = open("/driver/nvidia/version").read().split("x86_64  ")[1].split()[0]
+    print(version, file=open("/out/stopped", "a"))
+    sys.exit()
+signal.signal(signal.SIGTERM, stop)
+while True: signal.pause()
 """
-REPLICA = """[Service]
-ExecStart=/bin/sh -c 'exec 3</dev/nvidia0; exec sleep 600'
+COMPOSE = """name: ingot-engine
+services:
+  replica:
+    image: replica
+    command: [python3, /replica.py]
+    network_mode: none
+    restart: unless-stopped
+    stop_grace_period: 20s
+    devices: ["/dev/nvidia0:/dev/nvidia0"]
+    volumes:
+      - /root/replica.py:/replica.py:ro
+      - /root/out:/out
+      - {type: bind, source: /proc/driver, target: /driver, read_only: true}
 """
 ENGINE = """[Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/local/bin/docker compose --file /etc/ingot/engine/compose.yaml up --detach
+ExecStart=/usr/bin/docker compose --file /etc/ingot/engine/compose.yaml up --detach --no-build --pull never
+"""
+DOCKER = """export DEBIAN_FRONTEND=noninteractive
+apt-get install -y --no-install-recommends docker.io docker-cli docker-compose
+cd / && tar -c --exclude __pycache__ bin lib lib64 usr/lib64 usr/bin/python3* usr/lib/python3.* \\
+$(for name in ld-linux libc. libm. libz. libexpat.; do echo usr/lib/*-linux-gnu/$name*; done) | docker import - replica
 """
 
 #: Another package manager that has apt's lock for a while, and unattended upgrades that try all the time.
@@ -74,23 +92,6 @@ done
 ORIGIN = """#clear Unattended-Upgrade::Origins-Pattern;
 Unattended-Upgrade::Origins-Pattern { "origin=ingot-sandbox"; };
 """
-
-
-def command(*names: str, data: tuple[str, ...] = ()) -> list[str]:
-    """`pyinfra -y` over these hosts with the roles up to the driver."""
-    limits = [word for name in names for word in ("--limit", name)]
-    values = [word for value in data for word in ("--data", value)]
-    return [str(PYINFRA), "-y", "--json", "inventories/sandbox.py", ROLES, *limits, *values]
-
-
-def run(*names: str, data: tuple[str, ...] = ()) -> Run:
-    done = subprocess.run(
-        command(*names, data=data), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
-    start = done.stdout.find("{")
-    payload = json.loads(done.stdout[start:]) if start >= 0 else {}
-    operations = tuple((payload.get("results") or {"operations": []})["operations"])
-    return Run(done.returncode, done.stdout + done.stderr, operations)
 
 
 def boot(name: str, profile: str) -> TestHost:
@@ -129,7 +130,8 @@ def first(hosts: dict[str, TestHost], boots: dict[str, str]) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("driver-new", 1), ("driver-old", 4), ("driver-hgx", 8), ("driver-torn", 4)]
+    ("name", "count"),
+    [("driver-new", 1), ("driver-old", 4), ("driver-hgx", 8), ("driver-mixed", 2), ("driver-torn", 4)],
 )
 def test_every_gpu_answers(first: Run, hosts: dict[str, TestHost], name: str, count: int) -> None:
     rows = hosts[name].succeeds("nvidia-smi --query-gpu=persistence_mode --format=csv,noheader").split()
@@ -138,8 +140,20 @@ def test_every_gpu_answers(first: Run, hosts: dict[str, TestHost], name: str, co
 
 @pytest.mark.parametrize(
     ("name", "rebooted"),
-    [("driver-new", True), ("driver-old", False), ("driver-hgx", False), ("driver-torn", True)],
-    ids=["nouveau held the card", "nothing held the cards", "switches change nothing", "the old driver was held"],
+    [
+        ("driver-new", True),
+        ("driver-old", False),
+        ("driver-hgx", False),
+        ("driver-mixed", False),
+        ("driver-torn", True),
+    ],
+    ids=[
+        "nouveau held the card",
+        "nothing held the cards",
+        "switches change nothing",
+        "different cards change nothing",
+        "the old driver was held",
+    ],
 )
 def test_a_host_reboots_only_where_it_must(
     first: Run, hosts: dict[str, TestHost], boots: dict[str, str], name: str, rebooted: bool
@@ -208,17 +222,21 @@ def test_a_driver_in_use_is_not_touched(first: Run, hosts: dict[str, TestHost]) 
 def replica(first: Run, hosts: dict[str, TestHost]) -> TestHost:
     """A host that serves with the older driver."""
     host = hosts["driver-old"]
-    host.put("/usr/local/bin/docker", COMPOSE, mode="0755")
-    host.put("/etc/systemd/system/replica.service", REPLICA)
+    host.succeeds(DOCKER, timeout_s=180)
+    host.put("/root/replica.py", REPLICA)
     host.put("/etc/systemd/system/ingot-engine.service", ENGINE)
-    host.put("/etc/ingot/engine/compose.yaml", "services: {}\n")
+    host.put("/etc/ingot/engine/compose.yaml", COMPOSE)
     host.succeeds("systemctl daemon-reload && systemctl start ingot-engine")
+    host.succeeds(SERVING)
     return host
+
+
+SERVING = "docker ps --quiet --filter label=com.docker.compose.project=ingot-engine --filter status=running | grep ."
 
 
 def stopped_under(host: TestHost) -> list[str]:
     """The driver that ran each time the replica was stopped."""
-    return host.succeeds("cat /root/stopped; rm /root/stopped").split()[1::2]
+    return host.succeeds("cat /root/out/stopped; rm /root/out/stopped").split()
 
 
 def test_a_module_that_does_not_build_leaves_the_old_driver_serving(replica: TestHost) -> None:
@@ -230,7 +248,7 @@ def test_a_module_that_does_not_build_leaves_the_old_driver_serving(replica: Tes
     assert sum("driver 580.159.03 goes on" in line for line in failed.said_of("driver-old")) == 1, failed.output[-3000:]
     assert {look: replica.succeeds(look) for look in before} == before
     assert stopped_under(replica) == ["580.159.03"]
-    replica.succeeds("systemctl is-active replica nvidia-persistenced")
+    replica.succeeds(f"{SERVING} && systemctl is-active nvidia-persistenced")
 
 
 def test_a_module_that_the_kernel_refuses_gives_way_to_the_old_one(replica: TestHost) -> None:
@@ -243,7 +261,7 @@ def test_a_module_that_the_kernel_refuses_gives_way_to_the_old_one(replica: Test
     assert len(said) == 1 and "driver 580.159.03 goes on" in said[0], failed.output[-3000:]
     assert {look: replica.succeeds(look) for look in before} == before
     assert stopped_under(replica) == ["580.159.03"]
-    replica.succeeds("systemctl is-active replica nvidia-persistenced")
+    replica.succeeds(f"{SERVING} && systemctl is-active nvidia-persistenced")
 
 
 def test_an_upgrade_stops_the_replicas_and_swaps_the_module_without_a_reboot(replica: TestHost) -> None:
@@ -255,6 +273,30 @@ def test_an_upgrade_stops_the_replicas_and_swaps_the_module_without_a_reboot(rep
     assert (replica.succeeds(BOOT_ID), replica.succeeds("apt-mark showhold")) == (boot, held)
     assert stopped_under(replica) == ["580.159.03"]
     replica.fails("ls /var/lib/ingot/driver-before")
+
+
+#: A manager that does not start with the newer driver, as when its package is damaged.
+BROKEN_MANAGER = """[Service]
+ExecStartPre=/bin/sh -c '! grep -q 580.173.02 /proc/driver/nvidia/version'
+"""
+
+
+def test_a_fabric_manager_that_does_not_start_with_the_new_driver_brings_the_old_one_back(
+    first: Run, hosts: dict[str, TestHost]
+) -> None:
+    host = hosts["driver-hgx"]
+    fabric = "nvidia-smi --query-gpu=driver_version,fabric.state --format=csv,noheader | sort -u"
+    before = {look: host.succeeds(look) for look in (PACKAGES, fabric, BOOT_ID)}
+    assert before[fabric] == "580.159.03, Completed\n"
+    host.put("/etc/systemd/system/nvidia-fabricmanager.service.d/broken.conf", BROKEN_MANAGER)
+    failed = run("driver-hgx", data=(NEWER,))
+    host.succeeds("rm -r /etc/systemd/system/nvidia-fabricmanager.service.d && systemctl daemon-reload")
+    assert failed.status != 0
+    said = [line for line in failed.said_of("driver-hgx") if "nvidia-fabricmanager.service does not start" in line]
+    assert len(said) == 1 and "driver 580.159.03 goes on" in said[0], failed.output[-3000:]
+    host.wait_until_succeeds(f"{fabric} | grep -qx '580.159.03, Completed'", timeout_s=10)
+    assert {look: host.succeeds(look) for look in before} == before
+    host.succeeds("systemctl is-active nvidia-fabricmanager nvidia-persistenced")
 
 
 def test_a_module_that_does_not_build_is_said_with_kernel_error_and_remedy(

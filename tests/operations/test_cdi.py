@@ -23,14 +23,16 @@ GOOD = CdiState(
     running="580.173.02",
     refreshed=Spec(frozenset({A, B}), frozenset({"580.173.02"})),
     has_refresh_unit=True,
-    docker=DockerCdi(("/etc/cdi",), frozenset({A, B})),
+    docker=DockerCdi(("/etc/cdi", "/var/run/cdi"), frozenset({A, B})),
 )
 
 
 def test_a_host_whose_containers_get_every_gpu_is_passed() -> None:
     assert problem(GOOD) is None
-    # dockerd before 28.2 lists no devices: that it reads specifications must do.
-    assert problem(replace(GOOD, docker=DockerCdi(("/etc/cdi",), None))) is None
+    # dockerd before 28.2 lists no devices: that it reads the directory of the specification must do.
+    assert problem(replace(GOOD, docker=DockerCdi(("/run/cdi/",), None))) is None
+    generated = replace(GOOD, has_refresh_unit=False, refreshed=None, generated=GOOD.refreshed)
+    assert problem(replace(generated, docker=DockerCdi(("/etc/cdi",), None))) is None
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,11 @@ def test_a_host_whose_containers_get_every_gpu_is_passed() -> None:
         (replace(GOOD, running="595.71.05"), "does not name exactly the GPUs and the driver"),
         (replace(GOOD, docker=None), "dockerd does not answer"),
         (replace(GOOD, docker=DockerCdi((), None)), "dockerd has CDI off"),
-        (replace(GOOD, docker=DockerCdi(("/etc/cdi",), frozenset({A}))), f"dockerd does not list {B}"),
+        (
+            replace(GOOD, docker=DockerCdi(("/etc/cdi",), None)),
+            "of /etc/cdi and not /var/run/cdi/nvidia.yaml",
+        ),
+        (replace(GOOD, docker=DockerCdi(("/var/run/cdi",), frozenset({A}))), f"dockerd does not list {B}"),
     ],
 )
 def test_what_keeps_containers_from_gpus_is_said_with_a_remedy(state: CdiState, says: str) -> None:
