@@ -41,8 +41,10 @@ class Filter:
     def engine(self) -> Path:
         return self.directory / "engine.sock"
 
-    def start(self, *teams: Team, digest: str = "first", python: str = sys.executable) -> subprocess.Popen[str]:
-        """Run it with no more than a host gives it; returns when it serves."""
+    def start(
+        self, *teams: Team, digest: str = "first", python: str = sys.executable, isolated: bool = True
+    ) -> subprocess.Popen[str]:
+        """Run it, `isolated` from every package that is installed here; returns when it serves."""
         code = self.directory / "code" / "ingot" / "gateway" / "filter"
         if not code.exists():
             code.mkdir(parents=True)
@@ -50,8 +52,16 @@ class Filter:
                 shutil.copy(path, code)
         rules = self.directory / f"rules-{digest}.json"
         rules.write_text(personal_data.rules_file(teams, {}, default_max_tokens=100))
-        # -S: without any package that is installed here.
-        command = [python, "-S", "-m", "ingot.gateway.filter", str(rules), str(self.socket), str(self.engine), digest]
+        command = [
+            python,
+            *(["-S"] if isolated else []),
+            "-m",
+            "ingot.gateway.filter",
+            str(rules),
+            str(self.socket),
+            str(self.engine),
+            digest,
+        ]
         self.process = subprocess.Popen(
             command,
             env={"PYTHONPATH": str(self.directory / "code"), "PATH": os.environ["PATH"]},
