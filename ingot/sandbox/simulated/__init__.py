@@ -36,6 +36,9 @@ def install(root: Path, profile: str, kernel_release: str) -> None:
     (root / "var/lib/ingot-simulated/booted").unlink(missing_ok=True)
     for module in sorted(_STANDINS.glob("*.py")):
         _write(root / _LIBRARY / "standins" / module.name, module.read_text())
+    for module in sorted((_STANDINS / "python").glob("*.py")):
+        _write(root / _LIBRARY / "python" / module.name, module.read_text())
+    _write(root / "usr/local/sbin/dmesg", launcher("dmesg"), 0o755)
     for tool in ("modprobe", "rmmod"):
         _write(root / _LIBRARY / tool, launcher("modprobe", f"main({tool!r}, sys.argv[1:])"), 0o755)
     _write(root / "usr/sbin/ingot-simulated", launcher("control"), 0o755)
@@ -51,7 +54,7 @@ def set_command(path: str, value: Any) -> str:
     Queries see it at once. Paths a test may want: gpus.N.fault, gpus.N.query.FIELD, gpus.N.mig_devices, compute_apps
     ([{"gpu": uuid, "pid", "name", "used_mib"}]), build_fault ({"kernels": regex, "versions": regex, "message"}),
     load_fault (regex of versions that the kernel refuses), smi_delay_s (a driver that hangs), nouveau,
-    loaded_at_first_boot.
+    loaded_at_first_boot, kernel_log (lines of dmesg), gpus.N.burn_in.FIGURE, gpus.N.under_load.
     """
     return f"ingot-simulated set {shlex.quote(path)} {shlex.quote(json.dumps(value))}"
 

@@ -30,7 +30,8 @@ def hardware(name: str, owner: str) -> dict[str, Any]:
     nvlinks, flavours of module that drive it, mig_devices in MIG mode), topology, units and aliases of query
     fields, nouveau (bound at boot
     unless blacklisted), loaded_at_first_boot (a module that was there before), compute_apps, build_fault, load_fault,
-    smi_delay_s.
+    smi_delay_s, kernel_log. Each GPU has what the burn-in shall measure on it (burn_in) and what it reports meanwhile
+    (under_load).
 
     Raises:
         KeyError: no such profile; the message lists those that exist.
@@ -58,6 +59,7 @@ def hardware(name: str, owner: str) -> dict[str, Any]:
         "build_fault": None,
         "load_fault": None,
         "smi_delay_s": 0,
+        "kernel_log": [],
     }
 
 
@@ -83,6 +85,7 @@ def _gpu(owner: str, index: int, slot: dict[str, Any]) -> dict[str, Any]:
         "flavours": product["flavours"],
         "nvlinks": product["nvlinks"],
         "query": query,
+        **_read(HERE / "products" / "burn-in.json")[query["name"]],
     }
     if "mig" not in slot:
         return gpu

@@ -59,7 +59,8 @@ def specification(gpus: list[dict[str, Any]], minors: dict[str, int], driver: st
         "kind": "nvidia.com/gpu",
         "devices": devices,
         "containerEdits": {
-            "env": ["NVIDIA_VISIBLE_DEVICES=void"],
+            # The second is the stand-in's own: CUDA for the burn-in.
+            "env": ["NVIDIA_VISIBLE_DEVICES=void", "PYTHONPATH=/usr/lib/ingot-simulated/python"],
             "deviceNodes": [{"path": f"/dev/{node}"} for node in control if (machine.ROOT / "dev" / node).exists()],
             "mounts": [
                 {"hostPath": path, "containerPath": path, "options": ["ro", "nosuid", "nodev", "rbind", "rprivate"]}

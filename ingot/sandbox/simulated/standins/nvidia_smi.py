@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import escape
 
-from . import machine
+from . import load, machine
 
 NOT_LOADED = (
     "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. "
@@ -198,6 +198,12 @@ def _row(index: int, gpu: dict[str, Any], count: int) -> dict[str, str]:
     return query
 
 
+def _load(gpu: dict[str, Any], busy: set[str]) -> dict[str, str]:
+    """What differs while somebody computes on it; a GPU that does not answer does not say."""
+    everyone = [one["uuid"] for one in machine.hardware()["gpus"]]
+    return {} if gpu["fault"] else load.readings(gpu, everyone.index(gpu["uuid"]), busy)
+
+
 def _mib(value: str) -> int:
     return int(value.removesuffix(" MiB"))
 
@@ -205,7 +211,8 @@ def _mib(value: str) -> int:
 def _csv_of_gpus(query: str, words: list[str], gpus: list[dict[str, Any]]) -> str:
     names = [machine.hardware()["aliases"].get(name.strip(), name.strip()) for name in query.split(",")]
     units = machine.hardware()["units"]
-    rows = [_row(index, gpu, len(gpus)) for index, gpu in enumerate(gpus)]
+    busy = load.busy_nodes()
+    rows = [_row(index, gpu, len(gpus)) | _load(gpu, busy) for index, gpu in enumerate(gpus)]
     for name in names:
         if name not in rows[0]:
             raise Stopped(2, f'Field "{name}" is not a valid field to query.\n\n')
