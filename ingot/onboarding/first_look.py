@@ -12,7 +12,6 @@ from ingot.facts.driver import Os, parse_os_release
 from ingot.facts.errors import ParseError
 from ingot.facts.sections import Section, answer, compose, split
 from ingot.onboarding.connection import Connection
-from ingot.operations.preflight import WITHOUT_NJS
 
 QUESTIONS: dict[str, str] = {
     "kernel": "uname -s; uname -m",
@@ -22,7 +21,7 @@ QUESTIONS: dict[str, str] = {
     "sudo": "sudo -n true",
 }
 
-SUPPORTED = "Ubuntu 24.04 or 26.04 or Debian 12 or 13"
+SUPPORTED = "Ubuntu 22.04, 24.04 or 26.04 or Debian 12 or 13"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def refusal(seen: FirstLook) -> str | None:
     if seen.kernel != "Linux":
         return f"this is {seen.kernel or 'no known system'}, expected Linux; install {SUPPORTED}"
     os = (seen.os.id, seen.os.version)
-    if os not in rules.PLATFORMS or os in WITHOUT_NJS:
+    if os not in rules.PLATFORMS:
         found = seen.os.pretty or " ".join(os).strip() or "a Linux without os-release"
         return f"{found} is not supported, expected {SUPPORTED}; reinstall the server with one of these"
     if seen.arch not in rules.MACHINES:

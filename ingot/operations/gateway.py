@@ -63,9 +63,8 @@ def site() -> Commands:
     try:
         wanted = settings_of_host()
         gateway_site.check(wanted)
-        wrote, presented = yield from _noting(
-            gateway_certificate.present(found, wanted, gateway_certificate.wish(host.data, host.name))
-        )
+        certificate = gateway_certificate.wish(host.data, host.name)
+        wrote, presented = yield from _noting(gateway_certificate.present(found, wanted, certificate))
         if state.is_executing:
             verify_key.provide(wanted.secrets)
         entries = gateway_site.entries(found, wanted, keys.read(wanted.secrets), presented)
@@ -77,6 +76,9 @@ def site() -> Commands:
         # Here and not only by comparison: a file that was edited on the host, loaded and now put right differs from
         # what runs although nothing else tells.
         yield StringCommand(RELOAD)
+    if found.acme_pem and not certificate.acme:
+        changes.announce(["have certbot forget the certificate that is no longer presented"])
+        yield gateway_acme.forget()
 
 
 @operation()

@@ -57,6 +57,15 @@ def wish(data: Any, name: str) -> Wish:
     return Wish(kind, names, certificate_pair.read(certificate_file, key_file, names))
 
 
+def findings(data: Any, name: str) -> tuple[str, ...]:
+    """What would keep the host called `name` from presenting its certificate, known before anything is changed."""
+    try:
+        wish(data, name)
+    except IngotError as error:
+        return (str(error).rstrip("."),)
+    return ()
+
+
 def present(
     found: GatewayHost, settings: gateway_site.Settings, wanted: Wish
 ) -> Generator[PyinfraCommand, None, Presented]:

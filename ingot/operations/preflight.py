@@ -25,6 +25,7 @@ from ingot.facts.host import HostLook, HostState
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.operations import driver, partial, planning
 from ingot.operations.expected import usable
+from ingot.operations.gateway_certificate import findings as certificate_findings
 from ingot.operations.ordered import differences
 from ingot.operations.wished import wished
 from ingot.sizing import GPU, HostPlan
@@ -46,7 +47,7 @@ HTTPS_PORT = 443
 #: What may hold that port: the gateway itself.
 GATEWAY = "nginx"
 
-#: Releases that the driver supports and the gateway does not: nothing is installed for half a service.
+#: Releases whose own nginx cannot be the gateway's.
 WITHOUT_NJS = frozenset({("ubuntu", "22.04")})
 
 #: Faults that the driver role heals by installing, loading or rebooting.
@@ -71,6 +72,7 @@ class Wanted:
     console: bool = False
     driver: Wish = field(default_factory=Wish)
     gpus_use: Any = None
+    gateway_packages: str | None = None
     expect: Expectation = field(default_factory=Expectation)
 
 
@@ -85,6 +87,7 @@ def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
         *_space(look, wanted, planned),
         *unplannable,
         *_names(wanted),
+        *_nginx(look, wanted),
     )
 
 
@@ -121,11 +124,6 @@ def _system(look: HostState) -> Iterator[str]:
         yield f"commands run as uid {look.uid}, expected root; allow sudo for the inventory's user"
     if not look.has_apt:
         yield "no apt on the host, expected Ubuntu or Debian; reinstall the host with one of these"
-    if (look.driver.os.id, look.driver.os.version) in WITHOUT_NJS:
-        yield (
-            f"{look.driver.os.id} {look.driver.os.version} packages no njs for its nginx, expected Ubuntu 24.04 or "
-            "newer or Debian 12 or 13 for the gateway; upgrade the host"
-        )
     if look.broken_packages:
         yield (
             f"dpkg wants {', '.join(look.broken_packages[:5])} reinstalled, expected a whole package database; "
@@ -263,6 +261,12 @@ def _names(wanted: Wanted) -> Iterator[str]:
             )
 
 
+def _nginx(look: HostState, wanted: Wanted) -> Iterator[str]:
+    os = look.driver.os
+    if wanted.gateway_packages == "distribution" and (os.id, os.version) in WITHOUT_NJS:
+        yield f'{os.id} {os.version} packages no njs for its nginx; set gateway_packages = "nginx.org", or leave it out'
+
+
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
@@ -310,10 +314,11 @@ def judge(host: Host) -> Judged:
             console=bool(data.driver_console),
             driver=wish,
             gpus_use=data.gpus_use,
+            gateway_packages=data.gateway_packages,
             expect=ordered,
         ),
     )
-    return Judged(stops, notes(look))
+    return Judged((*stops, *certificate_findings(data, host.name)), notes(look))
 
 
 @operation()
