@@ -114,6 +114,11 @@ gateway_certificate_file = None
 gateway_certificate_key_file = None
 # Requests of one team that may run at once on a host; a stream counts until it ends.
 gateway_concurrency = 256
+# Name in the certificate of every host behind a fleet gateway (a host of the group `gateway`), which knows them by it;
+# with gateway_ca_scope one inside of that.
+gateway_fleet_name = "fleet.ingot.internal"
+# First of the ports on which those hosts take their fleet gateways' requests, one per model.
+gateway_fleet_port = 8443
 # For how long browsers shall refuse plain HTTP for these names (HSTS), in seconds; 63072000 is two years, 0: not said.
 gateway_hsts_max_age_s = 0
 # Largest request body, as nginx writes sizes.

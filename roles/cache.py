@@ -2,10 +2,12 @@
 
 from pyinfra.api import deploy
 
-from ingot.operations import models
+from ingot.operations import fronting, models
 
 
 @deploy("Cache")
 def cache() -> None:
     """Have every planned variant's files, readable by the engine and writable by root alone."""
+    if fronting.is_front():
+        return
     models.cached(name="Weights, verified")

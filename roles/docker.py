@@ -3,11 +3,13 @@
 from pyinfra.api import deploy
 
 from ingot.operations import docker as operations
-from ingot.operations import units
+from ingot.operations import fronting, units
 
 
 @deploy("Docker")
 def docker() -> None:
     """Have dockerd running with GPUs by CDI, bounded logs, and containers that outlive its restarts."""
+    if fronting.is_front():
+        return
     operations.engine(name="Docker Engine, Compose and daemon.json")
     units.units(units.Unit("docker", restart_on=(operations.CONFIG,)), name="dockerd runs with it")

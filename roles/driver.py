@@ -3,9 +3,12 @@
 from pyinfra.api import deploy
 
 from ingot.operations import driver as operations
+from ingot.operations import fronting
 
 
 @deploy("Driver")
 def driver() -> None:
     """Have every GPU of the host answer through the driver that suits it."""
+    if fronting.is_front():
+        return
     operations.driver(name="Have the NVIDIA driver run")

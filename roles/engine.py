@@ -3,12 +3,14 @@
 from pyinfra.api import deploy
 
 from ingot.operations import engine as engines
-from ingot.operations import image, units
+from ingot.operations import fronting, image, units
 
 
 @deploy("Engine")
 def engine() -> None:
     """Have the planned replicas serve, replaced one at a time, each proven by a completion."""
+    if fronting.is_front():
+        return
     engines.places(name="Make directories and the boot unit")
     image.image(name="Have the image")
     engines.replicas(name="Serve the plan")

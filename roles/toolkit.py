@@ -2,10 +2,12 @@
 
 from pyinfra.api import deploy
 
-from ingot.operations import cdi
+from ingot.operations import cdi, fronting
 
 
 @deploy("Toolkit")
 def toolkit() -> None:
     """Have every GPU known to dockerd as nvidia.com/gpu=<UUID>."""
+    if fronting.is_front():
+        return
     cdi.cdi(name="Give GPUs to containers")

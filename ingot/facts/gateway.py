@@ -22,6 +22,7 @@ TLS_DIRECTORY = "/etc/ingot/gateway/tls"
 CONFIGURATION = "/etc/nginx/nginx.conf"
 #: Read by nginx as a part of CONFIGURATION; rollouts change it.
 ENGINES = "/etc/nginx/ingot/engines.conf"
+FLEET = "/etc/nginx/ingot/fleet.conf"
 
 
 @dataclass(frozen=True)

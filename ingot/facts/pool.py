@@ -7,27 +7,29 @@ from dataclasses import dataclass
 from pyinfra.api.facts import FactBase
 
 from ingot.facts import sections
-from ingot.facts.gateway import ENGINES
+from ingot.facts.gateway import ENGINES, FLEET
 from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
 
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """`upstreams` as the engine role wrote them; `has_gateway`: nginx was told of them; `affinity`: and to keep
-    conversations together."""
+    """`upstreams` as the engine role wrote them; `has_gateway`: nginx was told of them, by `affinity` to keep
+    conversations together; `fronted`: fleet gateways reach it on ports of their own."""
 
     upstreams: tuple[Upstream, ...] = ()
     held_out: bool = False
     has_gateway: bool = False
     affinity: bool = False
+    fronted: bool = False
+    ipv6: bool = False
 
 
 class Pool(FactBase[PoolState]):
     """The pool of a host.
 
     Returns: PoolState(upstreams=(Upstream("qwen", ("172.31.213.10:8000",)),), held_out=False, has_gateway=True,
-    affinity=False)
+    affinity=False, fronted=False, ipv6=True)
     """
 
     def command(self) -> str:
@@ -37,6 +39,8 @@ class Pool(FactBase[PoolState]):
                 "acceptance": f"cat {ACCEPTANCE_FILE} 2>/dev/null",
                 "gateway": f"test -e {ENGINES}",
                 "affinity": f"grep -q 'hash [$]affinity' {ENGINES}",
+                "fleet": f"test -e {FLEET}",
+                "inet_six": "cat /proc/net/if_inet6 2>/dev/null",
             }
         )
 
@@ -51,4 +55,6 @@ class Pool(FactBase[PoolState]):
             held_out(found["acceptance"].output),
             found["gateway"].status == 0,
             found["affinity"].status == 0,
+            found["fleet"].status == 0,
+            bool(found["inet_six"].output),
         )

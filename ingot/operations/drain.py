@@ -11,11 +11,11 @@ from collections.abc import Collection, Generator, Sequence
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
-from ingot.facts.gateway import ENGINES
+from ingot.facts.gateway import ENGINES, FLEET
 from ingot.facts.pool import Pool, PoolState
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, engines, marked, unmarked, upstreams_json
 from ingot.operations import tree
-from ingot.operations.pool import engines_conf
+from ingot.operations.pool import engines_conf, fleet_conf
 
 #: A reload that leaves the old configuration in use where the new one is refused.
 RELOAD = "if systemctl is-active -q nginx; then nginx -t -q && systemctl reload nginx; fi"
@@ -31,7 +31,8 @@ def drain(addresses: Collection[str] | None, grace_s: int) -> Commands:
     """Keep new requests from these replicas (`ip:port`; None: all of the host), and let running ones end.
 
     It waits for at most `grace_s`; what runs then is cut off by whoever stops the replica. With no replica left callers
-    get 503 with Retry-After. For bodies of operations: `yield from drain.drain(None, grace_s=120)`.
+    get 503 with Retry-After, and fleet gateways pass the host by. For bodies of operations:
+    `yield from drain.drain(None, grace_s=120)`.
     """
     found: PoolState = host.get_fact(Pool)
     wanted = marked(found.upstreams, addresses)
@@ -65,7 +66,17 @@ def idle(addresses: Sequence[str], grace_s: int) -> str:
 
 
 def _write(found: PoolState, wanted: Sequence[Upstream]) -> Commands:
+    yield from tree.tree._inner(entries=pool_files(found, wanted))
+
+
+def pool_files(found: PoolState, wanted: Sequence[Upstream]) -> list[tree.File]:
+    """The files that say which replicas get requests, for the host in context."""
     served = engines(wanted, held_out=found.held_out)
     # As nginx was told last: what the values say now is the gateway role's to bring.
-    conf = engines_conf(served, affinity=found.affinity)
-    yield from tree.tree._inner(entries=[tree.File(UPSTREAMS_FILE, upstreams_json(wanted)), tree.File(ENGINES, conf)])
+    entries = [
+        tree.File(UPSTREAMS_FILE, upstreams_json(wanted)),
+        tree.File(ENGINES, engines_conf(served, affinity=found.affinity)),
+    ]
+    if found.fronted:
+        entries.append(tree.File(FLEET, fleet_conf(served, host.data.gateway_fleet_port, found.ipv6)))
+    return entries

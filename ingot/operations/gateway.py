@@ -9,12 +9,14 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from ingot import keys, verify_key
+from ingot import keys, pki, verify_key
 from ingot.errors import IngotError
 from ingot.facts.gateway import CONFIGURATION, Gateway, GatewayHost, Running
+from ingot.gateway.fleet import Place
 from ingot.gateway.routes import endpoints
 from ingot.operations import (
     changes,
+    fronting,
     gateway_acme,
     gateway_certificate,
     gateway_packages,
@@ -67,7 +69,7 @@ def site() -> Commands:
         wrote, presented = yield from _noting(gateway_certificate.present(found, wanted, certificate))
         if state.is_executing:
             verify_key.provide(wanted.secrets)
-        entries = gateway_site.entries(found, wanted, keys.read(wanted.secrets), presented)
+        entries = gateway_site.entries(found, wanted, keys.read(wanted.secrets), presented, _fleet_ca(wanted))
     except (IngotError, OSError) as error:
         yield refuse.refuse(f"{host.name}: {error}")
         return
@@ -131,7 +133,15 @@ def settings_of_host() -> gateway_site.Settings:
     """
     data = host.data
     more = gateway_site.words("gateway_names", data.gateway_names)
-    names = dict.fromkeys([host.name, data.get("ssh_hostname") or host.name, *more])
+    fleet_name = str(data.gateway_fleet_name)
+    # Every member has it in its certificate: nginx verifies all servers of an upstream by one name.
+    shared = [fleet_name] if fronting.is_fronted() else []
+    if shared and data.gateway_certificate != "internal":
+        raise IngotError(
+            f'gateway_certificate is {data.gateway_certificate!r}, expected "internal" on a host behind a fleet '
+            "gateway, which knows it by that; callers meet the fleet gateway, so set it there."
+        )
+    names = dict.fromkeys([host.name, data.get("ssh_hostname") or host.name, *more, *shared])
     return gateway_site.Settings(
         names=tuple(names),
         # pyinfra's last group of a host is the inventory file's name.
@@ -143,8 +153,22 @@ def settings_of_host() -> gateway_site.Settings:
         concurrency=data.gateway_concurrency,
         endpoints=endpoints(gateway_site.words("gateway_routes", data.gateway_routes)),
         affinity=bool(data.gateway_affinity),
+        place=Place(
+            members=fronting.members() if fronting.is_front() else None,
+            fronted=fronting.is_fronted(),
+            name=fleet_name,
+            first_port=data.gateway_fleet_port,
+        ),
         hsts_max_age_s=data.gateway_hsts_max_age_s,
     )
+
+
+def _fleet_ca(settings: gateway_site.Settings) -> str:
+    """The CA (PEM) by which a fleet gateway knows its members; nothing before there is one."""
+    # `--dry` writes nothing, on this machine neither.
+    if not settings.place.is_front or not (state.is_executing or (settings.secrets / pki.CA_FILE).exists()):
+        return ""
+    return pki.authority(settings.secrets, settings.ca_scope).certificate_pem
 
 
 def _noting(commands: Generator[PyinfraCommand, None, T]) -> Generator[PyinfraCommand, None, tuple[bool, T]]:

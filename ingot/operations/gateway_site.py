@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ingot import keys
 from ingot.errors import IngotError
-from ingot.facts.gateway import CONFIGURATION, ENGINES, TLS_DIRECTORY, GatewayHost
-from ingot.gateway import tls
+from ingot.facts.gateway import CONFIGURATION, ENGINES, FLEET, TLS_DIRECTORY, GatewayHost
+from ingot.gateway import fleet, tls
 from ingot.gateway.errors import DRAINING, ERRORS, HELD_OUT
+from ingot.gateway.fleet import Place
 from ingot.gateway.routes import Endpoint, routes
 from ingot.gateway.upstreams import Engine, engines, model_list
 from ingot.operations import pool, render, tree
@@ -24,6 +25,8 @@ KEY = f"{TLS_DIRECTORY}/key.pem"
 INCLUDED = "/etc/nginx/ingot"
 MODEL_SCRIPT = f"{INCLUDED}/by_model.js"
 KEY_MAP = f"{INCLUDED}/keys.map"
+#: What a fleet gateway trusts the hosts behind it by.
+FLEET_CA = f"{INCLUDED}/fleet-ca.pem"
 KEY_ID_MAP = f"{INCLUDED}/key_ids.map"
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
@@ -43,6 +46,7 @@ class Settings:
     concurrency: int
     endpoints: tuple[Endpoint, ...]
     affinity: bool
+    place: Place
     hsts_max_age_s: int = 0
 
 
@@ -85,7 +89,10 @@ def check(settings: Settings) -> None:
             f"gateway_hsts_max_age_s is {settings.hsts_max_age_s!r}, expected a number of seconds, or 0 for none; "
             "correct it."
         )
-    wrong = [name for name in settings.names if not _NAME.fullmatch(name)]
+    port = settings.place.first_port
+    if type(port) is not int or not 1024 <= port <= 65000:
+        raise IngotError(f"gateway_fleet_port is {port!r}, expected a whole number from 1024 to 65000; correct it.")
+    wrong = [name for name in (*settings.names, settings.place.name) if not _NAME.fullmatch(name)]
     if wrong:
         raise IngotError(
             f"{', '.join(map(repr, wrong))} cannot be a name in a certificate, expected letters, digits, '-' and '.', "
@@ -104,10 +111,10 @@ def why_not(name: str, found: GatewayHost) -> str | None:
 
 
 def entries(
-    found: GatewayHost, settings: Settings, active: Sequence[keys.Key], presented: Presented
+    found: GatewayHost, settings: Settings, active: Sequence[keys.Key], presented: Presented, fleet_ca: str = ""
 ) -> list[tree.Entry]:
-    """The files of nginx, as `tree` installs them."""
-    served = engines(found.upstreams, held_out=found.held_out)
+    """The files of nginx, as `tree` installs them; `fleet_ca` (PEM) signed the certificates of the hosts behind it."""
+    served = upstreams(found, settings)
     model_script = by_model(served, settings)
     included = [
         tree.File(f"{INCLUDED}/auth.js", render.template("gateway/auth.js")),
@@ -123,16 +130,34 @@ def entries(
     # Names everything that nginx reads, so that what it runs can be compared with what is installed; engines.conf
     # names itself.
     parts = [str(entry.content) for entry in included if isinstance(entry, tree.File)]
-    parts += [configuration(found, settings, digest="")]
+    parts += [configuration(found, settings, digest=""), fleet_ca]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     return [
         tree.Dir(INCLUDED, mode="0755"),
         tree.File(CONFIGURATION, configuration(found, settings, digest)),
-        tree.File(ENGINES, pool.engines_conf(served, affinity=settings.affinity)),
+        tree.File(ENGINES, pool.engines_conf(served, affinity=settings.affinity, front=settings.place.is_front)),
+        *_fleet(found, settings, served, fleet_ca),
         *included,
         # Not included by our configuration; removed so that nobody wonders.
         tree.Absent("/etc/nginx/conf.d/default.conf"),
         tree.Absent("/etc/nginx/sites-enabled/default"),
+    ]
+
+
+def upstreams(found: GatewayHost, settings: Settings) -> list[Engine]:
+    """nginx' upstreams: the hosts behind a fleet gateway, or the host's own engines."""
+    if settings.place.members is not None:
+        return fleet.engines(settings.place.members, settings.place.first_port)
+    return engines(found.upstreams, held_out=found.held_out)
+
+
+def _fleet(found: GatewayHost, settings: Settings, served: Sequence[Engine], fleet_ca: str) -> list[tree.Entry]:
+    """What the gateways of a fleet need to find and to trust each other."""
+    place = settings.place
+    ports = pool.fleet_conf(served, place.first_port, found.ipv6)
+    return [
+        tree.File(FLEET, ports) if place.fronted else tree.Absent(FLEET),
+        tree.File(FLEET_CA, fleet_ca) if place.is_front else tree.Absent(FLEET_CA),
     ]
 
 
@@ -163,9 +188,12 @@ def teams_conf(settings: Settings, key_count: int) -> str:
 
 def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
     """nginx.conf for the nginx at hand; it tells the host itself the `digest` of all its files."""
-    served = engines(found.upstreams)
+    served, place = upstreams(found, settings), settings.place
     open_routes = routes(
-        settings.endpoints, models=len(served), listed=len(served) > 1, scripted=_scripted(served, settings)
+        settings.endpoints,
+        models=len(served),
+        listed=len(served) > 1 or place.is_front,
+        scripted=_scripted(served, settings),
     )
     http2_directive = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl).http2_directive
     listen = "443 ssl" if http2_directive else "443 ssl http2"
@@ -180,6 +208,12 @@ def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
         affinity=settings.affinity,
         model_list=model_list(served),
         routes=open_routes,
+        front=place.is_front,
+        scheme="https" if place.is_front else "http",
+        fronted=place.fronted,
+        fleet_name=place.name,
+        # Not what is open at the moment: drains change that.
+        fleet_port=place.first_port,
         asked_by_query=any(route.answer == "query" for route in open_routes),
         draining=DRAINING,
         held_out=HELD_OUT,

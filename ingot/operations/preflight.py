@@ -23,7 +23,7 @@ from ingot.facts.engine import EngineState
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook, HostState
 from ingot.facts.smi_fault import Fault, GpuFault
-from ingot.operations import driver, partial, planning
+from ingot.operations import driver, fronting, partial, planning
 from ingot.operations.expected import usable
 from ingot.operations.gateway_certificate import findings as certificate_findings
 from ingot.operations.ordered import differences
@@ -43,6 +43,8 @@ MODEL_EXTRA_BYTES = 64 << 20
 MINIMUM_INODES = 10_000
 #: The module's compiler and the engine's start-up need it whatever the model.
 MINIMUM_MEMORY_BYTES = int(3.5 * GIB)
+#: What nginx takes on a host that only fronts others, request bodies included.
+FRONT_MEMORY_BYTES = GIB // 2
 HTTPS_PORT = 443
 #: What may hold that port: the gateway itself.
 GATEWAY = "nginx"
@@ -60,7 +62,7 @@ _DNS_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The host's values that decide whether it can be deployed."""
+    """The host's values that decide whether it can be deployed; `fronts`: it only fronts others, without a GPU."""
 
     name: str
     cache_root: str
@@ -69,6 +71,7 @@ class Wanted:
     serve: Sequence[Mapping[str, Any]] = ()
     site_models: Mapping[str, Any] = field(default_factory=dict)
     certificate_names: Sequence[str] = ()
+    fronts: bool = False
     console: bool = False
     driver: Wish = field(default_factory=Wish)
     gpus_use: Any = None
@@ -78,9 +81,11 @@ class Wanted:
 
 def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
     """Every sentence (without the host's name and the final stop) that keeps a host from being deployed."""
+    if wanted.fronts:
+        return (*_system(look, FRONT_MEMORY_BYTES), *_space(look, wanted, None), *_names(wanted))
     planned, unplannable = _plan(look, wanted)
     return (
-        *_system(look),
+        *_system(look, MINIMUM_MEMORY_BYTES),
         *(differences(wanted.expect, look.hardware) if look.hardware else ()),
         *_driver(look, wanted),
         *_gpus(look, wanted),
@@ -119,7 +124,7 @@ def notes(look: HostState) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _system(look: HostState) -> Iterator[str]:
+def _system(look: HostState, memory_bytes: int) -> Iterator[str]:
     if look.uid != 0:
         yield f"commands run as uid {look.uid}, expected root; allow sudo for the inventory's user"
     if not look.has_apt:
@@ -129,11 +134,8 @@ def _system(look: HostState) -> Iterator[str]:
             f"dpkg wants {', '.join(look.broken_packages[:5])} reinstalled, expected a whole package database; "
             f"run `apt-get install --reinstall {look.broken_packages[0]}` on the host"
         )
-    if look.memory_bytes < MINIMUM_MEMORY_BYTES:
-        yield (
-            f"{_gib(look.memory_bytes)} of memory, expected {_gib(MINIMUM_MEMORY_BYTES)} or more; "
-            "add memory to the host"
-        )
+    if look.memory_bytes < memory_bytes:
+        yield (f"{_gib(look.memory_bytes)} of memory, expected {_gib(memory_bytes)} or more; add memory to the host")
     if abs(look.clock_skew_s) > CLOCK_SKEW_S:
         direction = "ahead of" if look.clock_skew_s > 0 else "behind"
         yield (
@@ -191,8 +193,8 @@ def _space(look: HostState, wanted: Wanted, planned: HostPlan | None) -> Iterato
 
     A deployed host already holds its image and its models; the roles that add to them look again.
     """
-    needs = {"/": DEPLOYED_ROOT_BYTES if look.is_deployed else ROOT_BYTES}
-    if not look.is_deployed:
+    needs = {"/": DEPLOYED_ROOT_BYTES if look.is_deployed or wanted.fronts else ROOT_BYTES}
+    if not look.is_deployed and not wanted.fronts:
         needs[DOCKER_ROOT] = IMAGE_BYTES.get(wanted.engine_build, IMAGE_BYTES["cuda"])
         needs[wanted.cache_root] = model_bytes(planned) if planned else MODEL_EXTRA_BYTES
     by_mount: dict[str, list[str]] = {}
@@ -311,6 +313,7 @@ def judge(host: Host) -> Judged:
             serve=data.serve,
             site_models=data.site_models,
             certificate_names=(host.name, *data.gateway_names),
+            fronts=fronting.is_front(host),
             console=bool(data.driver_console),
             driver=wish,
             gpus_use=data.gpus_use,

@@ -14,6 +14,7 @@ from ingot import keys
 from ingot.errors import IngotError
 from ingot.facts.gateway import GatewayHost, parse_gateway_host
 from ingot.gateway.errors import ERRORS
+from ingot.gateway.fleet import Place
 from ingot.gateway.routes import endpoints
 from ingot.gateway.upstreams import Upstream, parse_upstreams
 from ingot.operations import gateway_site as gateway
@@ -32,6 +33,7 @@ SETTINGS = gateway.Settings(
     concurrency=16,
     endpoints=endpoints(()),
     affinity=False,
+    place=Place(members=None, fronted=False, name="fleet.ingot.internal", first_port=8443),
 )
 #: The internal CA's certificate, as every host has it unless asked otherwise.
 PRESENTED = gateway.Presented(gateway.CERTIFICATE, gateway.KEY, (), http_01=False)

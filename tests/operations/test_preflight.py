@@ -236,3 +236,13 @@ def test_before_any_driver_a_partial_host_is_judged_by_as_many_gpus_as_it_names(
 def test_an_image_that_the_driver_cannot_run_is_refused() -> None:
     wish = Wish(branch=535, image=vllm_image("vllm/vllm-openai:v0.33.0", "0.33.0"))
     assert "CUDA 13.0 on driver branch 535" in findings(GOOD, replace(WANTED, driver=wish))[0]
+
+
+def test_a_host_that_only_fronts_others_needs_neither_gpu_nor_room_for_models() -> None:
+    spaces = (Space("/", 2 * GIB, 10_000_000, "/"), Space("/srv/models", 1, 10_000_000, "/srv"))
+    bare = replace(NEW, driver=replace(BARE, bus=bus()), memory_bytes=GIB, spaces=spaces)
+    assert any("no NVIDIA GPU" in one for one in findings(bare, WANTED))
+    front = replace(WANTED, serve=(), fronts=True)
+    assert findings(bare, front) == ()
+    (found,) = findings(replace(bare, memory_bytes=GIB // 4), front)
+    assert found.startswith("0.2 GiB of memory, expected 0.5 GiB or more")

@@ -1,0 +1,54 @@
+"""Hosts behind a fleet gateway: each opens a port per model that it can serve, and shuts it when it cannot.
+
+A shut port refuses a connection before anything of a request was sent, so nginx tries the next host whatever the
+method: draining and held-out hosts are passed by at once, and no gateway has to be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ingot.gateway.upstreams import Engine, Server
+
+
+@dataclass(frozen=True)
+class Member:
+    """A host behind a fleet gateway, the address that the gateway reaches it by, and its models in sorted order."""
+
+    name: str
+    address: str
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A gateway's place in a fleet.
+
+    `members` are the hosts behind it, None where it has engines of its own; `fronted`: fleet gateways stand before it.
+    `name` is in the certificate of every member, whose ports begin at `first_port`.
+    """
+
+    members: tuple[Member, ...] | None
+    fronted: bool
+    name: str
+    first_port: int
+
+    @property
+    def is_front(self) -> bool:
+        return self.members is not None
+
+
+def engines(members: Sequence[Member], first_port: int) -> list[Engine]:
+    """An nginx upstream per model of the fleet, with every host that serves it."""
+    served: dict[str, list[Server]] = {}
+    for member in members:
+        host = f"[{member.address}]" if ":" in member.address else member.address
+        for index, model in enumerate(member.models):
+            served.setdefault(model, []).append(Server(f"{host}:{first_port + index}"))
+    return [Engine(f"engine_{index}", model, tuple(served[model])) for index, model in enumerate(sorted(served))]
+
+
+def open_ports(served: Sequence[Engine], first_port: int) -> list[int]:
+    """The ports on which a member takes its gateways' requests: those of models that may be used now."""
+    return [first_port + index for index, engine in enumerate(served) if not engine.out]

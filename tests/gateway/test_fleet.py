@@ -1,0 +1,122 @@
+"""A fleet gateway's configuration, and its members': who is trusted, by which name, and what is shut while draining."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyinfra.context import ctx_host
+
+from ingot.errors import IngotError
+from ingot.facts.gateway import ENGINES, FLEET
+from ingot.gateway import fleet
+from ingot.gateway.fleet import Member, Place
+from ingot.gateway.upstreams import Upstream
+from ingot.operations import fronting, tree
+from ingot.operations import gateway_site as gateway
+from tests.gateway.test_site import DEBIAN_13, PRESENTED, SETTINGS, TWO_MODELS, files, lines
+
+pytestmark = pytest.mark.gateway
+
+MEMBERS = (Member("gpu-01", "10.0.0.11", ("org/llama", "qwen")), Member("gpu-02", "10.0.0.12", ("qwen",)))
+FRONT = replace(SETTINGS, place=replace(SETTINGS.place, members=MEMBERS))
+FRONTED = replace(SETTINGS, place=replace(SETTINGS.place, fronted=True))
+#: A gateway host as found: it has no engines of its own.
+NO_GPU = replace(DEBIAN_13, upstreams=())
+
+
+def host(name: str, groups: list[str], serve: list[str] = [], **more: Any) -> Any:  # noqa: B006
+    data = {"serve": [{"model": model, "context": 1, "concurrency": 1} for model in serve], **more}
+    return SimpleNamespace(name=name, groups=groups, data=SimpleNamespace(get=data.get, **data))
+
+
+def test_each_model_has_every_host_that_serves_it_at_the_models_own_port() -> None:
+    made = {engine.model: [server.address for server in engine.servers] for engine in fleet.engines(MEMBERS, 8443)}
+    assert made == {"org/llama": ["10.0.0.11:8443"], "qwen": ["10.0.0.11:8444", "10.0.0.12:8443"]}
+    assert fleet.engines([Member("a", "fd00::1", ("m",))], 8443)[0].servers[0].address == "[fd00::1]:8443"
+
+
+def test_the_key_goes_on_only_over_a_connection_that_was_verified() -> None:
+    rendered = lines(NO_GPU, FRONT)
+    passes = [line for line in rendered if line.startswith("proxy_pass ")]
+    assert passes and all(line.startswith("proxy_pass https://engine_") for line in passes)
+    assert {
+        "proxy_ssl_verify on;",
+        "proxy_ssl_trusted_certificate ingot/fleet-ca.pem;",
+        "proxy_ssl_name fleet.ingot.internal;",
+        "proxy_set_header Authorization $http_authorization;",
+        "proxy_set_header Host fleet.ingot.internal;",
+    } <= set(rendered)
+    assert not [line for line in lines(DEBIAN_13, FRONTED) if "$http_authorization" in line or "https://" in line]
+
+
+def test_no_connection_to_a_member_is_kept() -> None:
+    assert not [line for line in files(NO_GPU, FRONT)[ENGINES].splitlines() if line.strip().startswith("keepalive")]
+
+
+def test_the_front_lists_the_models_of_the_whole_fleet() -> None:
+    [answer] = [line for line in lines(NO_GPU, FRONT) if line.startswith('return 200 \'{"object"')]
+    assert '"org/llama"' in answer and '"qwen"' in answer
+
+
+def test_the_front_is_given_the_ca_and_members_are_not() -> None:
+    def ca(settings: gateway.Settings) -> tree.Entry:
+        made = gateway.entries(NO_GPU, settings, (), PRESENTED, "CA")
+        return next(entry for entry in made if entry.path == gateway.FLEET_CA)
+
+    assert ca(FRONT) == tree.File(gateway.FLEET_CA, "CA")
+    assert ca(FRONTED) == tree.Absent(gateway.FLEET_CA)
+
+
+def test_a_member_opens_a_port_per_model_and_shuts_that_of_a_model_that_drains() -> None:
+    draining = replace(
+        TWO_MODELS, upstreams=(TWO_MODELS.upstreams[0], Upstream("org/llama", ("a:1",), draining=("a:1",)))
+    )
+    ports = [
+        [line for line in files(found, FRONTED)[FLEET].splitlines() if line.startswith("listen")]
+        for found in (TWO_MODELS, draining, replace(TWO_MODELS, held_out=True))
+    ]
+    assert ports == [
+        ["listen 8443 ssl;", "listen [::]:8443 ssl;", "listen 8444 ssl;", "listen [::]:8444 ssl;"],
+        ["listen 8443 ssl;", "listen [::]:8443 ssl;"],
+        [],
+    ]
+    assert lines(TWO_MODELS, FRONTED).count("include ingot/fleet.conf;") == 2
+    assert FLEET not in files(TWO_MODELS)
+
+
+@pytest.mark.parametrize("port", ["8443", 0, 443, 65536, True])
+def test_a_port_that_cannot_be_meant_is_refused(port: object) -> None:
+    wrong = replace(SETTINGS, place=Place(None, True, "fleet.ingot.internal", port))  # type: ignore[arg-type]
+    with pytest.raises(IngotError, match=r"gateway_fleet_port is .*, expected a whole number from 1024 to 65000"):
+        gateway.check(wrong)
+
+
+def test_a_fleet_is_every_host_that_serves_and_a_front_is_none_of_them() -> None:
+    front = host("gw-01", ["gateway", "prod"])
+    inventory = [
+        host("gpu-02", ["gpu"], ["b", "a"], ssh_hostname="10.0.0.12"),
+        host("gpu-01", ["gpu"], ["a"]),
+        host("idle", ["gpu"]),
+        front,
+    ]
+    for one in inventory:
+        one.inventory = inventory
+    with ctx_host.use(front):
+        assert fronting.is_front() and not fronting.is_fronted()
+        assert fronting.members() == (Member("gpu-01", "gpu-01", ("a",)), Member("gpu-02", "10.0.0.12", ("a", "b")))
+    with ctx_host.use(inventory[0]):
+        assert fronting.is_fronted() and not fronting.is_front()
+
+
+def test_a_front_that_is_told_to_serve_is_refused() -> None:
+    with ctx_host.use(host("gw-01", ["gateway"], ["qwen"])), pytest.raises(IngotError, match="its `serve` names qwen"):
+        fronting.members()
+
+
+def test_an_inventory_without_a_gateway_group_has_no_fleet() -> None:
+    alone = host("gpu-01", ["gpu"], ["a"])
+    alone.inventory = [alone]
+    assert not fronting.is_fronted(alone)
