@@ -1,0 +1,303 @@
+"""One host's acceptance from start to end: looked at, started in a unit of its own, waited for, read and judged."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from paramiko import SSHException
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.api.host import Host
+
+from ingot.acceptance import script
+from ingot.acceptance.burnin import PHASES
+from ingot.acceptance.evidence import ACCEPTANCE_FILE, EVIDENCE_FILE, Outcome, now, overridden
+from ingot.acceptance.judge import Measured, Medians, judge
+from ingot.acceptance.level import Level, key_of
+from ingot.acceptance.measured import parse_burn_in, parse_dcgm, parse_fio
+from ingot.acceptance.readings import Look, parse_look, parse_trace
+from ingot.errors import IngotError
+from ingot.expectation import Expectation, parse
+from ingot.facts.boot import COMMAND as BOOT_ID
+from ingot.facts.errors import ParseError, Unread
+from ingot.facts.hardware import HardwareLook, HardwareSeen
+from ingot.facts.nvidia import Gpus
+from ingot.facts.pool import Pool, PoolState
+from ingot.facts.sections import Section, compose, split
+from ingot.facts.smi_fault import GpuFault
+from ingot.gateway.upstreams import marked
+from ingot.operations import detached, drain, partial
+from ingot.operations.bundle import pack
+from ingot.operations.connection import reconnect
+from ingot.operations.image import image_of_host
+from ingot.operations.ordered import differences
+from ingot.operations.planning import Refusal
+
+#: A lost connection is tried again for this long; the host goes on meanwhile.
+RECONNECT_S = 600
+#: A command that answers at once.
+COMMAND_S = 120
+
+#: Tells how far a host is: one line.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator asked for."""
+
+    level: Level
+    burn_in: bool = True
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the host was before anything was measured."""
+
+    boot_id: str
+    driver: str
+    hardware: HardwareSeen
+    gpus: tuple[str, ...]
+    pool: PoolState
+    image: str
+
+
+def accept(host: Host, name: str, options: Options, say: Say, fleet: Sequence[Medians]) -> Outcome:
+    """Accept one connected host, the one in context.
+
+    Raises: IngotError, one sentence naming the host, where it could not be gone through.
+    """
+    say("looking")
+    seen = _look(host, name, options)
+    ordered = _ordered(host, name)
+    job = _job(host, options, seen)
+    _start(host, job)
+    _wait(host, name, job, say)
+    say("judging")
+    measured = _read(host, name, options, ordered, seen)
+    verdict, findings = judge(measured, fleet)
+    outcome = Outcome(name, options.level.name, now(), verdict, findings, measured, _shown(seen))
+    record(host, {ACCEPTANCE_FILE: outcome.acceptance(), EVIDENCE_FILE: outcome.to_dict()})
+    return outcome
+
+
+def override(host: Host, name: str, reason: str) -> dict[str, Any]:
+    """Let a host serve that failed, with the reason; returns its acceptance as it is now. Raises: IngotError."""
+    stored = _run(host, f"cat {ACCEPTANCE_FILE} 2>/dev/null; true").stdout
+    acceptance = overridden(stored, name, reason)
+    record(host, {ACCEPTANCE_FILE: acceptance})
+    return acceptance
+
+
+def record(host: Host, contents: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write what others read on the host, and have its gateway follow at once."""
+    for path, content in contents.items():
+        _write(host, path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    found: PoolState = host.get_fact(Pool)
+    if found.has_gateway:
+        for file in drain.pool_files(found, found.upstreams):
+            _write(host, file.path, file.bytes.decode())
+        _run(host, drain.RELOAD)
+
+
+def _look(host: Host, name: str, options: Options) -> Seen:
+    hardware = host.get_fact(HardwareLook)
+    if isinstance(hardware, Unread):
+        raise IngotError(hardware.sentence(name))
+    gpus: tuple[str, ...] = ()
+    if options.burn_in:
+        gpus = _gpus(host, name)
+    image = _image(host, name, needed=options.burn_in)
+    questions = {
+        "boot": BOOT_ID,
+        "driver": "head -n 1 /proc/driver/nvidia/version 2>/dev/null",
+        "image": f"docker image inspect {shlex.quote(image)} >/dev/null 2>&1",
+    }
+    found = split(_run(host, compose(questions)).stdout.splitlines())
+    if options.burn_in and found["image"].status:
+        raise IngotError(
+            f"{name}: the engine's image {image[:24]} is not on the host, where the burn-in runs in it; deploy the "
+            "host first, or accept what needs no GPU with --no-burn-in."
+        )
+    return Seen(found["boot"].line, found["driver"].line, hardware, gpus, host.get_fact(Pool), image)
+
+
+def _gpus(host: Host, name: str) -> tuple[str, ...]:
+    """UUIDs of the GPUs that Ingot may use. Raises: IngotError where they do not answer, or there are none."""
+    try:
+        found = partial.answering(host.get_fact(Gpus), host.data.get("gpus_use"))
+    except IngotError as error:
+        raise IngotError(f"{name}: {str(error.args[0]).rstrip('.')}.") from None
+    if isinstance(found, GpuFault):
+        raise IngotError(f"{name}: {found.found}; {found.remedy}.")
+    if not found:
+        raise IngotError(f"{name}: no GPU answers, expected one to burn in; deploy its driver, or use --no-burn-in.")
+    return tuple(gpu.uuid for gpu in found)
+
+
+def _image(host: Host, name: str, *, needed: bool) -> str:
+    """The engine's image as the host's values pin it; empty where they do not and it is not needed."""
+    try:
+        return image_of_host().reference
+    except Refusal as refusal:
+        if needed:
+            raise IngotError(f"{name}: {str(refusal).removeprefix(f'{host.name}: ')}") from None
+        return ""
+
+
+def _ordered(host: Host, name: str) -> Expectation:
+    try:
+        return parse(host.data.get("expect") or {})
+    except ValueError as error:
+        raise IngotError(f"{name}: `expect` is not understood: {error}.") from None
+
+
+def _job(host: Host, options: Options, seen: Seen) -> script.Job:
+    data = host.data
+    addresses = [address for one in seen.pool.upstreams for address in one.replicas]
+    drained = {}
+    if seen.pool.has_gateway and addresses:
+        files = drain.pool_files(seen.pool, marked(seen.pool.upstreams, None))
+        drained = {file.path: file.bytes.decode() for file in files}
+    key = key_of(
+        options.level,
+        boot_id=seen.boot_id,
+        image=seen.image,
+        gpus=seen.gpus,
+        driver=seen.driver,
+        script=script.burn_in_script(),
+    )
+    return script.Job(
+        level=options.level,
+        key=key,
+        image=seen.image,
+        gpus=seen.gpus,
+        cache_root=data.cache_root,
+        grace_s=data.engine_stop_grace_s,
+        burn_in=options.burn_in,
+        again=options.again,
+        shm_bytes=data.engine_shm_bytes,
+        pids=data.engine_pids,
+        idle=drain.idle(addresses, data.engine_stop_grace_s) if addresses else "true",
+        drained=drained,
+    )
+
+
+def _start(host: Host, job: script.Job) -> None:
+    packed = pack(detached.packed(script.run_script(), job.members()))
+    starter = detached.starter(script.UNIT, job.level.longest_s(len(job.gpus)) + RECONNECT_S)
+    _run(host, starter, stdin=packed, timeout_s=job.level.longest_s(len(job.gpus)) + RECONNECT_S)
+
+
+def _wait(host: Host, name: str, job: script.Job, say: Say) -> None:
+    """Until the unit has ended, across lost connections."""
+    limit = job.level.longest_s(len(job.gpus)) + 4 * RECONNECT_S
+    began = answered = time.monotonic()
+    question = detached.question(script.UNIT, False)
+    while (moment := time.monotonic()) - began < limit:
+        try:
+            answer = detached.parse(_run(host, question, timeout_s=detached.SLICE_S + 30).stdout)
+        except (OSError, EOFError, SSHException, ConnectError):
+            answer = None
+        if answer is None:
+            if moment - answered > RECONNECT_S:
+                raise IngotError(
+                    f"{name}: the connection was lost and not found again within {RECONNECT_S} s; the acceptance goes "
+                    "on there, run the same line again to wait for it."
+                )
+            reconnect(host)
+            continue
+        answered = moment
+        if answer.state == "ended":
+            return
+        if answer.state == "gone":
+            raise IngotError(
+                f"{name}: {script.UNIT}.service was killed before it ended; run the same line again, it goes on with "
+                "the steps that are left."
+            )
+        say(answer.text or "starting")
+    raise IngotError(f"{name}: {script.UNIT}.service is still at work after {limit} s; read its log on the host.")
+
+
+def _read(host: Host, name: str, options: Options, ordered: Expectation, seen: Seen) -> Measured:
+    names = (*script.OUTPUTS, script.TRACE)
+    asked = compose({one: f"cat {script.RESULTS}/{one} 2>/dev/null" for one in names})
+    try:
+        found = split(_run(host, asked, timeout_s=COMMAND_S * 3).stdout.splitlines())
+    except ParseError as error:
+        raise IngotError(f"{name}: {error}") from None
+    texts = {one: found.get(one, Section("")).output for one in names}
+    if texts["refused"]:
+        raise IngotError(f"{name}: {texts['refused'].strip()}.")
+    burn_in = parse_burn_in(texts["burn_in"]) if texts["burn_in"].strip() else None
+    disk, diagnostics = parse_fio(texts["disk"]), parse_dcgm(texts["dcgm"])
+    missing, undone = [], []
+    if disk is None:
+        missing.append("the disk could not be measured (no fio, or no room below the cache root)")
+    if options.burn_in and (burn_in is None or set(PHASES) - set(burn_in.finished)):
+        left = [one for one in PHASES if burn_in is None or one not in burn_in.finished]
+        said = texts["burn_in_errors"].strip().splitlines()[-1:] or ["read its log on the host"]
+        undone.append(f"the burn-in ended before {', '.join(left)}: {said[0][:200]}")
+    if texts["stopped"]:
+        undone.append(f"not all replicas came back ({' '.join(texts['stopped'].split())}); deploy the host again")
+    return Measured(
+        before=_look_of(texts, "before"),
+        after=_look_of(texts, "after"),
+        samples=parse_trace(texts[script.TRACE]),
+        burn_in=burn_in,
+        disk=disk,
+        diagnostics=diagnostics,
+        differences=differences(ordered, seen.hardware),
+        nvme_ordered=any(one.kind == "NVMe" for one in ordered.disks),
+        missing=tuple(missing),
+        undone=tuple(undone),
+    )
+
+
+def _look_of(texts: Mapping[str, str], when: str) -> Look:
+    parts = (texts[f"{when}_{what}"] for what in ("counters", "newer", "nvlink", "detail", "kernel"))
+    return parse_look(*parts)
+
+
+def _shown(seen: Seen) -> dict[str, Any]:
+    hardware = seen.hardware
+    return {
+        "boot_id": seen.boot_id,
+        "image": seen.image,
+        "cpu": asdict(hardware.cpu),
+        "memory_bytes": hardware.installed_memory_bytes,
+        "disks": [{"name": one.name, "bytes": one.size_bytes, "kind": one.kind} for one in hardware.disks],
+        "kernel": hardware.kernel,
+    }
+
+
+def _write(host: Host, path: str, text: str) -> None:
+    """Whole or not at all, readable by everyone, since the gateway and people read it."""
+    quoted = shlex.quote(path)
+    done = _run(
+        host,
+        f"umask 022; t=$(mktemp {quoted}.XXXXXXXX) && cat >$t && chmod 0644 $t && sync $t && mv -T $t {quoted}",
+        stdin=text,
+    )
+    if not done.good:
+        raise IngotError(f"{host.name}: {path} could not be written ({done.stdout.strip()[-200:]}); free space there.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    good: bool
+    stdout: str
+
+
+def _run(host: Host, command: str, *, stdin: str | None = None, timeout_s: float = COMMAND_S) -> _Done:
+    arguments: dict[str, Any] = {"_sudo": bool(host.data.get("_sudo")), "_timeout": int(timeout_s)}
+    if stdin is not None:
+        arguments["_stdin"] = stdin
+    good, output = host.run_shell_command(StringCommand(command), **arguments)
+    return _Done(good, output.stdout)

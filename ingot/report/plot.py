@@ -1,0 +1,104 @@
+"""Plots as SVG text for self-contained pages: bars against an expectation, and lines over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+#: One colour per line; the same GPU has the same one in every plot of a page.
+COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0")
+WIDTH, LEFT, RIGHT, BAR = 640, 70, 90, 18
+LINES_HEIGHT, TOP, BOTTOM = 180, 12, 26
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar: its name, its value, and whether something is wrong with it."""
+
+    name: str
+    value: float
+    wrong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: its name and its points, x ascending."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+def bars(title: str, unit: str, values: Sequence[Bar], *, floor: float | None = None, peak: float | None = None) -> str:
+    """Horizontal bars; `floor` is what was expected at least (a dashed line), `peak` the data sheet's (a solid one)."""
+    longest = max([bar.value for bar in values] + [floor or 0, peak or 0, 1e-9]) * 1.02
+    scale = (WIDTH - LEFT - RIGHT) / longest
+    height = len(values) * (BAR + 6) + 20
+    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">']
+    for number, bar in enumerate(values):
+        y = number * (BAR + 6) + 14
+        colour = "#d33" if bar.wrong else "#4269d0"
+        parts += [
+            f'<text x="{LEFT - 6}" y="{y + 13}" text-anchor="end">{escape(bar.name)}</text>',
+            f'<rect x="{LEFT}" y="{y}" width="{bar.value * scale:.1f}" height="{BAR}" fill="{colour}"/>',
+            f'<text x="{LEFT + bar.value * scale + 4:.1f}" y="{y + 13}">{bar.value:,.4g}</text>',
+        ]
+    for level, style, name in ((floor, "4 3", "expected"), (peak, "none", "data sheet")):
+        if level:
+            x = LEFT + level * scale
+            dashes = f'stroke="currentColor" stroke-dasharray="{style}"'
+            parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="10" y2="{height}" {dashes}/>')
+            parts.append(_label(x, 8, name, "middle"))
+    return _figure(f"{title}, {unit}", "".join(parts) + "</svg>")
+
+
+def lines(title: str, unit: str, series: Sequence[Line]) -> str:
+    """Lines over seconds."""
+    points = [point for line in series for point in line.points]
+    if not points:
+        return ""
+    x_most = max(x for x, _ in points) or 1.0
+    y_least, y_most = min(y for _, y in points), max(y for _, y in points)
+    margin = (y_most - y_least) * 0.08 or max(abs(y_most) * 0.05, 1.0)
+    y_least, y_most = y_least - margin, y_most + margin
+    inner = LINES_HEIGHT - TOP - BOTTOM
+
+    def place(x: float, y: float) -> str:
+        across = LEFT + x / x_most * (WIDTH - LEFT - RIGHT)
+        return f"{across:.1f},{TOP + (y_most - y) / (y_most - y_least) * inner:.1f}"
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {LINES_HEIGHT}" role="img" aria-label="{escape(title)}">']
+    for share in (0.0, 0.5, 1.0):
+        level = y_least + share * (y_most - y_least)
+        y = TOP + (1 - share) * inner
+        parts += [
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8884"/>',
+            _label(LEFT - 6, y + 4, f"{level:,.4g}", "end"),
+        ]
+    for share in (0.0, 0.5, 1.0):
+        parts.append(_label(LEFT + share * (WIDTH - LEFT - RIGHT), LINES_HEIGHT - 8, _time(x_most * share), "middle"))
+    for number, line in enumerate(series):
+        path = " ".join(place(x, y) for x, y in line.points)
+        colour = COLOURS[number % len(COLOURS)]
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        parts.append(_label(WIDTH - RIGHT + 8, TOP + 8 + number * 14, line.name, "start", colour))
+    return _figure(f"{title}, {unit}", "".join(parts) + "</svg>")
+
+
+def _label(x: float, y: float, text: str, anchor: str, colour: str = "currentColor") -> str:
+    where = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {where} fill="{colour}" class="small">{escape(text)}</text>'
+
+
+def _figure(caption: str, svg: str) -> str:
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
+
+
+def _time(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
