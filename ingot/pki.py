@@ -145,7 +145,9 @@ def why_renew(
         return "made for another key"
     if certificate_names(leaf) != frozenset(_normal(name) for name in names):
         return "the names changed"
-    if leaf.not_valid_after_utc - moment < RENEW_BEFORE:
+    # The last one of a CA ends with it.
+    last = leaf.not_valid_after_utc >= ca.certificate.not_valid_after_utc
+    if leaf.not_valid_after_utc - moment < RENEW_BEFORE and not last:
         return f"ends {leaf.not_valid_after_utc:%Y-%m-%d}"
     return None
 

@@ -154,6 +154,21 @@ def test_a_certificate_is_renewed_when_key_or_ca_changed(tmp_path: Path, request
     assert pki.why_renew(ca, leaf, "", NAMES) == "the certificate or its request is unreadable"
 
 
+def test_a_ca_near_its_end_is_told_and_signs_nothing_that_outlives_it(tmp_path: Path, request_pem: str) -> None:
+    ca = pki.authority(tmp_path)
+    end = ca.certificate.not_valid_after_utc
+    assert pki.ending(ca, end - timedelta(days=181)) is None
+    assert pki.ending(ca, end - timedelta(days=179)) == f"ends {end:%Y-%m-%d}"
+    late = end - timedelta(days=5)
+    last = pki.sign(ca, request_pem, NAMES, now=late)
+    assert x509.load_pem_x509_certificate(last.encode()).not_valid_after_utc == end
+    assert pki.why_renew(ca, last, request_pem, NAMES, now=late) is None
+    with pytest.raises(
+        IngotError, match=r"the CA ended .*; move ca\.pem away, deploy, and give callers the new ca\.crt"
+    ):
+        pki.sign(ca, request_pem, NAMES, now=end + timedelta(minutes=1))
+
+
 def test_a_scoped_ca_signs_inside_its_scope_only(tmp_path: Path, request_pem: str) -> None:
     ca = pki.authority(tmp_path, scope=("10.0.0.0/8", "corp.example"))
     inside = ("llm.corp.example", "10.0.0.11")
