@@ -131,6 +131,8 @@ def test_the_look_at_a_pool_says_whether_there_is_a_gateway() -> None:
         *("@@ingot-begin acceptance", '{"verdict": "fail", "override": null}', "@@ingot-end acceptance 0"),
         *("@@ingot-begin gateway", "@@ingot-end gateway 1"),
         *("@@ingot-begin affinity", "@@ingot-end affinity 1"),
+        *("@@ingot-begin fleet", "@@ingot-end fleet 1"),
+        *("@@ingot-begin inet_six", "@@ingot-end inet_six 0"),
     ]
     assert Pool().process(found) == PoolState((Upstream("a", (FIRST,)),), held_out=True, has_gateway=False)
 
