@@ -12,6 +12,7 @@ from ingot.errors import IngotError
 #: Subcommand -> where it lives. Imported when called, so that `ingot keys` does not wait for pyinfra.
 COMMANDS = {
     "accept": "ingot.accept_cli:accept",
+    "decommission": "ingot.decommission_cli:decommission",
     "demo": "ingot.demo:demo",
     "drift": "ingot.drift_cli:drift",
     "keys": "ingot.keys_cli:keys_group",

@@ -24,7 +24,7 @@ ALLOWED = {
     "ingot.keys": {"ingot.errors", "ingot.files"},
     "ingot.gateway": {"ingot.errors"},
     "ingot.verify_key": {"ingot.files", "ingot.keys"},
-    "ingot.verification": {"ingot.fleet", "ingot.operations", "ingot.errors"},
+    "ingot.verification": {"ingot.fleet", "ingot.operations", "ingot.onboarding", "ingot.errors", "ingot.files"},
     "ingot.facts": {"ingot.sizing", "ingot.compat", "ingot.gateway"},
     "ingot.operations": {
         "ingot.facts",

@@ -1,0 +1,140 @@
+# Takes Ingot off a host, as $1/plan says: one tab-separated step per line. Every step may be repeated. The reason of a
+# failure goes to $1/sentence, the step that is under way to $1/step, everything else to the log $2.
+set -u
+umask 022
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
+work=$1
+log=$2
+exec >>"$log" 2>&1
+tab=$(printf '\t')
+host='this host'
+
+fail() {
+  printf '%s: %s; see %s there, and run this again\n' "$host" "$1" "$log" >"$work/sentence"
+  echo "$1"
+  exit 1
+}
+
+apt() {
+  apt-get -y -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
+}
+
+# The packages that a simulated apt-get would remove.
+removed() {
+  apt -s "$@" 2>/dev/null | sed -n 's/^\(Remv\|Purg\) \([^ :]*\).*/\2/p' | sort -u
+}
+
+# Removes packages with what was installed for them alone. What others still need, and what was unused before, stays;
+# where something of others would have to go, nothing goes.
+purge() {
+  here=$(dpkg-query -W -f='${Package}\n' "$@" 2>/dev/null | sort -u)
+  [ -n "$here" ] || return 0
+  dpkg --configure -a || :
+  # shellcheck disable=SC2086
+  apt-mark unhold $here >/dev/null
+  removed autoremove >"$work/unused"
+  # shellcheck disable=SC2086
+  removed purge $here >"$work/asked"
+  printf '%s\n' "$here" >"$work/here"
+  others=$(comm -13 "$work/here" "$work/asked" | tr '\n' ' ')
+  [ -z "$others" ] || fail "removing $(echo "$here" | tr '\n' ' ')would remove ${others}too, which is not Ingot's"
+  # shellcheck disable=SC2086
+  removed purge --auto-remove $here >"$work/all"
+  # shellcheck disable=SC2046
+  apt purge $(comm -23 "$work/all" "$work/unused") $here || fail "apt-get could not remove $(echo "$here" | tr '\n' ' ')"
+}
+
+users_of_gpus() {
+  find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | cut -d/ -f3 | sort -nu | while read -r pid; do
+    read -r name </proc/$pid/comm 2>/dev/null || continue
+    case $name in nvidia-persiste* | nv-fabricmanage* | nvidia-smi) ;; *) echo "$name (pid $pid)" ;; esac
+  done | tr '\n' ' '
+}
+
+containers() {
+  grace=$1
+  shift
+  docker stop --time "$grace" "$@"
+  docker rm --force "$@" || fail "docker could not remove $*"
+}
+
+unit() {
+  systemctl disable --now "$1"
+  rm -rf -- "/etc/systemd/system/${1:?}"
+  systemctl daemon-reload
+  systemctl reset-failed "$1" 2>/dev/null || :
+}
+
+# dpkg puts a configuration file back only where it is missing.
+nginx_of_package() {
+  owner=$(dpkg -S /etc/nginx/nginx.conf | cut -d: -f1)
+  mv -fT /etc/nginx/nginx.conf "$work/nginx.conf"
+  if ! apt install --reinstall -o Dpkg::Options::=--force-confmiss "$owner" || ! nginx -t; then
+    cp "$work/nginx.conf" /etc/nginx/nginx.conf
+    fail "the package $owner did not give nginx a configuration that works"
+  fi
+  systemctl reload-or-restart nginx || fail 'nginx does not start with the configuration of its package'
+}
+
+docker_with_data() {
+  goes=$1
+  data=$(echo "$2" | tr , ' ')
+  shift 2
+  touch "$goes"
+  systemctl stop docker.socket docker containerd 2>/dev/null || :
+  [ $# -eq 0 ] || purge "$@"
+  for directory in $data; do
+    # A mount point cannot be removed, but emptied.
+    [ ! -d "$directory" ] || find "$directory" -mindepth 1 -xdev -delete || fail "could not empty $directory"
+    rmdir "$directory" 2>/dev/null || :
+  done
+}
+
+driver() {
+  users=$(users_of_gpus)
+  [ -z "$users" ] || fail "${users}uses the GPUs; stop it, or keep the driver with --keep-driver"
+  systemctl stop nvidia-persistenced nvidia-fabricmanager 2>/dev/null || :
+  modprobe -r nvidia_drm nvidia_modeset nvidia_uvm nvidia_peermem 2>/dev/null || :
+  modprobe -r nvidia || echo 'the module stays loaded until the next boot'
+  purge "$@"
+  # Without its blacklist nouveau may come back at the next boot.
+  rm -f /etc/modprobe.d/ingot-nvidia.conf
+  ! command -v update-initramfs >/dev/null || update-initramfs -u -k all
+}
+
+while IFS= read -r line; do
+  IFS=$tab
+  set -f
+  # shellcheck disable=SC2086
+  set -- $line
+  set +f
+  unset IFS
+  verb=$1
+  shift
+  echo "== $(date -u +%FT%TZ) $verb $*"
+  echo "$verb $*" | cut -c1-100 >"$work/step"
+  case $verb in
+    host) host=$1 ;;
+    containers) containers "$@" ;;
+    networks) docker network rm "$@" || fail "docker could not remove network $*" ;;
+    images) docker image rm "$@" || echo 'an image is in use and stays' ;;
+    unit) unit "$1" ;;
+    shred) for file; do [ ! -f "$file" ] || shred -u -- "$file" || fail "could not overwrite $file"; done ;;
+    nginx) nginx_of_package ;;
+    purge) purge "$@" ;;
+    docker) docker_with_data "$@" ;;
+    driver) driver "$@" ;;
+    models)
+      root=$1
+      shift
+      rm -rf -- "$@" || fail "could not delete $*"
+      # What is left of <model>/<variant>/<revision>, where nothing of others lies in it.
+      for directory; do rmdir "${directory%/*}" "${directory%/*/*}" 2>/dev/null; done
+      fstrim "$root" 2>/dev/null || echo 'the disk was not told which blocks are free'
+      ;;
+    absent) rm -rf -- "$@" || fail "could not delete $*" ;;
+    *) fail "the plan has an unknown step: $verb" ;;
+  esac
+done <"$work/plan"
+systemctl daemon-reload

@@ -1,0 +1,61 @@
+"""The removal of Ingot from one host, over the API of pyinfra: shown first, then done."""
+
+from __future__ import annotations
+
+from pyinfra.api.exceptions import ConnectError, PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.operation import add_op
+from pyinfra.api.operations import run_ops
+from pyinfra.api.state import State, StateStage
+from pyinfra.context import ctx_host, ctx_state
+
+from ingot.errors import IngotError
+from ingot.operations import changes, leaving
+from ingot.verification.drift import asked
+
+NAME = "Leave"
+
+
+class Leaving:
+    """One host's departure.
+
+    Raises: IngotError when the host cannot be reached, or must not be touched yet.
+    """
+
+    def __init__(self, state: State, host: Host, wish: leaving.Wish) -> None:
+        self.state, self.host = state, host
+        state.check_for_changes = False
+        state.set_stage(StateStage.Connect)
+        with ctx_state.use(state), ctx_host.use(host):
+            try:
+                host.connect(show_errors=False, raise_exceptions=True)
+            except ConnectError as error:
+                raise IngotError(f"{error.args[0]} For a host that is dead: --inventory-only.") from error
+            state.activate_host(host)
+            state.set_stage(StateStage.Prepare)
+            add_op(state, leaving.leave, wish, name=NAME, host=host)
+            (self.operation,) = host.op_hash_order
+            refusal, _ = asked(state.get_op_data_for_host(host, self.operation).command_generator())
+        if refusal:
+            raise IngotError(refusal)
+
+    def sentences(self) -> tuple[str, ...]:
+        """What will be done on the host."""
+        return tuple(dict.fromkeys(changes.announced(self.host)))
+
+    def leave(self) -> None:
+        """Do it.
+
+        Raises: IngotError when it was not done to the end; what went wrong was logged.
+        """
+        self.state.set_stage(StateStage.Execute)
+        try:
+            run_ops(self.state)
+        except PyinfraError:
+            # pyinfra's way to say that the only host failed.
+            pass
+        finally:
+            with ctx_state.use(self.state), ctx_host.use(self.host):
+                self.host.disconnect()
+        if self.host in self.state.failed_hosts:
+            raise IngotError(f"{self.host.name}: it is still a member, since the above was not done; run this again.")
