@@ -7,35 +7,46 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
 
 from ingot import files
 from ingot.errors import IngotError
+from ingot.gateway.teams import NAME
 
 KEYS_FILE = "keys.yaml"
-#: A team is a word in logs, in nginx' map and in the key itself.
-_TEAM = re.compile(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+#: Hosts know a key for so long after its end, so that their logs tell who still uses it.
+REMEMBERED = timedelta(days=30)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Key:
-    """One active API key, without the key itself."""
+    """One API key, without the key itself; `created` and `expires` are moments in ISO 8601, UTC."""
 
     team: str
     sha256: str
     created: str
+    expires: str | None = None
 
     @property
     def id(self) -> str:
         """What logs and lists call this key: the first eight hexadecimal digits of its hash."""
         return self.sha256[:8]
+
+    @property
+    def end(self) -> datetime | None:
+        """When it stops to work; None: never."""
+        return datetime.fromisoformat(self.expires) if self.expires else None
+
+    def works(self, now: datetime) -> bool:
+        """Whether it opens anything at this moment."""
+        return self.end is None or now < self.end
 
 
 def secrets_dir(configured: str | None, inventory: str) -> Path:
@@ -44,7 +55,7 @@ def secrets_dir(configured: str | None, inventory: str) -> Path:
 
 
 def read(directory: Path) -> tuple[Key, ...]:
-    """Every active key, oldest first; none when no key was ever made.
+    """Every key that was not revoked, oldest first; none when no key was ever made.
 
     Raises: IngotError when the file is damaged.
     """
@@ -53,30 +64,50 @@ def read(directory: Path) -> tuple[Key, ...]:
         return ()
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found = tuple(Key(entry["team"], entry["sha256"], entry["created"]) for entry in content["keys"])
-        wrong = [key for key in found if not _TEAM.fullmatch(key.team) or not _SHA256.fullmatch(key.sha256)]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        found = tuple(
+            Key(entry["team"], entry["sha256"], entry["created"], entry.get("expires")) for entry in content["keys"]
+        )
+        wrong = [key for key in found if not NAME.fullmatch(key.team) or not _SHA256.fullmatch(key.sha256)]
+        wrong += [key for key in found if key.end and key.end.tzinfo is None]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise IngotError(f"{path}: not a list of keys ({type(error).__name__}); restore it from a backup.") from error
     if wrong:
         raise IngotError(f"{path}: the entry of team {wrong[0].team!r} is damaged; restore it from a backup.")
     return found
 
 
-def create(directory: Path, team: str) -> str:
+def create(directory: Path, team: str, expires: datetime | None = None) -> str:
     """Make a key for a team and return it; this is the only time that it exists outside the caller's hands.
 
     Raises: IngotError when the team's name cannot be used.
     """
-    if not _TEAM.fullmatch(team):
+    if not NAME.fullmatch(team):
         raise IngotError(
             f"team {team!r}: expected 1 to 32 characters out of a-z, 0-9 and '-', "
             "not starting or ending with '-'; choose such a name."
         )
-    key = f"sk-{team}-{secrets.token_urlsafe(32)}"
-    entry = Key(team, fingerprint(key), datetime.now(UTC).isoformat(timespec="seconds"))
+    key, entry = _new(team, expires)
     with _locked(directory):
         _write(directory, (*read(directory), entry))
     return key
+
+
+def rotate(directory: Path, team: str, overlap: timedelta, now: datetime) -> tuple[str, tuple[Key, ...]]:
+    """Make a new key for a team, and let its others end after `overlap`: the new key, and those that end.
+
+    What ends earlier anyway keeps its end.
+    Raises: IngotError when the team has no key that works.
+    """
+    end = now + overlap
+    with _locked(directory):
+        known = read(directory)
+        ending = {key for key in known if key.team == team and key.works(now)}
+        if not ending:
+            raise _unknown(directory, f"team {team!r} has no key that works", known)
+        key, entry = _new(team, None)
+        later = [replace(one, expires=_iso(min(end, one.end or end))) if one in ending else one for one in known]
+        _write(directory, (*later, entry))
+    return key, tuple(one for one, before in zip(later, known, strict=True) if before in ending)
 
 
 def revoke(directory: Path, team: str) -> tuple[Key, ...]:
@@ -84,14 +115,20 @@ def revoke(directory: Path, team: str) -> tuple[Key, ...]:
 
     Raises: IngotError when the team has no key.
     """
-    with _locked(directory):
-        active = read(directory)
-        removed = tuple(key for key in active if key.team == team)
-        if not removed:
-            teams = ", ".join(sorted({key.team for key in active})) or "no team"
-            raise IngotError(f"team {team!r} has no key in {directory / KEYS_FILE}; keys exist for: {teams}.")
-        _write(directory, tuple(key for key in active if key.team != team))
-    return removed
+    return _remove(directory, f"team {team!r} has no key", lambda key: key.team == team)
+
+
+def revoke_id(directory: Path, key_id: str) -> tuple[Key, ...]:
+    """Remove the key with this id and return what was removed.
+
+    Raises: IngotError when there is none.
+    """
+    return _remove(directory, f"no key has the id {key_id!r}", lambda key: key.id == key_id)
+
+
+def lasting(keys: Sequence[Key], now: datetime) -> tuple[Key, ...]:
+    """The keys that hosts are told: not those that ended long ago."""
+    return tuple(key for key in keys if key.works(now - REMEMBERED))
 
 
 def fingerprint(key: str) -> str:
@@ -99,9 +136,34 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def _new(team: str, expires: datetime | None) -> tuple[str, Key]:
+    key = f"sk-{team}-{secrets.token_urlsafe(32)}"
+    return key, Key(team, fingerprint(key), _iso(datetime.now(UTC)), _iso(expires) if expires else None)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
+
+
+def _remove(directory: Path, none: str, of: Callable[[Key], bool]) -> tuple[Key, ...]:
+    with _locked(directory):
+        known = read(directory)
+        removed = tuple(key for key in known if of(key))
+        if not removed:
+            raise _unknown(directory, none, known)
+        _write(directory, tuple(key for key in known if key not in removed))
+    return removed
+
+
+def _unknown(directory: Path, what: str, known: Sequence[Key]) -> IngotError:
+    teams = ", ".join(sorted({key.team for key in known})) or "no team"
+    return IngotError(f"{what} in {directory / KEYS_FILE}; keys exist for: {teams}.")
+
+
 def _write(directory: Path, keys: Sequence[Key]) -> None:
-    content = yaml.safe_dump({"keys": [asdict(key) for key in keys]}, sort_keys=False)
-    files.replace(directory / KEYS_FILE, content, mode=0o600)
+    # A key without an end is written as earlier versions of Ingot read it.
+    entries = [{name: value for name, value in asdict(key).items() if value is not None} for key in keys]
+    files.replace(directory / KEYS_FILE, yaml.safe_dump({"keys": entries}, sort_keys=False), mode=0o600)
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from ingot import fleet, keys
+from ingot import fleet, keys, when
 from ingot.errors import IngotError
 
 _inventory = click.option(
@@ -25,35 +27,80 @@ def keys_group() -> None:
 
 @keys_group.command("create")
 @click.argument("team")
+@click.option("--expires", metavar="DAY|DURATION", help="Last day (2027-01-31, UTC), or how long (90d) it is good.")
 @_inventory
-def create(team: str, inventory: Path) -> None:
+def create(team: str, expires: str | None, inventory: Path) -> None:
     """Make a key for TEAM and print it, this once."""
-    key = keys.create(_directory(inventory), team)
+    end = when.ends("--expires", expires, datetime.now(UTC)) if expires else None
+    _show(keys.create(_directory(inventory), team, end), inventory)
+    if end:
+        click.echo(f"It works until {_moment(end)}, also where nobody deploys.", err=True)
+
+
+@keys_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_inventory
+def list_keys(as_json: bool, inventory: Path) -> None:
+    """List the keys: team, id (the start of the key's SHA-256), when it was made, when it ends, state."""
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "team": key.team,
+            "id": key.id,
+            "created": key.created,
+            "expires": key.expires,
+            "state": "active" if key.works(now) else "expired",
+        }
+        for key in keys.read(_directory(inventory))
+    ]
+    if as_json:
+        click.echo(json.dumps({"keys": rows}, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['team']:<32}  {row['id']}  {row['created']}  {row['expires'] or '-':<25}  {row['state']}")
+
+
+@keys_group.command("rotate")
+@click.argument("team")
+@click.option(
+    "--overlap", default="7d", show_default=True, metavar="DURATION", help="How long the old keys still work."
+)
+@_inventory
+def rotate(team: str, overlap: str, inventory: Path) -> None:
+    """Make a new key for TEAM and print it, this once; its other keys end after the overlap."""
+    now = datetime.now(UTC)
+    key, ending = keys.rotate(_directory(inventory), team, when.duration("--overlap", overlap), now)
+    _show(key, inventory)
+    for one in ending:
+        click.echo(f"Key {one.id} works until {_moment(one.end or now)}.", err=True)
+
+
+@keys_group.command("revoke")
+@click.argument("team", required=False)
+@click.option("--id", "key_id", metavar="ID", help="Only the key with this id.")
+@_inventory
+def revoke(team: str | None, key_id: str | None, inventory: Path) -> None:
+    """Revoke every key of TEAM, or the one with an id."""
+    if bool(team) == bool(key_id):
+        raise IngotError("revoke takes a team or --id: name one of them, as `ingot keys list` shows them.")
+    directory = _directory(inventory)
+    removed = keys.revoke_id(directory, key_id) if key_id else keys.revoke(directory, str(team))
+    click.echo(f"{len(removed)} {'key' if len(removed) == 1 else 'keys'} of {removed[0].team} revoked.")
+    click.echo(_next_step(inventory), err=True)
+
+
+def _show(key: str, inventory: Path) -> None:
     # The key alone goes to stdout, so that it can be piped into a password manager.
     click.echo(key)
     click.echo(f"This key is shown once. {_next_step(inventory)}", err=True)
 
 
-@keys_group.command("list")
-@_inventory
-def list_keys(inventory: Path) -> None:
-    """List the active keys: team, id (the start of the key's SHA-256), when it was made."""
-    for key in keys.read(_directory(inventory)):
-        click.echo(f"{key.team:<32}  {key.id}  {key.created}")
-
-
-@keys_group.command("revoke")
-@click.argument("team")
-@_inventory
-def revoke(team: str, inventory: Path) -> None:
-    """Revoke every key of TEAM."""
-    removed = keys.revoke(_directory(inventory), team)
-    click.echo(f"{len(removed)} {'key' if len(removed) == 1 else 'keys'} of {team} revoked.")
-    click.echo(_next_step(inventory), err=True)
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _next_step(inventory: Path) -> str:
-    return f"It takes effect with: pyinfra {inventory} deploy.py"
+    return f"It takes effect with: pyinfra -y {inventory} roles.gateway.gateway"
 
 
 def _directory(inventory: Path) -> Path:

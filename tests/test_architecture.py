@@ -21,7 +21,7 @@ ALLOWED = {
     "ingot.files": set(),
     "ingot.pki": {"ingot.errors", "ingot.files"},
     "ingot.certificate_pair": {"ingot.errors", "ingot.pki"},
-    "ingot.keys": {"ingot.errors", "ingot.files"},
+    "ingot.keys": {"ingot.errors", "ingot.files", "ingot.gateway"},
     "ingot.gateway": {"ingot.errors"},
     "ingot.verify_key": {"ingot.files", "ingot.keys"},
     "ingot.verification": {"ingot.fleet", "ingot.operations", "ingot.onboarding", "ingot.errors", "ingot.files"},

@@ -50,16 +50,13 @@ ERRORS = (
         "invalid_api_key",
         headers=(("WWW-Authenticate", "Bearer"),),
     ),
+    ErrorAnswer(403, "Your team may not use the model that is served here.", _BAD, "model_not_allowed"),
     ErrorAnswer(404, "There is no such route.", _BAD, "unknown_url"),
     ErrorAnswer(405, "This route does not take that method.", _BAD, "method_not_allowed"),
+    ErrorAnswer(411, "State the length of the request body: Content-Length.", _BAD, "length_required"),
     ErrorAnswer(413, "The request body is too large.", _BAD, "request_too_large"),
-    ErrorAnswer(
-        429,
-        "Your team sends more requests than it may; wait and try again.",
-        "rate_limit_error",
-        "rate_limit_exceeded",
-        headers=(("Retry-After", "2"),),
-    ),
+    # teams.conf knows which limit it was.
+    ErrorAnswer(429, "$limit_message", "rate_limit_error", "$limit_code", headers=(("Retry-After", "$limit_retry_s"),)),
     ErrorAnswer(502, "The model is not answering.", "server_error", "engine_down", headers=(("Retry-After", "10"),)),
     ErrorAnswer(503, "No model is ready.", "server_error", "engine_not_ready", headers=(("Retry-After", "10"),)),
     ErrorAnswer(

@@ -48,6 +48,8 @@ class Team:
         return self.models is None or model in self.models
 
 
+#: The values of group_data that `resolve` and `default` read.
+VALUES = ("gateway_concurrency", "gateway_max_body", "gateway_requests_per_minute", "gateway_teams")
 #: What a team's entry in `gateway_teams` may say.
 SETTINGS = ("max_body", *(one.name for one in fields(Team) if one.name not in ("name", "max_body_bytes")))
 

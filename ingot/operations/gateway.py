@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
@@ -12,6 +13,7 @@ from pyinfra.context import host, state
 from ingot import keys, pki, verify_key
 from ingot.errors import IngotError
 from ingot.facts.gateway import CONFIGURATION, Gateway, GatewayHost, Running
+from ingot.gateway import teams
 from ingot.gateway.fleet import Place
 from ingot.gateway.routes import endpoints
 from ingot.operations import (
@@ -19,15 +21,18 @@ from ingot.operations import (
     fronting,
     gateway_acme,
     gateway_certificate,
+    gateway_log,
     gateway_packages,
     gateway_site,
+    gateway_teams,
+    logs,
     packages,
     refuse,
     tree,
     units,
 )
 
-VALIDATE = "nginx -t -q -c {stage}" + CONFIGURATION
+VALIDATE = gateway_log.BEFORE_TEST + " && nginx -t -q -c {stage}" + CONFIGURATION
 RELOAD = "if systemctl is-active -q nginx; then systemctl reload nginx; fi"
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -69,7 +74,8 @@ def site() -> Commands:
         wrote, presented = yield from _noting(gateway_certificate.present(found, wanted, certificate))
         if state.is_executing:
             verify_key.provide(wanted.secrets)
-        entries = gateway_site.entries(found, wanted, keys.read(wanted.secrets), presented, _fleet_ca(wanted))
+        active = keys.lasting(keys.read(wanted.secrets), datetime.now(UTC))
+        entries = gateway_site.entries(found, wanted, active, presented, _fleet_ca(wanted))
     except (IngotError, OSError) as error:
         yield refuse.refuse(f"{host.name}: {error}")
         return
@@ -132,6 +138,7 @@ def settings_of_host() -> gateway_site.Settings:
     Raises: IngotError for a value that is no list where one is expected.
     """
     data = host.data
+    values = {name: data.get(name) for name in teams.VALUES}
     more = gateway_site.words("gateway_names", data.gateway_names)
     fleet_name = str(data.gateway_fleet_name)
     # Every member has it in its certificate: nginx verifies all servers of an upstream by one name.
@@ -147,10 +154,9 @@ def settings_of_host() -> gateway_site.Settings:
         # pyinfra's last group of a host is the inventory file's name.
         secrets=keys.secrets_dir(data.secrets_dir, host.groups[-1]),
         ca_scope=gateway_site.words("gateway_ca_scope", data.gateway_ca_scope),
-        max_body=data.gateway_max_body,
         read_timeout_s=data.gateway_read_timeout_s,
-        requests_per_minute=data.gateway_requests_per_minute,
-        concurrency=data.gateway_concurrency,
+        teams=gateway_teams.Teams(teams.default(values), teams.resolve(values)),
+        accounting_days=logs.days(data.accounting_days),
         endpoints=endpoints(gateway_site.words("gateway_routes", data.gateway_routes)),
         affinity=bool(data.gateway_affinity),
         place=Place(

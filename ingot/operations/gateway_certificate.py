@@ -15,14 +15,14 @@ from pyinfra.context import host, state
 from ingot import certificate_pair, pki
 from ingot.errors import IngotError
 from ingot.facts.gateway import ACME_LIVE, TLS_DIRECTORY, Gateway, GatewayHost
-from ingot.operations import changes, gateway_acme, gateway_site, tree
+from ingot.operations import changes, gateway_acme, gateway_site, gateway_teams, tree
 from ingot.operations.gateway_site import Presented
 
 Kind = Literal["internal", "files", "acme"]
 KINDS: tuple[Kind, ...] = ("internal", "files", "acme")
 #: Key and certificates in one file, so that they are replaced in one step; nginx reads both from it.
-PAIR = f"{gateway_site.INCLUDED}/pair.pem"
-ACME_CONF = f"{gateway_site.INCLUDED}/acme.conf"
+PAIR = f"{gateway_teams.INCLUDED}/pair.pem"
+ACME_CONF = f"{gateway_teams.INCLUDED}/acme.conf"
 
 
 @dataclass(frozen=True)

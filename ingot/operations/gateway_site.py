@@ -17,20 +17,16 @@ from ingot.gateway.errors import DRAINING, ERRORS, HELD_OUT
 from ingot.gateway.fleet import Place
 from ingot.gateway.routes import Endpoint, routes
 from ingot.gateway.upstreams import Engine, engines, model_list
-from ingot.operations import pool, render, tree
+from ingot.operations import gateway_log, gateway_teams, pool, render, tree
+from ingot.operations.gateway_teams import INCLUDED, Teams
 
 CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
 KEY = f"{TLS_DIRECTORY}/key.pem"
-#: What nginx.conf includes: one file per concern.
-INCLUDED = "/etc/nginx/ingot"
 MODEL_SCRIPT = f"{INCLUDED}/by_model.js"
-KEY_MAP = f"{INCLUDED}/keys.map"
 #: What a fleet gateway trusts the hosts behind it by.
 FLEET_CA = f"{INCLUDED}/fleet-ca.pem"
-KEY_ID_MAP = f"{INCLUDED}/key_ids.map"
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
-_SIZE = re.compile(r"[1-9][0-9]*[kKmMgG]?")
 
 
 @dataclass(frozen=True)
@@ -40,10 +36,9 @@ class Settings:
     names: tuple[str, ...]
     secrets: Path
     ca_scope: tuple[str, ...]
-    max_body: str
     read_timeout_s: int
-    requests_per_minute: int
-    concurrency: int
+    teams: Teams
+    accounting_days: int
     endpoints: tuple[Endpoint, ...]
     affinity: bool
     place: Place
@@ -76,14 +71,10 @@ def words(name: str, value: object) -> tuple[str, ...]:
 
 def check(settings: Settings) -> None:
     """Raises: IngotError for a value, or a name, that nginx or a certificate could not carry."""
-    if not _SIZE.fullmatch(str(settings.max_body)):
+    if type(settings.read_timeout_s) is not int or settings.read_timeout_s < 1:
         raise IngotError(
-            f"gateway_max_body is {settings.max_body!r}, expected a size as nginx writes it, such as 32m; correct it."
+            f"gateway_read_timeout_s is {settings.read_timeout_s!r}, expected a whole number from 1 on; correct it."
         )
-    for name in ("read_timeout_s", "requests_per_minute", "concurrency"):
-        value = getattr(settings, name)
-        if type(value) is not int or value < 1:
-            raise IngotError(f"gateway_{name} is {value!r}, expected a whole number from 1 on; correct it.")
     if type(settings.hsts_max_age_s) is not int or settings.hsts_max_age_s < 0:
         raise IngotError(
             f"gateway_hsts_max_age_s is {settings.hsts_max_age_s!r}, expected a number of seconds, or 0 for none; "
@@ -117,14 +108,10 @@ def entries(
     served = upstreams(found, settings)
     model_script = by_model(served, settings)
     included = [
-        tree.File(f"{INCLUDED}/auth.js", render.template("gateway/auth.js")),
-        tree.File(f"{INCLUDED}/log.conf", render.template("gateway/log.conf")),
-        tree.File(f"{INCLUDED}/teams.conf", teams_conf(settings, len(active))),
+        tree.File(f"{INCLUDED}/log.conf", gateway_log.log_conf(served)),
         tree.File(f"{INCLUDED}/tls.conf", tls_conf(found, presented)),
         *presented.entries,
-        # Hashes only, and still nobody else's business: read by nginx' master, which is root.
-        tree.File(KEY_MAP, map_of(active), mode="0600", secret=True),
-        tree.File(KEY_ID_MAP, ids_of(active), mode="0600", secret=True),
+        *gateway_teams.entries(settings.teams, active, served, asked_by_query=_asked_by_query(settings)),
         tree.File(MODEL_SCRIPT, model_script) if model_script else tree.Absent(MODEL_SCRIPT),
     ]
     # Names everything that nginx reads, so that what it runs can be compared with what is installed; engines.conf
@@ -138,6 +125,7 @@ def entries(
         tree.File(ENGINES, pool.engines_conf(served, affinity=settings.affinity, front=settings.place.is_front)),
         *_fleet(found, settings, served, fleet_ca),
         *included,
+        *gateway_log.places(settings.accounting_days),
         # Not included by our configuration; removed so that nobody wonders.
         tree.Absent("/etc/nginx/conf.d/default.conf"),
         tree.Absent("/etc/nginx/sites-enabled/default"),
@@ -161,29 +149,10 @@ def _fleet(found: GatewayHost, settings: Settings, served: Sequence[Engine], fle
     ]
 
 
-def map_of(active: Sequence[keys.Key]) -> str:
-    """nginx' map from the SHA-256 of a key to its team."""
-    return "".join(f"{key.sha256} {key.team};\n" for key in active)
-
-
-def ids_of(active: Sequence[keys.Key]) -> str:
-    """nginx' map from the SHA-256 of a key to what logs and engines call it."""
-    return "".join(f"{key.sha256} {key.id};\n" for key in active)
-
-
 def tls_conf(found: GatewayHost, presented: Presented) -> str:
     """The TLS profile for the nginx and OpenSSL at hand."""
     profile = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl)
     return render.template("gateway/tls.conf", presented=presented, profile=profile)
-
-
-def teams_conf(settings: Settings, key_count: int) -> str:
-    """From a caller's key to its team, and the zones that count what teams do."""
-    return render.template(
-        "gateway/teams.conf",
-        map_hash_max_size=max(2048, 4 * key_count),
-        requests_per_minute=settings.requests_per_minute,
-    )
 
 
 def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
@@ -214,15 +183,15 @@ def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
         fleet_name=place.name,
         # Not what is open at the moment: drains change that.
         fleet_port=place.first_port,
-        asked_by_query=any(route.answer == "query" for route in open_routes),
+        asked_by_query=_asked_by_query(settings) and bool(served),
+        refusals=lambda route: gateway_teams.refusals(settings.teams, route, served),
+        models_differ=bool(settings.teams.refused(served)),
         draining=DRAINING,
         held_out=HELD_OUT,
         digest=digest,
         errors=ERRORS,
-        max_body=settings.max_body,
+        largest_body=settings.teams.largest_body_bytes,
         read_timeout_s=settings.read_timeout_s,
-        burst=max(1, settings.requests_per_minute // 10),
-        concurrency=settings.concurrency,
         hsts_max_age_s=settings.hsts_max_age_s,
     )
 
@@ -232,9 +201,19 @@ def by_model(served: Sequence[Engine], settings: Settings) -> str | None:
     if not _scripted(served, settings):
         return None
     names = json.dumps({engine.model: engine.name for engine in served})
-    return render.template("gateway/by_model.js", engines_by_model=names, affinity=settings.affinity)
+    return render.template(
+        "gateway/by_model.js",
+        engines_by_model=names,
+        refused_by_team=json.dumps(settings.teams.refused(served)),
+        affinity=settings.affinity,
+    )
 
 
 def _scripted(served: Sequence[Engine], settings: Settings) -> bool:
     """Whether a request's body decides where it goes: by its model, or by its conversation."""
     return len(served) > 1 or (settings.affinity and any(len(engine.servers) > 1 for engine in served))
+
+
+def _asked_by_query(settings: Settings) -> bool:
+    """Whether a route takes the model from the query."""
+    return any(endpoint.kind == "socket" for endpoint in settings.endpoints)

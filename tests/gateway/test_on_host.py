@@ -14,7 +14,7 @@ import pytest
 
 from ingot import keys
 from ingot.facts.gateway import CONFIGURATION
-from ingot.operations import gateway_site
+from ingot.operations import gateway_log, gateway_site, gateway_teams
 from tests.gateway.conftest import ENGINE, SECOND_ENGINE, Deploy, GatewayHost
 
 pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -158,10 +158,12 @@ def test_a_large_prompt_passes_and_one_too_large_is_413(served: GatewayHost) -> 
 
 def test_logs_are_json_and_hold_team_but_neither_prompt_nor_key(served: GatewayHost) -> None:
     list(served.caller.stream(CHAT, STREAM))
-    lines = [json.loads(line) for line in served.host.succeeds("cat /var/log/nginx/ingot-access.log").splitlines()]
+    lines = [json.loads(line) for line in served.host.succeeds(f"cat {gateway_log.LOG}").splitlines()]
     assert {"team": "research", "path": CHAT, "status": 200}.items() <= lines[-1].items()
     assert lines[-1]["seconds"] > 0.9 > float(lines[-1]["first_byte_s"])
-    served.host.fails(f"grep -rE 'CANARY-PROMPT|{served.key}' /var/log/nginx /var/lib/nginx /etc/nginx /etc/ingot")
+    served.host.fails(
+        f"grep -rE 'CANARY-PROMPT|{served.key}' /var/log/nginx /var/log/ingot /var/lib/nginx /etc/nginx /etc/ingot"
+    )
 
 
 def test_unknown_names_and_plain_http_are_refused(served: GatewayHost) -> None:
@@ -178,7 +180,7 @@ def test_the_certificate_is_good_for_name_and_address(served: GatewayHost) -> No
 def test_the_hosts_key_stays_on_the_host(served: GatewayHost) -> None:
     assert served.host.succeeds(f"stat -c '%U %a' {gateway_site.KEY}").strip() == "root 600"
     held = {path.name for path in served.secrets.iterdir() if not path.name.startswith(".")}
-    assert held == {"ca.pem", "ca.crt", "keys.yaml"}
+    assert held == {"ca.pem", "ca.crt", "keys.yaml", "verify.key"}
 
 
 def test_a_new_name_brings_a_new_certificate_and_keeps_the_key(served: GatewayHost) -> None:
@@ -228,7 +230,7 @@ def test_a_run_that_died_before_the_reload_is_completed_by_the_next(served: Gate
 
 
 def test_what_was_edited_and_loaded_on_the_host_is_put_right(served: GatewayHost) -> None:
-    served.host.succeeds(f"echo >{gateway_site.KEY_MAP} && systemctl reload nginx")
+    served.host.succeeds(f"echo >{gateway_teams.KEY_MAP} && systemctl reload nginx")
     assert served.deploy().status == 0
     assert served.caller.get("/v1/models").status == 200
 
@@ -250,7 +252,7 @@ def test_a_team_at_its_limit_gets_429_and_is_told_when_to_come_back(served: Gate
         answers = [attempt.result() for attempt in tries]
     assert sorted(answer.status for answer in answers) == [200, 200, 429, 429]
     [refused, _] = [answer for answer in answers if answer.status == 429]
-    assert refused.headers["Retry-After"] and refused.json["error"]["code"] == "rate_limit_exceeded"
+    assert refused.headers["Retry-After"] == "2" and refused.json["error"]["code"] == "concurrency_limit_exceeded"
 
 
 def test_several_models_are_routed_by_the_model_that_a_request_names(served: GatewayHost) -> None:

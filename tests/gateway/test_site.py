@@ -16,9 +16,11 @@ from ingot.facts.gateway import GatewayHost, parse_gateway_host
 from ingot.gateway.errors import ERRORS
 from ingot.gateway.fleet import Place
 from ingot.gateway.routes import endpoints
+from ingot.gateway.teams import Team
 from ingot.gateway.upstreams import Upstream, parse_upstreams
 from ingot.operations import gateway_site as gateway
 from ingot.operations import tree
+from ingot.operations.gateway_teams import Teams
 
 pytestmark = pytest.mark.gateway
 
@@ -27,10 +29,9 @@ SETTINGS = gateway.Settings(
     names=("gpu-01", "10.0.0.11"),
     secrets=Path("/nonexistent"),
     ca_scope=(),
-    max_body="32m",
     read_timeout_s=3600,
-    requests_per_minute=600,
-    concurrency=16,
+    teams=Teams(Team("", 600, 60, 16, 32 << 20), {}),
+    accounting_days=92,
     endpoints=endpoints(()),
     affinity=False,
     place=Place(members=None, fronted=False, name="fleet.ingot.internal", first_port=8443),
@@ -137,21 +138,12 @@ def test_a_name_that_no_certificate_carries_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"max_body": "8 MiB"}, "gateway_max_body is '8 MiB', expected a size as nginx writes it, such as 32m"),
-        ({"max_body": "1m; include /etc/x"}, "gateway_max_body is "),
-        ({"concurrency": "many"}, "gateway_concurrency is 'many', expected a whole number from 1 on"),
-        ({"requests_per_minute": 0}, "gateway_requests_per_minute is 0, expected"),
         ({"read_timeout_s": True}, "gateway_read_timeout_s is True, expected"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(wrong: dict[str, Any], sentence: str) -> None:
     with pytest.raises(IngotError, match=re.escape(sentence)):
         gateway.check(replace(SETTINGS, **wrong))
-
-
-@pytest.mark.parametrize("size", ["32m", "8M", "1g", "512k", 1048576])
-def test_a_size_is_what_nginx_takes(size: str | int) -> None:
-    gateway.check(replace(SETTINGS, max_body=size))  # type: ignore[arg-type]
 
 
 def test_one_name_is_not_a_list_of_its_letters() -> None:
@@ -190,14 +182,6 @@ def test_errors_that_pass_say_when_to_try_again() -> None:
     assert retry == {429, 502, 503, 504}
 
 
-def test_the_map_holds_hashes_and_is_for_root_alone() -> None:
-    active = (keys.Key("research", "a" * 64, "2026-11-22"), keys.Key("sales", "b" * 64, "2026-11-22"))
-    [entry] = [
-        entry for entry in gateway.entries(DEBIAN_13, SETTINGS, active, PRESENTED) if entry.path == gateway.KEY_MAP
-    ]
-    assert entry == tree.File(gateway.KEY_MAP, f"{'a' * 64} research;\n{'b' * 64} sales;\n", mode="0600", secret=True)
-
-
 def test_the_configuration_names_everything_that_nginx_reads() -> None:
     def named(found: GatewayHost = DEBIAN_13, key: str = "a", presented: gateway.Presented = PRESENTED) -> str:
         made = gateway.entries(found, SETTINGS, (keys.Key("research", key * 64, "2026"),), presented)
@@ -209,11 +193,6 @@ def test_the_configuration_names_everything_that_nginx_reads() -> None:
         len({named(), named(key="b"), named(presented=replace(PRESENTED, key="other.pem")), named(found=TWO_MODELS)})
         == 4
     )
-
-
-def test_the_map_grows_with_the_keys() -> None:
-    assert "map_hash_max_size 2048;" in gateway.teams_conf(SETTINGS, 0)
-    assert "map_hash_max_size 20000;" in gateway.teams_conf(SETTINGS, 5000)
 
 
 def test_an_installed_nginx_is_read_with_the_library_it_runs_with() -> None:

@@ -73,8 +73,8 @@ QUESTIONS = {
     "health": "grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json | sort -u | while read -r a; do "
     "echo \"$a $(curl -s -o /dev/null -m 10 --noproxy '*' -w '%{http_code}' http://$a/health)\"; done",
     "nginx": "nginx -t",
-    "log": "tail -n 200 /var/log/nginx/ingot-access.log",
-    "rotation": "logrotate --debug /etc/logrotate.conf 2>&1 | grep -o '/var/log/nginx/[^ ]*log' | sort -u",
+    "log": "tail -n 200 /var/log/ingot/gateway/access.jsonl",
+    "rotation": "logrotate --debug /etc/logrotate.conf 2>&1 | grep -o '/var/log/ingot/[^ ]*[.]jsonl' | sort -u",
     "units": f'for u in {UNITS}; do echo "$u $(systemctl is-active $u) $(systemctl is-enabled $u 2>/dev/null)"; done',
     "listeners": "ss -Hltnp",
     "readable": f"find {OURS} -xdev -type f -perm /o=r -exec grep -lE '{SECRET}' {{}} + 2>/dev/null",

@@ -58,6 +58,7 @@ def test_the_access_log_holds_who_when_and_how_it_went(target: Target, look: Loo
 
 
 def test_the_access_log_is_rotated(target: Target, look: Look) -> None:
-    target.expect("/var/log/nginx/ingot-access.log" in look.lines("rotation"), "logrotate leaves the access log alone")
+    rotated = "/var/log/ingot/gateway/access.jsonl" in look.lines("rotation")
+    target.expect(rotated, "logrotate leaves the access log alone")
     state = look.unit("logrotate.timer").split()[0]
     target.expect(state == "active", f"logrotate.timer is {state}; enable it")
