@@ -114,6 +114,8 @@ gateway_certificate_file = None
 gateway_certificate_key_file = None
 # Requests of one team that may run at once on a host; a stream counts until it ends.
 gateway_concurrency = 256
+# With tokens_per_minute: what the answer to a request that names no max_tokens is charged until its usage is known.
+gateway_default_max_tokens = 1024
 # Name in the certificate of every host behind a fleet gateway (a host of the group `gateway`), which knows them by it;
 # with gateway_ca_scope one inside of that.
 gateway_fleet_name = "fleet.ingot.internal"
@@ -129,6 +131,9 @@ gateway_names = []
 gateway_packages = None
 # Longest silence of the engine during one answer, and how long a reload waits for running answers; in seconds.
 gateway_read_timeout_s = 3600
+# Patterns of this site to redact, besides those that Ingot knows, each with the longest text that it may match:
+# {"staff-number": {"pattern": "ST-[0-9]{6}", "max_length": 9}}.
+gateway_redact_patterns = {}
 # Requests that one team may start per minute on a host; a tenth of it may come at once.
 gateway_requests_per_minute = 6000
 # Routes that are open besides models, chat and completions, where the served model does them: some of "audio",

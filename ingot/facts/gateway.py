@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pyinfra.api.facts import FactBase
 
+from ingot.facts.filter import QUESTIONS as FILTER_QUESTIONS
+from ingot.facts.filter import FilterHost, parse_filter_host
 from ingot.facts.sections import compose, split
 from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
 from ingot.gateway.tls import Version
@@ -46,6 +48,7 @@ class GatewayHost:
     os: str = ""
     codename: str = ""
     packages: Literal["distribution", "nginx.org"] | None = None
+    filter: FilterHost = field(default_factory=FilterHost)
     acme_pem: str = ""
     acme_server: str = ""
 
@@ -106,10 +109,11 @@ class Gateway(FactBase[GatewayHost]):
     """
 
     def command(self) -> str:
-        return compose(_QUESTIONS)
+        return compose({**_QUESTIONS, **FILTER_QUESTIONS})
 
     def process(self, output: list[str]) -> GatewayHost:
-        return parse_gateway_host({name: answer.output for name, answer in split(output).items()})
+        answers = {name: answer.output for name, answer in split(output).items()}
+        return replace(parse_gateway_host(answers), filter=parse_filter_host(answers))
 
 
 @dataclass(frozen=True)

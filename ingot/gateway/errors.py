@@ -37,7 +37,7 @@ class ErrorAnswer:
 
 
 #: Statuses of `ErrorAnswer.raised_as`: error_page takes 300 to 599, and HTTP uses none of these.
-DRAINING, HELD_OUT = 590, 591
+DRAINING, HELD_OUT, FILTER_DOWN = 590, 591, 592
 
 _BAD = "invalid_request_error"
 ERRORS = (
@@ -74,6 +74,14 @@ ERRORS = (
         "host_held_out",
         headers=(("Retry-After", "60"),),
         raised_as=HELD_OUT,
+    ),
+    ErrorAnswer(
+        503,
+        "The filter that requests of your team pass is not running; nothing passes it by.",
+        "server_error",
+        "filter_down",
+        headers=(("Retry-After", "5"),),
+        raised_as=FILTER_DOWN,
     ),
     ErrorAnswer(504, "The model took too long.", "server_error", "engine_timeout", headers=(("Retry-After", "10"),)),
 )

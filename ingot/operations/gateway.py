@@ -18,6 +18,7 @@ from ingot.gateway.fleet import Place
 from ingot.gateway.routes import endpoints
 from ingot.operations import (
     changes,
+    filter,
     fronting,
     gateway_acme,
     gateway_certificate,
@@ -79,11 +80,15 @@ def site() -> Commands:
     except (IngotError, OSError) as error:
         yield refuse.refuse(f"{host.name}: {error}")
         return
+    yield from filter.sockets(found.filter, wanted.filter)
     changed, _ = yield from _noting(tree.tree._inner(entries=entries, validate=VALIDATE))
+    # Before nginx sends anything there, and taken away only when it sends nothing there any more.
+    yield from filter.start(found.filter, wanted.filter)
     if wrote or changed:
         # Here and not only by comparison: a file that was edited on the host, loaded and now put right differs from
         # what runs although nothing else tells.
         yield StringCommand(RELOAD)
+    yield from filter.remove(found.filter, wanted.filter, wanted.read_timeout_s)
     if found.acme_pem and not certificate.acme:
         changes.announce(["have certbot forget the certificate that is no longer presented"])
         yield gateway_acme.forget()
@@ -166,6 +171,8 @@ def settings_of_host() -> gateway_site.Settings:
             first_port=data.gateway_fleet_port,
         ),
         hsts_max_age_s=data.gateway_hsts_max_age_s,
+        # Behind a fleet gateway each host filters: the teams' keys come that far.
+        filter=None if fronting.is_front() else filter.of_host(),
     )
 
 

@@ -15,9 +15,9 @@ from ingot.facts.gateway import CONFIGURATION, ENGINES, FLEET, TLS_DIRECTORY, Ga
 from ingot.gateway import fleet, tls
 from ingot.gateway.errors import DRAINING, ERRORS, HELD_OUT
 from ingot.gateway.fleet import Place
-from ingot.gateway.routes import Endpoint, routes
+from ingot.gateway.routes import Endpoint, Route, routes
 from ingot.gateway.upstreams import Engine, engines, model_list
-from ingot.operations import gateway_log, gateway_teams, pool, render, tree
+from ingot.operations import filter_site, gateway_log, gateway_teams, pool, render, tree
 from ingot.operations.gateway_teams import INCLUDED, Teams
 
 CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
@@ -43,6 +43,7 @@ class Settings:
     affinity: bool
     place: Place
     hsts_max_age_s: int = 0
+    filter: filter_site.Filter | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def entries(
         *presented.entries,
         *gateway_teams.entries(settings.teams, active, served, asked_by_query=_asked_by_query(settings)),
         tree.File(MODEL_SCRIPT, model_script) if model_script else tree.Absent(MODEL_SCRIPT),
+        filter_conf(settings, served),
     ]
     # Names everything that nginx reads, so that what it runs can be compared with what is installed; engines.conf
     # names itself.
@@ -125,6 +127,7 @@ def entries(
         tree.File(ENGINES, pool.engines_conf(served, affinity=settings.affinity, front=settings.place.is_front)),
         *_fleet(found, settings, served, fleet_ca),
         *included,
+        *filter_site.entries(settings.filter),
         *gateway_log.places(settings.accounting_days),
         # Not included by our configuration; removed so that nobody wonders.
         tree.Absent("/etc/nginx/conf.d/default.conf"),
@@ -158,12 +161,7 @@ def tls_conf(found: GatewayHost, presented: Presented) -> str:
 def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
     """nginx.conf for the nginx at hand; it tells the host itself the `digest` of all its files."""
     served, place = upstreams(found, settings), settings.place
-    open_routes = routes(
-        settings.endpoints,
-        models=len(served),
-        listed=len(served) > 1 or place.is_front,
-        scripted=_scripted(served, settings),
-    )
+    open_routes = _routes(settings, served)
     http2_directive = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl).http2_directive
     listen = "443 ssl" if http2_directive else "443 ssl http2"
     return render.template(
@@ -188,11 +186,28 @@ def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
         models_differ=bool(settings.teams.refused(served)),
         draining=DRAINING,
         held_out=HELD_OUT,
+        filtered=settings.filter is not None,
         digest=digest,
         errors=ERRORS,
         largest_body=settings.teams.largest_body_bytes,
         read_timeout_s=settings.read_timeout_s,
         hsts_max_age_s=settings.hsts_max_age_s,
+    )
+
+
+def filter_conf(settings: Settings, served: Sequence[Engine]) -> tree.Entry:
+    """Which teams pass the filter, and its way back to the engines."""
+    if settings.filter is None:
+        return tree.Absent(filter_site.NGINX)
+    return tree.File(
+        filter_site.NGINX,
+        filter_site.nginx_conf(
+            settings.filter,
+            served,
+            _routes(settings, served),
+            read_timeout_s=settings.read_timeout_s,
+            max_body=settings.teams.largest_body_bytes,
+        ),
     )
 
 
@@ -206,6 +221,16 @@ def by_model(served: Sequence[Engine], settings: Settings) -> str | None:
         engines_by_model=names,
         refused_by_team=json.dumps(settings.teams.refused(served)),
         affinity=settings.affinity,
+    )
+
+
+def _routes(settings: Settings, served: Sequence[Engine]) -> list[Route]:
+    """The open routes, and what answers."""
+    return routes(
+        settings.endpoints,
+        models=len(served),
+        listed=len(served) > 1 or settings.place.is_front,
+        scripted=_scripted(served, settings),
     )
 
 

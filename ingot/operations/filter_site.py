@@ -1,0 +1,125 @@
+"""The filter's files: its code, its rules, the container that runs them, and nginx' way to it and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingot.engines.vllm import USER
+from ingot.facts.filter import PROJECT, SOCKETS
+from ingot.gateway import filter as code
+from ingot.gateway import personal_data
+from ingot.gateway.errors import FILTER_DOWN
+from ingot.gateway.routes import Route
+from ingot.gateway.teams import Team
+from ingot.gateway.upstreams import Engine
+from ingot.operations import render, tree
+
+DIRECTORY = "/etc/ingot/filter"
+COMPOSE = f"{DIRECTORY}/compose.yaml"
+RULES = f"{DIRECTORY}/rules.json"
+CODE = f"{DIRECTORY}/code/ingot/gateway/filter"
+TMPFILES = "/etc/tmpfiles.d/ingot-filter.conf"
+UNIT = "/etc/systemd/system/nginx.service.d/ingot-filter.conf"
+NGINX = "/etc/nginx/ingot/filter.conf"
+
+#: Of the process: an answer in one piece is held whole, and so is what nginx has not taken yet.
+MEMORY_BYTES = 1024**3
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A host's filter as it shall be. `image` is the engine's; `stop_grace_s` is how long running answers may take."""
+
+    teams: tuple[str, ...]
+    rules: str
+    image: str
+    stop_grace_s: int
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The filter's code, by file name."""
+        return {path.name: path.read_text() for path in sorted(Path(code.__path__[0]).glob("*.py"))}
+
+    @property
+    def digest(self) -> str:
+        """Names everything that the process runs with; it says it back."""
+        parts = [self.rules, self._compose("", ""), *(f"{name}\0{text}" for name, text in self.sources.items())]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def container(self) -> str:
+        """Its container: one of its own per digest, so that a new one can start beside the old one."""
+        return f"{PROJECT}-{self.digest}"
+
+    @property
+    def compose(self) -> str:
+        """The Compose project."""
+        return self._compose(self.digest, self.container)
+
+    def _compose(self, digest: str, container: str) -> str:
+        return render.template(
+            "gateway/filter.compose.yaml",
+            project=PROJECT,
+            container=container,
+            digest=digest,
+            image=self.image,
+            user=USER,
+            memory_bytes=MEMORY_BYTES,
+            stop_grace_s=self.stop_grace_s,
+            directory=DIRECTORY,
+            sockets=SOCKETS,
+        )
+
+
+def wanted(
+    teams: Sequence[Team], patterns: object, default_max_tokens: object, image: str, stop_grace_s: int
+) -> Filter | None:
+    """The filter that these teams need; None where none does.
+
+    Raises: IngotError for a rule or a pattern that cannot be used.
+    """
+    rules = personal_data.rules_file(teams, patterns, default_max_tokens)
+    filtered = tuple(team.name for team in teams if team.filtered)
+    return Filter(filtered, rules, image, stop_grace_s) if filtered else None
+
+
+def entries(one: Filter | None) -> list[tree.Entry]:
+    """The filter's files, or none of them; nginx' own part comes with nginx' files."""
+    if one is None:
+        return [tree.Absent(DIRECTORY), tree.Absent(TMPFILES), tree.Absent(UNIT)]
+    return [
+        tree.Dir(DIRECTORY),
+        tree.Dir(CODE),
+        *(tree.File(f"{CODE}/{name}", text) for name, text in one.sources.items()),
+        tree.File(RULES, one.rules),
+        tree.File(COMPOSE, one.compose, mode="0640"),
+        tree.File(TMPFILES, tmpfiles()),
+        tree.Dir(UNIT.rpartition("/")[0]),
+        tree.File(UNIT, render.template("gateway/nginx.service.d/ingot-filter.conf", sockets=SOCKETS)),
+    ]
+
+
+def tmpfiles() -> str:
+    """The directory of the sockets, made at boot: for the container's user, and for nginx to reach."""
+    return render.template(
+        "gateway/tmpfiles.d/ingot-filter.conf", sockets=SOCKETS, user=USER.partition(":")[0], group="www-data"
+    )
+
+
+def nginx_conf(
+    one: Filter, served: Sequence[Engine], routes: Sequence[Route], *, read_timeout_s: int, max_body: str
+) -> str:
+    """Which teams' requests go to the filter, and the server by which the filter reaches the engines."""
+    return render.template(
+        "gateway/filter.conf",
+        teams=one.teams,
+        engines=served,
+        routes=[route for route in routes if route.answer in ("engine", "script")],
+        sockets=SOCKETS,
+        filter_down=FILTER_DOWN,
+        read_timeout_s=read_timeout_s,
+        max_body=max_body,
+    )
