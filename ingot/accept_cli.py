@@ -206,7 +206,8 @@ def _show(outcomes: Sequence[Outcome]) -> None:
 
 def _figures(outcome: Outcome) -> Table:
     """What each GPU measured."""
-    from ingot.acceptance.judge import METRICS, label
+    from ingot.acceptance.finding import label
+    from ingot.acceptance.speed import METRICS
 
     table = Table(box=None, pad_edge=False)
     table.add_column("")

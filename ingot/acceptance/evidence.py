@@ -13,7 +13,8 @@ from typing import Any
 
 from ingot import files
 from ingot.acceptance.figures import floors
-from ingot.acceptance.judge import Finding, Measured, Medians, Verdict, medians
+from ingot.acceptance.finding import Finding, Measured, Verdict
+from ingot.acceptance.speed import Medians, medians
 from ingot.errors import IngotError
 
 #: On the host; the gateway role reads the first, people the second.

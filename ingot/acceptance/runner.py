@@ -17,10 +17,12 @@ from pyinfra.api.host import Host
 from ingot.acceptance import script
 from ingot.acceptance.burnin import PHASES
 from ingot.acceptance.evidence import ACCEPTANCE_FILE, EVIDENCE_FILE, Outcome, now, overridden
-from ingot.acceptance.judge import Measured, Medians, judge
+from ingot.acceptance.finding import Measured
+from ingot.acceptance.judge import judge
 from ingot.acceptance.level import Level, key_of
 from ingot.acceptance.measured import parse_burn_in, parse_dcgm, parse_fio
 from ingot.acceptance.readings import Look, parse_look, parse_trace
+from ingot.acceptance.speed import Medians
 from ingot.errors import IngotError
 from ingot.expectation import Expectation, parse
 from ingot.facts.boot import COMMAND as BOOT_ID
