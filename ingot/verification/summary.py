@@ -13,24 +13,25 @@ HEADINGS = ("host", "checks", "passed", "failed", "looked at in")
 
 @dataclass(frozen=True)
 class HostSummary:
-    """One host: how many checks passed, and a sentence for each that did not."""
+    """One host: how many checks passed and failed, and why, each reason once."""
 
     host: str
     passed: int
+    failed: int
     looked_s: float
     failures: tuple[str, ...]
     trouble: str | None = None
 
     @property
     def good(self) -> bool:
-        return self.trouble is None and not self.failures
+        return self.trouble is None and not self.failed
 
     def cells(self) -> tuple[str, ...]:
         """The row of the table; a host that could not be looked at has no figures."""
         if self.trouble:
             return (self.host, *("-" for _ in HEADINGS[1:]))
-        checks = self.passed + len(self.failures)
-        return (self.host, str(checks), str(self.passed), str(len(self.failures)), f"{self.looked_s:.1f} s")
+        counts = (self.passed + self.failed, self.passed, self.failed)
+        return (self.host, *map(str, counts), f"{self.looked_s:.1f} s")
 
     def sentences(self) -> Iterator[str]:
         """What is wrong, one line each, named by host; where nothing could be looked at, that alone."""
@@ -49,9 +50,12 @@ def parse(record: Mapping[str, Any]) -> tuple[HostSummary, ...]:
         HostSummary(
             host=name,
             passed=one["passed"],
+            failed=one["failed"],
             looked_s=one["looked_s"],
             failures=tuple(
-                check["sentence"] or check["check"] for check in one["checks"] if check["outcome"] == "failed"
+                dict.fromkeys(
+                    check["sentence"] or check["check"] for check in one["checks"] if check["outcome"] == "failed"
+                )
             ),
             trouble=one["trouble"],
         )

@@ -38,7 +38,7 @@ class Recorder:
         if host is None:
             return
         what = rest.removeprefix(host).removeprefix("-").removesuffix("]")
-        sentence = None if report.passed else report.longreprtext.strip().removeprefix(f"{host}: ")
+        sentence = None if report.passed else _sentence(report).removeprefix(f"{host}: ")
         self.checks[host].append(
             {
                 "check": check.removeprefix("test_").replace("_", " ") + (f": {what}" if what else ""),
@@ -77,6 +77,12 @@ class Recorder:
                 for target in self.targets
             },
         }
+
+
+def _sentence(report: pytest.TestReport) -> str:
+    """Why a check failed; of an error in the check itself its last line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message if crash else report.longreprtext).strip().partition("\n")[0]
 
 
 def _clean(text: str) -> str:

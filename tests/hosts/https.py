@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 20
+#: How long a port that should be closed is tried.
+CLOSED_S = 3
 
 
 class CallError(ConnectionError):
@@ -91,9 +93,9 @@ class Caller:
             secure.sendall(request)
             return _answer(secure)
 
-    def in_clear(self, request: bytes) -> Answer:
-        """The answer to a request without TLS on the TLS port. Raises: OSError, http.client.HTTPException."""
-        with self._plain() as plain:
+    def in_clear(self, request: bytes, port: int) -> Answer:
+        """The answer to a request without TLS. Raises: OSError, http.client.HTTPException."""
+        with socket.create_connection((self.address, port), timeout=CLOSED_S) as plain:
             plain.sendall(request)
             return _answer(plain)
 

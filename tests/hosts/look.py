@@ -13,7 +13,7 @@ import yaml
 
 from ingot.facts import driver, nvidia, pci
 from ingot.facts.driver import DriverState, parse_driver
-from ingot.facts.gateway import TLS_DIRECTORY, Running
+from ingot.facts.gateway import ACME_LIVE, TLS_DIRECTORY, Running
 from ingot.facts.models import MARKER
 from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.packages import parse_keyrings
@@ -24,8 +24,13 @@ PROJECT = "ingot-engine"
 TOKEN = r"sk-[a-z0-9-]{1,32}-[A-Za-z0-9_-]{43}|hf_[A-Za-z0-9]{30,}"
 # The brackets keep what a command looks for from being found in the journal, which has the command.
 SECRET = f"{TOKEN}|PRIVATE[ ]KEY"
-#: What only root may read.
-PRIVATE = (f"{TLS_DIRECTORY}/key.pem", "/etc/nginx/ingot/keys.map")
+#: What only root may read: the map of keys, and where the key of a certificate lies by `gateway_certificate`.
+KEY_MAP = "/etc/nginx/ingot/keys.map"
+TLS_KEYS = {
+    "internal": f"{TLS_DIRECTORY}/key.pem",
+    "files": "/etc/nginx/ingot/pair.pem",
+    "acme": f"{ACME_LIVE}/privkey.pem",
+}
 #: What Ingot made, as far as it lies in places of its own.
 OURS = (
     "/etc/ingot /etc/nginx/nginx.conf /etc/nginx/ingot /var/lib/ingot /var/log/ingot /etc/apt/*/ingot-* "
@@ -79,7 +84,7 @@ QUESTIONS = {
     "listeners": "ss -Hltnp",
     "readable": f"find {OURS} -xdev -type f -perm /o=r -exec grep -lE '{SECRET}' {{}} + 2>/dev/null",
     "writable": f"find {OURS} -xdev ! -type l -perm /o=w 2>/dev/null",
-    "private": f"stat -c '%n %U %a' {' '.join(PRIVATE)}; stat -c '%n %U %a' {TLS_DIRECTORY}",
+    "private": f"stat -L -c '%n %U %a' {KEY_MAP} {' '.join(TLS_KEYS.values())} 2>/dev/null",
     # What belongs on the control machine only.
     "strangers": "find /etc /var/lib/ingot /root -xdev '(' -name ca.pem -o -name ca.key -o -name verify.key ')'",
     "arguments": f"grep -aslE '{TOKEN}' /proc/[0-9]*/cmdline | while read -r f; do cat ${{f%/*}}/comm; done",
@@ -174,7 +179,10 @@ class Look:
     @property
     def log(self) -> list[dict[str, Any]]:
         """The newest lines of the gateway's access log."""
-        return [json.loads(line) for line in self.lines("log")]
+        try:
+            return [json.loads(line) for line in self.lines("log")]
+        except ValueError:
+            return []
 
     def unit(self, name: str) -> str:
         """`active enabled` and the like."""

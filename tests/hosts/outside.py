@@ -15,12 +15,10 @@ from typing import Any, TypeVar
 
 from gevent.pool import Pool
 
-from tests.hosts.https import Answer, Caller, CallError, Session
+from tests.hosts.https import CLOSED_S, Answer, Caller, CallError, Session
 
 #: Calls of one host that are under way at once.
 AT_ONCE = 8
-#: How long a port that should be closed is tried, seconds.
-CLOSED_S = 3
 #: The stream is asked for again until it comes in pieces, for some seconds.
 STREAM_ATTEMPTS = 40
 
@@ -117,11 +115,18 @@ class Outside:
     sessions: dict[str, Session | Refused] = field(default_factory=dict)
     open_ports: dict[int, bool] = field(default_factory=dict)
     in_clear: Answer | Refused = Refused("not asked")
+    port_80: Answer | Refused = Refused("not asked")
     healthz: Answer | Refused = Refused("not asked")
     models: Answer | Refused = Refused("not asked")
     completion: Answer | Refused = Refused("not asked")
     streamed: str | None = "not asked"
     prompt: str = ""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no call could be answered at all."""
+        found = self.sessions.get("name")
+        return f"nothing answers on port 443 ({found.reason})" if isinstance(found, Refused) else None
 
     @property
     def model(self) -> str | None:
@@ -149,7 +154,8 @@ def meet(caller: Caller, ports: Iterable[int]) -> Outside:
     for port in ports:
         keep(found.open_ports, port, lambda port=port: _is_open(caller.address, port))  # type: ignore[misc]
     clear = f"GET /v1/models HTTP/1.1\r\nHost: {caller.name}\r\nConnection: close\r\n\r\n".encode()
-    keep(found.__dict__, "in_clear", lambda: caller.in_clear(clear))
+    keep(found.__dict__, "in_clear", lambda: caller.in_clear(clear, 443))
+    keep(found.__dict__, "port_80", lambda: caller.in_clear(clear, 80))
     keep(found.__dict__, "healthz", lambda: replace(caller, key=None).get("/healthz"))
     if caller.key:
         calls.append(lambda: _with_key(found, caller))

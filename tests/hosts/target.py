@@ -17,6 +17,7 @@ from testinfra.host import Host
 
 from ingot import keys
 from ingot.facts.errors import ParseError
+from ingot.operations import fronting
 from ingot.operations.connection import reconnect
 from tests.hosts import outside
 from tests.hosts.https import Caller
@@ -72,10 +73,36 @@ class Target:
         return str(self.data.get("ssh_hostname") or self.name)
 
     @property
+    def serves(self) -> bool:
+        """Whether it runs models itself; a host of the group `gateway` has nothing but nginx."""
+        return not fronting.is_front(self.host)
+
+    @property
+    def open_ports(self) -> set[int]:
+        """What may be reached: SSH, the gateway, and what this host's values open beside them."""
+        data = self.data
+        opened = {22, int(data.get("ssh_port") or 22), 443, *data.verify_ports}
+        if data.gateway_certificate == "acme":
+            opened.add(80)
+        if fronting.is_fronted(self.host):
+            opened |= {int(data.gateway_fleet_port) + index for index in range(len(data.serve))}
+        return opened
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its certificate must name, and callers may call it; the first is how the checks do."""
+        names = tuple(self.data.gateway_names)
+        return (self.name, *names) if self.has_internal_certificate or not names else names
+
+    @property
+    def has_internal_certificate(self) -> bool:
+        return bool(self.data.gateway_certificate == "internal")
+
+    @property
     def caller(self) -> Caller:
         """Who calls the host, with the key there is."""
         directory = keys.secrets_dir(self.data.get("secrets_dir"), self.inventory)
-        return Caller(self.address, self.name, directory / "ca.crt", self.key)
+        return Caller(self.address, self.names[0], directory / "ca.crt", self.key)
 
     @property
     def ca(self) -> Path:
@@ -95,7 +122,7 @@ class Target:
                 self._reboot()
             if daemon_reload:
                 self._run("systemctl daemon-reload")
-            ports = (80, int(self.data.engine_port))
+            ports = (int(self.data.engine_port),)
             calls = gevent.spawn(outside.meet, self.caller, ports)
             self.look = parse_look(self._run(command(self.name)))
             self.outside = calls.get()

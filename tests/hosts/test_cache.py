@@ -9,6 +9,9 @@ from ingot.operations.models import trouble
 from tests.hosts.look import Look
 from tests.hosts.target import Target
 
+#: A host that only fronts others has none of this.
+OF_SERVING_HOSTS = True
+
 
 def _directories(look: Look) -> dict[str, ModelDirectory]:
     """The directories that are mounted as models, as they were verified and as they are."""

@@ -8,6 +8,9 @@ from ingot.operations.docker import MINIMUM, merged, settings
 from tests.hosts.look import Look
 from tests.hosts.target import Target
 
+#: A host that only fronts others has none of this.
+OF_SERVING_HOSTS = True
+
 
 def test_docker_runs_and_starts_at_boot(target: Target, look: Look) -> None:
     state = look.unit("docker")

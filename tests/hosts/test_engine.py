@@ -12,6 +12,9 @@ from tests.hosts.look import PROJECT, Look
 from tests.hosts.outside import Outside
 from tests.hosts.target import Target
 
+#: A host that only fronts others has none of this.
+OF_SERVING_HOSTS = True
+
 
 @pytest.fixture
 def engines(target: Target, look: Look) -> list[dict[str, Any]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.hosts.look import PRIVATE, Look
+from tests.hosts.look import KEY_MAP, TLS_KEYS, Look
 from tests.hosts.outside import Outside
 from tests.hosts.target import Target
 
@@ -12,11 +10,12 @@ from tests.hosts.target import Target
 TELLING = {"args", "authorization", "body", "cookie", "prompt", "query", "request", "request_body", "uri_args"}
 
 
-@pytest.mark.parametrize("path", PRIVATE)
-def test_only_root_reads(target: Target, look: Look, path: str) -> None:
-    found = [line.removeprefix(f"{path} ") for line in look.lines("private") if line.startswith(f"{path} ")]
-    target.expect(found, f"{path} is missing; deploy")
-    target.expect(found == ["root 600"], f"{path} is {found[0]}, expected root 600; deploy again")
+def test_only_root_reads_the_tls_key_and_the_map_of_keys(target: Target, look: Look) -> None:
+    found = {path: f"{user} {mode}" for path, user, mode in (line.split() for line in look.lines("private"))}
+    missing = {KEY_MAP, TLS_KEYS[target.data.gateway_certificate]} - set(found)
+    target.expect(not missing, f"{', '.join(sorted(missing))} is missing; deploy")
+    loose = [f"{path} is {now}" for path, now in found.items() if now != "root 600"]
+    target.expect(not loose, f"{', '.join(loose)}, expected root 600; deploy again")
 
 
 def test_no_secret_is_readable_by_everyone(target: Target, look: Look) -> None:
@@ -51,6 +50,7 @@ def test_prompts_and_keys_are_written_nowhere(target: Target, keyed: Outside) ->
 
 
 def test_the_access_log_holds_who_when_and_how_it_went(target: Target, look: Look) -> None:
+    target.expect(all(line.startswith("{") for line in look.lines("log")), "the access log is not JSON; deploy again")
     telling = sorted({name for line in look.log for name in line} & TELLING)
     target.expect(not telling, f"the access log holds {', '.join(telling)}; deploy again")
     queries = [line["path"] for line in look.log if "?" in str(line.get("path"))]

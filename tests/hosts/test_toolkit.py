@@ -7,6 +7,9 @@ from ingot.operations.cdi import PACKAGES
 from tests.hosts.look import Look
 from tests.hosts.target import Target
 
+#: A host that only fronts others has none of this.
+OF_SERVING_HOSTS = True
+
 
 def test_the_toolkit_is_of_the_version_that_is_wanted_and_held(target: Target, look: Look) -> None:
     wanted, now = str(target.data.toolkit_version), parse_installed(look.text("toolkit"))

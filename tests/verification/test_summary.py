@@ -17,10 +17,8 @@ def check(name: str, sentence: str | None = None) -> dict[str, Any]:
 
 def record(*checks: dict[str, Any], trouble: str | None = None) -> dict[str, Any]:
     passed = sum(one["outcome"] == "passed" for one in checks)
-    return {
-        "schema": SCHEMA,
-        "hosts": {"gpu-01": {"trouble": trouble, "looked_s": 1.234, "passed": passed, "checks": list(checks)}},
-    }
+    host = {"trouble": trouble, "looked_s": 1.234, "passed": passed, "failed": len(checks) - passed}
+    return {"schema": SCHEMA, "hosts": {"gpu-01": {**host, "checks": list(checks)}}}
 
 
 def test_a_host_that_keeps_every_promise_is_a_row_of_figures() -> None:
@@ -35,6 +33,12 @@ def test_each_failure_is_a_sentence_that_names_its_host() -> None:
     assert not found.good
     assert found.cells() == ("gpu-01", "2", "1", "1", "1.2 s")
     assert list(found.sentences()) == ["gpu-01: nginx is failed; deploy again"]
+
+
+def test_one_cause_of_many_failures_is_said_once() -> None:
+    (found,) = parse(record(check("a", "nothing answers on port 443"), check("b", "nothing answers on port 443")))
+    assert found.cells()[1:4] == ("2", "0", "2")
+    assert list(found.sentences()) == ["gpu-01: nothing answers on port 443"]
 
 
 def test_a_host_that_does_not_answer_is_one_sentence_and_not_a_hundred() -> None:
