@@ -22,6 +22,7 @@ COMMANDS = {
     "recommend": "ingot.plan_cli:recommend",
     "report": "ingot.report_cli:report",
     "sandbox": "ingot.sandbox.cli:sandbox",
+    "usage": "ingot.usage_cli:usage",
     "verify": "ingot.verify_cli:verify",
 }
 

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from ingot.errors import IngotError
 
 _DURATION = re.compile(r"([1-9]\d{0,4})([hdw])")
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+DAY = timedelta(days=1)
+_UNITS = {"h": timedelta(hours=1), "d": DAY, "w": timedelta(weeks=1)}
 
 
 def duration(option: str, text: str) -> timedelta:
@@ -40,7 +41,7 @@ def ends(option: str, text: str, now: datetime) -> datetime:
 
     Raises: IngotError that names the option when it cannot be read, or is over.
     """
-    end = now + duration(option, text) if _DURATION.fullmatch(text) else day(option, text) + timedelta(days=1)
+    end = now + duration(option, text) if _DURATION.fullmatch(text) else day(option, text) + DAY
     if end <= now:
         raise IngotError(f"{option} is {text!r}, which is over; name a later day.")
     return end

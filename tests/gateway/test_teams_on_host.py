@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +137,36 @@ def test_rotation_loses_no_line(served: GatewayHost) -> None:
     assert {"team": "research", "model": "stand-in", "status": 200}.items() <= json.loads(written[0]).items()
     owner = served.host.succeeds(f"stat -c '%U:%G %a' {gateway_log.LOG}").strip()
     assert owner == "www-data:adm 640"
+
+
+def test_usage_counts_what_each_team_asked_and_was_refused(served: GatewayHost, teams: dict[str, Caller]) -> None:
+    # The line that the middleware of a real engine writes; tests/e2e has a real one write it.
+    line = {
+        "time": datetime.now(UTC).isoformat(),
+        "request_id": "x",
+        "team": "busy",
+        "key": "0a0a0a0a",
+        "model": "stand-in",
+        "status": 200,
+        "first_byte_s": 0.2,
+        "prompt_tokens": 1200,
+        "completion_tokens": 34,
+        "finished": True,
+    }
+    served.host.succeeds("mkdir -p /var/log/ingot/engine")
+    served.host.put("/var/log/ingot/engine/stand-in-0.jsonl", json.dumps(line) + "\n")
+    words = ("usage", "--inventory", str(served.directory / "lab.py"), "--since", "1d")
+    ingot = [str(Path(sys.executable).parent / "ingot"), *words]
+    said = subprocess.run([*ingot, "--json", "--by", "team"], capture_output=True, text=True, timeout=60, check=True)
+    rows = {row["team"]: row for row in json.loads(said.stdout)["usage"]}
+    assert set(rows) >= {"research", "busy", "narrow", "elsewhere"}
+    assert rows["busy"]["refused"]["429"] >= 4
+    assert (rows["busy"]["prompt_tokens"], rows["busy"]["completion_tokens"]) == (1200, 34)
+    assert rows["narrow"]["refused"] == {"411": 2, "413": 1, "429": 1}
+    table = subprocess.run(
+        ingot, capture_output=True, text=True, timeout=60, check=True, env={**os.environ, "COLUMNS": "100"}
+    )
+    assert next(line for line in table.stdout.splitlines() if line.startswith("busy")).split()[-4:-2] == ["1,200", "34"]
 
 
 def test_of_several_models_each_team_sees_and_uses_its_own(served: GatewayHost, teams: dict[str, Caller]) -> None:
