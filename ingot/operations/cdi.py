@@ -16,7 +16,7 @@ from ingot.facts.cdi import GENERATED, REFRESHED, Cdi, CdiState
 from ingot.facts.errors import Unread
 from ingot.facts.smi_fault import GpuFault
 from ingot.operations import changes, packages, partial
-from ingot.operations.driver import upstream
+from ingot.operations.package_source import upstream
 from ingot.operations.refuse import refuse
 
 #: From 1.18 on, each of them wants the others at exactly its own version.

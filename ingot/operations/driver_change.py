@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -12,8 +13,10 @@ from pyinfra.context import host
 from ingot.compat import Decision
 from ingot.compat import Source as Origin
 from ingot.facts.packages import Apt, AptLook
+from ingot.facts.pool import Pool, PoolState
 from ingot.operations import changes, detached, packages
-from ingot.operations.packages import PackagesPlan, Pin, Source
+from ingot.operations import drain as pool_drain
+from ingot.operations.packages import Extension, PackagesPlan, Pin, Source
 
 RUN = (files(__package__) / "driver_change.sh").read_text()
 #: What the host was before the transaction that is open; there only while the new driver is not proven.
@@ -27,7 +30,7 @@ def plan(
     look: AptLook,
     pin: str | None,
     names: Sequence[str],
-    sources: Sequence[Source],
+    sources: Sequence[Source | Extension],
     pins: Sequence[Pin],
     holds: Sequence[str],
     rivals: Sequence[str],
@@ -67,22 +70,37 @@ def commands(
     """The plan's steps, undone as a whole when one fails: `yield from driver_change.commands(…)`.
 
     `mode` is `begin` for a new transaction, `go-on` for one that may be open, `undo` to end it as it began.
-    `drain` stops the engine's replicas first; they are started again by an undo, else by the engine role.
+    `drain` takes the engine's replicas out of the gateway's pool and stops them first; an undo starts them and puts
+    them back, else the engine role does.
     """
     members = packages.members(change, host.name, LOCK_TIMEOUT_S)
     members |= {"packages.sh": packages.RUN, "mode": mode, "remedy": remedy}
     if drain:
-        members["drain"] = ""
+        members |= {"drain": "", "pool": _pool_as_it_is()}
+        yield from pool_drain.drain(None, host.data.engine_stop_grace_s)
     yield from detached.commands(UNIT, RUN, members, packages.LIMIT_S)
 
 
-def apt_look(names: Sequence[str], sources: Sequence[Source], pins: Sequence[Pin]) -> AptLook:
+def _pool_as_it_is() -> str:
+    """A script that gives the gateway back the pool of now; empty where there is no gateway."""
+    found: PoolState = host.get_fact(Pool)
+    if not found.has_gateway or not found.upstreams:
+        return ""
+    lines = [
+        f"base64 -d >{file.path}.new <<'END' && mv -fT {file.path}.new {file.path}\n"
+        f"{base64.encodebytes(file.bytes).decode()}END\n"
+        for file in pool_drain.pool_files(found, found.upstreams)
+    ]
+    return "".join(lines) + pool_drain.RELOAD + "\n"
+
+
+def apt_look(names: Sequence[str], sources: Sequence[Source | Extension], pins: Sequence[Pin]) -> AptLook:
     """What apt and dpkg say now of these packages, sources and pins."""
     look: AptLook = host.get_fact(
         Apt,
         names=list(dict.fromkeys(name.partition("=")[0] for name in names)),
         files=[source.path for source in sources] + [pin.path for pin in pins],
-        keyrings=[source.keyring for source in sources],
+        keyrings=[source.keyring for source in sources if isinstance(source, Source)],
     )
     return look
 

@@ -2,7 +2,7 @@
 # every kernel. When either fails, every package that dpkg touched goes back to its version, hold and absence of before,
 # and what served serves again. $1/mode: `begin` starts a transaction, `go-on` adds to the open one, `undo` ends it.
 # $1/remedy says what to do when a module does not build, or why a transaction is undone; $1/drain, if it is there, has
-# the engine's replicas stopped first.
+# the engine's replicas stopped first; $1/pool gives them back their place in the gateway's pool.
 set -uf
 umask 022
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -70,6 +70,8 @@ said() {
 # Orderly, each replica within its grace period. Stopped by hand they stay down until the engine role, or the next
 # boot, starts what is not running.
 drain() {
+  # Its first: the pool of a transaction that goes on is drained already.
+  [ ! -s "$work/pool" ] || [ -e "$before/pool" ] || cp -- "$work/pool" "$before/pool"
   [ -e "$compose" ] && command -v docker >/dev/null || return 0
   [ -n "$(docker ps --quiet --filter label=com.docker.compose.project=ingot-engine)" ] || return 0
   echo drained >>"$state"
@@ -194,6 +196,7 @@ undo() {
   if grep -qx drained "$state"; then
     systemctl start ingot-engine.service || docker compose --file "$compose" up --detach --no-build --pull never
   fi
+  [ ! -e "$before/pool" ] || sh "$before/pool"
   now=$(loaded)
   if [ "$restored" -ne 0 ]; then
     kept="its packages could not all be put back ($(differences | cut -f 1 | paste -sd ' '))"

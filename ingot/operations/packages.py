@@ -7,7 +7,7 @@ import fnmatch
 import hashlib
 import re
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 from pyinfra.api.command import PyinfraCommand
@@ -69,6 +69,19 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Extension:
+    """More of repositories that the host trusts already: `text` is their deb822 description, with no key of ours."""
+
+    name: str
+    text: str = field(repr=False)
+
+    @property
+    def path(self) -> str:
+        """Where its description is."""
+        return f"/etc/apt/sources.list.d/ingot-{self.name}.sources"
+
+
+@dataclass(frozen=True, slots=True)
 class Pin:
     """A preference of apt: `packages` (names or globs) matching `pin` ("version 580.*") get `priority`."""
 
@@ -114,7 +127,7 @@ def _encoded(text: str) -> str:
 def compare(
     look: AptLook,
     names: Sequence[str],
-    sources: Sequence[Source] = (),
+    sources: Sequence[Source | Extension] = (),
     pins: Sequence[Pin] = (),
     holds: Sequence[str] = (),
     absent: Sequence[str] = (),
@@ -132,6 +145,11 @@ def compare(
             lines.append(f"file\t{pin.path}\t{_encoded(pin.text)}")
             sentences.append(f"pin {_words(pin.packages)} to {pin.pin} with priority {pin.priority}")
     for source in sources:
+        if isinstance(source, Extension):
+            if digests.get(source.path) != _digest(source.text):
+                lines.append(f"source\t{source.name}\t-\t-\t{_encoded(source.text)}")
+                sentences.append(f"add more of the package sources that the host has ({source.path})")
+            continue
         trusted = set(keyrings.get(source.keyring, ()))
         if digests.get(source.path) != _digest(source.text) or not trusted or trusted - set(source.fingerprints):
             key = " ".join(source.fingerprints)

@@ -71,13 +71,9 @@ put() {
     sync -- "$temporary" && mv -fT -- "$temporary" "$1" || fail "could not write $1"
 }
 
-# name, address of the key, its fingerprints, base64 of the .sources file
-source_() {
-  list=/etc/apt/sources.list.d/ingot-$1.sources
-  ring=/etc/apt/keyrings/ingot-$1.gpg
+# name, address of the key, its fingerprints
+key() {
   tools "$2"
-  home=$(mktemp -d "$work/key.XXXXXXXX")
-  chmod 0700 "$home"
   case $2 in
     file://*) cp -- "${2#file://}" "$home/key" 2>"$work/out" ;;
     file:*) cp -- "${2#file:}" "$home/key" 2>"$work/out" ;;
@@ -96,9 +92,18 @@ expected; compare both with the vendor's page before changing \`sources\`"
     gpg --homedir "$home" --batch --no-autostart --export $good >"$home/ring" && [ -s "$home/ring" ] ||
     fail "gpg could not read the key of package source $1"
   mkdir -p -m 0755 /etc/apt/keyrings
-  [ ! -f "$list" ] || cp -- "$list" "$home/list"
   [ ! -f "$ring" ] || cp -- "$ring" "$home/old"
   put "$ring" <"$home/ring"
+}
+
+# name, address of the key, its fingerprints (both - where the host trusts it already), base64 of the .sources file
+source_() {
+  list=/etc/apt/sources.list.d/ingot-$1.sources
+  ring=/etc/apt/keyrings/ingot-$1.gpg
+  home=$(mktemp -d "$work/key.XXXXXXXX")
+  chmod 0700 "$home"
+  [ "$2" = - ] || key "$1" "$2" "$3"
+  [ ! -f "$list" ] || cp -- "$list" "$home/list"
   printf '%s' "$4" | base64 -d | put "$list"
   if ! update_source "$list" && ! update_source "$list"; then
     # Nothing half-added stays behind to break the next apt-get update of this host.

@@ -23,7 +23,8 @@ from ingot.facts.engine import EngineState
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook, HostState
 from ingot.facts.smi_fault import Fault, GpuFault
-from ingot.operations import driver, fronting, partial, planning
+from ingot.operations import fronting, partial, planning
+from ingot.operations.driver_state import is_running_as_installed
 from ingot.operations.expected import usable
 from ingot.operations.gateway_certificate import findings as certificate_findings
 from ingot.operations.ordered import differences
@@ -169,7 +170,7 @@ def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:
         decision = decide(_machine(look, wanted), wanted.driver)
     except Refused:
         return
-    runs = driver.is_running_as_installed(look.driver)
+    runs = is_running_as_installed(look.driver)
     fault = look.gpus.fault
     if fault and fault.kind in HEALED:
         return

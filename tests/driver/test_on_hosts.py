@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ingot.facts.gateway import ENGINES
+from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, upstreams_json
 from ingot.sandbox import Sandbox, TestHost, simulated
 from tests.driver.deploying import command, run
 from tests.e2e.deploying import ROOT, Run
@@ -43,12 +45,13 @@ BUILD_FAULT = {
 }
 
 #: A replica as the driver role meets it: a container with a GPU, of the Compose project that the engine's unit starts.
-#: In place of an engine it writes down, when it is told to stop, which driver still runs.
+#: In place of an engine it writes down, when it is told to stop, which driver runs and what the gateway's pool says.
 REPLICA = """import signal, sys
 gpu = open("/dev/nvidia0")
 def stop(*_):
     version = open("/driver/nvidia/version").read().split("x86_64  ")[1].split()[0]
-    print(version, file=open("/out/stopped", "a"))
+    pool = "drained" if "draining" in open("/ingot/upstreams.json").read() else "in the pool"
+    print(version, pool, file=open("/out/stopped", "a"))
     sys.exit()
 signal.signal(signal.SIGTERM, stop)
 while True: signal.pause()
@@ -65,6 +68,7 @@ services:
     volumes:
       - /root/replica.py:/replica.py:ro
       - /root/out:/out
+      - /var/lib/ingot:/ingot:ro
       - {type: bind, source: /proc/driver, target: /driver, read_only: true}
 """
 ENGINE = """[Service]
@@ -226,33 +230,36 @@ def replica(first: Run, hosts: dict[str, TestHost]) -> TestHost:
     host.put("/root/replica.py", REPLICA)
     host.put("/etc/systemd/system/ingot-engine.service", ENGINE)
     host.put("/etc/ingot/engine/compose.yaml", COMPOSE)
+    host.put(UPSTREAMS_FILE, upstreams_json((Upstream("tiny", ("127.0.0.1:9",)),)))
+    host.put(ENGINES, "")
     host.succeeds("systemctl daemon-reload && systemctl start ingot-engine")
     host.succeeds(SERVING)
     return host
 
 
+LOOKS = ("cat /proc/driver/nvidia/version", "nvidia-smi -L", f"cat {UPSTREAMS_FILE}")
 SERVING = "docker ps --quiet --filter label=com.docker.compose.project=ingot-engine --filter status=running | grep ."
 
 
 def stopped_under(host: TestHost) -> list[str]:
     """The driver that ran each time the replica was stopped."""
-    return host.succeeds("cat /root/out/stopped; rm /root/out/stopped").split()
+    return host.succeeds("cat /root/out/stopped; rm /root/out/stopped").splitlines()
 
 
 def test_a_module_that_does_not_build_leaves_the_old_driver_serving(replica: TestHost) -> None:
-    before = {look: replica.succeeds(look) for look in (PACKAGES, "cat /proc/driver/nvidia/version", "nvidia-smi -L")}
+    before = {look: replica.succeeds(look) for look in (PACKAGES, *LOOKS)}
     replica.succeeds(simulated.set_command("build_fault", BUILD_FAULT))
     failed = run("driver-old", data=(NEWER, "driver_disrupt=true"))
     replica.succeeds(simulated.set_command("build_fault", None))
     assert failed.status != 0
     assert sum("driver 580.159.03 goes on" in line for line in failed.said_of("driver-old")) == 1, failed.output[-3000:]
     assert {look: replica.succeeds(look) for look in before} == before
-    assert stopped_under(replica) == ["580.159.03"]
+    assert stopped_under(replica) == ["580.159.03 drained"]
     replica.succeeds(f"{SERVING} && systemctl is-active nvidia-persistenced")
 
 
 def test_a_module_that_the_kernel_refuses_gives_way_to_the_old_one(replica: TestHost) -> None:
-    before = {look: replica.succeeds(look) for look in (PACKAGES, "cat /proc/driver/nvidia/version", "nvidia-smi -L")}
+    before = {look: replica.succeeds(look) for look in (PACKAGES, *LOOKS)}
     replica.succeeds(simulated.set_command("load_fault", "580[.]173[.]02"))
     failed = run("driver-old", data=(NEWER, "driver_disrupt=true"))
     replica.succeeds(simulated.set_command("load_fault", None))
@@ -260,7 +267,7 @@ def test_a_module_that_the_kernel_refuses_gives_way_to_the_old_one(replica: Test
     said = [line for line in failed.said_of("driver-old") if "driver 580.173.02 is installed and does not run" in line]
     assert len(said) == 1 and "driver 580.159.03 goes on" in said[0], failed.output[-3000:]
     assert {look: replica.succeeds(look) for look in before} == before
-    assert stopped_under(replica) == ["580.159.03"]
+    assert stopped_under(replica) == ["580.159.03 drained"]
     replica.succeeds(f"{SERVING} && systemctl is-active nvidia-persistenced")
 
 
@@ -271,7 +278,7 @@ def test_an_upgrade_stops_the_replicas_and_swaps_the_module_without_a_reboot(rep
     assert "580.173.02" in replica.succeeds("cat /proc/driver/nvidia/version")
     assert replica.succeeds("nvidia-smi -L").count("A10G") == 4
     assert (replica.succeeds(BOOT_ID), replica.succeeds("apt-mark showhold")) == (boot, held)
-    assert stopped_under(replica) == ["580.159.03"]
+    assert stopped_under(replica) == ["580.159.03 drained"]
     replica.fails("ls /var/lib/ingot/driver-before")
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingot.facts.apt_sources import AptSources, parse_apt_sources
 from ingot.facts.cdi import Cdi, parse_docker, parse_spec
 from ingot.facts.driver import (
     Driver,
@@ -21,6 +22,8 @@ from ingot.facts.driver import (
 from ingot.facts.errors import ParseError
 from ingot.facts.host import HostLook, parse_listeners, parse_spaces
 from ingot.facts.nvidia import Gpus, parse_memory
+from ingot.facts.packages import parse_installed, parse_keyrings
+from ingot.facts.paths import parse_paths
 from ingot.facts.pci import PciGpus, parse_lspci, parse_sysfs
 from ingot.facts.replay import read
 from ingot.facts.sections import split
@@ -56,11 +59,15 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "listeners": parse_listeners,
     "spec": parse_spec,
     "docker": parse_docker,
+    "apt sources": lambda text: parse_apt_sources(f"@file a.list\n{text}\n@file b.sources\n{text}"),
+    "installed": parse_installed,
+    "keyrings": parse_keyrings,
+    "paths": lambda text: parse_paths(text, text, text),
     "sections": lambda text: split(text.splitlines()),
     "replay": read,
 }
 #: Facts must not even raise that: one host's nonsense would stop every host.
-FACTS = (Gpus, PciGpus, Driver, HostLook, Cdi)
+FACTS = (Gpus, PciGpus, Driver, HostLook, Cdi, AptSources)
 
 CAPTURES = [capture(name) for name in names("*")]
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -100,6 +107,7 @@ def test_a_parser_raises_its_own_error_only(name: str, text: str) -> None:
 @given(data=st.data())
 def test_a_fact_returns_whatever_a_host_prints(fact: type, data: st.DataObject) -> None:
     questions = ["smi_query", "smi_list", "smi_topology", "smi_xml", "memory", "pci", "machine", "clock", "cdi_docker"]
+    questions += ["apt_sources", "driver_running", "driver_kernels", "os_release", "secure_boot", "cdi_refreshed"]
     lines = []
     for question in data.draw(st.lists(st.sampled_from(questions), unique=True)):
         status = data.draw(st.sampled_from([0, 1, 9, 15, 18, 124, 255]))

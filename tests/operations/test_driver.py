@@ -11,17 +11,17 @@ from ingot.facts.pci import PciDevice, PciReading
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.facts.smi_query import QueryRow
 from ingot.operations import cdi
-from ingot.operations.driver import (
+from ingot.operations.driver import versioned
+from ingot.operations.driver_files import guards
+from ingot.operations.driver_state import (
     as_decided,
-    guards,
     is_running_as_installed,
     needs_reboot,
     problem,
     rivals,
     unbuilt,
-    upstream,
-    versioned,
 )
+from ingot.operations.package_source import upstream
 from ingot.operations.tree import Absent
 from ingot.sizing import GPU
 
