@@ -22,6 +22,8 @@ ALLOWED = {
     "ingot.pki": {"ingot.errors", "ingot.files"},
     "ingot.certificate_pair": {"ingot.errors", "ingot.pki"},
     "ingot.keys": {"ingot.errors", "ingot.files", "ingot.gateway"},
+    "ingot.when": {"ingot.errors"},
+    "ingot.usage": {"ingot.facts"},
     "ingot.gateway": {"ingot.errors"},
     "ingot.verify_key": {"ingot.files", "ingot.keys"},
     "ingot.verification": {"ingot.fleet", "ingot.operations", "ingot.onboarding", "ingot.errors", "ingot.files"},

@@ -13,6 +13,7 @@ import httpx2 as httpx
 import openai
 import pytest
 
+from ingot.keys import fingerprint
 from ingot.sandbox import Sandbox, TestHost
 from tests.e2e.deploying import INGOT, ROOT, deploy
 
@@ -56,6 +57,53 @@ def test_an_openai_client_gets_a_streamed_answer_in_pieces(host: TestHost, key: 
     )
     pieces = [chunk.choices[0].delta.content for chunk in stream if chunk.choices]
     assert len([piece for piece in pieces if piece]) > 1
+
+
+def test_the_engine_accounts_for_every_answer_and_repeats_none(host: TestHost, key: str) -> None:
+    """Whole, streamed, and given up half way: the tokens are the engine's own, without a word of what was said."""
+    caller, model, canary = client(host, key), {"model": MODEL}, [{"role": "user", "content": "CANARY-ACCOUNT"}]
+    log = "/var/log/ingot/engine/tiny-qwen3-0.jsonl"
+    before = len(host.succeeds(f"cat {log}").splitlines())
+    whole = caller.chat.completions.create(**model, messages=canary, max_tokens=8).usage
+    *_, last = caller.chat.completions.create(
+        **model, messages=canary, max_tokens=12, stream=True, stream_options={"include_usage": True}
+    )
+    # Nothing asks for usage here, and still it is known.
+    assert list(caller.completions.create(**model, prompt="CANARY-ACCOUNT", max_tokens=5, stream=True))
+    left = caller.completions.create(
+        **model, prompt="CANARY-ACCOUNT", max_tokens=2000, stream=True, extra_body={"ignore_eos": True}
+    )
+    next(iter(left))
+    left.close()
+    host.wait_until_succeeds(f"test $(wc -l <{log}) = {before + 4}")
+    lines = [json.loads(line) for line in host.succeeds(f"cat {log}").splitlines()[before:]]
+    assert {(line["team"], line["key"], line["model"]) for line in lines} == {("e2e", fingerprint(key)[:8], MODEL)}
+    assert [line["finished"] for line in lines] == [True, True, True, False]
+    assert [(line["prompt_tokens"], line["completion_tokens"]) for line in lines[:2]] == [
+        (used.prompt_tokens, used.completion_tokens) for used in (whole, last.usage)
+    ]
+    assert lines[2]["completion_tokens"] == 5 and lines[2]["prompt_tokens"] > 0
+    assert all(0 < line["first_byte_s"] <= line["duration_s"] for line in lines)
+    host.fails(f"grep -rE 'CANARY-ACCOUNT|{key}' /var/log/ingot /var/log/nginx")
+
+
+def test_the_engines_accounts_are_rotated_under_it_and_still_summed(host: TestHost, key: str) -> None:
+    host.succeeds("logrotate -f /etc/logrotate.d/ingot-engine")
+    assert ask(host, key)
+    said = subprocess.run(
+        [str(INGOT), "usage", "--inventory", "inventories/sandbox.py", "--host", NAME, "--json", "--by", "team"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    [used] = [row for row in json.loads(said.stdout)["usage"] if row["team"] == "e2e"]
+    logged = [json.loads(line) for line in host.succeeds("cat /var/log/ingot/engine/*.jsonl*").splitlines()]
+    mine = [line for line in logged if line["team"] == "e2e"]
+    assert used["requests"] == len(mine) and used["aborted"] >= 1
+    assert used["completion_tokens"] == sum(line["completion_tokens"] or 0 for line in mine)
 
 
 def test_every_check_of_tests_hosts_is_green(host: TestHost, key: str) -> None:
