@@ -59,7 +59,7 @@ def specification(gpus: list[dict[str, Any]], minors: dict[str, int], driver: st
         "kind": "nvidia.com/gpu",
         "devices": devices,
         "containerEdits": {
-            # The second is the stand-in's own: CUDA for the burn-in. It replaces what a container asks for: the engine's /ingot.
+            # The second is the stand-in's own: CUDA for the burn-in. It replaces the engine's, which is /ingot.
             "env": ["NVIDIA_VISIBLE_DEVICES=void", "PYTHONPATH=/usr/lib/ingot-simulated/python:/ingot"],
             "deviceNodes": [{"path": f"/dev/{node}"} for node in control if (machine.ROOT / "dev" / node).exists()],
             "mounts": [
