@@ -189,7 +189,7 @@ def members(plan: PackagesPlan, host_name: str, lock_timeout_s: int) -> dict[str
 @operation()
 def packages(
     names: Sequence[str],
-    sources: Sequence[Source] = (),
+    sources: Sequence[Source | Extension] = (),
     pins: Sequence[Pin] = (),
     holds: Sequence[str] = (),
     absent: Sequence[str] = (),
@@ -220,7 +220,7 @@ def packages(
         Apt,
         names=[*wanted, *(name for name in (*holds, *absent) if name not in wanted)],
         files=[source.path for source in sources] + [pin.path for pin in pins],
-        keyrings=[source.keyring for source in sources],
+        keyrings=[source.keyring for source in sources if isinstance(source, Source)],
     )
     plan = compare(look, names, sources, pins, holds, absent, recommends)
     if not plan.lines:

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from ingot.compat import Card, Machine, Source, Wish, decide
+from ingot.facts.apt_sources import AptSources
 from ingot.facts.driver import Driver, DriverLook
+from ingot.facts.errors import Unread
+from ingot.operations import debian_archive
 from ingot.sandbox import Sandbox, TestHost
 from tests.e2e.deploying import PYINFRA, ROOT
 
@@ -21,7 +24,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.timeout(3600)]
 BUILD_LIMIT_S = 2400
 T4 = 0x1EB8
 APT = "DEBIAN_FRONTEND=noninteractive nice apt-get install --yes --quiet --no-install-recommends"
-NON_FREE = "sed -i 's/ main$/ main contrib non-free non-free-firmware/' /etc/apt/sources.list && apt-get update --quiet"
 #: The kernel of a test host is this machine's, for which Debian has no headers: its own current kernel stands in for
 #: it, as it would run on a server.
 KERNEL = "ls -d /lib/modules/*/build | cut -d/ -f4"
@@ -44,8 +46,7 @@ def debian(
     monkeypatch.setenv("INGOT_SANDBOX_STATE", str(tmp_path / "state"))
     sandbox = Sandbox()
     host = sandbox.up(f"dkms-{version}", profile="a10gx4", os=f"debian{version}", timeout_s=180)
-    host.succeeds(NON_FREE, timeout_s=300)
-    host.succeeds(f"{APT} linux-headers-amd64", timeout_s=600)
+    host.succeeds(f"apt-get update --quiet && {APT} linux-headers-amd64", timeout_s=600)
     kernel = host.succeeds(KERNEL).strip()
     host.succeeds(PRETEND.format(kernel=kernel))
     yield host, kernel
@@ -62,6 +63,12 @@ def look(host: TestHost) -> DriverLook:
 @pytest.mark.parametrize("debian", ["12"], indirect=True)
 def test_debian_12_builds_its_own_driver_for_its_own_kernel(debian: tuple[TestHost, str]) -> None:
     host, kernel = debian
+    described = AptSources().process(host.succeeds(AptSources().command()).splitlines())
+    assert not isinstance(described, Unread)
+    more = debian_archive.extension(described)
+    assert more
+    host.put(more.path, more.text)
+    host.succeeds("apt-get update --quiet", timeout_s=300)
     decision = decide(
         Machine((Card(T4),), os_version="12", kernel=kernel, kernel_metas=("linux-image-amd64",)),
         Wish(branch=BRANCHES["12"], source=Source.DEBIAN),

@@ -14,10 +14,11 @@ import pytest
 from pyinfra.context import host as pyinfra_host
 
 from ingot.catalog import load_models
+from ingot.facts.apt_sources import AptSources
 from ingot.facts.boot import BootId
 from ingot.facts.models import MARKER
 from ingot.facts.packages import AptLook
-from ingot.operations import detached, docker, models, packages, planning, reboot, tree, units
+from ingot.operations import debian_archive, detached, docker, models, packages, planning, reboot, tree, units
 from ingot.operations.bundle import pack
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
@@ -166,6 +167,18 @@ def test_a_signed_source_is_added_once_and_a_broken_one_leaves_nothing_behind(ho
     assert not failed.succeeded and "package source broken does not work and was not added: E:" in failed.said
     assert host.succeeds("ls /etc/apt/sources.list.d | grep ingot") == "ingot-sandbox.sources\n"
     host.succeeds("apt-get update")
+
+
+def test_components_that_the_host_has_off_are_added_beside_its_own_description(host, run_operation):
+    before = host.succeeds("sha256sum /etc/apt/sources.list")
+    host.fails("apt-get -s install nvidia-detect")
+    described = AptSources().process(host.succeeds(AptSources().command()).splitlines())
+    more = debian_archive.extension(described)
+    added = run_operation(packages.packages, ("nvidia-detect",), sources=(more,), on=host)
+    assert added.succeeded and added.changed, added.said
+    assert host.succeeds("apt-get update 2>&1 | grep -E '^(W|E):' || true") == ""
+    assert host.succeeds("sha256sum /etc/apt/sources.list") == before
+    assert not run_operation(packages.packages, ("nvidia-detect",), sources=(more,), on=host).changed
 
 
 def test_a_package_is_removed_only_where_that_was_asked_for(host, run_operation):
