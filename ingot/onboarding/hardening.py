@@ -31,19 +31,18 @@ CONTENT = "# By `ingot onboard --harden`.\n" + "".join(f"{key} {value}\n" for ke
 # With socket activation (Ubuntu) a daemon that runs is reloaded too; one that does not will read the file when started.
 _RELOAD = "if systemctl --quiet is-active ssh.service; then systemctl reload ssh.service; fi"
 
-_RESTORE = (
-    f"if [ -e {_BEFORE} ]; then if [ -s {_BEFORE} ]; then cp {_BEFORE} {DROP_IN}.old && mv -f {DROP_IN}.old {DROP_IN}; "
-    f"else rm -f {DROP_IN}; fi; {_RELOAD}; rm -f {_BEFORE}; fi"
+_RESTORE_FILE = (
+    f"if [ -s {_BEFORE} ]; then cp {_BEFORE} {DROP_IN}.old && mv -f {DROP_IN}.old {DROP_IN}; else rm -f {DROP_IN}; fi"
 )
-
-_WANTED = "".join(f"{key.lower()} {value}\n" for key, value in SETTINGS.items())
+_RESTORE = f"if [ -e {_BEFORE} ]; then {_RESTORE_FILE}; {_RELOAD}; rm -f {_BEFORE}; fi"
 
 _LOOK = f'[ ! -e {_BEFORE} ] && [ "$(cat {DROP_IN} 2>/dev/null)" = "$(cat)" ]'
 
 _APPLY = f"""
 set -eu
 umask 022
-restore() {{ {_RESTORE}; }}
+# Before the reload, which never came to see it.
+drop() {{ {_RESTORE_FILE}; rm -f {_BEFORE}; systemctl --quiet stop {_UNIT}.timer; echo "$1"; exit 3; }}
 new=$(cat)
 systemctl --quiet stop {_UNIT}.timer 2>/dev/null || true
 systemctl --quiet reset-failed {_UNIT}.service 2>/dev/null || true
@@ -57,15 +56,11 @@ printf '%s\\n' "$new" > {DROP_IN}.new
 mv -f {DROP_IN}.new {DROP_IN}
 sshd=$(command -v sshd || echo /usr/sbin/sshd)
 mkdir -p -m 0755 /run/sshd
-if ! said=$("$sshd" -t 2>&1); then
-  restore; systemctl --quiet stop {_UNIT}.timer; echo "sshd -t refuses it: $said"; exit 3
-fi
+said=$("$sshd" -t 2>&1) || drop "sshd -t refuses it: $said"
 effective=$("$sshd" -T -C user=root,host=localhost,addr=127.0.0.1)
 for setting in {" ".join(f"{key.lower()}={value}" for key, value in SETTINGS.items())}; do
-  if ! printf '%s\\n' "$effective" | grep -qx "${{setting%%=*}} ${{setting#*=}}"; then
-    restore; systemctl --quiet stop {_UNIT}.timer
-    echo "sshd does not take ${{setting%%=*}} from it"; exit 4
-  fi
+  line="${{setting%%=*}} ${{setting#*=}}"
+  printf '%s\\n' "$effective" | grep -qx "$line" || drop "sshd does not take '$line' from it"
 done
 {_RELOAD}
 """
