@@ -132,6 +132,8 @@ def why_renew(
     moment = now or datetime.now(UTC)
     if not certificate_pem.strip():
         return "no certificate yet"
+    if not request_pem.strip():
+        return "no key, or one that others could read"
     try:
         leaf = x509.load_pem_x509_certificate(certificate_pem.encode())
         request = x509.load_pem_x509_csr(request_pem.encode())

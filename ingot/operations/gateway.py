@@ -47,7 +47,7 @@ def nginx() -> Commands:
     problem = gateway_site.why_not(host.name, found)
     try:
         gateway_site.check(settings_of_host())
-        extra = [gateway_acme.PACKAGE] if gateway_certificate.wish(host.data, host.name).acme else []
+        extra = [gateway_acme.PACKAGE] if gateway_certificate.wish(host).acme else []
         wanted = gateway_packages.packages(host.name, host.data.gateway_packages, found, host.data.sources, extra)
     except IngotError as error:
         problem = str(error)
@@ -71,7 +71,7 @@ def site() -> Commands:
     try:
         wanted = settings_of_host()
         gateway_site.check(wanted)
-        certificate = gateway_certificate.wish(host.data, host.name)
+        certificate = gateway_certificate.wish(host)
         wrote, presented = yield from _noting(gateway_certificate.present(found, wanted, certificate))
         if state.is_executing:
             verify_key.provide(wanted.secrets)
@@ -98,7 +98,7 @@ def site() -> Commands:
 def acme() -> Commands:
     """A certificate from an ACME server, where one is wanted; nginx serves already and answers its question."""
     try:
-        wanted = gateway_certificate.wish(host.data, host.name)
+        wanted = gateway_certificate.wish(host)
     except IngotError as error:
         yield refuse.refuse(f"{host.name}: {error}")
         return

@@ -6,16 +6,17 @@ import shlex
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pyinfra import logger
 from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.host import Host
 from pyinfra.context import host, state
 
 from ingot import certificate_pair, pki
 from ingot.errors import IngotError
 from ingot.facts.gateway import ACME_LIVE, TLS_DIRECTORY, Gateway, GatewayHost
-from ingot.operations import changes, gateway_acme, gateway_site, gateway_teams, tree
+from ingot.operations import changes, fronting, gateway_acme, gateway_site, gateway_teams, tree
 from ingot.operations.gateway_site import Presented
 
 Kind = Literal["internal", "files", "acme"]
@@ -35,14 +36,19 @@ class Wish:
     acme: gateway_acme.Server | None = None
 
 
-def wish(data: Any, name: str) -> Wish:
-    """What the host called `name` shall present; files are read and judged.
+def wish(one: Host) -> Wish:
+    """What a host shall present; files are read and judged.
 
     Raises: IngotError, one sentence, for values that do not go together or a pair that cannot serve.
     """
-    kind = data.gateway_certificate
+    data, kind = one.data, one.data.gateway_certificate
     if kind not in KINDS:
         raise IngotError(f"gateway_certificate is {kind!r}, expected one of {', '.join(map(repr, KINDS))}; correct it.")
+    if kind != "internal" and fronting.is_fronted(one):
+        raise IngotError(
+            f"gateway_certificate is {kind!r} on a host behind a fleet gateway, which verifies hosts by the internal "
+            'CA; leave it "internal" here and set it for the group of the fleet gateways alone.'
+        )
     names = gateway_site.words("gateway_names", data.gateway_names)
     if kind == "acme":
         return Wish(kind, names, acme=gateway_acme.server(data, names))
@@ -53,14 +59,14 @@ def wish(data: Any, name: str) -> Wish:
     if missing:
         raise IngotError(f'gateway_certificate is "files" and {" and ".join(missing)} is not set; name the file.')
     certificate_file, key_file = (Path(str(file)).expanduser() for file in files.values())
-    names = names or (name,)
+    names = names or (one.name,)
     return Wish(kind, names, certificate_pair.read(certificate_file, key_file, names))
 
 
-def findings(data: Any, name: str) -> tuple[str, ...]:
-    """What would keep the host called `name` from presenting its certificate, known before anything is changed."""
+def findings(one: Host) -> tuple[str, ...]:
+    """What would keep a host from presenting its certificate, known before anything is changed."""
     try:
-        wish(data, name)
+        wish(one)
     except IngotError as error:
         return (str(error).rstrip("."),)
     return ()

@@ -322,7 +322,7 @@ def judge(host: Host) -> Judged:
             expect=ordered,
         ),
     )
-    return Judged((*stops, *certificate_findings(data, host.name)), notes(look))
+    return Judged((*stops, *certificate_findings(host)), notes(look))
 
 
 @operation()

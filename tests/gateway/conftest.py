@@ -22,6 +22,14 @@ ROOT = Path(__file__).parent.parent.parent
 ENGINE = "172.31.213.10:8000"
 SECOND_ENGINE = "172.31.213.11:8000"
 RECORD = "/run/standin-engine.jsonl"
+ANSWERED = "/run/port-80-answered"
+KNOCK = f"""import pathlib, socket, time
+while True:
+    with socket.socket() as knock:
+        if knock.connect_ex(("127.0.0.1", 80)) == 0:
+            pathlib.Path({ANSWERED!r}).touch()
+    time.sleep(0.02)
+"""
 
 
 @dataclass(frozen=True)
@@ -128,9 +136,13 @@ def dry(gateway_host: GatewayHost) -> Deploy:
 
 @pytest.fixture(scope="module")
 def first(gateway_host: GatewayHost, dry: Deploy) -> Deploy:
-    """The first deploy, after the dry run."""
+    """The first deploy, after the dry run, with somebody knocking on port 80 all the while."""
     assert dry.status == 0, dry.output
-    return gateway_host.deploy()
+    gateway_host.host.put("/root/knock.py", KNOCK)
+    gateway_host.host.succeeds("systemd-run --unit knock python3 /root/knock.py")
+    done = gateway_host.deploy()
+    gateway_host.host.succeeds("systemctl is-active --quiet knock && systemctl stop knock")
+    return done
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,14 @@ def data(**given: object) -> SimpleNamespace:
     return SimpleNamespace(**values, get=values.get)
 
 
+def host(*others: Any, **given: object) -> Any:
+    """A host with these values, in an inventory with `others`."""
+    return SimpleNamespace(name="gpu-01", data=data(**given), groups=["gpu"], inventory=others)
+
+
+FRONT = SimpleNamespace(groups=["gateway"])
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
@@ -78,14 +87,14 @@ def data(**given: object) -> SimpleNamespace:
 )
 def test_values_that_lead_to_no_certificate_are_one_sentence(given: dict[str, object], sentence: str) -> None:
     with pytest.raises(IngotError, match=re.escape(sentence)):
-        gateway_certificate.wish(data(**given), "gpu-01")
+        gateway_certificate.wish(host(**given))
     # Preflight says the same, before anything is changed.
-    [found] = gateway_certificate.findings(data(**given), "gpu-01")
+    [found] = gateway_certificate.findings(host(**given))
     assert sentence in found and not found.endswith(".")
 
 
 def test_what_was_issued_is_presented_and_port_80_answers_the_server_alone() -> None:
-    wanted = gateway_certificate.wish(data(), "gpu-01")
+    wanted = gateway_certificate.wish(host())
     steps = gateway_certificate.present(held(), SETTINGS, wanted)  # type: ignore[arg-type]
     with pytest.raises(StopIteration) as end:
         next(steps)
@@ -106,3 +115,12 @@ def test_a_private_servers_ca_is_trusted_by_certbot_alone(tmp_path: Path) -> Non
     written = {entry.path: str(entry.content) for entry in gateway_acme.entries(asked) if isinstance(entry, tree.File)}
     assert f"Environment=REQUESTS_CA_BUNDLE={gateway_acme.CA_FILE}" in written[gateway_acme.DROP_IN]
     assert tree.Absent(gateway_acme.DROP_IN) in gateway_acme.entries(replace(asked, ca_pem=None))
+
+
+def test_a_host_behind_a_fleet_gateway_keeps_the_certificate_that_it_is_known_by() -> None:
+    with pytest.raises(
+        IngotError, match="'acme' on a host behind a fleet gateway, which verifies hosts by the internal"
+    ):
+        gateway_certificate.wish(host(FRONT))
+    assert gateway_certificate.wish(host(FRONT, gateway_certificate="internal")).kind == "internal"
+    assert gateway_certificate.wish(host()).kind == "acme"

@@ -15,7 +15,7 @@ import pytest
 from ingot import keys
 from ingot.facts.gateway import CONFIGURATION
 from ingot.operations import gateway_log, gateway_site, gateway_teams
-from tests.gateway.conftest import ENGINE, SECOND_ENGINE, Deploy, GatewayHost
+from tests.gateway.conftest import ANSWERED, ENGINE, SECOND_ENGINE, Deploy, GatewayHost
 
 pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -47,6 +47,10 @@ def test_the_first_deploy_serves_and_the_second_changes_nothing(gateway_host: Ga
     second = gateway_host.deploy()
     assert (second.status, second.changed) == (0, NO_CHANGE), second.output
     assert second.commands <= 6
+
+
+def test_no_welcome_page_was_served_while_nginx_was_installed(served: GatewayHost) -> None:
+    served.host.fails(f"test -e {ANSWERED}")
 
 
 def test_nginx_is_valid_as_an_operator_checks_it(served: GatewayHost) -> None:

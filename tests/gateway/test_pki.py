@@ -151,7 +151,8 @@ def test_a_certificate_is_renewed_when_key_or_ca_changed(tmp_path: Path, request
     assert pki.why_renew(ca, leaf, other_key, NAMES) == "made for another key"
     assert pki.why_renew(pki.authority(tmp_path / "b"), leaf, request_pem, NAMES) == "signed by another CA"
     assert pki.why_renew(ca, "", "", NAMES) == "no certificate yet"
-    assert pki.why_renew(ca, leaf, "", NAMES) == "the certificate or its request is unreadable"
+    assert pki.why_renew(ca, leaf, "", NAMES) == "no key, or one that others could read"
+    assert pki.why_renew(ca, leaf, "damaged", NAMES) == "the certificate or its request is unreadable"
 
 
 def test_a_ca_near_its_end_is_told_and_signs_nothing_that_outlives_it(tmp_path: Path, request_pem: str) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ingot.errors import IngotError
+from ingot.facts.gateway import GatewayHost
 from ingot.gateway import tls
 from ingot.gateway.tls import Version
-from ingot.operations import gateway_site
-from tests.gateway.test_site import DEBIAN_13, SETTINGS, lines
+from ingot.operations import gateway_acme, gateway_site
+from ingot.operations.gateway_site import Settings
+from tests.gateway.checkers import gixy
+from tests.gateway.test_site import DEBIAN_13, SETTINGS, TWO_MODELS, files, lines
 
 pytestmark = pytest.mark.gateway
 
@@ -69,3 +73,40 @@ def test_hsts_is_said_with_every_answer_where_asked_and_never_else() -> None:
 def test_an_hsts_age_that_is_no_number_of_seconds_is_refused(wrong: object) -> None:
     with pytest.raises(IngotError, match=r"gateway_hsts_max_age_s is .*, expected a number of seconds"):
         gateway_site.check(replace(SETTINGS, hsts_max_age_s=wrong))  # type: ignore[arg-type]
+
+
+TWO_YEARS = replace(SETTINGS, hsts_max_age_s=63072000)
+#: docs/security.md says why these findings stay.
+KNOWN = {("http_splitting", "HIGH", "nginx.conf")}
+NO_HSTS = {("hsts_header", "MEDIUM", "nginx.conf")}
+
+
+@pytest.mark.parametrize(
+    ("found", "settings", "findings"),
+    [
+        (DEBIAN_13, SETTINGS, KNOWN | NO_HSTS),
+        (DEBIAN_13, TWO_YEARS, KNOWN),
+        (TWO_MODELS, TWO_YEARS, KNOWN),
+        (replace(DEBIAN_13, upstreams=()), TWO_YEARS, KNOWN),
+        (replace(DEBIAN_13, nginx=(1, 22, 1), openssl=(3, 0, 19)), TWO_YEARS, KNOWN),
+        (replace(DEBIAN_13, nginx=(1, 30, 4)), TWO_YEARS, KNOWN),
+    ],
+    ids=["as deployed", "with HSTS", "two models", "no engine", "nginx 1.22", "nginx 1.30"],
+)
+def test_gixy_finds_nothing_that_is_not_known(
+    tmp_path: Path, found: GatewayHost, settings: Settings, findings: set[tuple[str, str, str]]
+) -> None:
+    assert gixy(tmp_path, files(found, settings)) == findings
+
+
+def test_gixy_finds_nothing_more_where_port_80_answers_an_acme_server(tmp_path: Path) -> None:
+    texts = files(DEBIAN_13, TWO_YEARS)
+    texts["/etc/nginx/ingot/tls.conf"] += "include ingot/acme.conf;\n"
+    texts["/etc/nginx/ingot/acme.conf"] = gateway_acme.conf(ipv6=True)
+    assert gixy(tmp_path, texts) == KNOWN
+
+
+def test_gixy_would_find_something(tmp_path: Path) -> None:
+    texts = files(DEBIAN_13, TWO_YEARS)
+    texts["/etc/nginx/ingot/tls.conf"] += "server { listen 81; return 301 http://$host$uri; }\n"
+    assert ("http_splitting", "HIGH", "ingot/tls.conf") in gixy(tmp_path, texts)
