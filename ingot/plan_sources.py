@@ -171,35 +171,47 @@ def recorded(paths: Sequence[Path]) -> tuple[Hardware, DriverAnswer | None]:
 def hosts_of(
     inventory: Path, names: Sequence[str], wanted: ModelRequest | None, *, refuse: Callable[[str], None], offline: bool
 ) -> Iterable[Asked]:
-    """Every host of an inventory, looked at over SSH unless `offline`; what fails for one host stops no other."""
-    from ingot.fleet import chosen, load
+    """Every host of an inventory, looked at over SSH at once unless `offline`; what fails for one stops no other."""
+    from ingot.fleet import at_once, chosen, load
+
+    def asked(host: Any) -> Asked | str:
+        name = host.name.removeprefix("@ingot/")
+        try:
+            return _asked(state, host, name, wanted, offline=offline)
+        except (SizingError, IngotError) as error:
+            return with_host(name, str(error))
+
+    state = load(inventory)
+    for one in at_once(state, [host for _, host in chosen(state, inventory, names)], asked):
+        if isinstance(one, str):
+            refuse(one)
+        else:
+            yield one
+
+
+def _asked(state: Any, host: Any, name: str, wanted: ModelRequest | None, *, offline: bool) -> Asked:
+    """What one host serves and on what.
+
+    Raises: IngotError or SizingError.
+    """
     from ingot.operations.expected import promised
     from ingot.operations.wished import wished
 
-    state = load(inventory)
-    for name, host in chosen(state, inventory, names):
-        try:
-            refused = host.data.get("inventory_error")
-            if refused:
-                raise IngotError(str(refused))
-            requests = _served(name, host.data, wanted)
-            build = "cpu" if host.data.get("engine_build") == "cpu" else "cuda"
-            engine = vllm(str(host.data.get("engine_version") or ENGINE_VERSION), build)
-            if offline:
-                stated = host.data.get("gpus")
-                if not stated:
-                    raise IngotError(f"{name}: its host file does not state `gpus`; add it or leave out --offline.")
-                hardware = replace(named(str(stated)), host=name)
-                driver = by_name(hardware, wished(host.data), version=str(host.data.engine_version))
-                used = promised(hardware.gpus, host.data.gpus_use)
-                yield Asked(replace(hardware, gpus=used), requests, engine, driver=driver)
-            else:
-                hardware, measured, driver = _look(state, host, name)
-                yield Asked(hardware, requests, engine, measured, driver)
-        except SizingError as error:
-            refuse(with_host(name, str(error)))
-        except IngotError as error:
-            refuse(with_host(name, str(error)))
+    refused = host.data.get("inventory_error")
+    if refused:
+        raise IngotError(str(refused))
+    requests = _served(name, host.data, wanted)
+    build = "cpu" if host.data.get("engine_build") == "cpu" else "cuda"
+    engine = vllm(str(host.data.get("engine_version") or ENGINE_VERSION), build)
+    if not offline:
+        hardware, measured, driver = _look(state, host, name)
+        return Asked(hardware, requests, engine, measured, driver)
+    stated = host.data.get("gpus")
+    if not stated:
+        raise IngotError(f"{name}: its host file does not state `gpus`; add it or leave out --offline.")
+    hardware = replace(named(str(stated)), host=name)
+    by_id = by_name(hardware, wished(host.data), version=str(host.data.engine_version))
+    return Asked(replace(hardware, gpus=promised(hardware.gpus, host.data.gpus_use)), requests, engine, driver=by_id)
 
 
 def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration, ...], DriverAnswer]:

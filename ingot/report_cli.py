@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from ingot.facts.evidence import Evidence, Recorded
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
 
 HEADINGS = ("host", "driver", "containers", "serves", "measured")
 
@@ -112,7 +115,7 @@ def report(inventory: Path, hosts: tuple[str, ...], as_json: bool) -> None:
 
     Changes nothing. With --host the reasons of the driver's decision follow the table.
     """
-    reports = list(asked(inventory, hosts))
+    reports = asked(inventory, hosts)
     if as_json:
         click.echo(json.dumps({"hosts": [one.to_dict() for one in reports]}, indent=2))
     else:
@@ -124,30 +127,31 @@ def report(inventory: Path, hosts: tuple[str, ...], as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def asked(inventory: Path, names: Sequence[str]) -> Iterator[HostReport]:
-    """Each host's evidence; what fails for one host stops no other.
+def asked(inventory: Path, names: Sequence[str]) -> list[HostReport]:
+    """Each host's evidence, all hosts asked at once; what fails for one host stops no other.
 
     Raises: IngotError when the inventory cannot be loaded or lacks one of `names`.
     """
     # pyinfra's import patches the standard library: the help alone does not pay for it.
-    from pyinfra.api.exceptions import ConnectError
-    from pyinfra.context import ctx_host, ctx_state
-
-    from ingot.fleet import chosen, load
+    from ingot.fleet import at_once, chosen, load
 
     state = load(inventory)
-    for name, host in chosen(state, inventory, names):
-        with ctx_state.use(state), ctx_host.use(host):
-            try:
-                host.connect(show_errors=False, raise_exceptions=True)
-            except ConnectError as refused:
-                sentence = str(refused.args[0])
-                yield HostReport(name, error=sentence if sentence.startswith(name) else f"{name}: {sentence}")
-                continue
-            try:
-                yield HostReport(name, host.get_fact(Evidence))
-            finally:
-                host.disconnect()
+    return at_once(state, [host for _, host in chosen(state, inventory, names)], _recorded)
+
+
+def _recorded(host: Host) -> HostReport:
+    from pyinfra.api.exceptions import ConnectError
+
+    name = host.name.removeprefix("@ingot/")
+    try:
+        host.connect(show_errors=False, raise_exceptions=True)
+    except ConnectError as refused:
+        sentence = str(refused.args[0])
+        return HostReport(name, error=sentence if sentence.startswith(name) else f"{name}: {sentence}")
+    try:
+        return HostReport(name, host.get_fact(Evidence))
+    finally:
+        host.disconnect()
 
 
 def _show(reports: Iterable[HostReport], *, reasons: bool) -> None:

@@ -93,7 +93,7 @@ def test_an_answer_that_is_cut_off_is_no_evidence(output: list[str]) -> None:
 
 def test_one_silent_host_leaves_the_others_and_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = HostReport("gpu-02", error="gpu-02: no SSH answer, expected one; check its network.")
-    monkeypatch.setattr(report_cli, "asked", lambda inventory, names: iter([host(driver=DRIVER), silent]))
+    monkeypatch.setattr(report_cli, "asked", lambda inventory, names: [host(driver=DRIVER), silent])
     done = CliRunner().invoke(cli, ["report", "--json"])
     assert done.exit_code == 1
     assert [one.get("error") for one in json.loads(done.stdout)["hosts"]] == [None, silent.error]
@@ -103,7 +103,7 @@ def test_one_silent_host_leaves_the_others_and_fails_the_command(monkeypatch: py
 def test_the_table_has_a_row_for_each_host_and_the_reasons_of_one_that_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(report_cli, "asked", lambda inventory, names: iter([host(driver=DRIVER, plan=PLAN)]))
+    monkeypatch.setattr(report_cli, "asked", lambda inventory, names: [host(driver=DRIVER, plan=PLAN)])
     monkeypatch.setattr(report_cli, "Console", lambda: Console(width=200))
     table = CliRunner().invoke(cli, ["report"]).stdout
     assert "580.173.02 open" in table
@@ -117,3 +117,13 @@ def test_the_table_has_a_row_for_each_host_and_the_reasons_of_one_that_is_named(
 def test_an_inventory_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(IngotError, match="no such inventory file"):
         CliRunner().invoke(cli, ["report", "no/such.py"], catch_exceptions=False)
+
+
+def test_hosts_that_do_not_answer_are_said_in_the_order_of_their_names(tmp_path: Path) -> None:
+    inventory = tmp_path / "three.py"
+    inventory.write_text(
+        "gpu = [(f'gpu-0{n}', {'ssh_hostname': '127.0.0.1', 'ssh_port': 1, 'ssh_user': 'ops'}) for n in (2, 1, 3)]\n"
+    )
+    found = report_cli.asked(inventory, [])
+    assert [(one.host, one.recorded) for one in found] == [("gpu-01", None), ("gpu-02", None), ("gpu-03", None)]
+    assert all((one.error or "").startswith(f"{one.host}: ") for one in found)
