@@ -1,4 +1,4 @@
-"""Redaction, request checks and budgets before the real engine, for the teams that asked: each in the order of a day."""
+"""Redaction, request checks and budgets before the real engine, for the teams that asked. The tests run in order."""
 
 from __future__ import annotations
 

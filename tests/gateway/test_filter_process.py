@@ -167,6 +167,18 @@ def test_an_answer_that_cannot_be_read_is_withheld(running: Filter, raw: bytes) 
     asyncio.run(test())
 
 
+def test_an_engine_that_nginx_cannot_reach_is_down(running: Filter) -> None:
+    async def answering(call: Call) -> None:
+        call.writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>")
+
+    async def test() -> None:
+        async with engine(running.engine, answering):
+            answer = await ask(running.socket, WHOLE)
+            assert (answer.status, (await answer.json())["error"]["code"]) == (502, "engine_down")
+
+    asyncio.run(test())
+
+
 def test_errors_are_shaped_and_name_the_request(running: Filter) -> None:
     async def test() -> None:
         for body, of, status, code in (

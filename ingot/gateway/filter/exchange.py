@@ -121,6 +121,9 @@ async def _pass_back(asked: Asked, answers: asyncio.StreamReader, writer: asynci
     if asked.spent:
         asked.spent.begun = status < 300
     kind = head.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if status in (502, 503, 504) and kind == "text/html":
+        # nginx' own words: it reached no engine.
+        raise refusals.engine_down()
     back = [
         *((name.title(), head.headers.get(name, "")) for name in _BACK),
         *_budget_left(asked),
