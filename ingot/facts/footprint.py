@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pyinfra.api.facts import FactBase
 
-from ingot.facts.gateway import CONFIGURATION, TLS_DIRECTORY
+from ingot.facts.gateway import ACME_NAME, CONFIGURATION, TLS_DIRECTORY
 from ingot.facts.sections import Section, compose, split
 
 #: Where Ingot's own files lie, as patterns of the shell.
@@ -20,6 +20,8 @@ PATHS = (
     "/var/log/nginx/ingot-*",
     "/etc/logrotate.d/ingot*",
     "/etc/modprobe.d/ingot-*",
+    f"/etc/letsencrypt/*/{ACME_NAME}",
+    f"/etc/letsencrypt/renewal/{ACME_NAME}.conf",
     "/etc/letsencrypt/renewal-hooks/*/ingot*",
     "/etc/systemd/system/*.d/ingot*.conf",
 )
@@ -31,7 +33,12 @@ APT_PATHS = (
     "/etc/apt/sources.list.d/ingot-*",
 )
 #: What no other can read, and what a thief of the disk would want.
-SECRETS = (f"{TLS_DIRECTORY}/key.pem", "/etc/nginx/ingot/keys.map")
+SECRETS = (
+    f"{TLS_DIRECTORY}/key.pem",
+    "/etc/nginx/ingot/keys.map",
+    "/etc/nginx/ingot/pair.pem",
+    f"/etc/letsencrypt/archive/{ACME_NAME}/privkey*.pem",
+)
 #: What Ingot's long work on a host wrote, its own removal included.
 LOGS = "/var/log/ingot"
 #: There from before Docker is removed until its data are: what lies in it was seen to be nobody else's.
