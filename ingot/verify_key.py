@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ingot import files, keys
@@ -11,10 +12,11 @@ FILE = "verify.key"
 
 
 def read(directory: Path) -> str | None:
-    """The key kept in a secrets directory; None where there is none, or its team's key was revoked since."""
+    """The key kept in a secrets directory; None where there is none, or its team's key was revoked or ended since."""
     path = directory / FILE
     key = path.read_text(encoding="ascii").strip() if path.is_file() else ""
-    active = {one.sha256 for one in keys.read(directory) if one.team == TEAM}
+    now = datetime.now(UTC)
+    active = {one.sha256 for one in keys.read(directory) if one.team == TEAM and one.works(now)}
     return key if keys.fingerprint(key) in active else None
 
 

@@ -110,7 +110,7 @@ def tmpfiles() -> str:
 
 
 def nginx_conf(
-    one: Filter, served: Sequence[Engine], routes: Sequence[Route], *, read_timeout_s: int, max_body: str
+    one: Filter, served: Sequence[Engine], routes: Sequence[Route], *, read_timeout_s: int, max_body: int
 ) -> str:
     """Which teams' requests go to the filter, and the server by which the filter reaches the engines."""
     return render.template(

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from pyinfra import logger
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
@@ -77,6 +78,9 @@ def site() -> Commands:
             verify_key.provide(wanted.secrets)
         active = keys.lasting(keys.read(wanted.secrets), datetime.now(UTC))
         entries = gateway_site.entries(found, wanted, active, presented, _fleet_ca(wanted))
+        warning = gateway_teams.without_key(wanted.teams, active)
+        if warning:
+            logger.warning(f"{host.print_prefix}{warning}")
     except (IngotError, OSError) as error:
         yield refuse.refuse(f"{host.name}: {error}")
         return

@@ -62,6 +62,14 @@ def refusals(teams: Teams, route: Route, served: Sequence[Engine]) -> list[str]:
     return lines
 
 
+def without_key(teams: Teams, active: Sequence[keys.Key]) -> str | None:
+    """A sentence on teams with settings and no key, whose names may be mistyped; None when there are none."""
+    missing = [name for name in teams.named if name not in {key.team for key in active}]
+    if not missing:
+        return None
+    return f"gateway_teams names {', '.join(missing)}, for which there is no key; correct it, or make one."
+
+
 def maps(active: Sequence[keys.Key]) -> dict[str, str]:
     """nginx' maps from the SHA-256 of a key: to its team, to its team and end, to what logs and engines call it."""
     return {

@@ -84,7 +84,8 @@ def test_the_engine_accounts_for_every_answer_and_repeats_none(host: TestHost, k
     ]
     assert lines[2]["completion_tokens"] == 5 and lines[2]["prompt_tokens"] > 0
     assert all(0 < line["first_byte_s"] <= line["duration_s"] for line in lines)
-    host.fails(f"grep -rE 'CANARY-ACCOUNT|{key}' /var/log/ingot /var/log/nginx")
+    engine = "curl -sf http://172.31.213.10:8000/metrics; docker logs ingot-engine-tiny-qwen3-0 2>&1"
+    host.fails(f"{{ cat /var/log/ingot/*/*.jsonl /var/log/nginx/*; {engine}; }} | grep -E 'CANARY-ACCOUNT|{key}'")
 
 
 def test_the_engines_accounts_are_rotated_under_it_and_still_summed(host: TestHost, key: str) -> None:

@@ -133,6 +133,13 @@ def test_the_maps_hold_hashes_and_are_for_root_alone() -> None:
     ]
 
 
+def test_a_team_with_settings_and_no_key_is_spoken_of() -> None:
+    active = [keys.Key("sales", "a" * 64, "2026-11-22T00:00:00+00:00")]
+    assert gateway_teams.without_key(teams(sales={}), active) is None
+    said = gateway_teams.without_key(teams(sales={}, reserch={}), active)
+    assert said == "gateway_teams names reserch, for which there is no key; correct it, or make one."
+
+
 def test_the_maps_grow_with_the_keys() -> None:
     assert "map_hash_max_size 2048;" in conf(teams())
     assert "map_hash_max_size 20000;" in conf(teams(), key_count=5000)

@@ -28,6 +28,8 @@ TEAMS = {
     "busy": {"requests_per_minute": 60, "burst": 2, "max_body": "64m"},
     "narrow": {"concurrency": 1, "max_body": "64k"},
     "elsewhere": {"models": ["org/second"]},
+    # A word that every object of JavaScript knows.
+    "constructor": {"burst": 7},
 }
 
 
@@ -182,6 +184,9 @@ def test_of_several_models_each_team_sees_and_uses_its_own(served: GatewayHost, 
     assert (models(elsewhere), models(served.caller)) == (["org/second"], ["stand-in", "org/second"])
     answers = [caller.post(CHAT, {"model": model}) for caller in (elsewhere, served.caller) for model in models(caller)]
     assert codes(answers) == ["ok"] * 3
-    assert codes([elsewhere.post(CHAT, QUESTION)]) == ["model_not_allowed"]
-    log = json.loads(served.host.succeeds(f"tail -n 2 {gateway_log.LOG} | head -n 1"))
+    assert codes([elsewhere.post(CHAT, QUESTION), teams["constructor"].post(CHAT, QUESTION)]) == [
+        "model_not_allowed",
+        "ok",
+    ]
+    log = json.loads(served.host.succeeds(f"tail -n 3 {gateway_log.LOG} | head -n 1"))
     assert (log["team"], log["model"]) == ("research", "org/second")
