@@ -3,6 +3,7 @@
 set -u
 work=$1
 results=/var/lib/ingot/acceptance
+restore=ingot-accept-restore.service
 # shellcheck disable=SC1091
 . "$work/config"
 umask 077
@@ -11,9 +12,10 @@ mkdir -p "$results"
 exec >>"$2" 2>&1
 
 burning() { systemctl show --value -p ActiveState ingot-accept-burn.service | grep -Evq 'inactive|failed'; }
-# A burn-in that an earlier run started goes on by itself; one that was cut off by a power loss left replicas down.
+# A burn-in that an earlier run started goes on by itself; what it took away comes back before anything else is done.
 while burning; do sleep 1; done
-sh "$work/restore.sh" "$results"
+if [ -e "/etc/systemd/system/$restore" ]; then systemctl start "$restore"; fi
+docker rm --force ingot-acceptance >/dev/null 2>&1
 
 if [ "$again" = 1 ] || [ "$(cat "$results/key" 2>/dev/null)" != "$key" ]; then
   rm -rf "$results"
@@ -72,10 +74,11 @@ printf 'left=%s\ndiagnose=%s\n' "${left#,}" "$diagnose" >>"$work/config"
 if [ "$burn" = 1 ] && [ "$left$diagnose" != 0 ]; then
   say 'draining the replicas'
   cp "$work/restore.sh" "$results/restore.sh"
-  systemd-run --quiet --wait --collect --unit=ingot-accept-burn \
-    --property=ExecStopPost="/bin/sh $results/restore.sh $results" --property=RuntimeMaxSec="$longest_s" \
-    --property=TimeoutStopSec=2000 \
+  # The manager itself starts what brings them back: a part of this unit could be killed with it.
+  systemd-run --quiet --wait --collect --unit=ingot-accept-burn --property=RuntimeMaxSec="$longest_s" \
+    --property=OnFailure="$restore" --property=OnSuccess="$restore" \
     sh "$work/burn.sh" "$work" "$results" </dev/null
+  [ ! -e "/etc/systemd/system/$restore" ] || systemctl start "$restore"
 elif [ "$burn" = 0 ] && ! finished host_memory && docker image inspect "$image" >/dev/null 2>&1; then
   say "measuring the host's memory"
   # shellcheck disable=SC2086 # the words of a command line

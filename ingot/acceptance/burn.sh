@@ -1,5 +1,5 @@
 # What needs the GPUs for itself: replicas out, burn-in and DCGM under a trace of clocks and heat. $1 is the directory
-# with config and burnin.py, $2 the directory of results. restore.sh follows, also when this is killed.
+# with config and burnin.py, $2 the directory of results. restore.sh follows, also where this is killed.
 set -u
 work=$1 results=$2
 # shellcheck disable=SC1091
@@ -18,7 +18,7 @@ if [ -n "$names" ]; then
     cp -p "$(cat "$member")" "$results/pool/$number.before" && cp "$work/pool.$number.drained" \
       "$results/pool/$number.drained" && cp "$member" "$results/pool/$number.path"
   done
-  # From here on somebody brings them back, whatever happens: ExecStopPost, the next boot, the next run.
+  # From here on they come back whatever happens: when this unit ends, with the next boot, with the next run.
   echo "$names" >"$results/stopped"
   cat >"$unit" <<END
 [Unit]
