@@ -28,8 +28,8 @@ ORDERED = {"gpus": "4 x H100 80GB", "memory": "2 GB"}
 
 #: A replica as an acceptance meets it: a container of the engine's project that somebody's callers depend on.
 REPLICA = (
-    "docker run --detach --init --name ingot-engine-tiny-0 --label com.docker.compose.project=ingot-engine --network none "
-    "--entrypoint sleep $(docker images --quiet | head -n 1) 3600"
+    "docker run --detach --init --name ingot-engine-tiny-0 --label com.docker.compose.project=ingot-engine "
+    "--network none --entrypoint sleep $(docker images --quiet | head -n 1) 3600"
 )
 
 
