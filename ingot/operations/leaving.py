@@ -97,7 +97,6 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
         toolkit = sorted(installed & set(cdi.PACKAGES))
         if toolkit:
             step(f"remove the container toolkit ({len(toolkit)} packages)", "purge", *toolkit)
-            step(f"delete {_listed(CDI_FILES)}", "absent", *CDI_FILES)
         if has_docker or found.docker_goes:
             step(
                 f"remove Docker with all that is in it ({_listed(DOCKER_DATA)})",
@@ -108,6 +107,8 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
         stays.append("the driver, with its holds, pins and package source (as asked)")
     elif driver:
         step(f"remove the driver ({len(driver)} packages)", "driver", *driver)
+        # Whatever stays of the toolkit, no device is left that they could name.
+        step(f"delete {_listed(CDI_FILES)}", "absent", *CDI_FILES)
     _models(found, wish, cache_root, step, stays)
     own = [path for path in (*found.paths, *found.apt_paths) if not _stays(path, wish.keep_driver, keep_docker)]
     # Its state is what tells that Ingot was here: last of all.

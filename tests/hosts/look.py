@@ -13,6 +13,7 @@ import yaml
 
 from ingot.facts import driver, nvidia, pci
 from ingot.facts.driver import DriverState, parse_driver
+from ingot.facts.filter import HEALTH
 from ingot.facts.gateway import ACME_LIVE, TLS_DIRECTORY, Running
 from ingot.facts.models import MARKER
 from ingot.facts.nvidia import GpuReport, reported
@@ -78,6 +79,7 @@ QUESTIONS = {
     "health": "grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json | sort -u | while read -r a; do "
     "echo \"$a $(curl -s -o /dev/null -m 10 --noproxy '*' -w '%{http_code}' http://$a/health)\"; done",
     "nginx": "nginx -t",
+    "filter": HEALTH,
     "log": "tail -n 200 /var/log/ingot/gateway/access.jsonl",
     "rotation": "logrotate --debug /etc/logrotate.conf 2>&1 | grep -o '/var/log/ingot/[^ ]*[.]jsonl' | sort -u",
     "units": f'for u in {UNITS}; do echo "$u $(systemctl is-active $u) $(systemctl is-enabled $u 2>/dev/null)"; done',

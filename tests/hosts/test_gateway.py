@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from ingot.gateway import teams
 from tests.hosts.look import Look
 from tests.hosts.outside import PROBES, Outside, Probe, Refused
 from tests.hosts.target import Target
@@ -23,6 +24,13 @@ def test_nginx_runs_what_is_installed(target: Target, look: Look) -> None:
     target.expect(
         look.gateway_runs_what_is_installed, "nginx runs another configuration than the one installed; deploy again"
     )
+
+
+def test_the_filter_answers_where_a_team_asked_for_it(target: Target, look: Look) -> None:
+    resolved = teams.resolve({name: target.data.get(name) for name in teams.VALUES}).values()
+    asked = [team.name for team in resolved if team.filtered and target.serves]
+    answers = bool(look.json("filter", {}).get("digest"))
+    target.expect(answers or not asked, f"the filter does not answer, so {', '.join(asked)} get errors; deploy again")
 
 
 def test_nothing_listens_but_ssh_and_the_gateway(target: Target, look: Look) -> None:

@@ -56,7 +56,7 @@ def words(departure: Departure, verb: str) -> set[str]:
 def test_what_serves_goes_first_and_the_trace_of_ingot_last() -> None:
     departure = plan(SERVED, Wish(), ROOT)
     assert verbs(departure) == [
-        "containers", "networks", "unit", "purge", "purge", "absent", "docker", "driver", "absent",
+        "containers", "networks", "unit", "purge", "purge", "docker", "driver", "absent", "absent",
     ]  # fmt: skip
     assert departure.lines[-1].endswith("\t/var/lib/ingot")
     assert departure.stays == ("1 models below /srv/models (--wipe-models deletes them)",)
