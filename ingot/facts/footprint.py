@@ -17,6 +17,8 @@ PATHS = (
     "/etc/nginx/ingot",
     "/var/lib/ingot",
     "/run/ingot-*",
+    "/run/ingot/filter",
+    "/etc/tmpfiles.d/ingot-*",
     "/var/log/nginx/ingot-*",
     "/etc/logrotate.d/ingot*",
     "/etc/modprobe.d/ingot-*",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,8 +16,10 @@ from ingot.gateway.routes import endpoints
 from ingot.gateway.upstreams import Upstream
 from ingot.operations import filter as operations
 from ingot.operations import filter_site, gateway_site, tree
+from tests.gateway.checkers import gixy
 from tests.gateway.filter_process import team
 from tests.gateway.test_site import DEBIAN_13, PRESENTED, SETTINGS
+from tests.gateway.test_tls import KNOWN, NO_HSTS
 
 pytestmark = pytest.mark.gateway
 
@@ -149,3 +152,10 @@ def test_a_host_without_docker_cannot_filter(commands: Any, monkeypatch: pytest.
     monkeypatch.setattr(operations.refuse, "refuse", lambda sentence: said.append(sentence) or "refused")
     assert commands(operations.start(FilterHost(), wanted())) == ["refused"]
     assert said[0].startswith("gpu-01: sales, lab asked for redaction")
+
+
+def test_gixy_finds_nothing_more_where_teams_are_filtered(tmp_path: Path) -> None:
+    two = (Upstream("a", ("172.31.213.10:8000",)), Upstream("b", ("172.31.213.11:8000",)))
+    texts = {path: text for path, text in files(wanted(), *two).items() if path.startswith("/etc/nginx/")}
+    # It takes a group of servers in a variable for a name that must be looked up.
+    assert gixy(tmp_path, texts) == KNOWN | NO_HSTS | {("missing_resolver", "MEDIUM", "nginx.conf")}
