@@ -14,7 +14,8 @@ from typing import Any
 from ingot import files
 from ingot.acceptance.figures import floors
 from ingot.acceptance.finding import Finding, Measured, Verdict
-from ingot.acceptance.speed import Medians, medians
+from ingot.acceptance.readings import GpuCounters
+from ingot.acceptance.speed import Medians, expected, medians
 from ingot.errors import IngotError
 
 #: On the host; the gateway role reads the first, people the second.
@@ -57,16 +58,21 @@ class Outcome:
         """The whole record."""
         measured = asdict(self.measured)
         measured["samples"] = _thinned(measured["samples"])
-        gpus = len(self.measured.burn_in.gpus) if self.measured.burn_in else 0
         return {
             "host": self.host,
             **self.acceptance(),
             "findings": [asdict(one) for one in self.findings],
             "hardware": dict(self.hardware),
-            "expected": {one.uuid: asdict(floors(one.name, gpus)) for one in self.measured.before.gpus},
+            "expected": {one.uuid: self._expected(one) for one in self.measured.before.gpus},
             "medians": medians(self.measured),
             "measured": measured,
         }
+
+    def _expected(self, gpu: GpuCounters) -> dict[str, Any]:
+        """Floors of one GPU by metric, and the peaks of its data sheet."""
+        sheet = floors(gpu.name, 0)
+        peaks = {"matmul": sheet.matmul_peak, "soak": sheet.matmul_peak, "copy": sheet.copy_peak}
+        return {"floors": expected(self.measured, gpu), "peaks": peaks}
 
 
 def now() -> str:

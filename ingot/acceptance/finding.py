@@ -19,11 +19,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One reason: a sentence without the host's name and the final stop; `uuid` where it is of one GPU."""
+    """One reason: a sentence without the host's name and the final stop; `uuid` where it is of one GPU, `metric` where
+    it is of one of its figures (a key of `speed.METRICS`).
+    """
 
     verdict: Verdict
     text: str
     uuid: str | None = None
+    metric: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ingot.acceptance.figures import FAIL_SHARE, Floors, floors, link_floor
 from ingot.acceptance.finding import Finding, Measured, Verdict, label, model_of, under_load
 from ingot.acceptance.measured import GpuBurnIn
+from ingot.acceptance.readings import GpuCounters
 
 #: A GPU this far below the median of the others of its model is named; this far below it fails. One tensor-parallel
 #: replica is as fast as its slowest GPU.
@@ -53,6 +54,21 @@ def medians(measured: Measured) -> dict[str, dict[str, float]]:
     return {name: {key: statistics.median(all_) for key, all_ in values.items()} for name, values in found.items()}
 
 
+def expected(measured: Measured, counters: GpuCounters) -> dict[str, float | None]:
+    """The floor of each metric for one GPU of the box, by its model and by the link that it has under load."""
+    gpus = len(measured.burn_in.gpus) if measured.burn_in else 0
+    least = floors(counters.name, gpus)
+    link = link_floor(*under_load(measured, counters))
+    return {
+        "matmul": least.matmul_tflops,
+        "copy": least.copy_gb_per_s,
+        "to_device": link,
+        "to_host": link,
+        # Two GPUs may be joined by a bridge with a part of the links.
+        "peer": least.peer_gb_per_s if counters.links[0] and gpus > 2 else None,
+    }
+
+
 def _floors(measured: Measured) -> Iterator[Finding]:
     burn_in = measured.burn_in
     if burn_in is None:
@@ -62,21 +78,13 @@ def _floors(measured: Measured) -> Iterator[Finding]:
         if counters is None:
             continue
         least = floors(counters.name, len(burn_in.gpus))
-        generation, width = under_load(measured, counters)
-        link = link_floor(generation, width)
-        for metric, floor in (
-            ("matmul", least.matmul_tflops),
-            ("copy", least.copy_gb_per_s),
-            ("to_device", link),
-            ("to_host", link),
-            ("peer", least.peer_gb_per_s if counters.links[0] and len(burn_in.gpus) > 2 else None),
-        ):
+        for metric, floor in expected(measured, counters).items():
             words, unit, read = METRICS[metric]
             value = read(one)
             if floor and value is not None and value < floor:
                 verdict = Verdict.FAIL if value < floor * FAIL_SHARE else Verdict.WARN
                 text = f"{counters.label}: {words} {value:g} {unit}, expected at least {floor:g}"
-                yield Finding(verdict, text + _peak(metric, least), one.uuid)
+                yield Finding(verdict, text + _peak(metric, least), one.uuid, metric)
     least = _common_floors(measured)
     rate = burn_in.all_reduce_gb_per_s
     if rate is not None and least.all_reduce_gb_per_s and rate < least.all_reduce_gb_per_s:
@@ -106,7 +114,7 @@ def _siblings(measured: Measured) -> Iterator[Finding]:
                 text = (
                     f"{label(measured, one.uuid)}: {words} {value:g} {unit}, {behind:.0%} below its siblings' {usual:g}"
                 )
-                yield Finding(verdict, text, one.uuid)
+                yield Finding(verdict, text, one.uuid, metric)
 
 
 def _fleet(measured: Measured, fleet: Sequence[Medians]) -> Iterator[Finding]:

@@ -23,14 +23,14 @@ svg .small { font-size: 10px; } .verdict { font-weight: 600; padding: .05rem .5r
 table { border-collapse: collapse; } td, th { padding: .15rem .9rem .15rem 0; text-align: left;
   border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
 """
-#: Figure of a GPU in the record, its name and unit, and the keys of its floor and peak in the record.
+#: Metric of the record's findings and floors, the figure of a GPU that it is, its name and its unit.
 FIGURES = (
-    ("matmul_tflops", "bf16 matmul", "TFLOP/s", "matmul_tflops", "matmul_peak"),
-    ("soak_tflops", "soak", "TFLOP/s", None, "matmul_peak"),
-    ("copy_gb_per_s", "memory copy", "GB/s", "copy_gb_per_s", "copy_peak"),
-    ("to_device_gb_per_s", "host to device", "GB/s", None, None),
-    ("to_host_gb_per_s", "device to host", "GB/s", None, None),
-    ("peer_gb_per_s", "to the next GPU", "GB/s", "peer_gb_per_s", None),
+    ("matmul", "matmul_tflops", "bf16 matmul", "TFLOP/s"),
+    ("soak", "soak_tflops", "soak", "TFLOP/s"),
+    ("copy", "copy_gb_per_s", "memory copy", "GB/s"),
+    ("to_device", "to_device_gb_per_s", "host to device", "GB/s"),
+    ("to_host", "to_host_gb_per_s", "device to host", "GB/s"),
+    ("peer", "peer_gb_per_s", "to the next GPU", "GB/s"),
 )
 TRACES = (("temperature", "temperature", "°C"), ("clock", "SM clock", "MHz"), ("power", "power", "W"))
 
@@ -64,9 +64,8 @@ def _verdict(record: Mapping[str, Any]) -> str:
 def _host(record: Mapping[str, Any]) -> str:
     measured = record["measured"]
     names = {one["uuid"]: f"GPU {one['index']}" for one in measured["before"]["gpus"]}
-    wrong = {one["uuid"] for one in record["findings"] if one["uuid"]}
     reasons = "".join(f"<li><b>{escape(one['verdict'])}</b> {escape(one['text'])}</li>" for one in record["findings"])
-    plots = "\n".join((*_bars(record, names, wrong), *_lines(measured, names)))
+    plots = "\n".join((*_bars(record, names), *_lines(measured, names)))
     return (
         f'<section id="{escape(record["host"])}">\n<h2>{escape(record["host"])} {_verdict(record)}</h2>\n'
         f'<p class="dim">{escape(", ".join(_facts(record)))}</p>\n'
@@ -91,17 +90,19 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"disk {disk['read_gb_per_s']:g} GB/s read, {disk['write_gb_per_s']:g} GB/s written"
 
 
-def _bars(record: Mapping[str, Any], names: Mapping[str, str], wrong: set[str]) -> Iterator[str]:
+def _bars(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
     gpus = (record["measured"]["burn_in"] or {}).get("gpus", ())
-    expected: Mapping[str, Any] = next(iter(record["expected"].values()), {})
-    for key, title, unit, floor, peak in FIGURES:
+    # One model of GPU is the rule: its first card's floors stand for all.
+    expected: Mapping[str, Any] = next(iter(record["expected"].values()), {"floors": {}, "peaks": {}})
+    wrong = {(one["uuid"], one["metric"]) for one in record["findings"]}
+    for metric, key, title, unit in FIGURES:
         values = [
-            Bar(names.get(one["uuid"], one["uuid"][:12]), one[key], one["uuid"] in wrong)
+            Bar(names.get(one["uuid"], one["uuid"][:12]), one[key], (one["uuid"], metric) in wrong)
             for one in gpus
             if one[key] is not None
         ]
         if values:
-            yield bars(title, unit, values, floor=expected.get(floor or ""), peak=expected.get(peak or ""))
+            yield bars(title, unit, values, floor=expected["floors"].get(metric), peak=expected["peaks"].get(metric))
 
 
 def _lines(measured: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
