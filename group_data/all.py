@@ -100,7 +100,7 @@ accounting_days = 92
 gateway_acme_ca_file = None
 # The ACME server; naming one agrees to its terms. It must reach port 80 of each of gateway_names.
 gateway_acme_directory = "https://acme-v02.api.letsencrypt.org/directory"
-# Mail address of the ACME account; None: none is given.
+# Mail address given when the ACME account is made; None: none.
 gateway_acme_email = None
 # Whether turns of one conversation go to one replica, which has its beginning in its prefix cache, instead of to the
 # one with the fewest running requests; for hosts with several replicas and for fleet gateways.

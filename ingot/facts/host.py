@@ -67,8 +67,9 @@ class HostState:
     hardware: HardwareSeen | None = None
 
 
-def _questions(paths: Sequence[str], port: int) -> dict[str, str]:
+def _questions(paths: Sequence[str], ports: Sequence[int]) -> dict[str, str]:
     quoted = " ".join(shlex.quote(path) for path in paths)
+    sockets = " or ".join(f"sport = :{port}" for port in ports)
     return {
         "uid": "id -u",
         "deployed": "[ -e /var/lib/ingot/plan.json ]",
@@ -79,7 +80,7 @@ def _questions(paths: Sequence[str], port: int) -> dict[str, str]:
         "apt_lock": APT_LOCK,
         "apt": "command -v apt-get && command -v dpkg-query",
         "broken": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^..R'; true",
-        "listeners": f"command -v ss >/dev/null && ss -Hltnp 'sport = :{port}'; true",
+        "listeners": f"command -v ss >/dev/null && ss -Hltnp '{sockets}'; true",
     }
 
 
@@ -87,14 +88,14 @@ class HostLook(FactBase[HostState | Unread]):
     """Everything preflight judges, in one command.
 
     + paths: where room is needed
-    + port: the TCP port the gateway will listen on
+    + ports: the TCP ports the gateway will listen on
     + hardware: also look at what the server was ordered with
 
     Returns: HostState(uid=0, driver=DriverState(…), gpus=GpuReport(…), memory_bytes=135025704960, …)
     """
 
-    def command(self, paths: Sequence[str], port: int, hardware: bool = False) -> str:
-        questions = _questions(paths, port) | driver.QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION}
+    def command(self, paths: Sequence[str], ports: Sequence[int], hardware: bool = False) -> str:
+        questions = _questions(paths, ports) | driver.QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION}
         if hardware:
             questions |= hardware_facts.QUESTIONS
         return compose(questions | {"clock": CLOCK})

@@ -16,7 +16,7 @@ from cryptography import x509
 from pyinfra.api.command import PyinfraCommand, StringCommand
 
 from ingot.errors import IngotError
-from ingot.facts.gateway import ACME_NAME, GatewayHost
+from ingot.facts.gateway import ACME_LIVE, ACME_NAME, GatewayHost
 from ingot.operations import render, tree
 from ingot.pki import certificate_names
 
@@ -130,11 +130,9 @@ def issue(host_name: str, asked: Server, names: tuple[str, ...]) -> Generator[Py
 
 
 def forget() -> StringCommand:
-    """Have certbot stop renewing a certificate that is no longer presented."""
-    return StringCommand(
-        f"rm -f {HOOK} {CA_FILE} {DROP_IN} && systemctl daemon-reload && "
-        f"certbot delete --non-interactive --cert-name {ACME_NAME} >/dev/null 2>&1"
-    )
+    """Have certbot forget a certificate that is no longer presented; what tells of it goes last."""
+    kept = f"/etc/letsencrypt/renewal/{ACME_NAME}.conf /etc/letsencrypt/archive/{ACME_NAME}"
+    return StringCommand(f"rm -rf {HOOK} {CA_FILE} {DROP_IN} {kept} && systemctl daemon-reload && rm -rf {ACME_LIVE}")
 
 
 def _is_address(name: str) -> bool:

@@ -51,6 +51,8 @@ def wish(one: Host) -> Wish:
         )
     names = gateway_site.words("gateway_names", data.gateway_names)
     if kind == "acme":
+        # As the ACME server writes them.
+        names = tuple(dict.fromkeys(name.lower() for name in names))
         return Wish(kind, names, acme=gateway_acme.server(data, names))
     if kind == "internal":
         return Wish(kind, names)

@@ -47,6 +47,8 @@ MINIMUM_MEMORY_BYTES = int(3.5 * GIB)
 #: What nginx takes on a host that only fronts others, request bodies included.
 FRONT_MEMORY_BYTES = GIB // 2
 HTTPS_PORT = 443
+#: Where an ACME server asks.
+ACME_PORT = 80
 #: What may hold that port: the gateway itself.
 GATEWAY = "nginx"
 
@@ -143,12 +145,9 @@ def _system(look: HostState, memory_bytes: int) -> Iterator[str]:
             f"the clock is {abs(look.clock_skew_s):.0f} s {direction} the control machine's, expected at most "
             f"{CLOCK_SKEW_S} s; set the time (`timedatectl set-ntp true`) on whichever is wrong"
         )
-    strangers = sorted({one.process for one in look.listeners if one.process != GATEWAY})
-    if strangers:
-        yield (
-            f"port {HTTPS_PORT} is held by {', '.join(strangers)}, expected it free for the gateway; "
-            "stop or move that service"
-        )
+    strangers = {(one.address.rpartition(":")[2], one.process) for one in look.listeners if one.process != GATEWAY}
+    for port, process in sorted(strangers):
+        yield f"port {port} is held by {process}, expected it free for the gateway; stop or move that service"
 
 
 def _driver(look: HostState, wanted: Wanted) -> Iterator[str]:
@@ -297,7 +296,8 @@ def judge(host: Host) -> Judged:
         ordered = parse(data.get("expect") or {})
     except ValueError as error:
         return Judged((f"`expect` is not understood: {error}",))
-    look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, data.cache_root], port=HTTPS_PORT, hardware=bool(ordered))
+    ports = [HTTPS_PORT, *([ACME_PORT] if data.gateway_certificate == "acme" else [])]
+    look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, data.cache_root], ports=ports, hardware=bool(ordered))
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
     try:

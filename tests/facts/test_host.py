@@ -11,7 +11,7 @@ pytestmark = pytest.mark.driver
 
 
 def test_this_machine_can_be_read() -> None:
-    command = HostLook().command(paths=["/", "/no/such/directory yet"], port=443)
+    command = HostLook().command(paths=["/", "/no/such/directory yet"], ports=[443, 80])
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
     look = HostLook().process(done.stdout.splitlines())
     assert isinstance(look, HostState), look

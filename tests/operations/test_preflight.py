@@ -94,6 +94,7 @@ def test_a_host_that_is_fine_is_passed_in_silence(look: HostState) -> None:
         (replace(NEW, driver=replace(BARE, bus=bus(0x1DB5, 0x2901))), "expected GPUs that one driver serves"),
         (replace(NEW, driver=replace(BARE, runfile=True)), "a driver from NVIDIA's .run installer"),
         (replace(NEW, listeners=(Listener("*:443", "caddy"),)), "port 443 is held by caddy"),
+        (replace(NEW, listeners=(Listener("[::]:80", "apache2"),)), "port 80 is held by apache2"),
         (replace(GOOD, gpus=faulty(Fault.LOST)), "a GPU is lost"),
         (replace(GOOD, gpus=faulty(Fault.HANGS)), "did not answer in time"),
         (replace(GOOD, gpus=report(3)), "3 GPUs answer of 4"),
