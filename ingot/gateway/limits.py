@@ -29,7 +29,7 @@ class Shared(Generic[Limit]):
     def counted(self) -> tuple[tuple[str, str], ...]:
         """The lines of nginx' map that names a team where this limit is its own, and nobody ('') elsewhere."""
         inside, outside = ('""', "$team") if self.others else ("$team", '""')
-        return (("default", outside), *((_key(team), inside) for team in self.teams))
+        return (("default", outside), *((map_key(team), inside) for team in self.teams))
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,14 @@ def refused(teams: Mapping[str, Team], models: Sequence[str]) -> dict[str, tuple
 def by_team(limits: Sequence[Shared[Limit]], value: Callable[[Limit], object]) -> tuple[tuple[str, str], ...]:
     """The lines of nginx' map from a team to something that follows from its limit."""
     lines = [("default", str(value(one.limit))) for one in limits if one.others]
-    return (*lines, *((_key(team), str(value(one.limit))) for one in limits if not one.others for team in one.teams))
+    return (*lines, *((map_key(team), str(value(one.limit))) for one in limits if not one.others for team in one.teams))
 
 
 def listed(teams: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
     """The lines of nginx' map from these teams to what is known of each."""
-    return tuple((_key(team), value) for team, value in teams.items())
+    return tuple((map_key(team), value) for team, value in teams.items())
 
 
-def _key(team: str) -> str:
+def map_key(team: str) -> str:
+    """A team's name as a line of nginx' map begins with it."""
     return f"\\{team}" if team in _MAP_WORDS else team

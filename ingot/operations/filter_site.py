@@ -10,7 +10,7 @@ from pathlib import Path
 from ingot.engines.vllm import USER
 from ingot.facts.filter import PROJECT, SOCKETS
 from ingot.gateway import filter as code
-from ingot.gateway import personal_data
+from ingot.gateway import limits, personal_data
 from ingot.gateway.errors import FILTER_DOWN
 from ingot.gateway.routes import Route
 from ingot.gateway.teams import Team
@@ -115,7 +115,7 @@ def nginx_conf(
     """Which teams' requests go to the filter, and the server by which the filter reaches the engines."""
     return render.template(
         "gateway/filter.conf",
-        teams=one.teams,
+        teams=[limits.map_key(team) for team in one.teams],
         engines=served,
         routes=[route for route in routes if route.answer in ("engine", "script")],
         sockets=SOCKETS,
