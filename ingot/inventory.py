@@ -231,9 +231,9 @@ def _host_data(path: Path, host: HostFile) -> dict[str, Any]:
         "_sudo": host.user != "root",
     }
     if host.ssh_key:
-        data["ssh_key"] = str(host.ssh_key.expanduser())
+        data["ssh_key"] = str(_in_checkout(path, host.ssh_key))
     if host.ssh_config:
-        data["ssh_config_file"] = str(host.ssh_config.expanduser())
+        data["ssh_config_file"] = str(_in_checkout(path, host.ssh_config))
     if host.gpus:
         data["gpus"] = host.gpus
     if host.expect:
@@ -241,6 +241,12 @@ def _host_data(path: Path, host: HostFile) -> dict[str, Any]:
     if host.serve:
         data["serve"] = [wanted.model_dump(exclude_defaults=True) for wanted in host.serve]
     return data
+
+
+def _in_checkout(host_file: Path, path: Path) -> Path:
+    """A path of a host file: `~` is the user's home, a relative one begins at the checkout, wherever that lies."""
+    root = next((one for one in host_file.resolve().parents if (one / "group_data").is_dir()), Path())
+    return root / path.expanduser()
 
 
 def _group_data_names(inventory_directory: Path) -> frozenset[str]:

@@ -181,10 +181,10 @@ class Contact:
         files = [key for path in own if path and (key := keys.load_private(path))]
         offered = [*files, *(one.key for one in keys.defaults())][:_MOST_KEYS]
         try:
-            _offer(transport, hop.user or self.request.first_user, offered)
+            _offer(transport, str(hop.user), offered)
         except _NoLogin as refused:
             raise IngotError(
-                f"{self.request.name}: jump host {hop.label} refuses user {hop.user or self.request.first_user} with "
+                f"{self.request.name}: jump host {hop.label} refuses user {hop.user} with "
                 f"{refused.offered} ({refused}), expected a login by key; correct --jump, or have it know your key."
             ) from None
 

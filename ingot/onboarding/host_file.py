@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ingot import files
+from ingot import files, fleet
 from ingot.errors import IngotError
 from ingot.inventory import ERROR_KEY, load
 from ingot.onboarding.known_hosts import locked
@@ -54,6 +54,16 @@ def known(inventory: Path, name: str, address: str, port: int) -> Mapping[str, A
     return found
 
 
+def portable(path: Path, inventory: Path) -> Path:
+    """A path as a host file has it for a whole team: from the checkout, from the home directory, or absolute."""
+    absolute = Path.cwd() / path.expanduser()
+    root = fleet.root(inventory)
+    for base, shown in ((root.absolute(), Path()), (Path.home(), Path("~"))):
+        if absolute.is_relative_to(base):
+            return shown / absolute.relative_to(base)
+    return absolute
+
+
 def render(about: str, wanted: Mapping[str, Any]) -> str:
     """A new host file. `about`: one line for people."""
     lines = [f"# {about}", *(_line(key, wanted[key]) for key in KEYS if _is_worth_saying(key, wanted))]
@@ -92,17 +102,26 @@ def write(path: Path, about: str, wanted: Mapping[str, Any], *, dry: bool = Fals
     new = render(about, wanted) if old is None else repaired(old, wanted)
     if new == old:
         return None
-    parsed = yaml.safe_load(new)
-    set_here = {key: value for key, value in wanted.items() if key not in FILLED and value is not None}
-    wrong = [key for key, value in set_here.items() if parsed.get(key, _DEFAULTS.get(key)) != value]
+    wrong = _unset(new, wanted)
     if wrong:
         raise IngotError(
-            f"{path}: `{wrong[0]}` cannot be set to {wanted[wrong[0]]!r}; write it on one line of its own."
+            f"{path}: `{wrong}` cannot be set to {wanted[wrong]!r}; write every key on a line of its own, as "
+            "`address: 10.0.0.17`."
         )
     if not dry:
         with locked(path.parent):
             files.replace(path, new, 0o644)
     return f"writes {path}" if old is None else f"repairs {path}"
+
+
+def _unset(text: str, wanted: Mapping[str, Any]) -> str | None:
+    """A key that a repaired text does not have as wanted, so that it is better left alone."""
+    try:
+        parsed = yaml.safe_load(text)
+    except yaml.YAMLError:
+        parsed = {}
+    set_here = {key: value for key, value in wanted.items() if key not in FILLED and value is not None}
+    return next((key for key, value in set_here.items() if parsed.get(key, _DEFAULTS.get(key)) != value), None)
 
 
 def _is_worth_saying(key: str, wanted: Mapping[str, Any]) -> bool:

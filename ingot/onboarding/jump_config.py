@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from ingot import files
@@ -42,21 +43,15 @@ def with_block(text: str, host: str, settings: Sequence[str]) -> str:
     return "\n".join([*kept[:place], *block, *kept[place:]]).rstrip("\n") + "\n"
 
 
-def write(path: Path, way: Route, known_hosts: Path, identity: Path | None, *, dry: bool = False) -> str | None:
-    """Have the file say how a target is reached; what was done, None where nothing differs."""
-    if dry:
-        return None if _new(read(path), way, known_hosts, identity) == read(path) else f"writes {path}"
-    with locked(path.parent):
+def write(path: Path, settings: Mapping[str, Sequence[str]], *, dry: bool = False) -> str | None:
+    """Have the file say these settings of these hosts; what was done, None where nothing differs."""
+    with locked(path.parent) if not dry else nullcontext():
         old = read(path)
-        new = _new(old, way, known_hosts, identity)
+        new = old or HEAD
+        for host, lines in settings.items():
+            new = with_block(new, host, lines)
         if new == old:
             return None
-        files.replace(path, new, 0o644)
+        if not dry:
+            files.replace(path, new, 0o644)
         return f"writes {path}"
-
-
-def _new(text: str, way: Route, known_hosts: Path, identity: Path | None) -> str:
-    text = text or HEAD
-    for host, settings in blocks(way, known_hosts, identity).items():
-        text = with_block(text, host, settings)
-    return text

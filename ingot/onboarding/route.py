@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,16 @@ class Route:
     ssh_config: Path | None = field(default=None, compare=False)
 
 
-def parse_hop(text: str, name: str) -> Hop:
-    """`user@host:port`, of which user and port may be left out.
+def parse_hop(text: str, name: str, *, needs_user: bool = True) -> Hop:
+    """`user@host:port`, of which the port may be left out, and in an ssh_config the user.
 
     Raises: IngotError naming the host that is onboarded.
     """
     match = _HOP.match(text) or _IPV6.match(text)
     if not match:
         raise IngotError(f"{name}: {text!r} is no jump host, expected user@host or user@host:port; correct it.")
+    if needs_user and not match.group(1):
+        raise IngotError(f"{name}: jump host {text!r} has no user, expected user@host or user@host:port; add it.")
     groups = (*match.groups(), None)[:3]
     port = int(groups[2] or DEFAULT_PORT)
     if not 0 < port < 65536:
@@ -78,6 +81,9 @@ def route(
     if ssh_config:
         return _from_config(name, address, user, port, ssh_config)
     jumps = tuple(parse_hop(part.strip(), name) for part in jump.split(",")) if jump else ()
+    if any(hop.address == address for hop in jumps):
+        # Later runs look the way up by address.
+        raise IngotError(f"{name}: the jump host has the server's own address {address}; give one of them by a name.")
     return Route(Hop(address, port or DEFAULT_PORT, user), jumps)
 
 
@@ -92,8 +98,9 @@ def _from_config(name: str, address: str, user: str | None, port: int | None, pa
         jumps = []
         for part in str(found.get("proxyjump") or "").split(","):
             if part.strip() and part.strip() != "none":
-                hop = parse_hop(part.strip(), name)
-                jumps.append(_hop(dict(config.lookup(hop.address)), hop.user, hop.port))
+                hop = parse_hop(part.strip(), name, needs_user=False)
+                found_hop = _hop(dict(config.lookup(hop.address)), hop.user, hop.port)
+                jumps.append(replace(found_hop, user=found_hop.user or getuser()))
         return Route(_hop(found, user, port), tuple(jumps), path)
     except OSError as error:
         raise IngotError(f"{name}: {path} cannot be read ({error.strerror}); name an ssh_config file.") from None

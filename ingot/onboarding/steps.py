@@ -117,11 +117,11 @@ def _account(request: Request, contact: Contact, connection: Connection, talk: T
         outcome.changes += account.converge(connection, request.deploy_user, request.keys, dry=True)
         return
     for hop in (*request.way.jumps, target):
-        # A jump host of the user's own ssh_config is pinned where that says.
-        if (hop == target or hop.known_hosts is None) and known_hosts.pin(
-            request.known_hosts, entry_name(hop.address, hop.port), trusted := contact.trusted[hop.address, hop.port]
-        ):
-            outcome.changes.append(f"pins {trusted.fingerprint} of {hop.label} in {request.known_hosts}")
+        trusted = contact.trusted[hop.address, hop.port]
+        # A jump host of the user's own ssh_config is looked up where that says.
+        file = request.known_hosts if hop == target else hop.known_hosts or request.known_hosts
+        if known_hosts.pin(file, entry_name(hop.address, hop.port), trusted):
+            outcome.changes.append(f"pins {trusted.kind} {trusted.fingerprint} of {hop.label} in {file}")
     talk.say(request.name, f"makes {request.deploy_user} ready")
     outcome.changes += account.converge(connection, request.deploy_user, request.keys)
     talk.say(request.name, f"proves the login of {request.deploy_user} with {request.identity.label}")
@@ -158,25 +158,22 @@ def _write(request: Request, outcome: Outcome) -> None:
         "gpus": table.gpus_of(outcome.seen),
         "groups": None if outcome.seen.gpus else [GATEWAY_GROUP],
     }
-    if request.identity.file and not request.identity.is_found_by_clients:
-        wanted["ssh_key"] = _short(request.identity.file)
+
+    def portable(path: Path) -> Path:
+        return host_file.portable(path, request.inventory)
+
+    key = request.identity.file if not request.identity.is_found_by_clients else None
+    if key:
+        wanted["ssh_key"] = str(portable(key))
     if request.way.ssh_config:
-        wanted["ssh_config"] = str(request.way.ssh_config)
+        wanted["ssh_config"] = str(portable(request.way.ssh_config))
     elif request.way.jumps:
         ways = request.directory / "ssh_config"
-        wanted["ssh_config"] = str(ways)
-        key = request.identity.file if not request.identity.is_found_by_clients else None
-        if written := jump_config.write(ways, request.way, request.known_hosts, key, dry=request.dry):
+        wanted["ssh_config"] = str(portable(ways))
+        settings = jump_config.blocks(request.way, portable(request.known_hosts), portable(key) if key else None)
+        if written := jump_config.write(ways, settings, dry=request.dry):
             outcome.changes.append(written)
     path = host_file.path_of(request.inventory, request.name)
     about = f"Onboarded by `ingot onboard`: {table.summary(outcome.seen)}."
     if written := host_file.write(path, about, wanted, dry=request.dry):
         outcome.changes.append(written)
-
-
-def _short(path: Path) -> str:
-    """A file of the home directory as others of a team may have it too."""
-    try:
-        return f"~/{path.relative_to(Path.home())}"
-    except ValueError:
-        return str(path)
