@@ -52,7 +52,14 @@ ERRORS = (
     ),
     ErrorAnswer(403, "Your team may not use the model that is served here.", _BAD, "model_not_allowed"),
     ErrorAnswer(404, "There is no such route.", _BAD, "unknown_url"),
-    ErrorAnswer(405, "This route does not take that method.", _BAD, "method_not_allowed"),
+    ErrorAnswer(
+        405,
+        "This route does not take that method.",
+        _BAD,
+        "method_not_allowed",
+        # nginx' variable: what the route takes.
+        headers=(("Allow", "$taken_method"),),
+    ),
     ErrorAnswer(411, "State the length of the request body: Content-Length.", _BAD, "length_required"),
     ErrorAnswer(413, "The request body is too large.", _BAD, "request_too_large"),
     # teams.conf knows which limit it was.

@@ -150,3 +150,7 @@ def served(gateway_host: GatewayHost, first: Deploy) -> GatewayHost:
     """The host after a first deploy that succeeded."""
     assert first.status == 0, first.output
     return gateway_host
+
+
+# Defined beside what it is made of.
+from tests.gateway.fleet_hosts import fleet  # noqa: E402, F401

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
-from ingot import keys
-from ingot.sandbox import Sandbox
-from ingot.sandbox.inventory import connection
-from tests.gateway.conftest import ENGINE, ROOT, GatewayHost
+from ingot.operations import gateway_log
+from tests.gateway.conftest import ENGINE
+from tests.gateway.fleet_hosts import ASK, CHAT, Fleet
 
 pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(240)]
 
-CHAT = "/v1/chat/completions"
-ASK = {"model": "stand-in", "messages": [{"role": "user", "content": "Hello"}]}
-NAMES = ("t-g4-front", "t-g4-a", "t-g4-b")
 FLEET_PORT = 8443
 
-INVENTORY = """
-gpu = [(name, {{**data, "serve": [{{"model": "stand-in", "context": 1, "concurrency": 1}}]}}) for name, data in {gpu!r}]
-gateway = {front!r}
-"""
 #: The engine's role writes upstreams.json; here stand-ins serve, and only the gateway's role runs on their hosts.
 DRAIN = """
 from pyinfra.api import operation
@@ -43,65 +30,6 @@ drained(name="pool")
 """
 
 
-@dataclass
-class Fleet:
-    """The hosts, and one control machine's directory for all of them."""
-
-    front: GatewayHost
-    members: tuple[GatewayHost, GatewayHost]
-    directory: Path
-
-    def pyinfra(self, deploy: str, *limit: GatewayHost) -> None:
-        """Run a deploy file of the checkout, or the text of one, on some hosts of the whole inventory."""
-        path = ROOT / deploy
-        if "\n" in deploy:
-            path = self.directory / f"deploy{threading.get_ident()}.py"
-            path.write_text(deploy)
-        names = [word for one in limit for word in ("--limit", one.host.name)]
-        command = [str(Path(sys.executable).parent / "pyinfra"), "-y", str(self.directory / "lab.py"), str(path)]
-        done = subprocess.run([*command, *names], cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
-        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-
-    def write_inventory(self) -> None:
-        def entry(one: GatewayHost) -> tuple[str, dict[str, object]]:
-            return f"@ingot/{one.host.name}", {**connection(one.host), "secrets_dir": str(one.secrets)}
-
-        gpu, front = [entry(one) for one in self.members], [entry(self.front)]
-        (self.directory / "lab.py").write_text(INVENTORY.format(gpu=gpu, front=front))
-
-    def served_by(self, requests: int = 12) -> set[str]:
-        """Which hosts' engines answered so many requests to the front."""
-        for one in self.members:
-            one.reached()
-        answers = [self.front.caller.post(CHAT, ASK) for _ in range(requests)]
-        assert {answer.status for answer in answers} == {200}, answers[-1].body
-        return {one.host.name for one in self.members if one.reached()}
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    sandbox = Sandbox()
-    directory = tmp_path_factory.mktemp("fleet")
-    with ThreadPoolExecutor(3) as pool:
-        front, *members = (GatewayHost(host, directory) for host in pool.map(sandbox.up, NAMES))
-    made = Fleet(front, (members[0], members[1]), directory)
-    made.write_inventory()
-    front.key = keys.create(front.secrets, "research")
-    for one in made.members:
-        one.start_engine()
-        one.tell_gateway({"stand-in": ENGINE})
-    with ThreadPoolExecutor(2) as pool:
-        runs = [
-            pool.submit(made.pyinfra, "deploy.py", front),
-            pool.submit(made.pyinfra, "from roles.gateway import gateway\n\ngateway()\n", *made.members),
-        ]
-        for run in runs:
-            run.result()
-    yield made
-    for name in NAMES:
-        sandbox.down(name)
-
-
 def test_a_host_without_a_gpu_fronts_every_host_of_the_model(fleet: Fleet) -> None:
     fleet.front.host.fails("command -v docker")
     assert fleet.front.caller.get("/v1/models").json["data"][0]["id"] == "stand-in"
@@ -112,9 +40,9 @@ def test_a_host_without_a_gpu_fronts_every_host_of_the_model(fleet: Fleet) -> No
 def test_the_callers_team_is_known_on_both_and_the_key_never_reaches_an_engine(fleet: Fleet) -> None:
     fleet.served_by()
     for one in (fleet.front, *fleet.members):
-        last = json.loads(one.host.succeeds("tail -n 1 /var/log/nginx/ingot-access.log"))
+        last = json.loads(one.host.succeeds(f"tail -n 1 {gateway_log.LOG}"))
         assert (last["team"], last["path"], last["status"]) == ("research", CHAT, 200)
-        one.host.fails(f"grep -rF {fleet.front.key} /var/log/nginx /etc/nginx /etc/ingot")
+        one.host.fails(f"grep -rF {fleet.front.key} /var/log/nginx /var/log/ingot /etc/nginx /etc/ingot")
     assert replace(fleet.front.caller, key="sk-research-" + "x" * 43).post(CHAT, ASK).status == 401
     fleet.front.caller.post(CHAT, ASK)
     seen = [line for one in fleet.members for line in one.reached()]
