@@ -172,6 +172,9 @@ def test_texts_of_unknown_fields_are_redacted_too() -> None:
         b'data: ["13800138000"]\n\n',
         b'data: {"choices": [{"delta": {"content": "x"}}]}\n\n',
         b'data: {"choices": [{"index": 0, "delta": {"tool_calls": [{"function": {}}]}}]}\n\n',
+        b'data: {"choices": [{"index": 0, "delta": {"content": [{"text": "13800"}]}}]}\n\n',
+        b'data: {"choices": [{"index": 0, "text": ["1"]}]}\n\n',
+        b'data: {"choices": [{"index": 0, "delta": "13800138000"}]}\n\n',
         b"data: \xff\xfe\n\n",
         b"event: 13800138000 \xe5\x8f\xb7\ndata: {}\n\n",
         b"data: [DONE]\n\ndata: {}\n\n",
@@ -182,6 +185,24 @@ def test_texts_of_unknown_fields_are_redacted_too() -> None:
 def test_what_cannot_be_redacted_with_certainty_is_withheld(raw: bytes) -> None:
     with pytest.raises((Withheld, BadEvent, ValueError)):
         Stream(RULES).feed(raw)
+
+
+def test_a_field_that_is_not_known_is_joined_as_well() -> None:
+    stream = Stream(RULES)
+    pieces = (sent(chunk(delta={"thought": piece}), done=False) for piece in ("1380", "0138000", "."))
+    out = b"".join(map(stream.feed, pieces)) + stream.end()
+    assert "".join(event["choices"][0]["delta"]["thought"] for event in events_of(out)) == "[redacted:mobile]."
+
+
+def test_numbers_and_names_in_an_answer_are_redacted_too() -> None:
+    answer = {
+        "content": [{"type": "tool_use", "input": {"tel": 13800138000, "13800138000": 1.5, "type": "13800138000"}}]
+    }
+    assert redacted(answer, RULES)["content"][0]["input"] == {
+        "tel": "[redacted:mobile]",
+        "[redacted:mobile]": 1.5,
+        "type": "[redacted:mobile]",
+    }
 
 
 def test_an_engines_error_within_a_stream_is_told_without_personal_data() -> None:

@@ -209,6 +209,24 @@ def test_json_text_that_is_none_is_redacted_the_same_however_it_is_cut(text: str
     assert in_pieces(JsonRedactor(RULES), cut(text, places)) == in_pieces(JsonRedactor(RULES), [text])
 
 
+@settings(deadline=None)
+@given(st.integers(200, 300), st.sampled_from(["", "-", " 13800138000.5", ' "x"']), cuts)
+def test_numbers_that_no_one_means_are_redacted_the_same_however_they_are_cut(
+    length: int, after: str, places: list[int]
+) -> None:
+    text = "[" + "+." * (length // 2) + "13800138000" + "+" * (length % 7) + after + "]"
+    assert in_pieces(JsonRedactor(RULES), cut(text, places)) == in_pieces(JsonRedactor(RULES), [text])
+    assert "13800138000" not in in_pieces(JsonRedactor(RULES), list(text))
+
+
+@pytest.mark.parametrize(
+    "number", ["1.3800138e10", "13800138000e0", "13800138000.0", "-1380013800E+1", "138001380000e-1"]
+)
+def test_a_number_is_what_it_means_however_it_is_written(number: str) -> None:
+    text = in_pieces(JsonRedactor(RULES), list(f'{{"tel": {number}, "x": 1.5e3, "y": 1e400}}'))
+    assert text == '{"tel": "[redacted:mobile]", "x": 1.5e3, "y": 1e400}'
+
+
 def test_json_text_that_is_none_is_redacted_all_the_same() -> None:
     for text in ("call 13800138000 now", '{"a": "13800138000', '{"a": "\\u00313800138000'):
         assert "3800138000" not in in_pieces(JsonRedactor(RULES), [text])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ingot.gateway.filter.json_text import JsonRedactor
+from ingot.gateway.filter.json_text import JsonRedactor, redacted_number
 from ingot.gateway.filter.redactor import Redactor
 from ingot.gateway.filter.rules import Rules
 
@@ -25,11 +25,8 @@ DROPPED = frozenset(
 )
 #: What describes an answer and holds nothing of it; at the top.
 _ENVELOPE = frozenset(["id", "object", "created", "model", "usage", "service_tier", "system_fingerprint", "metrics"])
-#: The same, within.
+#: The same, within a choice.
 _FIXED = frozenset(["role", "type", "finish_reason", "index", "object"])
-#: Parts of a delta that are joined over a stream's events; any other text in it is redacted by itself.
-_JOINED = frozenset(["content", "reasoning", "reasoning_content", "refusal"])
-
 Json = Any
 #: Where a joined text belongs: choice, then the kind of place, then its field or number.
 Place = tuple[int, str, str | int]
@@ -53,17 +50,22 @@ def redacted(answer: Json, rules: Rules, *, json_content: bool = False) -> Json:
 
 def _within(value: Json, rules: Rules, json_keys: frozenset[str], key: str) -> Json:
     if isinstance(value, str):
-        text = JsonRedactor(rules) if key in json_keys else Redactor(rules)
-        return text.feed(value) + text.end()
+        return _whole(JsonRedactor(rules) if key in json_keys else Redactor(rules), value)
     if isinstance(value, list):
         return [_within(one, rules, json_keys, key) for one in value]
     if isinstance(value, dict):
         return {
-            name: one if name in _FIXED and not isinstance(one, dict | list) else _within(one, rules, json_keys, name)
+            _whole(Redactor(rules), name): _within(one, rules, json_keys, name)
             for name, one in value.items()
             if name not in DROPPED
         }
+    if type(value) in (int, float):
+        return redacted_number(value, rules) or value
     return value
+
+
+def _whole(text: Redactor | JsonRedactor, whole: str) -> str:
+    return text.feed(whole) + text.end()
 
 
 class StreamedAnswer:
@@ -116,9 +118,13 @@ class StreamedAnswer:
             raise Withheld
         out: dict[str, Json] = {}
         for key, value in choice.items():
-            if key == "delta" and isinstance(value, dict):
+            if key == "delta":
+                if not isinstance(value, dict):
+                    raise Withheld
                 out[key] = self._delta(index, value)
-            elif key == "text" and isinstance(value, str):
+            elif key == "text":
+                if not isinstance(value, str):
+                    raise Withheld
                 out[key] = self._feed((index, "text", key), value, json_text=self._json_content)
             elif key in _FIXED:
                 out[key] = value
@@ -132,15 +138,18 @@ class StreamedAnswer:
     def _delta(self, index: int, delta: dict[str, Json]) -> dict[str, Json]:
         out: dict[str, Json] = {}
         for key, value in delta.items():
-            if key in _JOINED and isinstance(value, str):
-                as_json = self._json_content and key == "content"
-                out[key] = self._feed((index, "delta", key), value, json_text=as_json)
-            elif key == "tool_calls" and isinstance(value, list):
+            if key == "tool_calls" and isinstance(value, list):
                 out[key] = [self._call(index, call) for call in value]
             elif key == "function_call" and isinstance(value, dict):
                 out[key] = self._function((index, "function_call", key), value)
-            elif key in _FIXED and isinstance(value, str):
+            elif key in _FIXED or value is None:
                 out[key] = value
+            elif isinstance(value, str):
+                # Whatever the field: pieces of it are joined by who reads them.
+                as_json = self._json_content and key == "content"
+                out[key] = self._feed((index, "delta", key), value, json_text=as_json)
+            elif key in ("content", "tool_calls", "function_call"):
+                raise Withheld
             elif key not in DROPPED:
                 out[key] = _within(value, self._rules, frozenset(), key)
         return out

@@ -77,9 +77,11 @@ class Exchange:
         policy = self.settings.teams.get(team)
         if policy is None:
             raise refusals.unknown_team()
-        prepared = requests.prepared(
-            policy, head.line[1], head.headers.get("content-type", ""), body, self.settings.default_max_tokens
-        )
+        kind = head.headers.get("content-type", "")
+        try:
+            prepared = requests.prepared(policy, head.line[1], kind, body, self.settings.default_max_tokens)
+        except RecursionError:
+            raise refusals.bad_request("The request body is nested too deeply.") from None
         budget = self.budgets.get(team)
         if budget is None or not prepared.tokens:
             return Asked(head, policy, prepared, None)

@@ -18,9 +18,12 @@ _HEX = re.compile(r"[0-9A-Fa-f]{4}")
 #: What may still become the second half of a surrogate pair.
 _LOW_BEGUN = re.compile(r"(?:\\(?:u[0-9A-Fa-f]{0,3})?)?")
 _SPAN = re.compile(r'[^"\\]+')
-#: A replacement outside of strings, with what was left of the number around it.
-_NUMBER = re.compile(r'[-+.0-9eE]*("\[redacted:[a-z0-9-]+\]")(?:[-+.0-9eE]|"\[redacted:[a-z0-9-]+\]")*')
-_NUMBER_TAIL = re.compile(r'(?:[-+.0-9eE]|"\[redacted:[a-z0-9-]+\]")+\Z')
+#: Outside of strings: a number, or what redaction left of one.
+_NUMBER = re.compile(r'(?:[-+.0-9eE]|"\[redacted:[a-z0-9-]+\]")+')
+_NOT_PLAIN = re.compile(r"[.eE]")
+_REPLACEMENT = re.compile(r'"\[[^"]*"')
+#: No number that is personal data has more than 19 digits.
+_LARGEST = 1e20
 #: Longest number that is held back for what may follow it, characters; nothing that is meant is longer.
 _LONGEST_NUMBER = 256
 
@@ -35,6 +38,8 @@ class JsonRedactor:
         self._inside = Redactor(rules)
         self._outside = Redactor(rules, '"', '"')
         self._number = ""
+        # Within a number that is too long to be held.
+        self._endless = False
 
     def feed(self, piece: str) -> str:
         """Take the next piece and give back what is decided."""
@@ -76,12 +81,43 @@ class JsonRedactor:
 
     def _numbers(self, text: str, *, last: bool) -> str:
         """Text outside of strings, each number with a replacement in it being that replacement alone."""
-        text = self._number + text
-        self._number = ""
-        tail = None if last else _NUMBER_TAIL.search(text)
-        if tail and len(tail.group()) <= _LONGEST_NUMBER:
-            text, self._number = text[: tail.start()], tail.group()
-        return _NUMBER.sub(r"\1", text) if '"' in text else text
+        text, self._number = self._number + text, ""
+        out, place = "", 0
+        if self._endless:
+            begun = _NUMBER.match(text)
+            place = begun.end() if begun else 0
+            out, self._endless = text[:place], place == len(text) and not last
+        for number in _NUMBER.finditer(text, place):
+            out += text[place : number.start()]
+            place = number.end()
+            goes_on, short = place == len(text) and not last, len(number.group()) <= _LONGEST_NUMBER
+            if goes_on and short:
+                self._number = number.group()
+                continue
+            out += self._number_as_told(number.group()) if short else number.group()
+            self._endless = goes_on
+        return out + text[place:]
+
+    def _number_as_told(self, number: str) -> str:
+        """A number, or what stands for it: 1.3800138E10 is personal data as much as 13800138000."""
+        replacement = _REPLACEMENT.search(number)
+        if replacement:
+            return replacement.group()
+        try:
+            value = float(number) if _NOT_PLAIN.search(number) else 0.5
+        except ValueError:
+            return number
+        return redacted_number(value, self._rules, '"') or number
+
+
+def redacted_number(value: float, rules: Rules, around: str = "") -> str | None:
+    """What stands for a number that is personal data, written out; None for any other."""
+    if isinstance(value, float) and not (value.is_integer() and abs(value) < _LARGEST):
+        return None
+    written = str(abs(int(value)))
+    redactor = Redactor(rules, around, around)
+    clean = redactor.feed(written) + redactor.end()
+    return None if clean == written else clean
 
 
 def _unescaped(text: str, place: int, *, last: bool) -> tuple[str, int] | None:
