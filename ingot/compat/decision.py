@@ -82,7 +82,7 @@ def decide(machine: Machine, wish: Wish | None = None) -> Decision:
     if wish.image:
         _image(devices, branch, wish)
     fabric, fabric_reasons = _fabric(machine, devices)
-    activation, activation_reason = _activation(machine, wish, branch)
+    activation, activation_reason = _activation(machine, wish, branch, source)
     chosen = packages(
         source,
         os_id=machine.os_id,
@@ -417,12 +417,17 @@ def _fabric(machine: Machine, devices: tuple[Device, ...]) -> tuple[Fabric, tupl
     return Fabric.NONE, ()
 
 
-def _activation(machine: Machine, wish: Wish, branch: int) -> tuple[Activation, Reason]:
+def _activation(machine: Machine, wish: Wish, branch: int, source: Source) -> tuple[Activation, Reason]:
     """What will be needed once the packages are there; the role decides again from the state it finds then."""
     if machine.nouveau_loaded:
         return Activation.REBOOT, Reason("reboot: nouveau holds the GPUs", rules.ACTIVATION)
     if machine.secure_boot and machine.console:
         return Activation.REBOOT, Reason("reboot: the module's key is enrolled at the console", rules.SECURE_BOOT)
+    if machine.running_driver is None and source is Source.UBUNTU and machine.kernel_metas:
+        return Activation.LOAD, Reason(
+            "no reboot where the archive's newest kernel runs, which its modules are for; else into that one",
+            rules.SIGNED_KERNEL,
+        )
     if machine.running_driver is None:
         return Activation.LOAD, Reason(
             "no reboot: nothing holds the GPUs, the module is loaded at once", rules.ACTIVATION

@@ -16,7 +16,8 @@ class PackageSet:
 
     `companions` must equal the driver's upstream version exactly; `tools` follow no version.
     `repository` is NVIDIA's `distro/arch` path, None where the distribution's own archive serves. `rival_origin` is
-    the origin (of apt's release files) whose packages of the same names must not be mixed in.
+    the origin (of apt's release files) whose packages of the same names must not be mixed in. `kernels` are kernel
+    packages that change together with the driver only: its modules are prebuilt for the archive's newest kernel.
     """
 
     repository: str | None
@@ -26,6 +27,7 @@ class PackageSet:
     companions: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     rival_origin: str | None = None
+    kernels: tuple[str, ...] = ()
 
     def with_fabric(self, fabric: str, source: Source, branch: int) -> PackageSet:
         """The set with what joins GPUs through switches."""
@@ -87,10 +89,17 @@ def _headers_meta(image_meta: str) -> str:
 def _ubuntu_archive(
     branch: int, flavour: Flavour, kernels: tuple[str, ...], kernel_metas: tuple[str, ...]
 ) -> PackageSet:
-    """Canonical's signed modules: prebuilt per kernel, so that neither headers nor DKMS are needed."""
+    """Canonical's signed modules: prebuilt per kernel, so that neither headers nor DKMS are needed.
+
+    Those of an older kernel want the driver of its day, so that the meta package's are taken, which are for the newest;
+    where no kernel meta package is installed, those of the kernels that are there. Source: the packages' own
+    dependencies in Ubuntu's archive (restricted), read 2026-11-23.
+    """
     server = f"{branch}-server{'-open' if flavour is Flavour.OPEN else ''}"
-    modules = [f"linux-modules-nvidia-{server}-{kernel}" for kernel in kernels]
-    modules += [f"linux-modules-nvidia-{server}-{meta.removeprefix('linux-image-')}" for meta in kernel_metas]
+    # The kernel of virtual machines is the generic one with fewer modules of its own; more of those come as "extra".
+    metas = tuple(meta for meta in kernel_metas if not meta.startswith("linux-image-extra-"))
+    flavours = [meta.removeprefix("linux-image-").replace("virtual", "generic", 1) for meta in metas]
+    modules = [f"linux-modules-nvidia-{server}-{kernel}" for kernel in flavours or kernels]
     return PackageSet(
         None,
         None,
@@ -102,4 +111,5 @@ def _ubuntu_archive(
             f"nvidia-compute-utils-{branch}-server",
         ),
         rival_origin="NVIDIA",
+        kernels=metas,
     )

@@ -88,6 +88,10 @@ ACTIVATION = Rule(
     "a reboot only where loading the module is not enough",
     "NVIDIA gpu-driver-container and k8s-driver-manager, which load and unload in place",
 )
+SIGNED_KERNEL = Rule(
+    "Ubuntu's modules are for its newest kernel",
+    "dependencies of linux-modules-nvidia-580-server-open-* in Ubuntu's archive (restricted), read 2026-11-23",
+)
 SOURCE = Rule(
     "driver sources",
     "NVIDIA driver installation guide; Ubuntu server guide; Debian wiki NvidiaGraphicsDrivers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Generator
+from dataclasses import replace
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
@@ -22,6 +23,7 @@ from ingot.operations.driver_state import (
     as_decided,
     fabric_matches,
     is_running_as_installed,
+    next_kernel,
     problem,
     rivals,
     unbuilt,
@@ -33,6 +35,9 @@ from ingot.operations.wished import wish
 #: A fabric manager routes eight GPUs in a few seconds; a node that needs longer has a fault.
 FABRIC_TIMEOUT_S = 120
 PERSISTENCE_TIMEOUT_S = 10
+
+#: Modules that the archive builds for a kernel, at the kernel's version.
+PREBUILT = "linux-modules-nvidia-"
 
 Sources = tuple[packages.Source | packages.Extension, ...]
 
@@ -72,7 +77,7 @@ def driver() -> Generator[PyinfraCommand, None, None]:
     settled = installed and is_running_as_installed(look.state) and fabric_matches(decision, look.state)
     sources = _sources(decision)
     # Of a change that fails nothing stays, not even nouveau's absence at the next boot.
-    before = (*guards(decision.packages.repository, sources), *(settings() if installed else ()))
+    before = (*guards(decision.packages, sources), *(settings() if installed else ()))
     yield from tree.tree._inner(entries=(*before, *evidence(decision, look.state)))
     changed = yield from _install(decision, look.state, sources, begin=True)
     settled = settled and not changed
@@ -133,8 +138,8 @@ def _run_installed(decision: Decision, sources: Sources) -> Generator[PyinfraCom
     if isinstance(look, Unread):
         yield refuse(look.sentence(host.name))
         return
-    failed = unbuilt(look.state)
-    if look.state.on_disk is None or failed:
+    failed = unbuilt(look.state) if decision.packages.headers else ()
+    if not next_kernel(look.state) and (look.state.on_disk is None or failed):
         yield refuse(_not_built(look.state, failed))
         return
     if not fabric_matches(decision, look.state):
@@ -152,12 +157,17 @@ def _install(
     version = decision.version or (state.on_disk if decided else None)
     names = (*chosen.headers, *versioned(decision, chosen.driver))
     names += _companion_names(decision, version) if version else ()
-    holds = (*chosen.driver, *(chosen.companions if version else ()))
+    holds = (*chosen.driver, *chosen.kernels, *(chosen.companions if version else ()))
     gone = rivals(decision, state)
     asked = (*names, *((chosen.pin,) if chosen.pin else ()), *holds, *gone)
     look = driver_change.apt_look(asked, sources, pins(decision))
-    change = driver_change.plan(look, chosen.pin, names, sources, pins(decision), holds, gone)
-    missing = unbuilt(state)
+    if chosen.kernels and state.on_disk is None and not next_kernel(state):
+        # Prebuilt modules that are there without one for a kernel that can run them: another kernel came by itself.
+        prebuilt = {name for name in chosen.driver if name.startswith(PREBUILT)}
+        look = replace(look, installed={name: now for name, now in look.installed.items() if name not in prebuilt})
+    change = driver_change.plan(look, chosen.pin, names, sources, pins(decision), holds, gone, chosen.kernels)
+    # Where DKMS builds them: prebuilt ones are there or not.
+    missing = unbuilt(state) if chosen.headers else ()
     if not change.lines and not missing:
         host.noop("the driver's packages are installed as decided")
         return False
@@ -170,9 +180,9 @@ def _install(
 
 
 def versioned(decision: Decision, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Packages at the decision's version, or at any version of its branch."""
+    """Packages at the decision's version, or at any version of its branch; prebuilt modules have their kernel's."""
     glob = f"{decision.version}-*" if decision.version else f"{decision.branch}.*"
-    return tuple(f"{name}={glob}" for name in names)
+    return tuple(name if name.startswith(PREBUILT) else f"{name}={glob}" for name in names)
 
 
 def _companion_names(decision: Decision, version: str) -> tuple[str, ...]:

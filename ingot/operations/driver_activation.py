@@ -10,7 +10,7 @@ from pyinfra.context import host
 
 from ingot.facts.driver import Driver, DriverLook, DriverState
 from ingot.operations import changes, driver_change, packages, reboot
-from ingot.operations.driver_state import module_is_current, needs_reboot
+from ingot.operations.driver_state import module_is_current, needs_reboot, next_kernel
 from ingot.operations.refuse import refuse
 
 _LOAD = "modprobe nvidia && modprobe nvidia-uvm"
@@ -29,6 +29,8 @@ def activate(state: DriverState) -> Generator[PyinfraCommand, None, None]:
     if state.nouveau:
         # What blacklists nouveau must be in the initramfs too, or it is loaded again before the root file system.
         yield StringCommand("command -v update-initramfs >/dev/null && update-initramfs -u -k all; true")
+    elif next_kernel(state):
+        changes.announce(["start the newer kernel, which the driver's module is for"])
     elif state.running is None:
         changes.announce([f"load driver {state.on_disk}"])
         sentence = shlex.quote(f"{host.name}: {_REFUSED_MODULE}")

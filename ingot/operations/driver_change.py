@@ -34,8 +34,12 @@ def plan(
     pins: Sequence[Pin],
     holds: Sequence[str],
     rivals: Sequence[str],
+    kernels: Sequence[str] = (),
 ) -> PackagesPlan:
-    """The steps in their order: the branch's pin first, or apt would resolve dependencies to the newest branch."""
+    """The steps in their order: the branch's pin first, or apt would resolve dependencies to the newest branch.
+
+    `kernels` are the kernel packages that change together with the driver.
+    """
     old_pins = tuple(name for name in rivals if "-pinning-" in name)
     others = tuple(name for name in rivals if name not in old_pins)
     lines: tuple[str, ...] = ()
@@ -46,12 +50,14 @@ def plan(
         look, sources, pins = replace(look, broken=()), (), ()
     else:
         others = tuple(rivals)
-    rest = packages.compare(look, names, sources, pins, holds, others)
+    rest = packages.compare(look, names, sources, pins, holds, others, along=kernels)
     return PackagesPlan((*lines, *rest.lines), (*sentences, *rest.sentences))
 
 
 def remedy(decision: Decision, kernel: str) -> str:
     """What to do when the module of a decision does not build."""
+    if decision.source is Origin.UBUNTU:
+        return "see whether Ubuntu's archive carries these packages for the host's kernel (`apt-cache policy`)"
     if decision.source is Origin.DEBIAN:
         return (
             "set driver_source to nvidia and driver_branch to one of NVIDIA's, which follow new kernels, "

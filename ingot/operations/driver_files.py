@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ingot.compat import Decision
+from ingot.compat import Decision, PackageSet
 from ingot.facts.driver import DriverState
 from ingot.facts.engine import STATE
 from ingot.operations import debian_archive, driver_change, packages, tree
@@ -15,23 +15,23 @@ from ingot.operations.render import template
 PERSISTENCE = "/etc/systemd/system/nvidia-persistenced.service.d/ingot.conf"
 
 
-def guards(
-    repository: str | None, sources: Sequence[packages.Source | packages.Extension] = ()
-) -> tuple[tree.Entry, ...]:
+def guards(chosen: PackageSet, sources: Sequence[packages.Source | packages.Extension] = ()) -> tuple[tree.Entry, ...]:
     """What must be there before packages are installed: no unattended driver upgrades, one source each.
 
     apt refuses a repository that is described twice under two keys, as hosts have it that were set up by hand or by
     a cloud image: those descriptions give way. So does Ingot's own of Debian's archive when `sources` is without it.
     """
     replaced = ["libnvidia-container", "nvidia-container-toolkit", "nvidia-container-runtime", "nvidia-docker"]
-    if repository:
-        replaced.append(f"cuda-{repository.replace('/', '-')}")
+    if chosen.repository:
+        replaced.append(f"cuda-{chosen.repository.replace('/', '-')}")
     gone = [f"/etc/apt/sources.list.d/{name}.list" for name in replaced]
     if debian_archive.PATH not in (source.path for source in sources):
         gone.append(debian_archive.PATH)
     return (
         *map(tree.Absent, gone),
-        tree.File("/etc/apt/apt.conf.d/51ingot-nvidia", template("driver/51ingot-nvidia")),
+        tree.File(
+            "/etc/apt/apt.conf.d/51ingot-nvidia", template("driver/51ingot-nvidia", kernels=bool(chosen.kernels))
+        ),
     )
 
 

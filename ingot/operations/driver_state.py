@@ -6,7 +6,7 @@ from typing import Any
 
 from ingot.compat import Decision, Fabric, Flavour, version_key
 from ingot.errors import IngotError
-from ingot.facts.driver import DriverLook, DriverState
+from ingot.facts.driver import DriverLook, DriverState, Kernel
 from ingot.facts.smi_fault import GpuFault
 from ingot.operations import partial
 
@@ -43,8 +43,17 @@ def unbuilt(state: DriverState) -> tuple[str, ...]:
     return tuple(kernel.release for kernel in state.kernels if kernel.headers and kernel.module != state.on_disk)
 
 
+def next_kernel(state: DriverState) -> Kernel | None:
+    """The kernel that the next boot takes, where the driver's module is for that one and not for the running one."""
+    if state.on_disk is not None:
+        return None
+    return next((one for one in state.kernels if one.release == state.newer_kernel and one.module), None)
+
+
 def needs_reboot(state: DriverState) -> str | None:
     """Why only a reboot makes the installed driver run; None when loading it is enough."""
+    if newer := next_kernel(state):
+        return f"driver {newer.module} is installed for kernel {newer.release}, and {state.kernel} runs"
     if state.nouveau:
         return "nouveau holds the GPUs"
     if state.on_disk and state.running and not module_is_current(state):

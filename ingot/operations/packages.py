@@ -132,8 +132,12 @@ def compare(
     holds: Sequence[str] = (),
     absent: Sequence[str] = (),
     recommends: bool = False,
+    along: Sequence[str] = (),
 ) -> PackagesPlan:
-    """What to do so that the host has these packages, in the order in which it must happen."""
+    """What to do so that the host has these packages, in the order in which it must happen.
+
+    `along` are packages that are brought to their newest version with any that is installed.
+    """
     lines: list[str] = []
     sentences: list[str] = []
     digests, keyrings = look.digests or {}, look.keyrings or {}
@@ -165,6 +169,9 @@ def compare(
         elif version and not fnmatch.fnmatchcase(now.version, version):
             install.append(wanted)
             sentences.append(f"change {name} from {now.version} to {version}")
+    moved = [name for name in along if install and name not in install]
+    install += moved
+    sentences += [f"bring {name} to its newest version" for name in moved]
     remove = [name for name in look.installed if any(fnmatch.fnmatchcase(name, glob) for glob in absent)]
     sentences += [f"remove {name}" for name in remove]
     if install or remove:

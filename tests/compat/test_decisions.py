@@ -1,11 +1,14 @@
 """The table of machines: what each gets, or the rule that refuses it."""
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from ingot.compat import (
     Activation,
+    Architecture,
     Card,
     Fabric,
     Flavour,
@@ -15,9 +18,13 @@ from ingot.compat import (
     Source,
     Wish,
     decide,
+    lookup,
     objections,
+    rules,
     version_key,
 )
+from ingot.compat import decision as decision_module
+from ingot.plan_driver import answer
 
 pytestmark = pytest.mark.driver
 
@@ -82,7 +89,6 @@ DEBIAN_PROPRIETARY = ("nvidia-driver-cuda", "nvidia-kernel-dkms", "nvidia-persis
 UBUNTU_OPEN = ("libnvidia-compute-580", "nvidia-dkms-580-open", "nvidia-utils-580", "nvidia-compute-utils-580")
 UBUNTU_PROPRIETARY = ("libnvidia-compute-580", "nvidia-dkms-580", "nvidia-utils-580", "nvidia-compute-utils-580")
 SIGNED = (
-    "linux-modules-nvidia-580-server-open-6.8.0-90-generic",
     "linux-modules-nvidia-580-server-open-generic",
     "nvidia-headless-no-dkms-580-server-open",
     "nvidia-utils-580-server",
@@ -203,6 +209,58 @@ TABLE = [
             companions=("nvidia-fabricmanager-580", "libnvidia-nscq-580"),
         ),
     ),
+    Row(
+        "secure boot, volta on ubuntu",
+        ubuntu(V100, secure_boot=True),
+        Gets(
+            PROPRIETARY,
+            source=UBUNTU,
+            packages=(
+                "linux-modules-nvidia-580-server-generic",
+                "nvidia-headless-no-dkms-580-server",
+                "nvidia-utils-580-server",
+                "nvidia-compute-utils-580-server",
+            ),
+        ),
+    ),
+    Row(
+        "secure boot, gh200 on ubuntu for arm64",
+        ubuntu(GH200, secure_boot=True, arch="aarch64", kernel_metas=("linux-image-nvidia",)),
+        Gets(source=UBUNTU, packages=("linux-modules-nvidia-580-server-open-nvidia", *SIGNED[1:])),
+    ),
+    Row(
+        "secure boot, ubuntu 22.04 with a newer kernel series",
+        ubuntu(A10, version="22.04", secure_boot=True, kernel_metas=("linux-image-generic-hwe-22.04",)),
+        Gets(source=UBUNTU, packages=("linux-modules-nvidia-580-server-open-generic-hwe-22.04", *SIGNED[1:])),
+    ),
+    Row(
+        "secure boot, a virtual machine's kernel on ubuntu 26.04",
+        ubuntu(
+            A10,
+            version="26.04",
+            secure_boot=True,
+            kernel_metas=("linux-image-extra-virtual", "linux-image-virtual"),
+        ),
+        Gets(source=UBUNTU, packages=SIGNED),
+    ),
+    Row(
+        "secure boot, an ubuntu whose kernel nobody follows",
+        ubuntu(A10, secure_boot=True, kernel_metas=(), newer_kernel="6.8.0-95-generic"),
+        Gets(
+            source=UBUNTU,
+            packages=(
+                "linux-modules-nvidia-580-server-open-6.8.0-90-generic",
+                "linux-modules-nvidia-580-server-open-6.8.0-95-generic",
+                *SIGNED[1:],
+            ),
+        ),
+    ),
+    Row(
+        "secure boot, console, hgx h100 on ubuntu by nvidia's source",
+        ubuntu(*[H100] * 8, secure_boot=True, console=True, nvswitches=switches(4, H100_SWITCH)),
+        Gets(fabric=Fabric.FABRIC_MANAGER, companions=FM, activation=Activation.REBOOT),
+        Wish(source=NVIDIA),
+    ),
     # Sources.
     Row("ubuntu's source by wish", ubuntu(A10), Gets(source=UBUNTU, packages=SIGNED), Wish(source=UBUNTU)),
     Row("ubuntu's source on debian", debian(A10), "driver sources", Wish(source=UBUNTU)),
@@ -225,6 +283,24 @@ TABLE = [
         "Debian's own driver is of an ended branch",
         Wish(source=DEBIAN),
     ),
+    Row(
+        "debian 13's own driver is 550",
+        debian(A10),
+        Gets(
+            branch=550,
+            source=DEBIAN,
+            packages=("nvidia-open-kernel-dkms", "nvidia-smi", "libcuda1", "nvidia-persistenced"),
+            warns="ended in 2025",
+        ),
+        Wish(branch=550, source=DEBIAN),
+    ),
+    Row(
+        "ubuntu's source by wish, branch 595",
+        ubuntu(L4),
+        Gets(branch=595, source=UBUNTU, packages=tuple(name.replace("580", "595") for name in SIGNED)),
+        Wish(branch=595, source=UBUNTU),
+    ),
+    Row("a card newer than every table", debian(0x3FFF), Gets(warns="newer than Ingot's device table")),
     # Images.
     Row("cuda 13 image on 580", debian(A10), Gets(), Wish(image=CUDA13)),
     Row("cuda 12.9 image on 580", debian(A10), Gets(), Wish(image=CUDA129)),
@@ -288,14 +364,40 @@ TABLE = [
     Row("rocky 9", Machine(cards(A10), os_id="rocky", os_version="9.6"), "supported platforms"),
     Row("riscv", debian(A10, arch="riscv64"), "supported processors"),
 ]
+GIVEN = [row for row in TABLE if isinstance(row.gets, Gets)]
+REFUSED = [row for row in TABLE if isinstance(row.gets, str)]
+#: What decides each answer, by the name of its rule.
+FABRIC_RULES = {
+    Fabric.FABRIC_MANAGER: rules.FABRIC,
+    Fabric.FABRIC_MANAGER_NVLINK5: rules.NVLINK5,
+    Fabric.IMEX: rules.IMEX,
+}
 
 
-def test_the_table_is_large_enough_to_mean_something() -> None:
+def test_the_table_has_every_kind_of_machine() -> None:
     assert len(TABLE) >= 40
     assert len({row.name for row in TABLE}) == len(TABLE)
+    seen = {lookup(card.device_id).architecture for row in GIVEN for card in row.machine.gpus}
+    assert seen == {one for one in Architecture if one >= Architecture.MAXWELL}
+    got = [row.gets for row in GIVEN if isinstance(row.gets, Gets)]
+    assert {one.source for one in got} == set(Source)
+    assert {one.flavour for one in got} == set(Flavour)
+    assert {one.fabric for one in got} == set(Fabric)
+    assert {one.activation for one in got} == set(Activation)
+    assert {(row.machine.os_id, row.machine.os_version) for row in GIVEN} == set(rules.PLATFORMS)
+    assert {row.machine.arch for row in GIVEN} == set(rules.MACHINES)
+    for secure_boot in (True, False):
+        assert {row.machine.os_id for row in GIVEN if row.machine.secure_boot is secure_boot} == {"debian", "ubuntu"}
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if isinstance(row.gets, Gets)], ids=lambda row: row.name)
+def test_the_table_has_every_refusal() -> None:
+    calls = Path(decision_module.__file__).read_text(encoding="utf-8").split("raise Refused(")[1:]
+    raised = {match.group(1) for call in calls if (match := re.search(r"rules\.([A-Z_]+),?\n? *\)", call))}
+    assert len(raised) > 15
+    assert {getattr(rules, name).name for name in raised} == {row.gets for row in REFUSED}
+
+
+@pytest.mark.parametrize("row", GIVEN, ids=lambda row: row.name)
 def test_a_machine_gets(row: Row) -> None:
     gets = row.gets
     assert isinstance(gets, Gets)
@@ -310,9 +412,23 @@ def test_a_machine_gets(row: Row) -> None:
     assert decision.minimum_toolkit == "1.19.1"
     # Nothing is decided without a reason and its source.
     assert all(reason.text and reason.rule.source for reason in decision.reasons)
+    because = {reason.rule for reason in decision.reasons}
+    assert because & {rules.OPEN_NEEDS_GSP, rules.OPEN_ONLY, rules.SOURCE, rules.DEBIAN_OPEN}
+    assert because & set(FABRIC_RULES.values()) == {FABRIC_RULES[one] for one in [gets.fabric] if one in FABRIC_RULES}
+    assert (rules.SECURE_BOOT in because) == row.machine.secure_boot
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if isinstance(row.gets, str)], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_ingot_plan_says_the_decision_and_why(row: Row) -> None:
+    first, *reasons = answer("gpu-01", row.machine, row.wish).lines()
+    if isinstance(row.gets, str):
+        assert first.startswith("driver: none: ") and reasons == []
+        return
+    assert first.startswith("driver: ") and f"{row.gets.flavour} modules, from {row.gets.source}" in first
+    assert all(reason.endswith(")") for reason in reasons) and len(reasons) >= 4
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row.name)
 def test_a_machine_is_refused(row: Row) -> None:
     with pytest.raises(Refused) as refusal:
         decide(row.machine, row.wish)
@@ -348,6 +464,12 @@ def test_sources_are_never_mixed() -> None:
     assert decide(ubuntu(A10)).packages.rival_origin == "Ubuntu"
     assert decide(ubuntu(A10, secure_boot=True)).packages.rival_origin == "NVIDIA"
     assert decide(debian(A10)).packages.rival_origin is None
+
+
+def test_a_kernel_with_prebuilt_modules_changes_with_the_driver_only() -> None:
+    signed = decide(ubuntu(A10, secure_boot=True)).packages
+    assert (signed.kernels, signed.headers) == (("linux-image-generic",), ())
+    assert decide(ubuntu(A10)).packages.kernels == ()
 
 
 def test_the_pin_is_of_the_branch_or_of_the_exact_version() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingot.compat import Decision, Flavour, Machine, Refused, Wish, decide
+from ingot.compat import Decision, Flavour, Machine, Refused, Source, Wish, decide
 from ingot.facts.driver import DriverLook, DriverState, Kernel, Os, Package
 from ingot.facts.nvidia import GpuReport
 from ingot.facts.pci import PciDevice, PciReading
@@ -17,12 +17,13 @@ from ingot.operations.driver_state import (
     as_decided,
     is_running_as_installed,
     needs_reboot,
+    next_kernel,
     problem,
     rivals,
     unbuilt,
 )
 from ingot.operations.package_source import upstream
-from ingot.operations.tree import Absent
+from ingot.operations.tree import Absent, File
 from ingot.sizing import GPU
 
 pytestmark = pytest.mark.driver
@@ -105,6 +106,29 @@ def test_a_library_of_another_version_does_not_run_as_installed() -> None:
     assert not is_running_as_installed(replace(GOOD, library="580.159.03"))
 
 
+def test_modules_for_the_next_kernel_only_make_it_boot() -> None:
+    """As Ubuntu's archive has them: prebuilt for its newest kernel, which came along with them."""
+    kernels = (Kernel("6.8.0-90-generic", True, None), Kernel("6.8.0-151-generic", False, "580.178.04"))
+    state = replace(GOOD, kernel="6.8.0-90-generic", kernels=kernels, running=None, on_disk=None)
+    assert (
+        needs_reboot(state) == "driver 580.178.04 is installed for kernel 6.8.0-151-generic, and 6.8.0-90-generic runs"
+    )
+    assert needs_reboot(replace(state, kernels=kernels[:1])) is None
+    assert next_kernel(replace(state, on_disk="580.178.04")) is None
+
+
+def test_prebuilt_modules_have_their_kernel_s_version() -> None:
+    machine = replace(GOOD.machine(), os_id="ubuntu", os_version="24.04", kernel_metas=("linux-image-generic",))
+    signed = decide(machine, Wish(source=Source.UBUNTU))
+    assert versioned(signed, signed.packages.driver[:2]) == (
+        "linux-modules-nvidia-580-server-open-generic",
+        "nvidia-headless-no-dkms-580-server-open=580.*",
+    )
+    blacklist = next(one for one in guards(signed.packages) if isinstance(one, File) and "51ingot" in one.path)
+    assert b'"linux-image-"' in blacklist.bytes
+    assert not any(b"linux-image-" in one.bytes for one in guards(decision().packages) if isinstance(one, File))
+
+
 def test_every_kernel_with_headers_must_have_the_module() -> None:
     kernels = (*GOOD.kernels, Kernel("6.12.60+deb13-amd64", True, None), Kernel("6.12.9+deb13-amd64", False, None))
     assert unbuilt(replace(GOOD, kernels=kernels)) == ("6.12.60+deb13-amd64",)
@@ -150,7 +174,7 @@ def test_a_source_is_that_of_the_distribution() -> None:
 
 
 def test_descriptions_of_the_same_repository_by_others_give_way() -> None:
-    gone = {entry.path for entry in guards("debian13/x86_64") if isinstance(entry, Absent)}
+    gone = {entry.path for entry in guards(decision().packages) if isinstance(entry, Absent)}
     assert "/etc/apt/sources.list.d/cuda-debian13-x86_64.list" in gone
     assert "/etc/apt/sources.list.d/nvidia-container-toolkit.list" in gone
 

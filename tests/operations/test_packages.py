@@ -96,6 +96,14 @@ def test_what_changes_its_version_is_held_again_since_apt_lifts_the_hold_of_what
     assert compare(look, ("a=1",), holds=("a", "b")).lines == ()
 
 
+def test_what_changes_along_is_only_asked_for_with_something_else():
+    look = AptLook({"kernel": PackageState("1"), "modules": PackageState("1")})
+    assert compare(look, ("modules",), along=("kernel",)).lines == ()
+    plan = compare(AptLook({"kernel": PackageState("1")}), ("modules",), along=("kernel",))
+    assert plan.lines[-1] == f"install\t{INSTALL}\tmodules kernel"
+    assert plan.sentences == ("install modules", "bring kernel to its newest version")
+
+
 def test_dpkg_states_are_read():
     assert parse_installed("ii \tcurl\t8.14\nhi \tdocker-ce\t5:29\nrc \told\t1\nun \tnever\t\n") == {
         "curl": PackageState("8.14"),
