@@ -43,7 +43,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--deploy-user", help="The account that deploys use [default: what its host file says, or ingot].")
 @click.option("--key", "keys", type=FILE, multiple=True, help="Public key to install (repeatable).")
 @click.option("--harden", is_flag=True, help="Switch password and root logins off, once the new login is proven.")
-@click.option("--no-gpu", is_flag=True, help="It is a gateway without a GPU.")
+@click.option("--no-gpu", is_flag=True, help="It only fronts other hosts, without a GPU of its own.")
 @click.option("--wait", type=float, default=600, show_default=True, help="Seconds to wait for cloud-init and apt.")
 @click.option("--dry", is_flag=True, help="Show everything, change nothing: not there, not here.")
 def onboard(
@@ -131,9 +131,6 @@ def _many(
 def _judge(console: Console, asked: Options, names: Sequence[str]) -> set[str]:
     """Show what preflight says of new members; those that it refuses."""
     if asked.dry or not names:
-        return set()
-    if asked.no_gpu:
-        console.print("preflight judges hosts that serve models: left out for a gateway", highlight=False)
         return set()
     from ingot.onboarding.preflight import preflight
     from ingot.onboarding.view import show_judged

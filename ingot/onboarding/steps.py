@@ -15,9 +15,7 @@ from ingot.onboarding.contact import Contact
 from ingot.onboarding.first_look import FirstLook
 from ingot.onboarding.known_hosts import entry_name
 from ingot.onboarding.request import Outcome, Request, Talk
-
-#: The group of members without a GPU.
-GATEWAY_GROUP = "gateway"
+from ingot.operations import fronting
 
 
 def onboard(request: Request, talk: Talk) -> Outcome:
@@ -32,7 +30,8 @@ def onboard(request: Request, talk: Talk) -> Outcome:
     connection = contact.first()
     try:
         talk.say(request.name, f"logged in {connection.how}")
-        _look(request, contact, connection, talk, outcome)
+        needs_gpu = request.needs_gpu and fronting.GROUP not in before.get("groups", ())
+        _look(request, contact, connection, talk, outcome, needs_gpu=needs_gpu)
         _account(request, contact, connection, talk, outcome)
         _harden(request, contact, connection, talk, outcome)
         _write(request, outcome)
@@ -46,7 +45,9 @@ def onboard(request: Request, talk: Talk) -> Outcome:
     return outcome
 
 
-def _look(request: Request, contact: Contact, connection: Connection, talk: Talk, outcome: Outcome) -> None:
+def _look(
+    request: Request, contact: Contact, connection: Connection, talk: Talk, outcome: Outcome, *, needs_gpu: bool
+) -> None:
     """Everything that can refuse the server, and the wait for a server that is still setting itself up."""
     seen = first_look.look(connection)
     if refused := first_look.refusal(seen):
@@ -59,10 +60,10 @@ def _look(request: Request, contact: Contact, connection: Connection, talk: Talk
     waiting.for_packages(connection, request.wait_s, lambda step: talk.say(request.name, step))
     outcome.seen = hardware(connection)
     talk.say(request.name, table.summary(outcome.seen))
-    if request.needs_gpu and not outcome.seen.gpus:
+    if needs_gpu and not outcome.seen.gpus:
         raise IngotError(
             f"{request.name}: no NVIDIA GPU on its PCI bus, expected at least one; check that the cards are seated, "
-            "powered and listed by the BIOS, or pass --no-gpu for a gateway."
+            "powered and listed by the BIOS, or pass --no-gpu for a host that only fronts others."
         )
 
 
@@ -156,7 +157,7 @@ def _write(request: Request, outcome: Outcome) -> None:
         "user": request.deploy_user,
         "port": target.port,
         "gpus": table.gpus_of(outcome.seen),
-        "groups": None if outcome.seen.gpus else [GATEWAY_GROUP],
+        "groups": None if outcome.seen.gpus else [fronting.GROUP],
     }
 
     def portable(path: Path) -> Path:
