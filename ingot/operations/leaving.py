@@ -129,8 +129,8 @@ def _nginx(found: Footprint, step: _Step, stays: list[str]) -> None:
     elif found.sites:
         step("give nginx the configuration of its package back", "nginx")
         stays.append(f"nginx ({_listed(found.sites)} is not Ingot's)")
-    else:
-        step("remove nginx", "purge", *sorted(name for name in found.packages if _NGINX.search(name)))
+    elif packages := sorted(name for name in found.packages if _NGINX.search(name)):
+        step(f"remove nginx ({len(packages)} packages)", "purge", *packages)
 
 
 def _models(found: Footprint, wish: Wish, cache_root: str, step: _Step, stays: list[str]) -> None:

@@ -28,6 +28,8 @@ removed() {
 # Removes packages with what was installed for them alone. What others still need, and what was unused before, stays;
 # where something of others would have to go, nothing goes.
 purge() {
+  # Asked for nothing, dpkg-query would name every package there is.
+  [ $# -gt 0 ] || fail 'a step names no package'
   here=$(dpkg-query -W -f='${Package}\n' "$@" 2>/dev/null | sort -u)
   [ -n "$here" ] || return 0
   dpkg --configure -a || :

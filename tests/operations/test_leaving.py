@@ -104,6 +104,11 @@ def test_somebody_elses_site_keeps_nginx_with_its_packages_own_configuration() -
     assert "nginx (/etc/nginx/conf.d/theirs.conf is not Ingot's)" in departure.stays
 
 
+def test_no_step_names_no_package() -> None:
+    bare = replace(SERVED, packages=("openssh-server",))
+    assert {"purge", "docker", "driver"}.isdisjoint(verbs(plan(bare, Wish(), ROOT)))
+
+
 def test_keys_are_overwritten_and_models_deleted_on_request_alone() -> None:
     assert {"shred", "models"}.isdisjoint(verbs(plan(SERVED, Wish(), ROOT)))
     departure = plan(SERVED, Wish(wipe_keys=True, wipe_models=True), ROOT)
