@@ -152,11 +152,6 @@ def settings_of_host() -> gateway_site.Settings:
     fleet_name = str(data.gateway_fleet_name)
     # Every member has it in its certificate: nginx verifies all servers of an upstream by one name.
     shared = [fleet_name] if fronting.is_fronted() else []
-    if shared and data.gateway_certificate != "internal":
-        raise IngotError(
-            f'gateway_certificate is {data.gateway_certificate!r}, expected "internal" on a host behind a fleet '
-            "gateway, which knows it by that; callers meet the fleet gateway, so set it there."
-        )
     names = dict.fromkeys([host.name, data.get("ssh_hostname") or host.name, *more, *shared])
     return gateway_site.Settings(
         names=tuple(names),

@@ -46,8 +46,8 @@ def wish(one: Host) -> Wish:
         raise IngotError(f"gateway_certificate is {kind!r}, expected one of {', '.join(map(repr, KINDS))}; correct it.")
     if kind != "internal" and fronting.is_fronted(one):
         raise IngotError(
-            f"gateway_certificate is {kind!r} on a host behind a fleet gateway, which verifies hosts by the internal "
-            'CA; leave it "internal" here and set it for the group of the fleet gateways alone.'
+            f'gateway_certificate is {kind!r}, expected "internal" on a host behind a fleet gateway, which knows it by '
+            "that; callers meet the fleet gateway, so set it there."
         )
     names = gateway_site.words("gateway_names", data.gateway_names)
     if kind == "acme":

@@ -93,6 +93,11 @@ def test_values_that_lead_to_no_certificate_are_one_sentence(given: dict[str, ob
     assert sentence in found and not found.endswith(".")
 
 
+def test_names_are_asked_for_as_the_server_writes_them_so_that_they_compare_equal() -> None:
+    wanted = gateway_certificate.wish(host(gateway_names=["LLM.Example.org", "llm.example.org"]))
+    assert wanted.names == NAMES
+
+
 def test_what_was_issued_is_presented_and_port_80_answers_the_server_alone() -> None:
     wanted = gateway_certificate.wish(host())
     steps = gateway_certificate.present(held(), SETTINGS, wanted)  # type: ignore[arg-type]
@@ -118,9 +123,7 @@ def test_a_private_servers_ca_is_trusted_by_certbot_alone(tmp_path: Path) -> Non
 
 
 def test_a_host_behind_a_fleet_gateway_keeps_the_certificate_that_it_is_known_by() -> None:
-    with pytest.raises(
-        IngotError, match="'acme' on a host behind a fleet gateway, which verifies hosts by the internal"
-    ):
+    with pytest.raises(IngotError, match="is 'acme', expected \"internal\" on a host behind a fleet gateway"):
         gateway_certificate.wish(host(FRONT))
     assert gateway_certificate.wish(host(FRONT, gateway_certificate="internal")).kind == "internal"
     assert gateway_certificate.wish(host()).kind == "acme"
