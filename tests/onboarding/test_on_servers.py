@@ -88,7 +88,7 @@ class Releasing(Recorder):
         (
             f"{INSTALLER}; mount -t tmpfs none /sys/bus/pci/devices",
             "installer",
-            r"^new-01: no NVIDIA GPU on its PCI bus, expected at least one; .* or pass --no-gpu for a host that only fronts",
+            r"^new-01: no NVIDIA GPU on its PCI bus, expected at least one; .* or pass --no-gpu for a host",
         ),
     ],
     ids=["no sudo", "wrong OS", "no GPU"],
