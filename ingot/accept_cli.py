@@ -119,6 +119,7 @@ def _accept(
     path: Path, names: Sequence[str], options: Options, console: Console
 ) -> tuple[list[Outcome], list[str], Path]:
     """Every host at once; what fails for one stops no other."""
+    from paramiko import SSHException
     from pyinfra.context import ctx_host, ctx_state
 
     from ingot.acceptance import evidence, runner
@@ -144,6 +145,10 @@ def _accept(
         except IngotError as error:
             progress.say(name, str(error.args[0]), "error")
             return str(error.args[0])
+        except (OSError, EOFError, SSHException) as broken:
+            text = f"{name}: the connection broke ({broken!r}); the host goes on, run the same line again."
+            progress.say(name, text, "error")
+            return text
         evidence.write(directory, name, outcome.at, outcome.to_dict())
         progress.say(name, outcome.reasons[0] if outcome.reasons else "as it should be", str(outcome.verdict))
         return outcome

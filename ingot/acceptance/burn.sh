@@ -46,7 +46,9 @@ END
   docker stop --time "$grace_s" $names >/dev/null
 fi
 
-users=$(timeout 60 nvidia-smi --query-compute-apps=pid,process_name --format=csv,noheader 2>/dev/null | paste -sd ';')
+# Only of the GPUs that are burned in: what others do on GPUs that Ingot leaves alone is theirs.
+users=$(timeout 60 nvidia-smi --query-compute-apps=gpu_uuid,pid,process_name --format=csv,noheader 2>/dev/null |
+  grep -F -e "$(echo "$gpus" | tr , '\n')" | cut -d, -f2- | paste -sd ';')
 if [ -n "$users" ]; then
   echo "other processes use the GPUs ($users), expected none; end them and accept again" >"$results/refused"
   exit 1

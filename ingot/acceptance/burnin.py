@@ -35,8 +35,8 @@ CHUNK_BYTES = 256 * MIB
 PATTERNS = (0x55555555, -0x55555556, 0x0F0F0F0F, -0x0F0F0F10)
 #: Elements of the soak's product that float64 on the CPU must confirm, spread over the matrix.
 SAMPLES = 64
-#: bf16 keeps 8 bits of a number, sums are kept in float32: an honest product is within this of the true one,
-#: relative to the norm of its terms.
+#: bf16 keeps 8 bits of a number and of partial sums: an honest element is within this share of its own size and of the
+#: size that sums of that many random terms have.
 SAMPLE_TOLERANCE = 0.02
 #: Products of the soak between two comparisons, and how many points its trace has at most.
 PRODUCTS = 8
@@ -280,8 +280,9 @@ def _wrong_samples(a: Any, b: Any, c: Any) -> int:
     for number in range(SAMPLES):
         row, column = number * 7919 % rows, number * 104729 % columns
         left, right = a[row].cpu().double(), b[:, column].cpu().double()
-        true, scale = float(left @ right), float(left.norm() * right.norm())
-        wrong += abs(float(c[row, column]) - true) > SAMPLE_TOLERANCE * max(scale, 1e-30)
+        true = float(left @ right)
+        usual = float(left.norm() * right.norm()) / len(left) ** 0.5
+        wrong += abs(float(c[row, column]) - true) > SAMPLE_TOLERANCE * (abs(true) + usual)
     return wrong
 
 

@@ -79,6 +79,9 @@ def accept(host: Host, name: str, options: Options, say: Say, fleet: Sequence[Me
     seen = _look(host, name, options)
     ordered = _ordered(host, name)
     job = _job(host, options, seen)
+    # What an earlier run started goes on by itself; this one takes up what it leaves.
+    if _asked(host) == "running":
+        _wait(host, name, job, say)
     _start(host, job)
     _wait(host, name, job, say)
     say("judging")
@@ -193,8 +196,15 @@ def _job(host: Host, options: Options, seen: Seen) -> script.Job:
 
 def _start(host: Host, job: script.Job) -> None:
     packed = pack(detached.packed(script.run_script(), job.members()))
-    starter = detached.starter(script.UNIT, job.level.longest_s(len(job.gpus)) + RECONNECT_S)
-    _run(host, starter, stdin=packed, timeout_s=job.level.longest_s(len(job.gpus)) + RECONNECT_S)
+    done = _run(host, detached.starter(script.UNIT, COMMAND_S), stdin=packed, timeout_s=COMMAND_S * 2)
+    if not done.good:
+        raise IngotError(f"{host.name}: the acceptance did not start there ({done.said}); read `journalctl -n 50`.")
+
+
+def _asked(host: Host) -> str | None:
+    """What the host's unit does: running, ended, gone; None when it gave no answer."""
+    answer = detached.parse(_run(host, detached.question(script.UNIT, False)).stdout)
+    return answer.state if answer else None
 
 
 def _wait(host: Host, name: str, job: script.Job, say: Say) -> None:
@@ -288,13 +298,19 @@ def _write(host: Host, path: str, text: str) -> None:
         stdin=text,
     )
     if not done.good:
-        raise IngotError(f"{host.name}: {path} could not be written ({done.stdout.strip()[-200:]}); free space there.")
+        raise IngotError(f"{host.name}: {path} could not be written ({done.said}); free space there.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
     good: bool
     stdout: str
+    stderr: str = ""
+
+    @property
+    def said(self) -> str:
+        """The end of what it printed, for a sentence."""
+        return (self.stderr or self.stdout).strip()[-200:]
 
 
 def _run(host: Host, command: str, *, stdin: str | None = None, timeout_s: float = COMMAND_S) -> _Done:
@@ -302,4 +318,4 @@ def _run(host: Host, command: str, *, stdin: str | None = None, timeout_s: float
     if stdin is not None:
         arguments["_stdin"] = stdin
     good, output = host.run_shell_command(StringCommand(command), **arguments)
-    return _Done(good, output.stdout)
+    return _Done(good, output.stdout, output.stderr)

@@ -66,6 +66,7 @@ class Job:
             "again": int(self.again),
             "burn": int(self.burn_in),
             "image": self.image,
+            "gpus": ",".join(self.gpus),
             "container": shlex.join(self.container()),
             "burn_options": shlex.join(
                 [
@@ -96,7 +97,7 @@ class Job:
         devices = [f"--device=nvidia.com/gpu={uuid}" for uuid in self.gpus] if self.burn_in else []
         return [
             *("--rm", "--init", f"--name={CONTAINER}", "--network=none", "--pull=never"),
-            *("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
+            *("--read-only", "--tmpfs=/tmp", "--env=HOME=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
             *("--user=2000:0", f"--pids-limit={self.pids}", "--ipc=private", f"--shm-size={self.shm_bytes}"),
             f"--volume=/run/ingot/{UNIT}/burnin.py:/burnin.py:ro",
             *devices,
