@@ -228,7 +228,7 @@ def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration
     from ingot.facts.engine import EngineLook
     from ingot.facts.errors import Unread
     from ingot.operations.expected import usable
-    from ingot.operations.preflight import HEALED
+    from ingot.operations.findings import HEALED
     from ingot.operations.wished import wished
 
     with ctx_state.use(state), ctx_host.use(host):

@@ -14,7 +14,9 @@ from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.facts.smi_query import QueryRow
 from ingot.facts.xid import Xid
 from ingot.operations.expected import expected
-from ingot.operations.preflight import DOCKER_ROOT, GIB, Wanted, findings, notes
+from ingot.operations.findings import Wanted, findings
+from ingot.operations.notes import notes
+from ingot.operations.room import DOCKER_ROOT, GIB
 from ingot.sizing import GPU
 
 pytestmark = pytest.mark.driver

@@ -1,0 +1,36 @@
+"""What is worth knowing of a host and stops no deploy."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ingot.compat import rules, version_key
+from ingot.facts.host import HostState
+
+
+def notes(look: HostState) -> tuple[str, ...]:
+    """What is worth knowing and stops nothing."""
+    said = []
+    if look.apt_holder:
+        said.append(f"{look.apt_holder} holds the package manager; the run waits for it")
+    running = look.driver.running
+    branch = rules.BRANCHES.get(version_key(running)[0]) if running else None
+    if running and branch and branch.floor and version_key(running) < version_key(branch.floor):
+        said.append(
+            f"driver {running} has known vulnerabilities ({rules.VULNERABLE.source}); "
+            f"set driver_version to {branch.floor} or newer when the GPUs can be stopped"
+        )
+    for xid, times in Counter((one.address, one.number, one.meaning) for one in look.driver.xids).items():
+        address, number, meaning = xid
+        if meaning:
+            said.append(f"GPU {address} reported Xid {number} {times} times since boot: {meaning}")
+    for row in look.gpus.rows:
+        if row.remap_failed:
+            said.append(f"GPU {row.index} could not remap a bad memory row; have the card replaced (Xid 64)")
+        elif row.remap_pending:
+            said.append(f"GPU {row.index} has a memory row to remap; it is done at its next reset or reboot (Xid 63)")
+        if row.ecc_uncorrected:
+            said.append(f"GPU {row.index} had {row.ecc_uncorrected} uncorrectable memory errors since it was reset")
+        if row.recovery_action not in (None, "None"):
+            said.append(f"the driver asks to {str(row.recovery_action).lower()} GPU {row.index}")
+    return tuple(said)
