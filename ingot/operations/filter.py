@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Generator
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.host import Host
 from pyinfra.context import host, state
 
 from ingot.errors import IngotError
@@ -27,15 +28,26 @@ def of_host() -> Filter | None:
 
     Raises: IngotError for a value that cannot be meant, and where there is no image to run it from.
     """
-    data = host.data
-    names = ("gateway_teams", "gateway_requests_per_minute", "gateway_concurrency", "gateway_max_body")
-    resolved = teams.resolve({name: data.get(name) for name in names}).values()
-    if not any(team.filtered for team in resolved):
+    if _of(host, image="") is None:
         return None
     try:
-        image = image_of_host().reference
+        return _of(host, image_of_host().reference)
     except Refusal as refusal:
         raise IngotError(f"the filter runs from the engine's image, and {refusal}") from refusal
+
+
+def findings(one: Host) -> tuple[str, ...]:
+    """What is wrong with a host's teams, rules and patterns, known before anything is changed."""
+    try:
+        _of(one, image="")
+    except IngotError as error:
+        return (str(error).rstrip("."),)
+    return ()
+
+
+def _of(one: Host, image: str) -> Filter | None:
+    data = one.data
+    resolved = teams.resolve({name: data.get(name) for name in teams.VALUES}).values()
     return filter_site.wanted(
         tuple(resolved),
         data.gateway_redact_patterns,
