@@ -17,8 +17,8 @@ from ingot.expectation import parse
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook
 from ingot.operations import fronting
-from ingot.operations.findings import Wanted, findings
 from ingot.operations.filter import findings as filter_findings
+from ingot.operations.findings import Wanted, findings
 from ingot.operations.gateway_certificate import findings as certificate_findings
 from ingot.operations.notes import notes
 from ingot.operations.room import DOCKER_ROOT
