@@ -173,6 +173,7 @@ def hosts_of(
 ) -> Iterable[Asked]:
     """Every host of an inventory, looked at over SSH at once unless `offline`; what fails for one stops no other."""
     from ingot.fleet import at_once, chosen, load
+    from ingot.operations.fronting import is_front
 
     def asked(host: Any) -> Asked | str:
         name = host.name.removeprefix("@ingot/")
@@ -182,7 +183,9 @@ def hosts_of(
             return with_host(name, str(error))
 
     state = load(inventory)
-    for one in at_once(state, [host for _, host in chosen(state, inventory, names)], asked):
+    # Hosts that only front others have nothing to plan.
+    serving = [host for _, host in chosen(state, inventory, names) if not is_front(host)]
+    for one in at_once(state, serving, asked):
         if isinstance(one, str):
             refuse(one)
         else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +19,7 @@ from ingot.gateway.fleet import Member, Place
 from ingot.gateway.upstreams import Upstream
 from ingot.operations import fronting, tree
 from ingot.operations import gateway_site as gateway
+from tests.gateway.conftest import ROOT
 from tests.gateway.test_site import DEBIAN_13, PRESENTED, SETTINGS, TWO_MODELS, files, lines
 
 pytestmark = pytest.mark.gateway
@@ -120,3 +124,18 @@ def test_an_inventory_without_a_gateway_group_has_no_fleet() -> None:
     alone = host("gpu-01", ["gpu"], ["a"])
     alone.inventory = [alone]
     assert not fronting.is_fronted(alone)
+
+
+def test_a_plan_of_the_inventory_leaves_its_gateways_out(tmp_path: Path) -> None:
+    (tmp_path / "hosts").mkdir()
+    (tmp_path / "hosts" / "gw-01.yaml").write_text("address: 10.0.0.5\ngroups: [gateway]\n")
+    serve = "serve:\n- {model: qwen2.5-0.5b-instruct, context: 2048, concurrency: 1}\n"
+    (tmp_path / "hosts" / "gpu-01.yaml").write_text(f"address: 10.0.0.11\ngpus: a10gx1\n{serve}")
+    (tmp_path / "lab.py").write_text(
+        "from pathlib import Path\nfrom ingot.inventory import load\n"
+        'globals().update(load(Path(__file__).parent / "hosts", frozenset()).groups())\n'
+    )
+    command = [str(Path(sys.executable).parent / "ingot"), "plan", str(tmp_path / "lab.py"), "--offline"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "gpu-01" in done.stdout and "gw-01" not in done.stdout + done.stderr
