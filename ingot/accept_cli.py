@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -206,7 +206,8 @@ def _show(outcomes: Sequence[Outcome]) -> None:
         console.print(f"{one.host}: [{STYLES[verdict]}]{verdict}[/] ({one.level})", highlight=False)
         for finding in one.findings:
             console.print(f"  {finding.verdict}: {finding.text}", markup=False, highlight=False, soft_wrap=True)
-        console.print(_figures(one))
+        if one.measured.burn_in and one.measured.burn_in.gpus:
+            console.print(_figures(one))
 
 
 def _figures(outcome: Outcome) -> Table:
@@ -218,8 +219,8 @@ def _figures(outcome: Outcome) -> Table:
     table.add_column("")
     for words, unit, _ in METRICS.values():
         table.add_column(f"{words}\n{unit}", justify="right")
-    gpus: Sequence[Any] = outcome.measured.burn_in.gpus if outcome.measured.burn_in else ()
-    for one in gpus:
+    assert outcome.measured.burn_in
+    for one in outcome.measured.burn_in.gpus:
         values = [read(one) for _, _, read in METRICS.values()]
         cells = ["-" if value is None else f"{value:,.1f}" for value in values]
         table.add_row(label(outcome.measured, one.uuid), *cells)

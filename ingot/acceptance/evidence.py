@@ -14,6 +14,7 @@ from typing import Any
 from ingot import files
 from ingot.acceptance.figures import floors
 from ingot.acceptance.finding import Finding, Measured, Verdict
+from ingot.acceptance.level import proves
 from ingot.acceptance.readings import GpuCounters
 from ingot.acceptance.speed import Medians, expected, medians
 from ingot.errors import IngotError
@@ -83,6 +84,23 @@ def now() -> str:
 def operator() -> str:
     """Who runs this, on which machine."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def standing(stored: str, level: str) -> str | None:
+    """Why a host that failed before does not pass by an acceptance that proves less; None where nothing stands.
+
+    `stored` is the text of ACCEPTANCE_FILE, `level` what is proven now.
+    """
+    try:
+        before = json.loads(stored)
+        if before["verdict"] != Verdict.FAIL or before.get("override") or proves(before["level"]) <= proves(level):
+            return None
+        first = next(iter(before["reasons"]), "no reason is kept")
+        return (
+            f"it failed at level {before['level']} ({first}), which {level} does not disprove; accept it at that level"
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def overridden(stored: str, host: str, reason: str) -> dict[str, Any]:

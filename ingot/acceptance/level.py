@@ -43,6 +43,14 @@ LEVELS = {
     )
 }
 
+#: What records call an acceptance that left the replicas serving.
+WITHOUT = "without burn-in"
+
+
+def proves(level: str) -> int:
+    """How much an acceptance proves, as a number to compare; 0 without a burn-in, and for what nobody knows."""
+    return list(LEVELS).index(level) + 1 if level in LEVELS else 0
+
 
 def key_of(level: Level, *, boot_id: str, image: str, gpus: Sequence[str], driver: str, script: str) -> str:
     """What finished steps belong to: after a reboot, or with another level, image, driver or GPU, all are repeated."""

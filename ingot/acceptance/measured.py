@@ -88,7 +88,8 @@ def parse_burn_in(text: str) -> BurnIn:
         phase, uuid = event.get("phase"), str(event.get("gpu") or "")
         if phase == "software":
             whole = replace(whole, software=f"torch {event.get('torch')}, CUDA {event.get('cuda')}")
-            gpus |= {one: GpuBurnIn(one) for one in event.get("gpus", ()) if one not in gpus}
+            # Without a burn-in the script is asked for the host's memory alone, on the CPU.
+            gpus |= {one: GpuBurnIn(one) for one in event.get("gpus", ()) if one not in gpus and one != "cpu"}
         elif phase == "host_memory":
             whole = replace(whole, host_memory_gb_per_s=event["gb_per_s"])
         elif phase == "error":

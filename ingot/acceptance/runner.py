@@ -6,7 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from paramiko import SSHException
@@ -16,10 +16,10 @@ from pyinfra.api.host import Host
 
 from ingot.acceptance import script
 from ingot.acceptance.burnin import PHASES
-from ingot.acceptance.evidence import ACCEPTANCE_FILE, EVIDENCE_FILE, Outcome, now, overridden
-from ingot.acceptance.finding import Measured
+from ingot.acceptance.evidence import ACCEPTANCE_FILE, EVIDENCE_FILE, Outcome, now, overridden, standing
+from ingot.acceptance.finding import Finding, Measured, Verdict
 from ingot.acceptance.judge import judge
-from ingot.acceptance.level import Level, key_of
+from ingot.acceptance.level import WITHOUT, Level, key_of
 from ingot.acceptance.measured import parse_burn_in, parse_dcgm, parse_fio
 from ingot.acceptance.readings import Look, parse_look, parse_trace
 from ingot.acceptance.speed import Medians
@@ -87,17 +87,25 @@ def accept(host: Host, name: str, options: Options, say: Say, fleet: Sequence[Me
     say("judging")
     measured = _read(host, name, options, ordered, seen)
     verdict, findings = judge(measured, fleet)
-    outcome = Outcome(name, options.level.name, now(), verdict, findings, measured, _shown(seen))
+    level = options.level.name if options.burn_in else WITHOUT
+    outcome = Outcome(name, level, now(), verdict, findings, measured, _shown(seen))
+    if verdict is not Verdict.FAIL and (sentence := standing(_stored(host), level)):
+        # The file that holds it out of the pool stays as it is.
+        failed = Finding(Verdict.FAIL, sentence)
+        return replace(outcome, verdict=Verdict.FAIL, findings=(failed, *outcome.findings))
     record(host, {ACCEPTANCE_FILE: outcome.acceptance(), EVIDENCE_FILE: outcome.to_dict()})
     return outcome
 
 
 def override(host: Host, name: str, reason: str) -> dict[str, Any]:
     """Let a host serve that failed, with the reason; returns its acceptance as it is now. Raises: IngotError."""
-    stored = _run(host, f"cat {ACCEPTANCE_FILE} 2>/dev/null; true").stdout
-    acceptance = overridden(stored, name, reason)
+    acceptance = overridden(_stored(host), name, reason)
     record(host, {ACCEPTANCE_FILE: acceptance})
     return acceptance
+
+
+def _stored(host: Host) -> str:
+    return _run(host, f"cat {ACCEPTANCE_FILE} 2>/dev/null; true").stdout
 
 
 def record(host: Host, contents: Mapping[str, Mapping[str, Any]]) -> None:

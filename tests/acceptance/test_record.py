@@ -103,6 +103,27 @@ def test_an_override_of_nothing_is_refused(stored: str, reason: str, said: str) 
         evidence.overridden(stored, "gpu-01", reason)
 
 
+@pytest.mark.parametrize(
+    ("failed_at", "level", "stands"),
+    [
+        ("standard", "quick", True),
+        ("quick", "without burn-in", True),
+        ("quick", "quick", False),
+        ("quick", "soak", False),
+        ("without burn-in", "without burn-in", False),
+    ],
+)
+def test_a_failure_stands_until_as_much_is_proven(failed_at: str, level: str, stands: bool) -> None:
+    failed = outcome(level=failed_at).acceptance()
+    sentence = evidence.standing(json.dumps(failed), level)
+    assert (sentence is not None) is stands
+    if sentence:
+        assert f"failed at level {failed_at} (GPU 6: matmul 560" in sentence
+    assert evidence.standing(json.dumps(failed | {"override": {"reason": "x"}}), level) is None
+    assert evidence.standing(json.dumps(failed | {"verdict": "pass"}), level) is None
+    assert evidence.standing("", level) is None
+
+
 def test_records_are_kept_and_the_last_of_each_other_host_is_the_fleet(tmp_path: Path) -> None:
     first, last = "2026-11-22T02:06:01+00:00", "2026-11-23T02:06:01+00:00"
     for host, level, at in (("a", "quick", first), ("a", "quick", last), ("b", "soak", last), ("c", "quick", last)):
