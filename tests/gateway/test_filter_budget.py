@@ -109,6 +109,23 @@ def test_every_end_of_a_request_settles_its_charge(seen: dict[str, Any], costs: 
     assert budget.used(1.0) == costs
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"usage": {"total_tokens": 7}}, 7),
+        ({"type": "response.completed", "response": {"usage": {"total_tokens": 9}}}, 9),
+        ({"usage": {"input_tokens": 3, "output_tokens": 4}}, 7),
+        ({"usage": {"total_tokens": "7"}}, None),
+        ({"usage": None}, None),
+        ([], None),
+    ],
+)
+def test_usage_is_read_as_each_route_tells_it(body: Any, told: int | None) -> None:
+    one = spent(Budget(100))
+    one.see(body)
+    assert one.told == told
+
+
 def price(request: dict[str, Any], path: str = CHAT) -> int:
     return prepared(Policy(tokens_per_minute=10), path, "application/json", json.dumps(request).encode(), 1024).tokens
 
@@ -121,7 +138,7 @@ def test_a_request_is_charged_for_its_prompt_and_its_longest_answer() -> None:
     assert price({**ask, "max_completion_tokens": 7}) == 1008
     assert price({"messages": [message]}) == 1001 + 1024
     assert price({"prompt": [1, 2, 3], "max_tokens": 5}, "/v1/completions") == 8
-    assert price({"input": "a" * 400}, "/v1/embeddings") == 100
+    assert price({"input": "a" * 400}, "/v1/embeddings") == price({"query": "a" * 400}, "/v1/rerank") == 100
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10**6}}
     assert price({"messages": [{"role": "user", "content": [picture]}], "max_tokens": 1}) < 1100
 

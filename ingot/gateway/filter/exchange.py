@@ -156,6 +156,8 @@ async def _whole(asked: Asked, body: wire.Body) -> bytes:
         content = await body.whole(LARGEST_ANSWER)
     except wire.BadMessage:
         raise refusals.engine_down() from None
+    except wire.TooLarge:
+        raise refusals.withheld() from None
     rules = asked.policy.redact
     if not content or (rules is None and asked.spent is None):
         return content

@@ -17,6 +17,8 @@ from ingot.gateway.filter.settings import Policy
 STREAMED = ("/v1/chat/completions", "/v1/completions")
 #: Routes that answer with numbers only.
 NUMBERS = ("/v1/embeddings",)
+#: Routes whose answers cost no tokens of their own.
+_READ_ONLY = (*NUMBERS, "/v1/rerank", "/v2/rerank", "/v1/score", "/v1/messages/count_tokens")
 #: What would have the answer's tokens told besides its text.
 _TELLS_TOKENS = [
     "logprobs",
@@ -146,7 +148,7 @@ def _tokens(value: Json) -> int:
 
 def _most(request: dict[str, Json], path: str, default: int) -> int:
     """How many tokens the answer may have."""
-    if path in NUMBERS:
+    if path in _READ_ONLY:
         return 0
     named = [request[name] for name in _MAX_TOKENS if type(request.get(name)) is int and request[name] >= 0]
     copies = request.get("n")

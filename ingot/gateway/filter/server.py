@@ -37,7 +37,8 @@ class Server:
         # Under a name of its own first: renamed over the old one's, no request meets a missing socket, and a
         # predecessor keeps the answers that it has begun.
         new = self._socket.with_name(f".{self._digest}.sock")
-        server = await asyncio.start_unix_server(self._connected, new, limit=wire.LARGEST_HEAD)
+        # nginx takes a full queue for a filter that is down.
+        server = await asyncio.start_unix_server(self._connected, new, limit=wire.LARGEST_HEAD, backlog=4096)
         new.chmod(0o666)  # who may reach it is decided by its directory
         new.replace(self._socket)
         log.info("serving with %s", self._digest)

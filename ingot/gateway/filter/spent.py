@@ -25,9 +25,13 @@ class Spent:
 
     def see(self, body: Any) -> None:
         """Read the usage out of a body or an event."""
-        usage = body.get("usage") if isinstance(body, dict) else None
-        if isinstance(usage, dict) and type(usage.get("total_tokens")) is int:
-            self.told = usage["total_tokens"]
+        # The last event of /v1/responses has the whole answer in it.
+        for one in (body, body.get("response")) if isinstance(body, dict) else ():
+            usage = one.get("usage") if isinstance(one, dict) else None
+            if isinstance(usage, dict):
+                parts = [usage.get(name) for name in ("input_tokens", "output_tokens")]
+                total = usage.get("total_tokens", sum(part for part in parts if type(part) is int))
+                self.told = total if type(total) is int else self.told
 
     def settle(self, now: float) -> None:
         """Put the real usage in the place of the charge.

@@ -17,6 +17,10 @@ class BadMessage(Exception):
     """What the other side sent is not HTTP as expected, or it broke off."""
 
 
+class TooLarge(Exception):
+    """A body is larger than allowed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """The first line in its three parts, and the headers by their names in small letters."""
@@ -132,13 +136,13 @@ class Body:
         return b"".join(out)
 
     async def whole(self, largest: int) -> bytes:
-        """All of it. Raises: BadMessage, also when it is larger than allowed."""
+        """All of it. Raises: BadMessage or TooLarge."""
         pieces: list[bytes] = []
         size = 0
         while piece := await self.piece():
             size += len(piece)
             if size > largest:
-                raise BadMessage
+                raise TooLarge
             pieces.append(piece)
         return b"".join(pieces)
 
