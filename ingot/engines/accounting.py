@@ -12,9 +12,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-#: Routes without request_metadata (embeddings) state their tokens at the end of a whole answer.
-_USAGE = re.compile(rb'"usage":\s*\{[^{}]*?"prompt_tokens":\s*(\d+)')
-_TAIL_BYTES = 512
+#: Routes that leave no request_metadata state their tokens in the answer: at its end (embeddings, responses) or at its
+#: beginning (rerank). A text cannot forge this: its quotes are escaped.
+_PROMPT = re.compile(rb'"usage":\s*\{[^}]*?"(?:prompt|input)_tokens":\s*(\d+)')
+_COMPLETION = re.compile(rb'"usage":\s*\{.*?"(?:completion|output)_tokens":\s*(\d+)', re.DOTALL)
+_KEPT_BYTES = 1024
 
 
 class Accounting:
@@ -32,7 +34,14 @@ class Accounting:
         # The same dictionary that Starlette's request.state reads and writes.
         state = scope.setdefault("state", {})
         began, now = datetime.now(UTC), time.monotonic()
-        seen: dict[str, Any] = {"status": None, "first_byte_s": None, "finished": False, "left": False, "tail": b""}
+        seen: dict[str, Any] = {
+            "status": None,
+            "first_byte_s": None,
+            "finished": False,
+            "left": False,
+            "head": b"",
+            "tail": b"",
+        }
 
         async def from_caller() -> Any:
             message = await receive()
@@ -46,7 +55,9 @@ class Accounting:
             elif message["type"] == "http.response.body":
                 if message.get("body") and seen["first_byte_s"] is None:
                     seen["first_byte_s"] = round(time.monotonic() - now, 4)
-                seen["tail"] = (seen["tail"] + message.get("body", b""))[-_TAIL_BYTES:]
+                body = message.get("body", b"")
+                seen["head"] += body[: _KEPT_BYTES - len(seen["head"])]
+                seen["tail"] = (seen["tail"] + body)[-_KEPT_BYTES:]
                 seen["finished"] = not message.get("more_body") and not seen["left"]
             await send(message)
 
@@ -55,15 +66,18 @@ class Accounting:
         finally:
             # Whatever goes wrong here, a full disk for one, is not the caller's business.
             with suppress(Exception):
-                _write(began, time.monotonic() - now, scope, said, seen, _tokens(state, seen["tail"]))
+                _write(began, time.monotonic() - now, scope, said, seen, _tokens(state, seen))
 
 
-def _tokens(state: Any, tail: bytes) -> tuple[int | None, int | None]:
+def _tokens(state: Any, seen: Any) -> tuple[int | None, int | None]:
     usage = getattr(state.get("request_metadata"), "final_usage_info", None)
     if usage is not None:
         return usage.prompt_tokens, usage.completion_tokens or 0
-    found = _USAGE.search(tail)
-    return (int(found.group(1)), 0) if found else (None, None)
+    for part in (seen["tail"], seen["head"]):
+        prompt, completion = _PROMPT.search(part), _COMPLETION.search(part)
+        if prompt:
+            return int(prompt.group(1)), int(completion.group(1)) if completion else 0
+    return None, None
 
 
 def _write(began: datetime, seconds: float, scope: Any, said: Any, seen: Any, tokens: Any) -> None:
