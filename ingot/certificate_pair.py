@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,8 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from ingot.certificate_names import certificate_names, covers
 from ingot.errors import IngotError
-from ingot.pki import certificate_names
 
 #: Mozilla guideline 6.0, intermediate: RSA of at least this size, or one of these curves.
 RSA_BITS = 2048
@@ -77,17 +76,6 @@ def read(certificate_file: Path, key_file: Path, names: Sequence[str], now: date
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ) + b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
     return Pair(chain, pem.decode())
-
-
-def covers(certificate: x509.Certificate, name: str) -> bool:
-    """Whether a certificate is good for a name or an address; `*.` stands for one label (RFC 9525 §6.3)."""
-    try:
-        name = str(ipaddress.ip_address(name))
-    except ValueError:
-        name = name.lower()
-    own = {known.lower() for known in certificate_names(certificate)}
-    _, dot, zone = name.partition(".")
-    return name in own or (bool(dot) and f"*.{zone}" in own)
 
 
 def _chain(file: Path) -> tuple[x509.Certificate, ...]:

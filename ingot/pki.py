@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import secrets
 import stat
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ingot import files
+from ingot.certificate_names import certificate_names, constraint, general_name, names_outside, normal, scope_text
 from ingot.errors import IngotError
 
 #: A clock that is up to this late still accepts a fresh certificate.
@@ -29,8 +28,6 @@ LEAF_LIFETIME = timedelta(days=47)
 RENEW_BEFORE = timedelta(days=30)
 #: Every caller must be told of a new CA: that takes a while.
 CA_WARN_BEFORE = timedelta(days=180)
-
-_ZONE = re.compile(r"\.?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?")
 
 #: Key and certificate of the CA in one file, so that the pair is made in one step or not at all.
 CA_FILE = "ca.pem"
@@ -87,7 +84,7 @@ def sign(ca: Authority, request_pem: str, names: Sequence[str], now: datetime | 
     outside = names_outside(ca.certificate, names)
     if outside:
         raise IngotError(
-            f"the CA is limited to {_scope_text(ca.certificate)} and cannot sign for {', '.join(outside)}; "
+            f"the CA is limited to {scope_text(ca.certificate)} and cannot sign for {', '.join(outside)}; "
             "rename the host, or make a new CA with a wider gateway_ca_scope."
         )
     begin = (now or datetime.now(UTC)) - CLOCK_SKEW
@@ -107,7 +104,7 @@ def sign(ca: Authority, request_pem: str, names: Sequence[str], now: datetime | 
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([general_name(name) for name in names]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(request.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False)
     )
@@ -145,46 +142,13 @@ def why_renew(
         return "signed by another CA"
     if leaf.public_key() != request.public_key():
         return "made for another key"
-    if certificate_names(leaf) != frozenset(_normal(name) for name in names):
+    if certificate_names(leaf) != frozenset(normal(name) for name in names):
         return "the names changed"
     # The last one of a CA ends with it.
     last = leaf.not_valid_after_utc >= ca.certificate.not_valid_after_utc
     if leaf.not_valid_after_utc - moment < RENEW_BEFORE and not last:
         return f"ends {leaf.not_valid_after_utc:%Y-%m-%d}"
     return None
-
-
-def certificate_names(certificate: x509.Certificate) -> frozenset[str]:
-    """DNS names and addresses that a certificate is good for."""
-    try:
-        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return frozenset()
-    return frozenset(
-        [
-            *alternatives.get_values_for_type(x509.DNSName),
-            *(str(address) for address in alternatives.get_values_for_type(x509.IPAddress)),
-        ]
-    )
-
-
-def names_outside(ca: x509.Certificate, names: Sequence[str]) -> list[str]:
-    """Those names that the CA's name constraints forbid (RFC 5280 §4.2.1.10); none without constraints."""
-    try:
-        permitted = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees
-    except x509.ExtensionNotFound:
-        return []
-    zones = [str(name.value) for name in permitted or () if isinstance(name, x509.DNSName)]
-    networks = [name.value for name in permitted or () if isinstance(name, x509.IPAddress)]
-
-    def covered(name: str) -> bool:
-        alternative = _general_name(name)
-        if isinstance(alternative, x509.IPAddress):
-            # A kind of name that the constraints do not mention is not constrained.
-            return not networks or any(_inside(str(alternative.value), str(network)) for network in networks)
-        return not zones or any(name == zone or name.endswith(f".{zone}") for zone in zones)
-
-    return [name for name in names if not covered(name)]
 
 
 def _new_authority(scope: Sequence[str]) -> str:
@@ -211,7 +175,7 @@ def _new_authority(scope: Sequence[str]) -> str:
     )
     if scope:
         builder = builder.add_extension(
-            x509.NameConstraints([_constraint(entry) for entry in scope], None), critical=True
+            x509.NameConstraints([constraint(entry) for entry in scope], None), critical=True
         )
     certificate = builder.sign(key, hashes.SHA256())
     return (
@@ -253,36 +217,3 @@ def _key_usage(*, digital_signature: bool = False, key_cert_sign: bool = False) 
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
-def _normal(name: str) -> str:
-    return str(_general_name(name).value)
-
-
-def _constraint(entry: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_network(entry))
-    except ValueError as error:
-        # What is meant as a network must not become a zone: a CA is made once, and everybody trusts that one.
-        if not _ZONE.fullmatch(entry):
-            raise IngotError(
-                f"gateway_ca_scope holds {entry!r}, expected a network such as 10.0.0.0/8 or a DNS zone such as "
-                f"corp.example ({error}); correct it."
-            ) from error
-        return x509.DNSName(entry.lstrip("."))
-
-
-def _inside(address: str, network: str) -> bool:
-    return ipaddress.ip_address(address) in ipaddress.ip_network(network)
-
-
-def _scope_text(ca: x509.Certificate) -> str:
-    permitted = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees
-    return ", ".join(str(name.value) for name in permitted or ())

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from pyinfra.api.command import PyinfraCommand, StringCommand
 
+from ingot.certificate_names import certificate_names
 from ingot.errors import IngotError
 from ingot.facts.gateway import ACME_LIVE, ACME_NAME, GatewayHost
 from ingot.operations import render, tree
-from ingot.pki import certificate_names
 
 #: Below it certbot puts what the ACME server wants to see.
 WEBROOT = "/var/lib/ingot/acme"

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ingot import certificate_pair
+from ingot.certificate_names import covers
 from ingot.errors import IngotError
 from tests.gateway import issuing
 from tests.gateway.issuing import DAY, NOW, Issued
@@ -60,7 +61,7 @@ def test_a_root_at_the_end_of_the_file_is_accepted(tmp_path: Path) -> None:
     ],
 )
 def test_names_are_covered_as_callers_compare_them(tmp_path: Path, own: str, name: str, covered: bool) -> None:
-    assert certificate_pair.covers(issuing.leaf(BETWEEN, own).certificate, name) == covered
+    assert covers(issuing.leaf(BETWEEN, own).certificate, name) == covered
 
 
 def of(**given: object) -> Write:
