@@ -1,0 +1,188 @@
+"""A deployed host as it was captured, to be broken in one place and judged by the checks of tests/hosts."""
+
+from __future__ import annotations
+
+import inspect
+import runpy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from ingot.facts.sections import Section
+from tests.hosts.https import Answer, Session
+from tests.hosts.look import Look, parse_look
+from tests.hosts.outside import PROBES, Outside, Refused
+from tests.hosts.target import Target
+
+ROOT = Path(__file__).parent.parent.parent
+#: What a test host (Debian 13, one RTX 4090) answered to tests/hosts/look.py, shortened where nothing reads it.
+CAPTURE = (Path(__file__).parent / "captures" / "served-host.txt").read_text(encoding="utf-8")
+NAME, ADDRESS = "gpu-01", "192.0.2.11"
+MODULES = tuple(
+    import_module(f"tests.hosts.{path.stem}") for path in sorted((ROOT / "tests" / "hosts").glob("test_*.py"))
+)
+CHECKS = {
+    name: (module, check)
+    for module in MODULES
+    for name, check in vars(module).items()
+    if name.startswith("test_") and callable(check)
+}
+
+
+class Data(SimpleNamespace):
+    """Values as pyinfra gives them."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return getattr(self, name, default)
+
+
+def data(**values: Any) -> Data:
+    """The values that the captured host was deployed with."""
+    known = {
+        **runpy.run_path(str(ROOT / "group_data" / "all.py")),
+        **runpy.run_path(str(ROOT / "group_data" / "sandbox.py")),
+        "ssh_hostname": ADDRESS,
+        "engine_build": "cpu",
+        "engine_image_archive": "/srv/vllm.tar",
+        "engine_image_id": "sha256:fbda803f75f6902b394a9f7cc4f6c21cb137c7d8d1d5c41bef889facf5bd062a",
+        "sources": {"nvidia": {"key_fingerprint": next(iter(parse_look(CAPTURE).keyrings.values()))[0]}},
+    }
+    return Data(**{**known, **values})
+
+
+def answered(status: int = 200, body: str = "", **headers: str) -> Answer:
+    usual = {"Server": "nginx", "X-Request-Id": "1", "X-Content-Type-Options": "nosniff"}
+    return Answer(status, {**usual, **{name.replace("_", "-"): value for name, value in headers.items()}}, body)
+
+
+def met() -> Outside:
+    """What calls to a good host come to."""
+    usual = Session("TLSv1.3", "TLS_AES_256_GCM_SHA384", "h2", frozenset({NAME, ADDRESS}), time.time() + 40 * 86400)
+    return Outside(
+        probes={one.name: answered(min(one.statuses), '{"code":"invalid_api_key"}') for one in PROBES},
+        sessions={
+            "name": usual,
+            "address": usual,
+            "stranger": Refused("SSLError: unrecognized name"),
+            "1.1": Refused("SSLError: unsupported protocol"),
+            "1.2": replace(usual, version="TLSv1.2", cipher="ECDHE-ECDSA-AES256-GCM-SHA384"),
+        },
+        open_ports={8000: False},
+        in_clear=answered(400),
+        port_80=Refused("ConnectionRefusedError"),
+        healthz=answered(),
+        models=answered(body='{"data":[{"id":"a"}]}'),
+        completion=answered(body='{"role":"assistant"}'),
+        streamed=None,
+        prompt="prompt-1",
+    )
+
+
+@dataclass
+class Host:
+    """A host under test with everything that was found of it, to be broken in one place."""
+
+    look: Look = field(default_factory=lambda: parse_look(CAPTURE))
+    outside: Outside = field(default_factory=met)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    leaks: tuple[str, ...] = ()
+    boots: tuple[str, ...] = ()
+    reboot: bool = False
+
+    def judge(self, check: str) -> None:
+        """Run one check as pytest does, for each of its probes where it has such."""
+        module, function = CHECKS[check]
+        host = SimpleNamespace(name=NAME, data=data(**self.values), groups=["gpu"], inventory=[])
+        target = Target(host, "lab", "sk-a", None, self.look, self.outside, self.leaks, self.boots)  # type: ignore[arg-type]
+        config = SimpleNamespace(getoption=lambda name: self.reboot)
+        known = {
+            "target": target,
+            "look": self.look,
+            "outside": self.outside,
+            "keyed": self.outside,
+            "engines": self.look.engines,
+            "request": SimpleNamespace(config=config),
+        }
+        wanted = inspect.signature(function).parameters
+        for probe in _probes(module, check) if "probe" in wanted else (None,):
+            function(**{name: value for name, value in {**known, "probe": probe}.items() if name in wanted})
+
+
+def _probes(module: ModuleType, check: str) -> Any:
+    return module._STRANGERS if "stranger" in check else module._CALLERS
+
+
+def said(question: str, old: str, new: str) -> Callable[[Host], None]:
+    """The host answers a question of the look in another way."""
+
+    def breaks(host: Host) -> None:
+        before = host.look.answers[question]
+        assert old in before.output, f"{old!r} is not in the answer to {question}"
+        changed = Section(before.output.replace(old, new), before.status)
+        host.look = Look({**host.look.answers, question: changed})
+
+    return breaks
+
+
+def adds(question: str, line: str) -> Callable[[Host], None]:
+    """The host answers one line more."""
+
+    def breaks(host: Host) -> None:
+        before = host.look.answers[question]
+        host.look = Look({**host.look.answers, question: Section(f"{before.output}\n{line}", before.status)})
+
+    return breaks
+
+
+def fails(question: str) -> Callable[[Host], None]:
+    """A command of the look ends with another status."""
+
+    def breaks(host: Host) -> None:
+        host.look = Look({**host.look.answers, question: Section(host.look.text(question), 1)})
+
+    return breaks
+
+
+def has(**values: Any) -> Callable[[Host], None]:
+    """The host is another, or has other values."""
+
+    def breaks(host: Host) -> None:
+        for name, value in values.items():
+            setattr(host, name, value)
+
+    return breaks
+
+
+def meets(**found: Any) -> Callable[[Host], None]:
+    """Callers meet something else."""
+
+    def breaks(host: Host) -> None:
+        for name, value in found.items():
+            setattr(host.outside, name, value)
+
+    return breaks
+
+
+def session(name: str, **changes: Any) -> Callable[[Host], None]:
+    """A handshake comes to something else; without changes to a refusal."""
+
+    def breaks(host: Host) -> None:
+        before = host.outside.sessions[name]
+        usual = before if isinstance(before, Session) else met().sessions["name"]
+        assert isinstance(usual, Session)
+        host.outside.sessions[name] = replace(usual, **changes) if changes else Refused("SSLError: handshake failure")
+
+    return breaks
+
+
+def probed(name: str, status: int, body: str = "") -> Callable[[Host], None]:
+    """A request that must be refused is answered otherwise."""
+
+    def breaks(host: Host) -> None:
+        host.outside.probes[name] = answered(status, body)
+
+    return breaks
