@@ -35,7 +35,7 @@ class Usage(FactBase[HostUsage]):
 
     @staticmethod
     def default() -> HostUsage:
-        return HostUsage(fault="no answer")
+        return HostUsage(fault="its logs were not summed in time; name a shorter time with --since")
 
     def command(self, since: float, until: float, by: Sequence[str]) -> str:
         words = [SCRIPT, LOGS, f"{since:.3f}", f"{until:.3f}", ",".join(by)]
