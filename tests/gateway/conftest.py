@@ -106,9 +106,9 @@ class GatewayHost:
         lines = self.host.succeeds(f"cat {RECORD}; : >{RECORD}").splitlines()
         return [json.loads(line) for line in lines]
 
-    def running(self) -> int:
-        """How many answers the engine is streaming."""
-        return int(json.loads(self.host.succeeds(f"curl -sf http://{ENGINE}/running"))["running"])
+    def running(self, address: str = ENGINE) -> int:
+        """How many answers an engine is streaming."""
+        return int(json.loads(self.host.succeeds(f"curl -sf http://{address}/running"))["running"])
 
     def wait_until_idle(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

@@ -1,4 +1,4 @@
-"""Three test hosts as a fleet: a gateway without a GPU before two hosts with a stand-in engine each."""
+"""Three test hosts as a fleet: a gateway without a GPU before two hosts, with two stand-in engines and one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from ingot import keys
+from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, upstreams_json
 from ingot.sandbox import Sandbox
 from ingot.sandbox.inventory import connection
-from tests.gateway.conftest import ENGINE, ROOT, GatewayHost
+from tests.gateway.conftest import ENGINE, ROOT, SECOND_ENGINE, GatewayHost
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "stand-in", "messages": [{"role": "user", "content": "Hello"}]}
@@ -71,9 +72,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     made = Fleet(front, (members[0], members[1]), directory)
     made.write_inventory()
     front.key = keys.create(front.secrets, "research")
-    for one in made.members:
-        one.start_engine()
-        one.tell_gateway({"stand-in": ENGINE})
+    for one, engines in zip(made.members, ([ENGINE, SECOND_ENGINE], [ENGINE]), strict=True):
+        for engine in engines:
+            one.start_engine(engine)
+        one.host.succeeds("mkdir -p /var/lib/ingot")
+        one.host.put(UPSTREAMS_FILE, upstreams_json([Upstream("stand-in", tuple(engines))]))
     with ThreadPoolExecutor(2) as pool:
         runs = [
             pool.submit(made.pyinfra, "deploy.py", front),

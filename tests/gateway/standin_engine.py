@@ -30,6 +30,8 @@ class Engine(BaseHTTPRequestHandler):
         with lock, self.record.open("a") as file:
             line = {"method": self.command, "path": self.path, "headers": dict(self.headers), "bytes": len(body)}
             file.write(json.dumps(line) + "\n")
+        if self.path == "/metrics":
+            return self.whole(f'vllm:num_requests_running{{engine="0"}} {len(self.running)}.0\n')
         if b'"stream": true' in body:
             return self.stream()
         address = self.server.server_address[0]
@@ -38,7 +40,7 @@ class Engine(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = answer
 
     def whole(self, content):
-        payload = json.dumps(content).encode()
+        payload = (content if isinstance(content, str) else json.dumps(content)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(payload)))

@@ -10,12 +10,14 @@ from dataclasses import replace
 import pytest
 
 from ingot.operations import gateway_log
-from tests.gateway.conftest import ENGINE
+from tests.gateway.conftest import ENGINE, SECOND_ENGINE
 from tests.gateway.fleet_hosts import ASK, CHAT, Fleet
 
 pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(240)]
 
 FLEET_PORT = 8443
+#: curl ends with 7 where nothing listens.
+SHUT = f"curl -sk --max-time 3 https://{{}}:{FLEET_PORT}/healthz"
 
 #: The engine's role writes upstreams.json; here stand-ins serve, and only the gateway's role runs on their hosts.
 DRAIN = """
@@ -24,7 +26,7 @@ from ingot.operations import drain
 
 @operation()
 def drained():
-    yield from drain.{call}
+    {calls}
 
 drained(name="pool")
 """
@@ -66,8 +68,8 @@ def test_a_host_with_another_certificate_gets_no_key(fleet: Fleet) -> None:
         liar.succeeds("systemctl stop liar; systemctl start nginx")
 
 
-def test_no_request_fails_while_a_host_is_drained_and_its_engine_replaced(fleet: Fleet) -> None:
-    """Callers keep asking the front, whole and streamed, while one of two hosts drains, restarts and returns."""
+def test_no_request_fails_while_replicas_and_then_a_whole_host_are_replaced(fleet: Fleet) -> None:
+    """Callers keep asking the front, whole and streamed, while engines drain, restart and return."""
     member, statuses, stop = fleet.members[0], [], threading.Event()
 
     def load() -> None:
@@ -75,20 +77,26 @@ def test_no_request_fails_while_a_host_is_drained_and_its_engine_replaced(fleet:
             statuses.append(fleet.front.caller.post(CHAT, ASK).status)
             statuses.append(200 if len(list(fleet.front.caller.stream(CHAT, {**ASK, "stream": True}))) == 10 else 0)
 
+    def replace_engine(address: str) -> None:
+        assert member.running(address) == 0
+        member.host.succeeds(f"systemctl stop standin-{address.partition(':')[0]}")
+        member.start_engine(address)
+
     callers = [threading.Thread(target=load) for _ in range(4)]
     for caller in callers:
         caller.start()
     try:
-        fleet.pyinfra(DRAIN.format(call="drain(None, grace_s=20)"), member)
-        assert json.loads(member.host.succeeds("cat /var/lib/ingot/upstreams.json"))[0]["draining"] == [ENGINE]
-        assert fleet.front.host.run(f"curl -sk --max-time 3 https://{member.host.address}:{FLEET_PORT}/healthz")[0] == 7
-        assert member.running() == 0
+        fleet.pyinfra(DRAIN.format(calls=f"yield from drain.drain([{ENGINE!r}], grace_s=20)"), member)
+        assert fleet.front.host.run(SHUT.format(member.host.address))[0] != 7, "the other replica still serves"
+        replace_engine(ENGINE)
+        fleet.pyinfra(DRAIN.format(calls="yield from drain.drain(None, grace_s=20)"), member)
+        assert fleet.front.host.run(SHUT.format(member.host.address))[0] == 7, "nothing is left to serve"
         refused = replace(member.caller, key=fleet.front.key).post(CHAT, ASK)
         assert (refused.status, refused.json["error"]["code"]) == (503, "engine_draining")
         assert refused.headers["Retry-After"]
-        member.host.succeeds("systemctl stop standin-172.31.213.10")
-        member.start_engine()
-        fleet.pyinfra(DRAIN.format(call=f"restore('stand-in', {ENGINE!r})"), member)
+        replace_engine(SECOND_ENGINE)
+        back = [f"yield from drain.restore('stand-in', {address!r})" for address in (ENGINE, SECOND_ENGINE)]
+        fleet.pyinfra(DRAIN.format(calls="; ".join(back)), member)
         time.sleep(1)
     finally:
         stop.set()
