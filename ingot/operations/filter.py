@@ -116,12 +116,10 @@ def _start(wanted: Filter) -> str:
 def _end(one: FilterContainer, stop_grace_s: int) -> str:
     """Tell a container to end, and take it away when its last answer has: in a unit of its own, for it may take long.
 
-    Its restart policy goes first, or a boot in between would start it again.
+    Its restart policy goes first, or a boot in between would start it again; by that it is known to end.
     """
     if not one.running:
         return f"docker rm --force {one.name} >/dev/null"
-    end = f"docker stop --time {stop_grace_s} {one.name}; docker rm --force {one.name}"
-    return (
-        f"docker update --restart no {one.name} >/dev/null && "
-        f"systemd-run --quiet --collect --unit {one.name}-end sh -c {shlex.quote(end)}"
-    )
+    steps = (f"update --restart no {one.name}", f"stop --time {stop_grace_s} {one.name}", f"rm --force {one.name}")
+    end = "; ".join(f"docker {step}" for step in steps)
+    return f"systemd-run --quiet --collect --unit {one.name}-end sh -c {shlex.quote(end)}"

@@ -31,7 +31,7 @@ MEMORY_BYTES = 1024**3
 
 @dataclass(frozen=True)
 class Filter:
-    """A host's filter as it shall be. `image` is the engine's; `stop_grace_s` is how long running answers may take."""
+    """A host's filter as it shall be. `image` is the engine's; `stop_grace_s` is how long its answers may take when it is replaced."""
 
     teams: tuple[str, ...]
     rules: str
@@ -68,7 +68,6 @@ class Filter:
             image=self.image,
             user=USER,
             memory_bytes=MEMORY_BYTES,
-            stop_grace_s=self.stop_grace_s,
             directory=DIRECTORY,
             sockets=SOCKETS,
         )
