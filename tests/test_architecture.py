@@ -55,6 +55,7 @@ ALLOWED = {
         "ingot.errors",
     },
     "ingot.acceptance": {
+        "ingot.sizing",
         "ingot.operations",
         "ingot.facts",
         "ingot.gateway",

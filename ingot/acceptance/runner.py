@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paramiko import SSHException
-from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 
@@ -20,30 +18,24 @@ from ingot.acceptance.evidence import ACCEPTANCE_FILE, EVIDENCE_FILE, Outcome, n
 from ingot.acceptance.finding import Finding, Measured, Verdict
 from ingot.acceptance.judge import judge
 from ingot.acceptance.level import WITHOUT, Level, key_of
+from ingot.acceptance.looking import Seen, look
 from ingot.acceptance.measured import parse_burn_in, parse_dcgm, parse_fio
 from ingot.acceptance.readings import Look, parse_look, parse_trace
+from ingot.acceptance.remote import COMMAND_S, run, write
 from ingot.acceptance.speed import Medians
 from ingot.errors import IngotError
 from ingot.expectation import Expectation, parse
-from ingot.facts.boot import COMMAND as BOOT_ID
-from ingot.facts.errors import ParseError, Unread
-from ingot.facts.hardware import HardwareLook, HardwareSeen
-from ingot.facts.nvidia import Gpus
+from ingot.facts.errors import ParseError
 from ingot.facts.pool import Pool, PoolState
 from ingot.facts.sections import Section, compose, split
-from ingot.facts.smi_fault import GpuFault
 from ingot.gateway.upstreams import marked
-from ingot.operations import detached, drain, partial
+from ingot.operations import detached, drain
 from ingot.operations.bundle import pack
 from ingot.operations.connection import reconnect
-from ingot.operations.image import image_of_host
 from ingot.operations.ordered import differences
-from ingot.operations.planning import Refusal
 
 #: A lost connection is tried again for this long; the host goes on meanwhile.
 RECONNECT_S = 600
-#: A command that answers at once.
-COMMAND_S = 120
 
 #: Tells how far a host is: one line.
 Say = Callable[[str], None]
@@ -58,25 +50,13 @@ class Options:
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the host was before anything was measured."""
-
-    boot_id: str
-    driver: str
-    hardware: HardwareSeen
-    gpus: tuple[str, ...]
-    pool: PoolState
-    image: str
-
-
 def accept(host: Host, name: str, options: Options, say: Say, fleet: Sequence[Medians]) -> Outcome:
     """Accept one connected host, the one in context.
 
     Raises: IngotError, one sentence naming the host, where it could not be gone through.
     """
     say("looking")
-    seen = _look(host, name, options)
+    seen = look(host, name, burn_in=options.burn_in)
     ordered = _ordered(host, name)
     job = _job(host, options, seen)
     # What an earlier run started goes on by itself; this one takes up what it leaves.
@@ -85,10 +65,10 @@ def accept(host: Host, name: str, options: Options, say: Say, fleet: Sequence[Me
     _start(host, job)
     _wait(host, name, job, say)
     say("judging")
-    measured = _read(host, name, options, ordered, seen)
+    measured = _read(host, name, ordered, seen)
     verdict, findings = judge(measured, fleet)
     level = options.level.name if options.burn_in else WITHOUT
-    outcome = Outcome(name, level, now(), verdict, findings, measured, _shown(seen))
+    outcome = Outcome(name, level, now(), verdict, findings, measured, seen.shown())
     if verdict is not Verdict.FAIL and (sentence := standing(_stored(host), level)):
         # The file that holds it out of the pool stays as it is.
         failed = Finding(Verdict.FAIL, sentence)
@@ -105,63 +85,18 @@ def override(host: Host, name: str, reason: str) -> dict[str, Any]:
 
 
 def _stored(host: Host) -> str:
-    return _run(host, f"cat {ACCEPTANCE_FILE} 2>/dev/null; true").stdout
+    return run(host, f"cat {ACCEPTANCE_FILE} 2>/dev/null; true").stdout
 
 
 def record(host: Host, contents: Mapping[str, Mapping[str, Any]]) -> None:
     """Write what others read on the host, and have its gateway follow at once."""
     for path, content in contents.items():
-        _write(host, path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+        write(host, path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     found: PoolState = host.get_fact(Pool)
     if found.has_gateway:
         for file in drain.pool_files(found, found.upstreams):
-            _write(host, file.path, file.bytes.decode())
-        _run(host, drain.RELOAD)
-
-
-def _look(host: Host, name: str, options: Options) -> Seen:
-    hardware = host.get_fact(HardwareLook)
-    if isinstance(hardware, Unread):
-        raise IngotError(hardware.sentence(name))
-    gpus: tuple[str, ...] = ()
-    if options.burn_in:
-        gpus = _gpus(host, name)
-    image = _image(host, name, needed=options.burn_in)
-    questions = {
-        "boot": BOOT_ID,
-        "driver": "head -n 1 /proc/driver/nvidia/version 2>/dev/null",
-        "image": f"docker image inspect {shlex.quote(image)} >/dev/null 2>&1",
-    }
-    found = split(_run(host, compose(questions)).stdout.splitlines())
-    if options.burn_in and found["image"].status:
-        raise IngotError(
-            f"{name}: the engine's image {image[:24]} is not on the host, where the burn-in runs in it; deploy the "
-            "host first, or accept what needs no GPU with --no-burn-in."
-        )
-    return Seen(found["boot"].line, found["driver"].line, hardware, gpus, host.get_fact(Pool), image)
-
-
-def _gpus(host: Host, name: str) -> tuple[str, ...]:
-    """UUIDs of the GPUs that Ingot may use. Raises: IngotError where they do not answer, or there are none."""
-    try:
-        found = partial.answering(host.get_fact(Gpus), host.data.get("gpus_use"))
-    except IngotError as error:
-        raise IngotError(f"{name}: {str(error.args[0]).rstrip('.')}.") from None
-    if isinstance(found, GpuFault):
-        raise IngotError(f"{name}: {found.found}; {found.remedy}.")
-    if not found:
-        raise IngotError(f"{name}: no GPU answers, expected one to burn in; deploy its driver, or use --no-burn-in.")
-    return tuple(gpu.uuid for gpu in found)
-
-
-def _image(host: Host, name: str, *, needed: bool) -> str:
-    """The engine's image as the host's values pin it; empty where they do not and it is not needed."""
-    try:
-        return image_of_host().reference
-    except Refusal as refusal:
-        if needed:
-            raise IngotError(f"{name}: {str(refusal).removeprefix(f'{host.name}: ')}") from None
-        return ""
+            write(host, file.path, file.bytes.decode())
+        run(host, drain.RELOAD)
 
 
 def _ordered(host: Host, name: str) -> Expectation:
@@ -193,7 +128,7 @@ def _job(host: Host, options: Options, seen: Seen) -> script.Job:
         gpus=seen.gpus,
         cache_root=data.cache_root,
         grace_s=data.engine_stop_grace_s,
-        burn_in=options.burn_in,
+        burn_in=bool(seen.gpus),
         again=options.again,
         shm_bytes=data.engine_shm_bytes,
         pids=data.engine_pids,
@@ -204,14 +139,14 @@ def _job(host: Host, options: Options, seen: Seen) -> script.Job:
 
 def _start(host: Host, job: script.Job) -> None:
     packed = pack(detached.packed(script.run_script(), job.members()))
-    done = _run(host, detached.starter(script.UNIT, COMMAND_S), stdin=packed, timeout_s=COMMAND_S * 2)
+    done = run(host, detached.starter(script.UNIT, COMMAND_S), stdin=packed, timeout_s=COMMAND_S * 2)
     if not done.good:
         raise IngotError(f"{host.name}: the acceptance did not start there ({done.said}); read `journalctl -n 50`.")
 
 
 def _asked(host: Host) -> str | None:
     """What the host's unit does: running, ended, gone; None when it gave no answer."""
-    answer = detached.parse(_run(host, detached.question(script.UNIT, False)).stdout)
+    answer = detached.parse(run(host, detached.question(script.UNIT, False)).stdout)
     return answer.state if answer else None
 
 
@@ -222,7 +157,7 @@ def _wait(host: Host, name: str, job: script.Job, say: Say) -> None:
     question = detached.question(script.UNIT, False)
     while (moment := time.monotonic()) - began < limit:
         try:
-            answer = detached.parse(_run(host, question, timeout_s=detached.SLICE_S + 30).stdout)
+            answer = detached.parse(run(host, question, timeout_s=detached.SLICE_S + 30).stdout)
         except (OSError, EOFError, SSHException, ConnectError):
             answer = None
         if answer is None:
@@ -245,11 +180,11 @@ def _wait(host: Host, name: str, job: script.Job, say: Say) -> None:
     raise IngotError(f"{name}: {script.UNIT}.service is still at work after {limit} s; read its log on the host.")
 
 
-def _read(host: Host, name: str, options: Options, ordered: Expectation, seen: Seen) -> Measured:
+def _read(host: Host, name: str, ordered: Expectation, seen: Seen) -> Measured:
     names = (*script.OUTPUTS, script.TRACE)
     asked = compose({one: f"cat {script.RESULTS}/{one} 2>/dev/null" for one in names})
     try:
-        found = split(_run(host, asked, timeout_s=COMMAND_S * 3).stdout.splitlines())
+        found = split(run(host, asked, timeout_s=COMMAND_S * 3).stdout.splitlines())
     except ParseError as error:
         raise IngotError(f"{name}: {error}") from None
     texts = {one: found.get(one, Section("")).output for one in names}
@@ -260,7 +195,9 @@ def _read(host: Host, name: str, options: Options, ordered: Expectation, seen: S
     missing, undone = [], []
     if disk is None:
         missing.append("the disk could not be measured (no fio, or no room below the cache root)")
-    if options.burn_in and (burn_in is None or set(PHASES) - set(burn_in.finished)):
+    if seen.fault:
+        undone.append(seen.fault)
+    if seen.gpus and (burn_in is None or set(PHASES) - set(burn_in.finished)):
         left = [one for one in PHASES if burn_in is None or one not in burn_in.finished]
         said = texts["burn_in_errors"].strip().splitlines()[-1:] or ["read its log on the host"]
         undone.append(f"the burn-in ended before {', '.join(left)}: {said[0][:200]}")
@@ -283,47 +220,3 @@ def _read(host: Host, name: str, options: Options, ordered: Expectation, seen: S
 def _look_of(texts: Mapping[str, str], when: str) -> Look:
     parts = (texts[f"{when}_{what}"] for what in ("counters", "newer", "nvlink", "detail", "kernel"))
     return parse_look(*parts)
-
-
-def _shown(seen: Seen) -> dict[str, Any]:
-    hardware = seen.hardware
-    return {
-        "boot_id": seen.boot_id,
-        "image": seen.image,
-        "cpu": asdict(hardware.cpu),
-        "memory_bytes": hardware.installed_memory_bytes,
-        "disks": [{"name": one.name, "bytes": one.size_bytes, "kind": one.kind} for one in hardware.disks],
-        "kernel": hardware.kernel,
-    }
-
-
-def _write(host: Host, path: str, text: str) -> None:
-    """Whole or not at all, readable by everyone, since the gateway and people read it."""
-    quoted = shlex.quote(path)
-    done = _run(
-        host,
-        f"umask 022; t=$(mktemp {quoted}.XXXXXXXX) && cat >$t && chmod 0644 $t && sync $t && mv -T $t {quoted}",
-        stdin=text,
-    )
-    if not done.good:
-        raise IngotError(f"{host.name}: {path} could not be written ({done.said}); free space there.")
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    good: bool
-    stdout: str
-    stderr: str = ""
-
-    @property
-    def said(self) -> str:
-        """The end of what it printed, for a sentence."""
-        return (self.stderr or self.stdout).strip()[-200:]
-
-
-def _run(host: Host, command: str, *, stdin: str | None = None, timeout_s: float = COMMAND_S) -> _Done:
-    arguments: dict[str, Any] = {"_sudo": bool(host.data.get("_sudo")), "_timeout": int(timeout_s)}
-    if stdin is not None:
-        arguments["_stdin"] = stdin
-    good, output = host.run_shell_command(StringCommand(command), **arguments)
-    return _Done(good, output.stdout, output.stderr)

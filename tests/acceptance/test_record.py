@@ -13,10 +13,13 @@ from ingot.acceptance import evidence
 from ingot.acceptance.finding import Finding, Verdict
 from ingot.acceptance.judge import judge
 from ingot.acceptance.level import LEVELS, key_of
+from ingot.acceptance.looking import usable
 from ingot.acceptance.script import Job
 from ingot.errors import IngotError
+from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
 from ingot.report.acceptance import render
+from ingot.sizing import GPU
 from tests.acceptance.box import HEALTHY, NAME, burned
 
 pytestmark = pytest.mark.onboarding
@@ -40,6 +43,25 @@ JOB = Job(
 def outcome(host: str = "gpu-01", level: str = "quick", at: str = "2026-11-23T02:06:01+00:00") -> evidence.Outcome:
     verdict, findings = judge(burned(6, matmul_tflops=560))
     return evidence.Outcome(host, level, at, verdict, findings, burned(6, matmul_tflops=560), HARDWARE)
+
+
+def gpu(index: int, mig_profile: str | None = None) -> GPU:
+    return GPU(index=index, uuid=f"GPU-{index}", name=NAME, vram_bytes=80 << 30, mig_profile=mig_profile)
+
+
+def test_a_broken_gpu_fails_the_host_and_a_missing_driver_is_no_judgement() -> None:
+    assert usable([gpu(0), gpu(1)], 2) == (("GPU-0", "GPU-1"), None)
+    uuids, fault = usable([gpu(0)], 2)
+    assert uuids == ("GPU-0",)
+    assert fault == "1 GPUs answer of 2 on the PCI bus; read `dmesg | grep -i nvrm` on the host"
+    # Instances are several per card, and cards that Ingot may not use are nobody's business here.
+    assert usable([gpu(0, "1g.10gb")], 2)[1] is None
+    assert usable([gpu(0)], None)[1] is None
+    uuids, fault = usable(GpuFault(Fault.LOST, "GPU 2 at 0000:1b:00.0: GPU is lost"), 2)
+    assert (uuids, fault is not None and "GPU 2 at 0000:1b:00.0" in fault) == ((), True)
+    for nothing in (GpuFault(Fault.NOT_LOADED, "no driver"), []):
+        with pytest.raises(IngotError):
+            usable(nothing, 2)
 
 
 def test_levels_take_minutes_and_hours() -> None:
