@@ -225,7 +225,7 @@ def _host_data(path: Path, host: HostFile) -> dict[str, Any]:
         "ssh_hostname": host.address,
         "ssh_user": host.user,
         "ssh_port": host.port,
-        # A key that is not pinned is refused: `ssh-keyscan`, compare, then commit it.
+        # A key that is not pinned is refused: `ingot onboard` pins it.
         "ssh_known_hosts_file": str(path.parent / "known_hosts"),
         "ssh_strict_host_key_checking": "yes",
         "_sudo": host.user != "root",
