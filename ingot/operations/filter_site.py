@@ -31,7 +31,10 @@ MEMORY_BYTES = 1024**3
 
 @dataclass(frozen=True)
 class Filter:
-    """A host's filter as it shall be. `image` is the engine's; `stop_grace_s` is how long its answers may take when it is replaced."""
+    """A host's filter as it shall be.
+
+    `image` is the engine's. `stop_grace_s` is how long its running answers may take when it is replaced.
+    """
 
     teams: tuple[str, ...]
     rules: str

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ingot.errors import IngotError
@@ -128,6 +128,43 @@ def test_what_only_resembles_it_is_left_alone(text: str) -> None:
 @example("138001380001 13800138000", [5, 11, 12])
 def test_a_text_cut_anywhere_is_redacted_as_the_whole(text: str, places: list[int]) -> None:
     assert in_pieces(Redactor(RULES), cut(text, places)) == whole(text)
+
+
+def repeated(pattern: str, least: int, more: int) -> str:
+    return f"(?:{pattern}){{{least},{least + more}}}"
+
+
+#: Patterns of every construct that is allowed, over so few letters that they often nearly match.
+patterns = st.recursive(
+    st.sampled_from(["a", "b", "[ab]", "[^a]", ".", "[a-b]c?"]),
+    lambda inner: (
+        st.builds("{}{}".format, inner, inner)
+        | st.builds("(?:{}|{})".format, inner, inner)
+        | st.builds(repeated, inner, st.integers(0, 2), st.integers(1, 2))
+        | st.builds("(?:{}){{1,2}}?".format, inner)
+    ),
+    max_leaves=5,
+)
+guarded = st.builds(
+    "{}{}{}".format, st.sampled_from(["", "(?<!a)", r"\b"]), patterns, st.sampled_from(["", "(?!b)", r"\b"])
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(guarded, guarded, st.text("abc -", max_size=24))
+def test_any_patterns_are_searched_for_in_pieces_as_in_the_whole(first: str, second: str, text: str) -> None:
+    site = {}
+    for name, pattern in (("first", first), ("second", second)):
+        shortest, longest = re._parser.parse(pattern).getwidth()  # type: ignore[attr-defined]
+        assume(shortest > 0 and longest <= 60)
+        site[name] = {"pattern": pattern, "max_length": 60}
+    stored = personal_data.rules(site)[len(personal_data.BUILT_IN) :]
+    rules, out, place = Rules.from_dicts(stored), "", 0
+    while place < len(text):
+        found = next((one for rule in stored if (one := re.compile(rule["pattern"]).match(text, place))), None)
+        out += "#" if found else text[place]
+        place = found.end() if found else place + 1
+    assert re.sub(r"\[redacted:[a-z]+\]", "#", in_pieces(Redactor(rules), list(text))) == out
 
 
 @settings(deadline=None)
