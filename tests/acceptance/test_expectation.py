@@ -11,10 +11,13 @@ from ingot.expectation import Expectation, parse, parse_disks, parse_gpus, parse
 from ingot.facts.disks import Disk
 from ingot.facts.driver import Os
 from ingot.facts.hardware import Cpu, GpuSeen, HardwareSeen
+from ingot.facts.host import HostLook
 from ingot.facts.nics import InfinibandPort, Nic
 from ingot.facts.pci import PciDevice, PciReading
 from ingot.inventory import ERROR_KEY, load
 from ingot.operations.ordered import differences
+from ingot.operations.preflight import findings
+from tests.operations.test_preflight import GOOD, WANTED
 
 pytestmark = pytest.mark.onboarding
 
@@ -149,3 +152,12 @@ def test_a_host_file_carries_its_expectation_to_the_host(tmp_path: Path) -> None
     (tmp_path / "gpu-01.yaml").write_text('address: 10.0.0.1\nexpect: {gpus: "8 x H100 80GB", memory: "2 TB"}\n')
     (_, _, data), *_ = load(tmp_path, frozenset()).members
     assert data["expect"] == {"gpus": "8 x H100 80GB", "memory": "2 TB"}
+
+
+def test_preflight_refuses_what_was_not_ordered_and_looks_for_it_in_its_one_command() -> None:
+    found = findings(replace(GOOD, hardware=SEEN), replace(WANTED, expect=parse({"memory": "4 TB"})))
+    assert found == ("ordered 4 TB of memory, found 2014 GiB; look for a missing module",)
+    assert findings(replace(GOOD, hardware=SEEN), replace(WANTED, expect=ORDERED)) == ()
+    look = HostLook()
+    assert "lsblk" in look.command(["/"], [443], hardware=True)
+    assert "lsblk" not in look.command(["/"], [443])
