@@ -282,6 +282,18 @@ def test_an_upgrade_stops_the_replicas_and_swaps_the_module_without_a_reboot(rep
     replica.fails("ls /var/lib/ingot/driver-before")
 
 
+def test_a_branch_is_changed_forward_and_back_in_place(first: Run, hosts: dict[str, TestHost]) -> None:
+    host = hosts["driver-mixed"]
+    # Configuration files of the other branch's pin stay, as dpkg leaves them.
+    before = {look: host.succeeds(look) for look in (f"{PACKAGES} | grep '^[hi]i '", BOOT_ID)}
+    for wished in (("driver_branch=595", "driver_version=595.71.05"), (OLDER,)):
+        changed = run("driver-mixed", data=wished)
+        assert changed.status == 0, changed.output[-3000:]
+        assert f"  {wished[-1].partition('=')[2]}  " in host.succeeds("cat /proc/driver/nvidia/version")
+        assert host.succeeds("nvidia-smi -L").count("GPU-") == 2
+    assert {look: host.succeeds(look) for look in before} == before
+
+
 #: A manager that does not start with the newer driver, as when its package is damaged.
 BROKEN_MANAGER = """[Service]
 ExecStartPre=/bin/sh -c '! grep -q 580.173.02 /proc/driver/nvidia/version'
