@@ -86,7 +86,7 @@ QUESTIONS = {
     "listeners": "ss -Hltnp",
     "readable": f"find {OURS} -xdev -type f -perm /o=r -exec grep -lE '{SECRET}' {{}} + 2>/dev/null",
     "writable": f"find {OURS} -xdev ! -type l -perm /o=w 2>/dev/null",
-    "private": f"stat -L -c '%n %U %a' {KEY_MAP} {' '.join(TLS_KEYS.values())} 2>/dev/null",
+    "private": f"stat -L -c '%n %U %a' /etc/nginx/ingot/*.map {' '.join(TLS_KEYS.values())} 2>/dev/null",
     # What belongs on the control machine only.
     "strangers": "find /etc /var/lib/ingot /root -xdev '(' -name ca.pem -o -name ca.key -o -name verify.key ')'",
     "arguments": f"grep -aslE '{TOKEN}' /proc/[0-9]*/cmdline | while read -r f; do cat ${{f%/*}}/comm; done",
