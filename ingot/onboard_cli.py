@@ -44,7 +44,13 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--key", "keys", type=FILE, multiple=True, help="Public key to install (repeatable).")
 @click.option("--harden", is_flag=True, help="Switch password and root logins off, once the new login is proven.")
 @click.option("--no-gpu", is_flag=True, help="It only fronts other hosts, without a GPU of its own.")
-@click.option("--wait", type=float, default=600, show_default=True, help="Seconds to wait for cloud-init and apt.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=600,
+    show_default=True,
+    help="Seconds to wait for cloud-init and apt.",
+)
 @click.option("--dry", is_flag=True, help="Show everything, change nothing: not there, not here.")
 def onboard(
     name: str | None,
@@ -61,6 +67,8 @@ def onboard(
     """
     if bool(table) == bool(name):
         raise click.UsageError("give NAME and ADDRESS, or --from FILE")
+    if table and options["fingerprint"]:
+        raise click.UsageError("every server has a fingerprint of its own: write it into its row")
     # Only this command pays for paramiko and pyinfra.
     from ingot.onboarding.asking import Options, known_members
     from ingot.onboarding.servers import Server, read

@@ -45,6 +45,7 @@ ALLOWED = {
         "ingot.expectation",
     },
     "ingot.onboarding": {
+        "ingot.sizing",
         "ingot.operations",
         "ingot.facts",
         "ingot.catalog",

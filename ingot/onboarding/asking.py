@@ -12,7 +12,7 @@ from ingot.fleet import load
 from ingot.onboarding import account, host_file, host_key, keys
 from ingot.onboarding.request import Request
 from ingot.onboarding.route import Route, route
-from ingot.onboarding.servers import Server
+from ingot.onboarding.servers import Server, is_host_name
 
 #: The account that deploys use, unless a host file or the operator names another.
 DEPLOY_USER = "ingot"
@@ -47,7 +47,7 @@ def known_members(inventory: Path) -> Mapping[str, Mapping[str, Any]]:
     Raises: IngotError when there is no such inventory, or one of its files is wrong.
     """
     if not inventory.is_file():
-        raise IngotError(f"{inventory}: no such inventory; write it as inventories/prod.py is, then run this again.")
+        raise IngotError(f"{inventory}: no such inventory file; run this in the checkout, or correct --inventory.")
     try:
         hosts = list(load(inventory).inventory)
     except IngotError:
@@ -64,9 +64,15 @@ def request(asked: Options, server: Server, known: Mapping[str, Any]) -> Request
     """
     name = server.name
     try:
+        if not is_host_name(name):
+            raise IngotError(
+                f"{name!r} is no host name, expected a-z, 0-9, '-' and '.', at most 63; choose another one."
+            )
         address = server.address or str(known.get("ssh_hostname") or "")
         if not address:
             raise IngotError(f"no address, and {asked.inventory} has no such host; run `ingot onboard {name} ADDRESS`.")
+        if "@" in address or any(character.isspace() for character in address):
+            raise IngotError(f"{address!r} is no address, expected a name or an IP address; the user goes into --user.")
         # A server that moved keeps nothing of how it was reached.
         known = known if address == known.get("ssh_hostname") else {}
         deploy_user = account.checked_name(asked.deploy_user or _deploy_user(asked.inventory, name, known))

@@ -111,7 +111,9 @@ class Contact:
         line = self._open()
         with _closing_on_error(line):
             try:
-                line.transport.auth_password(user, password)
+                _complete(line.transport.auth_password(user, password), "a password")
+            except _NoLogin as refused:
+                raise IngotError(self._refused(refused)) from None
             except (SSHException, EOFError) as error:
                 raise IngotError(self._refused(_NoLogin(_reason(error), "a password"))) from None
         connection = self._connection(line, user, f"as {user} with a password")
@@ -238,7 +240,7 @@ def _offer(transport: Transport, user: str, offered: Sequence[PKey]) -> None:
     for key in offered:
         try:
             transport.auth_timeout = CONNECT_TIMEOUT_S
-            transport.auth_publickey(user, key)
+            _complete(transport.auth_publickey(user, key), label)
             return
         except BadAuthenticationType as error:
             raise _NoLogin(_reason(error), label, _takes_passwords(error)) from None
@@ -247,6 +249,12 @@ def _offer(transport: Transport, user: str, offered: Sequence[PKey]) -> None:
         except (SSHException, EOFError) as error:
             raise _NoLogin(_reason(error), label) from None
     raise _NoLogin(why, label)
+
+
+def _complete(still_wanted: Sequence[str], offered: str) -> None:
+    """Raises: _NoLogin where the server took what was offered and asks for a second factor."""
+    if still_wanted:
+        raise _NoLogin(f"it asks for {' and '.join(still_wanted)} besides", offered, takes_passwords=False)
 
 
 def _reason(error: BaseException) -> str:

@@ -67,8 +67,9 @@ def shown_keys(hop: Hop, under: Sequence[Transport]) -> tuple[HostKey, ...]:
     """The key of every type that a server has, one connection each."""
     found: list[HostKey] = []
     for algorithms in _ALGORITHMS.values():
-        transport = Transport(_socket(hop, under))
+        transport = None
         try:
+            transport = Transport(_socket(hop, under))
             transport.get_security_options().key_types = algorithms
             transport.start_client(timeout=CONNECT_TIMEOUT_S)
             key = transport.get_remote_server_key()
@@ -77,7 +78,7 @@ def shown_keys(hop: Hop, under: Sequence[Transport]) -> tuple[HostKey, ...]:
             # The server has no key of this type.
             continue
         finally:
-            transport.close()
+            _close(transport)
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ from ingot.errors import IngotError
 #: Columns; only the first two are needed. What is empty is taken from the command line.
 COLUMNS = ("name", "address", "user", "port", "jump", "ssh_config", "fingerprint")
 
-_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
+_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,11 @@ class BadRow:
 
     name: str
     sentence: str
+
+
+def is_host_name(name: str) -> bool:
+    """Whether a host file can have the name."""
+    return bool(_NAME.match(name))
 
 
 def read(path: Path) -> tuple[Server | BadRow, ...]:
@@ -89,7 +94,7 @@ def _row(
 ) -> Server | BadRow:
     name, address, port = row.get("name", ""), row.get("address", ""), row.get("port", "")
     where = f"{name or path.name}: line {number} of {path}"
-    if not _NAME.match(name):
+    if not is_host_name(name):
         return BadRow(name or f"line {number}", f"{where} names {name!r}, expected a-z, 0-9, '-' and '.'; correct it.")
     if not address:
         return BadRow(name, f"{where} has no address; add it.")

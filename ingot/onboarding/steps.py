@@ -35,11 +35,10 @@ def onboard(request: Request, talk: Talk) -> Outcome:
         _account(request, contact, connection, talk, outcome)
         _harden(request, contact, connection, talk, outcome)
         _write(request, outcome)
-        found = table.gpus_of(outcome.seen) if outcome.seen else None
-        if found and before.get("gpus", found) != found:
-            outcome.remarks.append(
-                f"its host file says gpus: {before['gpus']}, found {found}; correct the one that is wrong"
-            )
+        stated = before.get("gpus")
+        if stated and outcome.seen and not table.are_gpus(str(stated), outcome.seen):
+            found = table.gpus_of(outcome.seen) or table.gpu_line(outcome.seen.gpus)
+            outcome.remarks.append(f"its host file says gpus: {stated}, found {found}; correct the one that is wrong")
     finally:
         connection.close()
     return outcome
@@ -56,7 +55,9 @@ def _look(
     remark = waiting.for_cloud_init(connection, request.wait_s, lambda step: talk.say(request.name, step))
     if remark:
         outcome.remarks.append(remark)
-    _allow_root(contact, connection, first_look.look(connection), talk)
+    if seen.sudo_says:
+        seen = first_look.look(connection)
+    _allow_root(contact, connection, seen, talk)
     waiting.for_packages(connection, request.wait_s, lambda step: talk.say(request.name, step))
     outcome.seen = hardware(connection)
     talk.say(request.name, table.summary(outcome.seen))

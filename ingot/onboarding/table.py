@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
+from ingot.catalog.load import hardware_from_name
 from ingot.catalog.pci import GPU_OF_DEVICE
 from ingot.facts.disks import Disk
 from ingot.facts.hardware import GpuSeen, HardwareSeen
 from ingot.facts.nics import Nic
+from ingot.sizing import SizingError
 
 
 def gpus_of(seen: HardwareSeen) -> str | None:
@@ -19,6 +21,15 @@ def gpus_of(seen: HardwareSeen) -> str | None:
     if not names or None in names:
         return None
     return "+".join(f"{name}x{count}" for name, count in Counter(names).items())
+
+
+def are_gpus(stated: str, seen: HardwareSeen) -> bool:
+    """Whether a host file's words name the GPUs that were seen, in any order and spelling."""
+    try:
+        found = hardware_from_name(gpus_of(seen) or "")
+        return Counter(gpu.name for gpu in hardware_from_name(stated).gpus) == Counter(gpu.name for gpu in found.gpus)
+    except SizingError:
+        return False
 
 
 def summary(seen: HardwareSeen) -> str:

@@ -20,7 +20,7 @@ from ingot.onboarding import host_file, jump_config
 from ingot.onboarding.many import onboard_all
 from ingot.onboarding.request import Outcome
 from ingot.onboarding.route import Hop, Route
-from ingot.onboarding.table import gpus_of, rows, summary
+from ingot.onboarding.table import are_gpus, gpus_of, rows, summary
 from ingot.onboarding.view import Board, Lines, show_one
 from ingot.onboarding.view import summary as summary_of_all
 from ingot.sandbox import membership
@@ -77,6 +77,13 @@ def test_gpus_are_named_as_host_files_do() -> None:
     )
     assert gpus_of(replace(HGX, gpus=())) is None
     assert gpus_of(replace(HGX, gpus=(gpu("0000:01:00.0", 0x0FFF),))) is None
+
+
+def test_stated_gpus_are_compared_by_what_they_mean() -> None:
+    mixed = replace(HGX, gpus=(gpu("0000:01:00.0", 0x2204), gpu("0000:02:00.0", 0x2503)))
+    assert are_gpus("rtx3060+rtx3090", mixed) and are_gpus("h100x5", HGX)
+    for stated in ("h100x8", "h200x5", "rtx3090+rtx3060", "no such gpu"):
+        assert not are_gpus(stated, HGX)
 
 
 # --- host files

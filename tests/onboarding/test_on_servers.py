@@ -162,6 +162,8 @@ def test_what_others_left_half_done_is_repaired(lab: Lab, boot: Callable[..., Se
         f"# Rack 7.\naddress: {server.address}  # moved\nport: {server.port}\nuser: ingot\ngpus: rtx4090x1\n"
         "serve: []\n# the end\n"
     )
+    with pytest.raises(IngotError, match=r"the deploy user daemon could not be made ready: daemon is a system account"):
+        onboard(replace(wish, deploy_user="daemon"), Recorder())
     others = "# by hand\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHdPvkYCRuqrSlHCjNfLVqMJ0zN2mWJ8BkV8HqYBXkUA other"
     server.succeeds(f"echo '{others}' > /home/ingot/.ssh/authorized_keys; chmod 666 /home/ingot/.ssh/authorized_keys")
     onboard(wish, Recorder())

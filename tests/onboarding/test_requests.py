@@ -99,6 +99,20 @@ def test_without_a_key_to_install_or_to_prove_it_with_nothing_begins(home: Path)
     assert made.identity.file == other and not made.identity.is_found_by_clients
 
 
+@pytest.mark.parametrize(
+    ("name", "address", "words"),
+    [
+        ("../gpu", "10.0.0.1", "is no host name"),
+        ("GPU-01", "10.0.0.1", "is no host name"),
+        ("gpu-01", "ubuntu@10.0.0.1", "the user goes into --user"),
+        ("gpu-01", "", "no address, and inventories/prod.py has no such host"),
+    ],
+)
+def test_names_and_addresses_are_what_they_say(name: str, address: str, words: str) -> None:
+    with pytest.raises(IngotError, match=words):
+        asking.request(options(), Server(name, address), {})
+
+
 def test_the_key_of_the_first_login_need_not_be_the_operators(home: Path) -> None:
     """A provider's key opens the door; the operator's own key stays."""
     mine = make_key(home / ".ssh" / "id_ed25519")
@@ -130,13 +144,14 @@ def test_the_command_line_is_refused_before_any_contact(tmp_path: Path) -> None:
     for arguments, words in (
         ([], "give NAME and ADDRESS, or --from FILE"),
         (["a", "--from", "x.csv"], "give NAME and ADDRESS, or --from FILE"),
+        (["--from", "x.csv", "--fingerprint", "SHA256:x"], "write it into its row"),
         (["a", "10.0.0.1", "--port", "0"], "0 is not in the range"),
         (["a", "10.0.0.1", "--password", "x"], "No such option"),
     ):
         done = CliRunner().invoke(cli, ["onboard", *arguments])
         assert done.exit_code == 2 and words in done.output
     for arguments, words in (
-        (["a", "10.0.0.1", "--inventory", str(tmp_path / "none.py")], "no such inventory"),
+        (["a", "10.0.0.1", "--inventory", str(tmp_path / "none.py")], "no such inventory file"),
         (["a", "10.0.0.1", "--password-stdin"], "--password-stdin: standard input has no line for it"),
     ):
         done = CliRunner().invoke(cli, ["onboard", *arguments], input="")
