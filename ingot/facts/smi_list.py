@@ -10,6 +10,9 @@ from ingot.facts.errors import ParseError
 _GPU = re.compile(r"^GPU ([0-9]{1,3}): (.*?)(?: \(UUID: ([^)]*)\))?$")
 _MIG = re.compile(r"^\s*MIG (\S+)\s+Device\s+([0-9]{1,3}): \(UUID: (MIG-[^)\s]+)\)\s*$")
 
+#: What stands in place of the name of a GPU that does not answer.
+_SILENT = "Unable to determine"
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -36,13 +39,16 @@ def parse_list(text: str) -> tuple[Listed, ...]:
     Raises: ParseError when nothing is a GPU line, or an instance belongs to no GPU.
     """
     found: list[Listed] = []
+    silent = False
     for line in text.splitlines():
         gpu, mig = _GPU.match(line.strip()), _MIG.match(line)
-        if gpu:
+        if gpu and gpu.group(2).startswith(_SILENT):
+            silent = True
+        elif gpu:
             index, name, uuid = gpu.groups()
             found.append(Listed(int(index), name, uuid if uuid and uuid.startswith("GPU-") else None))
         elif mig:
-            if not found:
+            if not found and not silent:
                 raise ParseError(f"a MIG instance comes before any GPU: {line.strip()[:80]!r}.")
             profile, index, uuid = mig.groups()
             last = found[-1]

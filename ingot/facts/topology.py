@@ -11,7 +11,8 @@ from ingot.facts.errors import ParseError
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _GPU = re.compile(r"^GPU([0-9]{1,3})$")
 _NVLINK = re.compile(r"^NV([0-9]{1,3})$")
-_NODE = re.compile(r"^[0-9]{1,3}$")
+# Where the memory of GPUs makes nodes of its own (GH200, GB200), these follow the node of the processor: 0,2-17.
+_NODE = re.compile(r"^([0-9]{1,3})(?:,[0-9,-]+)?$")
 # PCIe paths of today's and of earlier drivers, and what is printed where a path cannot be told.
 _PATHS = frozenset({"X", "PIX", "PXB", "PHB", "NODE", "SYS", "PIB", "SOC", "NS", "DIS", "N/A"})
 
@@ -81,6 +82,5 @@ def _is_path(cell: str) -> bool:
 
 def _numa(cells: list[str], place: int | None) -> int | None:
     """The node counted from the right: columns of network cards in between may be damaged by pasting."""
-    if place is None or len(cells) < -place or not _NODE.match(cells[place]):
-        return None
-    return int(cells[place])
+    match = _NODE.match(cells[place]) if place is not None and len(cells) >= -place else None
+    return int(match.group(1)) if match else None

@@ -1,5 +1,6 @@
 """No input text makes a parser raise anything but its own error."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ from ingot.facts.nvidia import Gpus, parse_memory
 from ingot.facts.packages import parse_installed, parse_keyrings
 from ingot.facts.paths import parse_paths
 from ingot.facts.pci import PciGpus, parse_lspci, parse_sysfs
-from ingot.facts.replay import read
+from ingot.facts.replay import combine, read
 from ingot.facts.sections import split
 from ingot.facts.smi_fault import from_message
 from ingot.facts.smi_list import parse_list
@@ -100,6 +101,18 @@ def test_a_parser_raises_its_own_error_only(name: str, text: str) -> None:
     except ParseError as error:
         assert str(error)
         assert "\n" not in str(error)
+
+
+@QUICK
+@given(texts=st.lists(damaged(), max_size=4))
+def test_whatever_files_are_replayed_together_become_json_or_one_sentence(texts: list[str]) -> None:
+    readings = []
+    for text in texts:
+        try:
+            readings.append(read(text))
+        except ParseError:
+            continue
+    json.dumps([*(one.values for one in readings), combine(readings)])
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)

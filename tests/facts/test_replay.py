@@ -121,6 +121,13 @@ def test_a_matrix_without_its_affinities_is_read_by_its_columns() -> None:
     assert [gpu["paths"] for gpu in shown["gpus"]] == [{"1": "NV2"}, {"0": "NV2"}]
 
 
+def test_memory_that_is_a_node_of_its_own_does_not_hide_the_processor_s() -> None:
+    header = "\t\x1b[4mGPU0\tGPU1\tNIC0\tCPU Affinity\tNUMA Affinity\tGPU NUMA ID\x1b[0m\n"
+    rows = "GPU0\t X \tNV18\tSYS\t0-71\t0,2-17\t\t2\nGPU1\tNV18\t X \tNODE\t72-143\t1,10-17\t\t10\n"
+    shown = read(header + rows + "NIC0\tSYS\tNODE\t X \t\t\t\t\n").values
+    assert [gpu["numa_node"] for gpu in shown["gpus"]] == [0, 1]
+
+
 def test_a_gpu_that_is_lost_is_the_file_s_fault() -> None:
     lost = "index, uuid, memory.total [MiB]\n0, GPU-3a, 23034 MiB\n1, [GPU is lost], [GPU is lost]\n"
     assert read(lost).values["fault"] == "lost"
@@ -128,6 +135,10 @@ def test_a_gpu_that_is_lost_is_the_file_s_fault() -> None:
         "GPU 0: NVIDIA L4 (UUID: GPU-3a)\nUnable to determine the device handle for gpu 0000:41:00.0: GPU is lost.\n"
     )
     assert (read(listed).kind, read(listed).values["fault"]) == ("list", "lost")
+    silent = "GPU 1: Unable to determine the device handle for GPU 0000:41:00.0: Unknown Error\n"
+    for text, indices in ((f"GPU 0: NVIDIA L4 (UUID: GPU-3a)\n{silent}", [0]), (silent, [])):
+        shown = read(text).values
+        assert ([gpu["index"] for gpu in shown["gpus"]], shown["fault"]) == (indices, "unknown-error")
 
 
 @pytest.mark.parametrize(
