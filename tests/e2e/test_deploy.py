@@ -109,8 +109,8 @@ HANG_UP = """
 running() {
     curl -sf http://172.31.213.10:8000/metrics | awk '/^vllm:num_requests_running[{]/ {n += $NF} END {print n + 0}'
 }
-set -- --silent --no-buffer --insecure --header @/run/caller --data @/run/asked
-curl --VERSION "$@" https://127.0.0.1/v1/completions >/run/got &
+set -- --silent --no-buffer --insecure --resolve "$(hostname):443:127.0.0.1" --header @/run/caller --data @/run/asked
+curl --VERSION "$@" "https://$(hostname)/v1/completions" >/run/got &
 for look in $(seq 100); do [ "$(running)" = 1 ] && [ -s /run/got ] && break; sleep 0.1; done
 echo "before: $(running), $(grep -c '^data: {' /run/got) pieces"
 kill $!

@@ -108,3 +108,8 @@ def test_a_host_that_failed_its_acceptance_serves_nobody() -> None:
 )
 def test_only_a_readable_failure_that_nobody_overrode_holds_a_host_out(text: str, out: bool) -> None:
     assert held_out(text) is out
+
+
+def test_the_log_names_the_path_that_was_asked_for_whatever_a_script_made_of_it() -> None:
+    assert "/-/engine_1/v1/completions /v1/completions;" in lines(TWO_MODELS)
+    assert [line for line in lines(TWO_MODELS) if '"path":"$asked_path"' in line]
