@@ -48,12 +48,12 @@ def parse_list(text: str) -> tuple[Listed, ...]:
             index, name, uuid = gpu.groups()
             found.append(Listed(int(index), name, uuid if uuid and uuid.startswith("GPU-") else None))
         elif mig:
-            if not found and not silent:
+            if not found:
                 raise ParseError(f"a MIG instance comes before any GPU: {line.strip()[:80]!r}.")
             profile, index, uuid = mig.groups()
             last = found[-1]
             instances = (*last.instances, Instance(int(index), profile, uuid))
             found[-1] = Listed(last.index, last.name, last.uuid, instances)
-    if not found:
+    if not found and not silent:
         raise ParseError("there is no line such as 'GPU 0: NVIDIA L4 (UUID: GPU-…)'.")
     return tuple(found)
