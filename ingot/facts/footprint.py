@@ -136,7 +136,7 @@ class FootprintLook(FactBase[Footprint]):
                 "known_images": f"docker image ls --no-trunc -q {shlex.quote(repository(image))}; "
                 f"docker image inspect --format '{{{{.Id}}}}' {shlex.quote(image)} "
                 "$(grep -rhoE 'sha256:[0-9a-f]{64}' /var/lib/ingot/engine/last-good) 2>/dev/null",
-                "units": "cd /etc/systemd/system && grep -ls '^# Written by Ingot' ingot-*",
+                "units": "cd /etc/systemd/system && grep -lsE '^(# Written by Ingot|Description=Ingot:)' ingot-*",
                 "paths": listed(PATHS),
                 "apt_paths": listed(APT_PATHS),
                 "secrets": f"ls {' '.join(SECRETS)} 2>/dev/null",
