@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from ingot.acceptance.level import LEVELS
+from ingot.acceptance.script import Job
 from ingot.sandbox import Sandbox, TestHost, simulated
 from tests.e2e.deploying import INGOT, PYINFRA, ROOT
 
@@ -134,6 +136,27 @@ def test_the_next_run_takes_it_up_and_a_sound_host_passes(machine: Machine) -> N
     assert measured["disk"]["read_gb_per_s"] > 0
     # A trace under load: the stand-in's nvidia-smi saw the devices in use.
     assert max(one["clock"] for one in measured["samples"]) == 1755
+
+
+def test_the_burn_in_computes_for_real_where_nothing_is_simulated(machine: Machine) -> None:
+    """The engine image's own torch on the CPU: no device is given, so that no stand-in is there."""
+    container = " ".join(
+        Job(LEVELS["quick"], "", "", (), "", 0, burn_in=False, again=False, shm_bytes=1 << 30, pids=512).container()
+    )
+    phases = "matmul,copy,memory,soak"
+    output = machine.host.succeeds(
+        f"docker run {container} $(docker images --quiet | head -n 1) /burnin.py --device cpu --phases {phases} "
+        "--seconds 0.4 --soak-seconds 0.6",
+        timeout_s=120,
+    )
+    events = [json.loads(line) for line in output.splitlines()]
+    assert [event["finished"] for event in events if event.get("complete")] == phases.split(",")
+    by_phase = {event["phase"]: event for event in events if "phase" in event}
+    assert by_phase["software"]["cuda"] is None
+    assert by_phase["matmul"]["tflops"] > 0
+    assert (by_phase["memory"]["tested_bytes"] >= 64 << 20, by_phase["memory"]["wrong"]) == (True, 0)
+    soak = by_phase["soak"]
+    assert (soak["compared"] > 0, soak["wrong"], soak["wrong_samples"]) == (True, 0, 0)
 
 
 def test_steps_that_are_done_are_not_repeated(machine: Machine) -> None:
