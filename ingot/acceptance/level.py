@@ -37,7 +37,7 @@ class Level:
 LEVELS = {
     level.name: level
     for level in (
-        Level("quick", seconds=2, soak_s=45, disk_bytes=2 * GIB, disk_s=8, dcgm=1, interval_s=1),
+        Level("quick", seconds=1, soak_s=45, disk_bytes=2 * GIB, disk_s=8, dcgm=1, interval_s=1),
         Level("standard", seconds=5, soak_s=900, disk_bytes=16 * GIB, disk_s=60, dcgm=2, interval_s=5),
         Level("soak", seconds=10, soak_s=4 * 3600, disk_bytes=32 * GIB, disk_s=120, dcgm=3, interval_s=15),
     )

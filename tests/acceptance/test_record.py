@@ -92,7 +92,7 @@ def test_the_container_is_as_hard_as_a_replica_and_names_gpus_by_uuid() -> None:
 def test_values_reach_the_script_quoted_and_the_pool_as_files() -> None:
     members = JOB.members()
     assert "cache_root='/srv/my models'\n" in members["config"]
-    assert "burn_options='--gpus GPU-a,GPU-b --seconds 2 --soak-seconds 45'\n" in members["config"]
+    assert "burn_options='--gpus GPU-a,GPU-b --seconds 1 --soak-seconds 45'\n" in members["config"]
     assert (members["pool.0.path"], members["pool.0.drained"]) == ("/etc/nginx/ingot/engines.conf\n", "down\n")
     assert members["burnin.py"].startswith('"""Burn-in of GPUs')
 
