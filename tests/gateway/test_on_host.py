@@ -284,6 +284,31 @@ def test_a_model_that_is_not_served_and_a_body_that_is_no_json_are_told_apart(se
     assert served.reached() == []
 
 
+def test_the_filter_finds_the_engine_of_the_model_that_a_request_names(served: GatewayHost) -> None:
+    filtered = replace(served.caller, key=keys.create(served.secrets, "filtered"))
+    image = {"engine_image_archive": "/none", "engine_image_id": f"sha256:{'0' * 64}"}
+    asked = {"gateway_teams": {"filtered": {"redact": "all"}}, **image}
+    refused = served.deploy(**asked)
+    assert refused.status != 0 and "this host has no Docker" in refused.output
+    # Its files are there; what a container would run is run as it is.
+    served.host.succeeds(
+        "digest=$(sed -n 's/.*ingot.digest: \"\\(.*\\)\"/\\1/p' /etc/ingot/filter/compose.yaml) && "
+        "cd /run/ingot/filter && systemd-run --unit standin-filter --setenv PYTHONPATH=/etc/ingot/filter/code "
+        "python3 -m ingot.gateway.filter /etc/ingot/filter/rules.json $PWD/filter.sock $PWD/engine.sock $digest"
+    )
+    served.host.wait_until_succeeds("test -S /run/ingot/filter/filter.sock")
+    assert served.deploy(**asked).status == 0
+    served.reached()
+    for model, engine in (("first", ENGINE), ("org/second", SECOND_ENGINE)):
+        answer = filtered.post(CHAT, {"model": model, "prompt": "x" * 2_000_000}).json
+        assert (answer["engine"], answer["path"]) == (engine.partition(":")[0], CHAT)
+        assert served.caller.post(CHAT, {"model": model}).json["engine"] == engine.partition(":")[0]
+    assert [one["headers"]["X-Ingot-Team"] for one in served.reached()] == ["filtered", "research"] * 2
+    served.host.succeeds("systemctl stop standin-filter")
+    down = filtered.post(CHAT, {"model": "first"})
+    assert (down.status, down.json["error"]["code"]) == (503, "filter_down")
+
+
 def test_a_dead_engine_is_502_and_no_engine_is_503_both_with_retry_after(served: GatewayHost) -> None:
     served.tell_gateway({"stand-in": ENGINE})
     assert served.deploy().status == 0
