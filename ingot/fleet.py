@@ -54,7 +54,7 @@ def chosen(state: State, inventory: Path, names: Sequence[str]) -> list[tuple[st
     if unknown:
         raise IngotError(
             f"{unknown[0]}: no such host in {inventory}, expected one of {', '.join(sorted(known)) or 'none'}; "
-            "correct --host."
+            "correct its name."
         )
     return [(name, host) for name, host in sorted(known.items()) if not names or name in names]
 

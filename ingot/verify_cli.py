@@ -55,6 +55,8 @@ def verify(
     flags = [flag for flag, on in (("--daemon-reload", daemon_reload), ("--reboot", after_reboot)) if on]
     if api_key_file:
         flags += ["--api-key-file", str(api_key_file.resolve())]
+    if after_reboot:
+        click.echo(f"rebooting {', '.join(hosts)} and waiting for the engines: some minutes …", err=True)
     with tempfile.TemporaryDirectory(prefix="ingot-verify-") as temporary:
         directory = (evidence or Path(temporary)).resolve()
         found = checked(root(chosen), chosen.resolve(), hosts, directory, flags)
