@@ -20,10 +20,12 @@ from ingot.facts.units import Units
 from ingot.operations import debian_archive, driver_activation, driver_change, packages, tree, units
 from ingot.operations.driver_files import PERSISTENCE, evidence, guards, settings
 from ingot.operations.driver_state import (
+    PREBUILT,
     as_decided,
     fabric_matches,
     is_running_as_installed,
     next_kernel,
+    older_modules,
     problem,
     rivals,
     unbuilt,
@@ -35,9 +37,6 @@ from ingot.operations.wished import wish
 #: A fabric manager routes eight GPUs in a few seconds; a node that needs longer has a fault.
 FABRIC_TIMEOUT_S = 120
 PERSISTENCE_TIMEOUT_S = 10
-
-#: Modules that the archive builds for a kernel, at the kernel's version.
-PREBUILT = "linux-modules-nvidia-"
 
 Sources = tuple[packages.Source | packages.Extension, ...]
 
@@ -161,11 +160,21 @@ def _install(
     gone = rivals(decision, state)
     asked = (*names, *((chosen.pin,) if chosen.pin else ()), *holds, *gone)
     look = driver_change.apt_look(asked, sources, pins(decision))
-    if chosen.kernels and state.on_disk is None and not next_kernel(state):
-        # Prebuilt modules that are there without one for a kernel that can run them: another kernel came by itself.
-        prebuilt = {name for name in chosen.driver if name.startswith(PREBUILT)}
+    prebuilt = tuple(name for name in chosen.driver if name.startswith(PREBUILT)) if chosen.kernels else ()
+    if prebuilt and state.on_disk is None and not next_kernel(state):
+        # They are there, and for no kernel that could run them: another kernel came by itself.
         look = replace(look, installed={name: now for name, now in look.installed.items() if name not in prebuilt})
-    change = driver_change.plan(look, chosen.pin, names, sources, pins(decision), holds, gone, chosen.kernels)
+    change = driver_change.plan(
+        look,
+        chosen.pin,
+        names,
+        sources,
+        pins(decision),
+        holds,
+        gone,
+        (*chosen.kernels, *prebuilt),
+        older_modules(decision, state),
+    )
     # Where DKMS builds them: prebuilt ones are there or not.
     missing = unbuilt(state) if chosen.headers else ()
     if not change.lines and not missing:

@@ -34,11 +34,12 @@ def plan(
     pins: Sequence[Pin],
     holds: Sequence[str],
     rivals: Sequence[str],
-    kernels: Sequence[str] = (),
+    along: Sequence[str] = (),
+    yields: Sequence[str] = (),
 ) -> PackagesPlan:
     """The steps in their order: the branch's pin first, or apt would resolve dependencies to the newest branch.
 
-    `kernels` are the kernel packages that change together with the driver.
+    `along` and `yields` are those of `packages.compare`.
     """
     old_pins = tuple(name for name in rivals if "-pinning-" in name)
     others = tuple(name for name in rivals if name not in old_pins)
@@ -50,7 +51,7 @@ def plan(
         look, sources, pins = replace(look, broken=()), (), ()
     else:
         others = tuple(rivals)
-    rest = packages.compare(look, names, sources, pins, holds, others, along=kernels)
+    rest = packages.compare(look, names, sources, pins, holds, others, along=along, yields=yields)
     return PackagesPlan((*lines, *rest.lines), (*sentences, *rest.sentences))
 
 

@@ -10,6 +10,14 @@ from ingot.facts.driver import DriverLook, DriverState, Kernel
 from ingot.facts.smi_fault import GpuFault
 from ingot.operations import partial
 
+#: Modules that an archive builds for one kernel, at the kernel's version.
+PREBUILT = "linux-modules-nvidia-"
+
+
+def older_modules(decision: Decision, state: DriverState) -> tuple[str, ...]:
+    """Prebuilt modules of single kernels, which want the driver of their day and give way to another."""
+    return tuple(name for name in state.installed if name.startswith(PREBUILT) and name not in decision.packages.driver)
+
 
 def rivals(decision: Decision, state: DriverState) -> tuple[str, ...]:
     """Installed packages that the decision's own replace: other pins, the other flavour of the module."""
@@ -34,7 +42,7 @@ def as_decided(decision: Decision, state: DriverState) -> bool:
             installed[name].upstream == wanted if wanted else version_key(installed[name].version)[0] == decision.branch
         )
         for name in decision.packages.driver
-        if not name.startswith("linux-modules-")
+        if not name.startswith(PREBUILT)
     )
 
 

@@ -133,10 +133,12 @@ def compare(
     absent: Sequence[str] = (),
     recommends: bool = False,
     along: Sequence[str] = (),
+    yields: Sequence[str] = (),
 ) -> PackagesPlan:
     """What to do so that the host has these packages, in the order in which it must happen.
 
-    `along` are packages that are brought to their newest version with any that is installed.
+    `along` are packages that are brought to their newest version with any that is installed, `yields` those that apt
+    may remove for it.
     """
     lines: list[str] = []
     sentences: list[str] = []
@@ -175,7 +177,7 @@ def compare(
     remove = [name for name in look.installed if any(fnmatch.fnmatchcase(name, glob) for glob in absent)]
     sentences += [f"remove {name}" for name in remove]
     if install or remove:
-        lines.append(f"removable\t{' '.join(remove) or '-'}")
+        lines.append(f"removable\t{' '.join([*remove, *yields]) or '-'}")
         options = ["--install-recommends" if recommends else "--no-install-recommends"]
         options += ["--allow-downgrades", "--allow-change-held-packages"]
         lines.append(f"install\t{' '.join(options)}\t{' '.join([*install, *(f'{name}-' for name in remove)])}")

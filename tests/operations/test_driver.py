@@ -18,6 +18,7 @@ from ingot.operations.driver_state import (
     is_running_as_installed,
     needs_reboot,
     next_kernel,
+    older_modules,
     problem,
     rivals,
     unbuilt,
@@ -124,6 +125,9 @@ def test_prebuilt_modules_have_their_kernel_s_version() -> None:
         "linux-modules-nvidia-580-server-open-generic",
         "nvidia-headless-no-dkms-580-server-open=580.*",
     )
+    older = "linux-modules-nvidia-580-server-open-6.8.0-90-generic"
+    there = packages("6.8.0", older, *signed.packages.driver)
+    assert older_modules(signed, replace(GOOD, packages=there)) == (older,)
     blacklist = next(one for one in guards(signed.packages) if isinstance(one, File) and "51ingot" in one.path)
     assert b'"linux-image-"' in blacklist.bytes
     assert not any(b"linux-image-" in one.bytes for one in guards(decision().packages) if isinstance(one, File))

@@ -104,6 +104,14 @@ def test_what_changes_along_is_only_asked_for_with_something_else():
     assert plan.sentences == ("install modules", "bring kernel to its newest version")
 
 
+def test_what_may_give_way_is_removable_and_not_asked_to_go():
+    look = AptLook({"old-modules": PackageState("1")})
+    assert compare(look, ("driver",), yields=("old-modules",)).lines == (
+        "removable\told-modules",
+        f"install\t{INSTALL}\tdriver",
+    )
+
+
 def test_dpkg_states_are_read():
     assert parse_installed("ii \tcurl\t8.14\nhi \tdocker-ce\t5:29\nrc \told\t1\nun \tnever\t\n") == {
         "curl": PackageState("8.14"),
