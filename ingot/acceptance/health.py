@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ingot.acceptance.finding import Finding, Measured, Verdict, label, model_of, under_load
-from ingot.acceptance.readings import GpuCounters, new_xids
+from ingot.acceptance.readings import GpuCounters
+from ingot.acceptance.reports import fresh
 from ingot.facts.xid import SEVERE, Xid
 
 #: Share of the busy samples with a thermal or power-brake slowdown from which a GPU fails.
@@ -29,6 +30,7 @@ def health(measured: Measured) -> Iterator[Finding]:
     """Every finding that no healthy GPU gives, however fast it is."""
     yield from _counters(measured)
     yield from _xids(measured)
+    yield from _switches(measured)
     yield from _links(measured)
     yield from _throttling(measured)
     yield from _correctness(measured)
@@ -64,8 +66,8 @@ def _counters(measured: Measured) -> Iterator[Finding]:
 
 
 def _xids(measured: Measured) -> Iterator[Finding]:
-    fresh = new_xids(measured.before.xids, measured.after.xids)
-    for one, times in Counter(fresh).items():
+    reported = fresh(measured.before.xids, measured.after.xids)
+    for one, times in Counter(reported).items():
         verdict = Verdict.FAIL if one.number in HARDWARE_XIDS - WARNED_XIDS else Verdict.WARN
         meaning = f": {one.meaning}" if one.meaning else f" ({one.text})" if one.text else ""
         often = f" {times} times" if times > 1 else ""
@@ -76,6 +78,16 @@ def _xids(measured: Measured) -> Iterator[Finding]:
         xid = Xid(address, number)
         text = f"{_of_address(measured, xid)} reported Xid {number} {times} times since boot, before the run"
         yield Finding(Verdict.WARN, text, _uuid_of(measured, xid))
+
+
+def _switches(measured: Measured) -> Iterator[Finding]:
+    reported = fresh(measured.before.switch_errors, measured.after.switch_errors)
+    for one, times in Counter(reported).items():
+        verdict = Verdict.FAIL if one.is_fatal else Verdict.WARN
+        often = f" {times} times" if times > 1 else ""
+        yield Finding(
+            verdict, f"the NVSwitch at {one.address} reported SXid {one.number}{often} during the run: {one.text}"
+        )
 
 
 def _links(measured: Measured) -> Iterator[Finding]:

@@ -6,5 +6,5 @@ smi --query-gpu="$counter_fields" --format=csv,nounits >"$1/$2_counters" 2>&1
 smi --query-gpu="$newer_fields" --format=csv,nounits >"$1/$2_newer" 2>&1
 smi nvlink -s >"$1/$2_nvlink" 2>&1
 smi -q -x 2>&1 | grep -E '<gpu id=|<replay_counter>' >"$1/$2_detail"
-dmesg 2>/dev/null | grep 'NVRM: Xid' >"$1/$2_kernel"
+dmesg 2>/dev/null | grep -E 'NVRM: Xid|SXid \(' >"$1/$2_kernel"
 true

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from ingot.acceptance.reports import SwitchError, parse_switch_errors
 from ingot.facts.smi_query import bus_id
 from ingot.facts.xid import Xid, parse_xids
 
@@ -63,11 +63,12 @@ class GpuCounters:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """All GPUs at one moment, and the Xids of the kernel's log until then."""
+    """All GPUs at one moment, and what the kernel's log has of them and of NVSwitches until then."""
 
     gpus: tuple[GpuCounters, ...] = ()
     xids: tuple[Xid, ...] = ()
     driver: str = ""
+    switch_errors: tuple[SwitchError, ...] = ()
 
     def gpu(self, uuid: str) -> GpuCounters | None:
         """One GPU by its UUID."""
@@ -104,6 +105,7 @@ def parse_look(counters: str, newer: str, nvlink: str, detail: str, kernel: str)
         gpus=tuple(_counters(row, extra.get(row["uuid"], {}), links.get(row["uuid"], (0, 0)), replays) for row in rows),
         xids=parse_xids(kernel),
         driver=rows[0].get("driver_version", "") if rows else "",
+        switch_errors=parse_switch_errors(kernel),
     )
 
 
@@ -205,18 +207,6 @@ def parse_replays(text: str) -> dict[str, int]:
         elif current:
             found[current] = int(match.group(2))
     return found
-
-
-def new_xids(before: Iterable[Xid], after: Iterable[Xid]) -> tuple[Xid, ...]:
-    """Xids of the later log that the earlier one has not: the same line twice is two reports."""
-    known = Counter(before)
-    fresh = []
-    for one in after:
-        if known[one]:
-            known[one] -= 1
-        else:
-            fresh.append(one)
-    return tuple(fresh)
 
 
 def _time(text: str) -> datetime | None:

@@ -10,6 +10,7 @@ from ingot.acceptance.finding import Measured, Verdict
 from ingot.acceptance.judge import judge
 from ingot.acceptance.measured import Diagnostics, DiskRates
 from ingot.acceptance.readings import Look
+from ingot.acceptance.reports import SwitchError
 from ingot.acceptance.speed import medians
 from ingot.facts.xid import Xid
 from tests.acceptance.box import COUNTERS, HEALTHY, NAME, SAMPLES, burned, counted, sampled, uuid
@@ -23,6 +24,10 @@ def xids(before: tuple[Xid, ...], after: tuple[Xid, ...]) -> Measured:
     return replace(HEALTHY, before=Look(COUNTERS, before), after=Look(COUNTERS, after))
 
 
+def switched(error: SwitchError) -> Measured:
+    return replace(HEALTHY, after=Look(COUNTERS, switch_errors=(error,)))
+
+
 def test_a_healthy_box_passes_without_a_word() -> None:
     assert judge(HEALTHY) == (Verdict.PASS, ())
 
@@ -33,6 +38,7 @@ FAILS = [
     (counted(2, remap_failed=True), "GPU 2 could not remap a bad memory row; have the card replaced"),
     (counted(2, rows_remapped=1), "GPU 2 remapped 1 memory rows during the run"),
     (xids((), (XID,)), "GPU 3 reported Xid 79 during the run: the GPU fell off the bus"),
+    (switched(SwitchError("0000:06:00.0", 20034, True, "Link 30 Fault Up")), "the NVSwitch at 0000:06:00.0 reported"),
     (replace(HEALTHY, after=Look(COUNTERS[:7])), "GPU 7 answered before the run and does not any more"),
     (sampled(4, width=8), "GPU 4 uses 8 of its 16 PCIe lanes, others of its kind more; check its seat and riser"),
     (sampled(4, generation=4), "GPU 4 runs its PCIe link at generation 4 under load, expected 5"),
@@ -61,6 +67,7 @@ WARNS = [
     (xids((), (Xid("0000:13:00", 31, "MMU Fault"),)), "GPU 3 reported Xid 31 during the run (MMU Fault)"),
     (xids((), (Xid("0000:13:00", 63),)), "GPU 3 reported Xid 63 during the run"),
     (xids((XID, XID), (XID, XID)), "GPU 3 reported Xid 79 2 times since boot, before the run"),
+    (switched(SwitchError("0000:06:00.0", 28006, False, "MC TS")), "the NVSwitch at 0000:06:00.0 reported SXid 28006"),
     (sampled(5, temperature=79), "GPU 5 reached 79 °C, its siblings 62 °C; check airflow"),
     (burned(6, checksum="0000"), "GPU 6 computes another product than its siblings from the same numbers"),
     (burned(6, matmul_tflops=715), "GPU 6: matmul 715 TFLOP/s, 6% below its siblings' 760"),

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from ingot.acceptance.measured import BurnIn, Point, parse_burn_in, parse_dcgm, parse_fio
-from ingot.acceptance.readings import new_xids, parse_look, parse_nvlink, parse_replays, parse_trace, table
+from ingot.acceptance.readings import parse_look, parse_nvlink, parse_replays, parse_trace, table
+from ingot.acceptance.reports import SwitchError, fresh, parse_switch_errors
 from ingot.facts.xid import Xid
 from tests.facts.captures import capture
 
@@ -77,7 +78,17 @@ def test_a_trace_is_read_whole_whatever_its_parts() -> None:
 
 def test_the_same_xid_twice_is_two_reports() -> None:
     one, other = Xid("0000:1b:00", 48), Xid("0000:1b:00", 63)
-    assert new_xids((one,), (one, one, other)) == (one, other)
+    assert fresh((one,), (one, one, other)) == (one, other)
+
+
+def test_what_nvswitches_report_is_read() -> None:
+    text = (
+        "[12.1] nvidia-nvswitch0: SXid (PCI:0000:06:00.0): 20034, Fatal, Link 30 LTSSM Fault Up\n"
+        "[12.2] nvidia-nvswitch0: SXid (PCI:0000:06:00.0): 28006, Non-fatal, Link 46 MC TS crumbstore MCTO\n"
+    )
+    fatal, other = parse_switch_errors(text)
+    assert fatal == SwitchError("0000:06:00.0", 20034, True, "Link 30 LTSSM Fault Up")
+    assert (other.number, other.is_fatal) == (28006, False)
 
 
 def lines(*events: dict[str, object]) -> str:
