@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import re
 import secrets
 import ssl
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,10 @@ ROOT = Path(__file__).parent.parent
 NAME = "bench-affinity"
 MODEL = "tiny-qwen3"
 REPLICAS = ("172.31.213.10:8000", "172.31.213.11:8000")
-AT_ONCE = 4
+AT_ONCE = 8
+#: Longest time that somebody thinks before the next turn, seconds. Without it the replica that has just answered has
+#: the fewest running requests and would get the next turn anyway.
+THINK_S = 2.0
 #: What begins a conversation (characters, each a token of this model), and its turns.
 KINDS = {"chat: 300 tokens, then 6 turns": (300, 6), "document: 2,600 tokens, then 3 questions": (2600, 3)}
 SERVE = [{"model": MODEL, "context": 4096, "concurrency": 4, "replicas": len(REPLICAS)}]
@@ -61,6 +66,7 @@ def converse(client: httpx.Client, opening: int, turns: int) -> None:
     """One conversation: an opening of its own, and each turn with all that was said before."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": secrets.token_hex(opening // 2)}]
     for _ in range(turns):
+        time.sleep(random.uniform(0, THINK_S))
         messages.append({"role": "user", "content": f"And what of {secrets.token_hex(60)}?"})
         asked = {"model": MODEL, "messages": messages, "max_tokens": 16}
         answer = client.post("/v1/chat/completions", json=asked)
@@ -97,7 +103,10 @@ def main() -> int:
             deploy(affinity)
             for kind, (opening, turns) in KINDS.items():
                 rates[kind].append(hit_rate(host, key, asked.conversations, opening, turns))
-        print(f"{asked.conversations} conversations of each kind, {AT_ONCE} at once, {len(REPLICAS)} replicas")
+        print(
+            f"{asked.conversations} conversations of each kind, {AT_ONCE} at once, up to {THINK_S} s between turns, "
+            f"{len(REPLICAS)} replicas"
+        )
         print("prompt tokens that were found in the prefix cache\n")
         print("| conversation | fewest running requests | gateway_affinity |")
         print("| --- | --- | --- |")

@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import re
+import runpy
 import secrets
 import shutil
 import statistics
@@ -32,8 +33,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ingot import files, keys
+from ingot.facts.filter import SOCKETS
+from ingot.gateway import teams
+from ingot.operations import filter_site
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.inventory import connection
 
@@ -44,6 +49,8 @@ ENGINE = "172.31.213.10:8000"
 PATH = "/v1/chat/completions"
 KEYS, REDACTED = 1000, "redacted"
 CONNECTIONS, STREAMS, PIECES, PIECE_EVERY_S = 32, 16, 200, 0.005
+#: What the filter's container would run from; here its process runs without a container.
+IMAGE = {"engine_image_archive": "/nonexistent", "engine_image_id": "sha256:" + "0" * 64}
 ASK = json.dumps({"model": "stand-in", "messages": [{"role": "user", "content": "Say something short, please."}]})
 TARGETS = {"added p50, ms": 0.5, "times FastAPI's requests/s": 10, "redaction per piece, µs": 50}
 TLS_ONLY_PORT, FASTAPI_PORT, LITELLM_PORT = 9443, 9444, 9445
@@ -182,7 +189,9 @@ class Bench:
 
     def measure(self, one: Contender, seconds: int) -> None:
         """One round."""
-        _, p50, p99 = self.wrk(one, 1, seconds)
+        done, p50, p99 = self.wrk(one, 1, seconds)
+        if not done:
+            sys.exit(f"{one.name}: no answer within {seconds} s; give it more (--seconds), nothing is measured.")
         one.p50_ms.append(p50)
         one.p99_ms.append(p99)
         before = one.cpu_s()
@@ -248,15 +257,17 @@ def contenders(bench: Bench, stack: ExitStack) -> list[Contender]:
     engine = stack.enter_context(
         bench.process(python, str(STANDINS / "engine.py"), *ENGINE.split(":"), str(PIECES), str(PIECE_EVERY_S))
     )
-    bench.deploy(gateway_requests_per_minute=60_000_000, gateway_concurrency=10_000)
+    values = {"gateway_requests_per_minute": 60_000_000, "gateway_concurrency": 10_000}
+    bench.deploy(**values)
     host.succeeds(f"echo 127.0.0.1 {NAME} >>/etc/hosts; apt-get install -y -q wrk", timeout_s=120)
     host.put("/root/tls-only.conf", TLS_ONLY.format(engine=ENGINE, port=TLS_ONLY_PORT))
     host.succeeds("nginx -c /root/tls-only.conf")
-    found = [
+    found: list[Contender] = [
         Contender("engine, directly", f"http://{ENGINE}{PATH}", key, lambda pid, _: pid == engine.pid),
         Contender("nginx, TLS alone", f"https://{NAME}:{TLS_ONLY_PORT}{PATH}", key, bench.nginx("/root/tls-only.conf")),
         Contender(f"Ingot, {KEYS:,} keys", f"https://{NAME}{PATH}", key, bench.nginx("/etc/nginx/nginx.conf")),
     ]
+    found.append(redaction(bench, stack, values, list(made)[-1]))
     tls = bench.root / "etc/ingot/gateway/tls"
     (bench.directory / "keys.txt").write_text("\n".join(made))
     fastapi = stack.enter_context(
@@ -276,6 +287,37 @@ def contenders(bench: Bench, stack: ExitStack) -> list[Contender]:
     else:
         print("LiteLLM's proxy cannot be installed here and is left out.")
     return found
+
+
+def redaction(bench: Bench, stack: ExitStack, values: dict[str, Any], key: str) -> Contender:
+    """The gateway again, for a team whose answers are redacted. The filter runs here as it does in its container."""
+    defaults = runpy.run_path(str(ROOT / "group_data" / "all.py"))
+    asked = {**defaults, **values, "gateway_teams": {REDACTED: {"redact": "all"}}}
+    one = filter_site.wanted(
+        tuple(teams.resolve(asked).values()),
+        asked["gateway_redact_patterns"],
+        asked["gateway_default_max_tokens"],
+        IMAGE["engine_image_id"],
+        asked["gateway_read_timeout_s"],
+    )
+    assert one is not None
+    (bench.directory / "rules.json").write_text(one.rules)
+    bench.host.succeeds(f"mkdir -p {SOCKETS}")
+    sockets = bench.root / SOCKETS.lstrip("/")
+    python = str(bench.peers / "fastapi/bin/python")
+    arguments = [str(bench.directory / "rules.json"), str(sockets / "filter.sock"), str(sockets / "engine.sock")]
+    process = stack.enter_context(
+        bench.process(python, "-m", "ingot.gateway.filter", *arguments, one.digest, PYTHONPATH=str(ROOT))
+    )
+    bench.host.wait_until_succeeds(f"test -S {SOCKETS}/filter.sock && chmod 666 {SOCKETS}/filter.sock")
+    bench.deploy(**values, **IMAGE, gateway_teams=asked["gateway_teams"])
+    nginx = bench.nginx("/etc/nginx/nginx.conf")
+    return Contender(
+        "Ingot, with redaction",
+        f"https://{NAME}{PATH}",
+        key,
+        lambda pid, command: pid == process.pid or nginx(pid, command),
+    )
 
 
 def litellm(bench: Bench, stack: ExitStack) -> Contender:

@@ -17,8 +17,9 @@ from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, engines, marked, u
 from ingot.operations import tree
 from ingot.operations.pool import engines_conf, fleet_conf
 
-#: A reload that leaves the old configuration in use where the new one is refused.
-RELOAD = "if systemctl is-active -q nginx; then nginx -t -q && systemctl reload nginx; fi"
+#: A reload that leaves the old configuration in use where the new one is refused: the gateway's role comes after, and
+#: says what is wrong.
+RELOAD = "if systemctl is-active -q nginx; then nginx -t -q && systemctl reload nginx || true; fi"
 #: Looks in a row, half a second apart, that must find no request: old workers hand over some that they had accepted.
 QUIET_LOOKS = 3
 #: Longer than one look at one replica may take, seconds.
