@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import dataclass
 
-from paramiko import SSHException, Transport
+from paramiko import Channel, SSHException, Transport
 
 from ingot.errors import IngotError
 
 #: Seconds without a byte after which a command counts as lost.
 COMMAND_TIMEOUT_S = 60
 
-_BEGIN = "ingot-begin-of-input"
+#: What paramiko says of a channel that closed before the command ended.
+_NO_STATUS = -1
+
+_READY, _BEGIN = "ingot-ready", "ingot-begin-of-input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +53,49 @@ class Connection:
 
         Raises: IngotError when the connection ends or stays silent.
         """
+        return self._run(command, None, stdin, timeout_s)
+
+    def as_root(self, script: str, *, stdin: str = "", timeout_s: float = COMMAND_TIMEOUT_S) -> Done:
+        """Run a shell script as root; `stdin` is the script's alone. Raises: IngotError as `run`."""
+        if self.user == "root":
+            return self._run(f"sh -c {shlex.quote(script)}", None, stdin, timeout_s)
+        if self.sudo_password is None:
+            return self._run(f"sudo -n sh -c {shlex.quote(script)}", None, stdin, timeout_s)
+        # Whether sudo takes the password or needs none this time, the script's own input begins after the mark.
+        skip = f'echo {_READY}; while IFS= read -r l; do [ "$l" = {_BEGIN} ] && break; done; '
+        command = f"sudo -S -p '' sh -c {shlex.quote(skip + script)}"
+        return self._run(command, self.sudo_password, f"{_BEGIN}\n{stdin}", timeout_s)
+
+    def _run(self, command: str, password: str | None, stdin: str, timeout_s: float) -> Done:
         try:
             channel = self.transport.open_session(timeout=timeout_s)
             try:
                 channel.settimeout(timeout_s)
                 channel.exec_command(command)
-                if stdin:
+                early = b""
+                if password is not None:
+                    # sudo-rs reads ahead: what follows the password is sent once the script runs.
+                    channel.sendall(f"{password}\n".encode())
+                    early = _until_ready(channel)
+                # A command may end without having read its input: its status says why.
+                with contextlib.suppress(OSError):
                     channel.sendall(stdin.encode())
-                channel.shutdown_write()
-                output = channel.makefile("rb").read().decode(errors="replace")
+                    channel.shutdown_write()
+                output = (early + channel.makefile("rb").read()).decode(errors="replace")
                 errors = channel.makefile_stderr("rb").read().decode(errors="replace")
-                return Done(channel.recv_exit_status(), output, errors)
+                status = channel.recv_exit_status()
+                if status == _NO_STATUS:
+                    raise EOFError("it ended without an exit status")
+                return Done(status, output, errors)
             finally:
                 channel.close()
         except (SSHException, OSError, EOFError) as broken:
             # What was sent stays out of the sentence: it may have held a password.
+            found = f"{type(broken).__name__}: {broken}" if str(broken) else type(broken).__name__
             raise IngotError(
-                f"{self.name}: the connection broke ({type(broken).__name__}: {broken}), expected an answer within "
-                f"{timeout_s:g} s; run it again, it goes on where it stopped."
+                f"{self.name}: the connection broke ({found}), expected an answer within {timeout_s:g} s; run it "
+                "again, it goes on where it stopped."
             ) from None
-
-    def as_root(self, script: str, *, stdin: str = "", timeout_s: float = COMMAND_TIMEOUT_S) -> Done:
-        """Run a shell script as root; `stdin` is the script's alone."""
-        if self.user == "root":
-            return self.run(f"sh -c {shlex.quote(script)}", stdin=stdin, timeout_s=timeout_s)
-        if self.sudo_password is None:
-            return self.run(f"sudo -n sh -c {shlex.quote(script)}", stdin=stdin, timeout_s=timeout_s)
-        # Whether sudo takes the password or needs none this time, the script's own input begins after the mark.
-        skip = f'while IFS= read -r l; do [ "$l" = {_BEGIN} ] && break; done; '
-        return self.run(
-            f"sudo -S -p '' sh -c {shlex.quote(skip + script)}",
-            stdin=f"{self.sudo_password}\n{_BEGIN}\n{stdin}",
-            timeout_s=timeout_s,
-        )
 
     def accepts_sudo(self, password: str) -> Done:
         """Whether sudo takes a password; exactly one attempt is made."""
@@ -91,3 +105,12 @@ class Connection:
         """End it, and the connections under it."""
         for transport in (self.transport, *reversed(self.under)):
             transport.close()
+
+
+def _until_ready(channel: Channel) -> bytes:
+    """Wait for the script's first word; what came instead, where sudo did not let it run."""
+    word = f"{_READY}\n".encode()
+    got = b""
+    while len(got) < len(word) and (some := channel.recv(len(word) - len(got))):
+        got += some
+    return b"" if got == word else got

@@ -19,12 +19,12 @@ def onboard_all(
         try:
             outcome = step(request, talk)
         except IngotError as refused:
-            outcome = Outcome(request.name, request.way.target.address, error=str(refused))
+            outcome = Outcome(request.name, request.way.address, error=str(refused))
         # One server's surprise must not take the others down; the sentence says that it was one.
         except Exception as surprise:
             outcome = Outcome(
                 request.name,
-                request.way.target.address,
+                request.way.address,
                 error=f"{request.name}: {type(surprise).__name__} while onboarding it; run it again, and report this.",
             )
         talk.say(request.name, "failed" if outcome.error else "done")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from getpass import getuser
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,15 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A server and the hosts to jump through, in order."""
+    """A server and the hosts to jump through, in order. `ssh_config`: the file that the way was read from.
+
+    `address` is what the inventory shall say: the name that the ssh_config knows it by, else the target's address.
+    """
 
     target: Hop
+    address: str
     jumps: tuple[Hop, ...] = ()
-    #: The user's own ssh_config, when the way was read from one.
-    ssh_config: Path | None = field(default=None, compare=False)
+    ssh_config: Path | None = None
 
 
 def parse_hop(text: str, name: str, *, needs_user: bool = True) -> Hop:
@@ -84,7 +87,7 @@ def route(
     if any(hop.address == address for hop in jumps):
         # Later runs look the way up by address.
         raise IngotError(f"{name}: the jump host has the server's own address {address}; give one of them by a name.")
-    return Route(Hop(address, port or DEFAULT_PORT, user), jumps)
+    return Route(Hop(address, port or DEFAULT_PORT, user), address, jumps)
 
 
 def _from_config(name: str, address: str, user: str | None, port: int | None, path: Path) -> Route:
@@ -101,7 +104,7 @@ def _from_config(name: str, address: str, user: str | None, port: int | None, pa
                 hop = parse_hop(part.strip(), name, needs_user=False)
                 found_hop = _hop(dict(config.lookup(hop.address)), hop.user, hop.port)
                 jumps.append(replace(found_hop, user=found_hop.user or getuser()))
-        return Route(_hop(found, user, port), tuple(jumps), path)
+        return Route(_hop(found, user, port), address, tuple(jumps), path)
     except OSError as error:
         raise IngotError(f"{name}: {path} cannot be read ({error.strerror}); name an ssh_config file.") from None
     except (SSHException, ValueError) as error:

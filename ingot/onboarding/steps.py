@@ -24,9 +24,9 @@ def onboard(request: Request, talk: Talk) -> Outcome:
     Raises: IngotError, one sentence that begins with the host's name.
     """
     target = request.way.target
-    outcome = Outcome(request.name, target.address)
+    outcome = Outcome(request.name, request.way.address)
     contact = Contact(request, talk)
-    before = host_file.known(request.inventory, request.name, target.address, target.port) or {}
+    before = host_file.known(request.inventory, request.name, request.way.address, target.port) or {}
     connection = contact.first()
     try:
         talk.say(request.name, f"logged in {connection.how}")
@@ -154,7 +154,7 @@ def _write(request: Request, outcome: Outcome) -> None:
     assert outcome.seen is not None
     target = request.way.target
     wanted: dict[str, Any] = {
-        "address": target.address,
+        "address": request.way.address,
         "user": request.deploy_user,
         "port": target.port,
         "gpus": table.gpus_of(outcome.seen),

@@ -9,8 +9,8 @@ from ingot.errors import IngotError
 from ingot.facts.host import APT_LOCK
 from ingot.onboarding.connection import Connection
 
-#: Seconds between signs of life.
-TICK_S = 5
+#: Seconds between signs of life, from cloud-init and of the package manager's locks.
+TICK_S, _LOCK_TICK_S = 5, 1
 #: `cloud-init status`: 2 is done with errors it recovered from. Source: cloud-init's documentation, return codes.
 _DONE, _FAILED, _DEGRADED, _STILL_BUSY = 0, 1, 2, 124
 
@@ -43,7 +43,7 @@ def for_cloud_init(connection: Connection, limit_s: float, say: Say) -> str | No
         say(f"waits for cloud-init, {waited:.0f} of at most {limit_s:g} s")
 
 
-def for_packages(connection: Connection, limit_s: float, say: Say, tick_s: float = 1) -> None:
+def for_packages(connection: Connection, limit_s: float, say: Say) -> None:
     """Wait until nobody holds the package manager's locks.
 
     Raises: IngotError naming who still holds them at the limit.
@@ -59,4 +59,4 @@ def for_packages(connection: Connection, limit_s: float, say: Say, tick_s: float
                 "run this again."
             )
         say(f"waits for {process or 'a process'} (pid {pid}) to free the package manager, {waited:.0f} s")
-        time.sleep(tick_s)
+        time.sleep(_LOCK_TICK_S)

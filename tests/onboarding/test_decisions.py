@@ -121,6 +121,8 @@ def test_an_ssh_config_gives_what_the_command_line_leaves_out(tmp_path: Path) ->
     way = route("gpu-07", "gpu-07", user=None, port=None, jump=None, ssh_config=config)
     assert (way.target.address, way.target.user, way.target.port) == ("10.0.0.17", "ubuntu", 2222)
     assert way.target.identity == key
+    # pyinfra looks the way up by this name, so that the inventory must have it.
+    assert way.address == "gpu-07"
     assert [(hop.address, hop.user, hop.known_hosts) for hop in way.jumps] == [("192.0.2.1", "ops", tmp_path / "known")]
     assert route("gpu-07", "gpu-07", user="root", port=22, jump=None, ssh_config=config).target.user == "root"
 

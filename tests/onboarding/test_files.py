@@ -167,7 +167,7 @@ def test_ways_through_jump_hosts_are_kept_apart(tmp_path: Path) -> None:
     known_hosts = Path("inventories/prod/known_hosts")
     bastion = Hop("192.0.2.1", 2222, "ops")
     for number in (1, 2, 1):
-        way = Route(Hop(f"10.0.0.{number}"), (bastion,))
+        way = Route(Hop(f"10.0.0.{number}"), f"10.0.0.{number}", (bastion,))
         jump_config.write(path, jump_config.blocks(way, known_hosts, None))
     assert jump_config.write(path, jump_config.blocks(way, known_hosts, None)) is None
     pinned = f"    StrictHostKeyChecking yes\n    UserKnownHostsFile {known_hosts}\n"

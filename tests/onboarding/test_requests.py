@@ -34,7 +34,7 @@ def options(**changes: Any) -> Options:
 def wish(name: str) -> Request:
     """A request that nobody carries out."""
     key = PublicKey("ssh-ed25519", "AAAA")
-    return Request(name, Route(Hop("10.0.0.1")), Path("inventories/prod.py"), (key,), Identity(None))  # type: ignore[arg-type]
+    return Request(name, Route(Hop("10.0.0.1"), "10.0.0.1"), Path("inventories/prod.py"), (key,), Identity(None))  # type: ignore[arg-type]
 
 
 @pytest.fixture
