@@ -41,8 +41,8 @@ DRAINING, HELD_OUT, FILTER_DOWN = 590, 591, 592
 
 _BAD = "invalid_request_error"
 ERRORS = (
-    # 414: URI too long; 494: header too large; 497: plain HTTP on the TLS port; 501: an unknown coding of the body; 505: an
-    # unknown version.
+    # 414: URI too long; 494: header too large; 497: plain HTTP on the TLS port; 501: the body's coding is unknown;
+    # 505: the version is.
     ErrorAnswer(400, "The request could not be understood.", _BAD, "bad_request", also=(414, 494, 497, 501, 505)),
     ErrorAnswer(
         401,
