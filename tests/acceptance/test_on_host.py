@@ -149,7 +149,7 @@ def test_the_burn_in_computes_for_real_where_nothing_is_simulated(machine: Machi
         "--seconds 0.4 --soak-seconds 0.6",
         timeout_s=120,
     )
-    events = [json.loads(line) for line in output.splitlines()]
+    events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     assert [event["finished"] for event in events if event.get("complete")] == phases.split(",")
     by_phase = {event["phase"]: event for event in events if "phase" in event}
     assert by_phase["software"]["cuda"] is None
