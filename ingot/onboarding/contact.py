@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from paramiko import AuthenticationException, BadAuthenticationType, PKey, SSHException, Transport
+from paramiko import PKey, Transport
 
 from ingot.errors import IngotError
-from ingot.onboarding import keys, known_hosts
+from ingot.onboarding import keys, known_hosts, login
 from ingot.onboarding.connection import Connection
-from ingot.onboarding.dial import CONNECT_TIMEOUT_S, Line, dial, shown_keys
+from ingot.onboarding.dial import Line, Unreachable, dial, shown_keys
 from ingot.onboarding.host_key import Rules, WrongKey, is_trusted, on_the_console, unconfirmed
 from ingot.onboarding.known_hosts import HostKey, Pin, entry_name
+from ingot.onboarding.login import NoLogin
 from ingot.onboarding.request import Request, Talk
 from ingot.onboarding.route import Hop
 
@@ -41,7 +42,7 @@ class Contact:
         """
         request = self.request
         if self._pins(request.way.target):
-            with contextlib.suppress(_NoLogin):
+            with contextlib.suppress(NoLogin):
                 connection = self._deploy_login()
                 if connection.run("sudo -n true").status == 0:
                     return connection
@@ -50,7 +51,7 @@ class Contact:
             return self._by_password(request.password)
         try:
             return self._by_keys()
-        except _NoLogin as refused:
+        except NoLogin as refused:
             prompt = f"password of {request.first_user} on {request.name} ({request.way.target.address})"
             password = self.talk.secret(prompt) if refused.takes_passwords else None
             if password is None:
@@ -66,18 +67,17 @@ class Contact:
         label = request.identity.label
         try:
             connection = self._deploy_login()
-        except _NoLogin as refused:
+        except NoLogin as refused:
             raise IngotError(
                 f"{request.name}: the new login of {request.deploy_user} with {label} is refused ({refused}), expected "
-                "it to work; nothing was switched off. See `journalctl -u ssh` on the server (AllowUsers, "
-                "AuthorizedKeysFile)."
+                "it to work; see `journalctl -u ssh` on the server, and AllowUsers and AuthorizedKeysFile of its sshd."
             ) from None
         done = connection.run("sudo -n id -u")
         if done.status != 0 or done.output.strip() != "0":
             connection.close()
             raise IngotError(
                 f"{request.name}: {request.deploy_user} logs in, but sudo says {done.said!r}, expected root without a "
-                "password; nothing was switched off. Look for a later rule in /etc/sudoers and /etc/sudoers.d."
+                "password; look for a later rule in /etc/sudoers and /etc/sudoers.d."
             )
         return connection
 
@@ -87,8 +87,8 @@ class Contact:
         while True:
             try:
                 return self.proof()
-            except IngotError as error:
-                if "no SSH at" not in str(error) or time.monotonic() > deadline:
+            except Unreachable:
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.3)
 
@@ -103,7 +103,7 @@ class Contact:
         user, identity = self.request.deploy_user, self.request.identity
         line = self._open()
         with _closing_on_error(line):
-            _offer(line.transport, user, [identity.key])
+            login.by_keys(line.transport, user, [identity.key])
         return self._connection(line, user, f"as {user} with {identity.label}")
 
     def _by_password(self, password: str) -> Connection:
@@ -111,11 +111,9 @@ class Contact:
         line = self._open()
         with _closing_on_error(line):
             try:
-                _complete(line.transport.auth_password(user, password), "a password")
-            except _NoLogin as refused:
+                login.by_password(line.transport, user, password)
+            except NoLogin as refused:
                 raise IngotError(self._refused(refused)) from None
-            except (SSHException, EOFError) as error:
-                raise IngotError(self._refused(_NoLogin(_reason(error), "a password"))) from None
         connection = self._connection(line, user, f"as {user} with a password")
         self.login_password = password
         return connection
@@ -136,13 +134,13 @@ class Contact:
             offered = [one.key for one in keys.defaults()][:_MOST_KEYS]
         line = self._open()
         with _closing_on_error(line):
-            _offer(line.transport, user, offered)
+            login.by_keys(line.transport, user, offered)
         return self._connection(line, user, f"as {user} with a key")
 
     def _connection(self, line: Line, user: str, how: str) -> Connection:
         return Connection(self.request.name, line.transport, user, how, line.under)
 
-    def _refused(self, refused: _NoLogin) -> str:
+    def _refused(self, refused: NoLogin) -> str:
         request = self.request
         return (
             f"{request.name}: {request.way.target.label} refuses user {request.first_user} with {refused.offered} "
@@ -183,8 +181,8 @@ class Contact:
         files = [key for path in own if path and (key := keys.load_private(path))]
         offered = [*files, *(one.key for one in keys.defaults())][:_MOST_KEYS]
         try:
-            _offer(transport, str(hop.user), offered)
-        except _NoLogin as refused:
+            login.by_keys(transport, str(hop.user), offered)
+        except NoLogin as refused:
             raise IngotError(
                 f"{self.request.name}: jump host {hop.label} refuses user {hop.user} with "
                 f"{refused.offered} ({refused}), expected a login by key; correct --jump, or have it know your key."
@@ -192,11 +190,11 @@ class Contact:
 
     def _pins(self, hop: Hop) -> tuple[Pin, ...]:
         """What the inventory pins for a hop; where it pins nothing, what the user's own file does."""
-        entry = entry_name(hop.address, hop.port)
-        found = known_hosts.pins(known_hosts.read(self.request.known_hosts), entry)
-        if not found and hop.known_hosts:
-            found = known_hosts.pins(known_hosts.read(hop.known_hosts), entry)
-        return found
+        return known_hosts.pins(known_hosts.read(self._pin_file(hop)), entry_name(hop.address, hop.port))
+
+    def _pin_file(self, hop: Hop) -> Path:
+        ours, entry = self.request.known_hosts, entry_name(hop.address, hop.port)
+        return hop.known_hosts if hop.known_hosts and not known_hosts.pins(known_hosts.read(ours), entry) else ours
 
     def _trust(self, hop: Hop, shown: HostKey) -> None:
         request = self.request
@@ -210,7 +208,7 @@ class Contact:
             )
         is_target = hop == request.way.target
         rules = Rules(request.fingerprint if is_target else request.jump_fingerprint, request.accept_new)
-        if not is_trusted(request.name, hop, shown, self._pins(hop), rules, request.known_hosts):
+        if not is_trusted(request.name, hop, shown, self._pins(hop), rules, self._pin_file(hop)):
             question = (
                 f"{request.name}: {hop.label} shows the host key\n  {shown.kind} {shown.fingerprint}\n"
                 f"Compare it on its console (`{on_the_console(shown)}`). Is it the same?"
@@ -222,49 +220,6 @@ class Contact:
                 raise IngotError(f"{request.name}: its host key was not confirmed; nothing was sent.")
         self.talk.say(request.name, f"{hop.label} has the host key {shown.kind} {shown.fingerprint}")
         self.trusted[hop.address, hop.port] = shown
-
-
-class _NoLogin(Exception):
-    """A login that was refused: why, what was offered, and whether a password could do."""
-
-    def __init__(self, why: str, offered: str, takes_passwords: bool = True) -> None:
-        super().__init__(why)
-        self.offered = offered
-        self.takes_passwords = takes_passwords
-
-
-def _offer(transport: Transport, user: str, offered: Sequence[PKey]) -> None:
-    """Try keys one after the other. Raises: _NoLogin."""
-    label = f"{len(offered)} keys" if len(offered) != 1 else "a key"
-    why = "there is no key here"
-    for key in offered:
-        try:
-            transport.auth_timeout = CONNECT_TIMEOUT_S
-            _complete(transport.auth_publickey(user, key), label)
-            return
-        except BadAuthenticationType as error:
-            raise _NoLogin(_reason(error), label, _takes_passwords(error)) from None
-        except AuthenticationException as error:
-            why = _reason(error)
-        except (SSHException, EOFError) as error:
-            raise _NoLogin(_reason(error), label) from None
-    raise _NoLogin(why, label)
-
-
-def _complete(still_wanted: Sequence[str], offered: str) -> None:
-    """Raises: _NoLogin where the server took what was offered and asks for a second factor."""
-    if still_wanted:
-        raise _NoLogin(f"it asks for {' and '.join(still_wanted)} besides", offered, takes_passwords=False)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, BadAuthenticationType):
-        return f"it takes {' and '.join(error.allowed_types)} only"
-    return str(error).rstrip(".").lower() or type(error).__name__
-
-
-def _takes_passwords(error: BadAuthenticationType) -> bool:
-    return bool({"password", "keyboard-interactive"} & set(error.allowed_types))
 
 
 def _public_half(file: Path) -> str:

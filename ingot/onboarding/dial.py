@@ -32,6 +32,10 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 Trust = Callable[[Hop, HostKey], None]
 
 
+class Unreachable(IngotError):
+    """Nothing answers SSH at an address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """An open transport whose key is trusted, before any login, and the transports it runs through."""
@@ -45,7 +49,7 @@ def dial(name: str, hop: Hop, under: Sequence[Transport], kinds: Sequence[str], 
 
     `kinds`: key types to ask for first, as pinned. What `trust` raises closes the connection.
 
-    Raises: IngotError when nothing answers SSH there.
+    Raises: Unreachable when nothing answers SSH there.
     """
     transport = None
     try:
@@ -56,7 +60,7 @@ def dial(name: str, hop: Hop, under: Sequence[Transport], kinds: Sequence[str], 
         trust(hop, HostKey(shown.get_name(), shown.get_base64()))
     except (SSHException, OSError, EOFError) as error:
         _close(transport)
-        raise IngotError(_unreachable(name, hop, under, error)) from None
+        raise Unreachable(_unreachable(name, hop, under, error)) from None
     except BaseException:
         _close(transport)
         raise

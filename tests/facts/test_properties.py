@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from ingot.facts.apt_sources import AptSources, parse_apt_sources
 from ingot.facts.cdi import Cdi, parse_docker, parse_spec
+from ingot.facts.disks import parse_lsblk
+from ingot.facts.dmi import parse_chassis, parse_memory_modules
 from ingot.facts.driver import (
     Driver,
     parse_dkms_failed,
@@ -21,11 +23,14 @@ from ingot.facts.driver import (
     parse_users,
 )
 from ingot.facts.errors import ParseError
+from ingot.facts.hardware import HardwareLook, parse_cpu
 from ingot.facts.host import HostLook, parse_listeners, parse_spaces
+from ingot.facts.nics import parse_infiniband, parse_nics
 from ingot.facts.nvidia import Gpus, parse_memory
 from ingot.facts.packages import parse_installed, parse_keyrings
 from ingot.facts.paths import parse_paths
 from ingot.facts.pci import PciGpus, parse_lspci, parse_sysfs
+from ingot.facts.pci_link import parse_links
 from ingot.facts.replay import combine, read
 from ingot.facts.sections import split
 from ingot.facts.smi_fault import from_message
@@ -66,9 +71,19 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "paths": lambda text: parse_paths(text, text, text),
     "sections": lambda text: split(text.splitlines()),
     "replay": read,
+    "lsblk": parse_lsblk,
+    "lsblk devices": lambda text: parse_lsblk(
+        json.dumps({"blockdevices": [{"name": text, "size": text, "type": "disk"}]})
+    ),
+    "nics": parse_nics,
+    "infiniband": parse_infiniband,
+    "links": parse_links,
+    "cpu": lambda text: parse_cpu(text, text),
+    "memory modules": parse_memory_modules,
+    "chassis": parse_chassis,
 }
 #: Facts must not even raise that: one host's nonsense would stop every host.
-FACTS = (Gpus, PciGpus, Driver, HostLook, Cdi, AptSources)
+FACTS = (Gpus, PciGpus, Driver, HostLook, HardwareLook, Cdi, AptSources)
 
 CAPTURES = [capture(name) for name in names("*")]
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -106,6 +106,21 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     return made
 
 
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """An SSH agent that takes a key into its memory, and off the disk."""
+    said = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
+    values = dict(part.split("=", 1) for line in said.splitlines() for part in line.split(";")[:1] if "=" in part)
+    monkeypatch.setenv("SSH_AUTH_SOCK", values["SSH_AUTH_SOCK"])
+
+    def hold(key: Path) -> None:
+        subprocess.run(["ssh-add", "-q", str(key)], check=True)
+        key.unlink()
+
+    yield hold
+    subprocess.run(["kill", values["SSH_AGENT_PID"]], check=True)
+
+
 @pytest.fixture(scope="session")
 def machine() -> Iterator[TestHost]:
     sandbox = Sandbox()

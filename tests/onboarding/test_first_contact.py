@@ -1,6 +1,7 @@
 """First contact with servers as they come: by password, key or jump host, and never with the wrong one."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -33,15 +34,26 @@ def test_a_password_makes_a_member_and_is_never_seen_again(lab: Lab, server: Ser
     assert (lab.files(), server.written()) == before
 
 
+UBUNTU = (
+    "useradd --create-home --shell /bin/bash ubuntu; echo 'ubuntu ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/u; "
+    "mkdir /home/ubuntu/.ssh; echo 'KEY' > /home/ubuntu/.ssh/authorized_keys; chown -R ubuntu: /home/ubuntu; "
+    "echo PasswordAuthentication no > /etc/ssh/sshd_config.d/keys.conf"
+)
+
+
 def test_a_key_is_enough_where_passwords_are_off(lab: Lab, boot: Callable[..., Server]) -> None:
-    server = boot(
-        "useradd --create-home --shell /bin/bash ubuntu; echo 'ubuntu ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/u; "
-        f"mkdir /home/ubuntu/.ssh; echo '{lab.public}' > /home/ubuntu/.ssh/authorized_keys; "
-        "chown -R ubuntu: /home/ubuntu; echo PasswordAuthentication no > /etc/ssh/sshd_config.d/keys.conf"
-    )
+    server = boot(UBUNTU.replace("KEY", lab.public))
     outcome = onboard(lab.wish(server, user="ubuntu"), Recorder())
     assert outcome.seen and len(outcome.seen.gpus) == 1
     assert server.succeeds("sudo -u ingot sudo -n id -u").strip() == "0"
+
+
+def test_an_agent_is_enough(lab: Lab, boot: Callable[..., Server], agent: Callable[[Path], None]) -> None:
+    server = boot(UBUNTU.replace("KEY", lab.public))
+    agent(lab.key)
+    onboard(lab.wish(server, user="ubuntu"), Recorder())
+    assert "ssh_key" not in lab.files()["new-01.yaml"]
+    assert onboard(lab.wish(server), Recorder()).changes == []
 
 
 def test_on_a_terminal_key_and_passwords_are_asked_for(lab: Lab, server: Server) -> None:

@@ -1,6 +1,7 @@
 """What is decided before a server is contacted, and what refuses it there."""
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,21 +124,13 @@ def test_the_key_of_the_first_login_need_not_be_the_operators(home: Path) -> Non
     assert [key.comment for key in made.keys] == ["op"]
 
 
-def test_the_agents_keys_are_installed_and_prove_the_login(home: Path) -> None:
+def test_the_agents_keys_are_installed_and_prove_the_login(home: Path, agent: Callable[[Path], None]) -> None:
     key = make_key(home / "agents")
-    agent = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
-    values = dict(part.split("=", 1) for line in agent.splitlines() for part in line.split(";")[:1] if "=" in part)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SSH_AUTH_SOCK", values["SSH_AUTH_SOCK"])
-            subprocess.run(["ssh-add", "-q", str(key)], check=True)
-            key.unlink()
-            installed = keys.operators((), None)
-            assert [one.line.split()[:2] for one in installed] == [Path(f"{key}.pub").read_text().split()[:2]]
-            identity = keys.proving(installed, None)
-            assert identity.file is None and identity.is_found_by_clients
-    finally:
-        subprocess.run(["kill", values["SSH_AGENT_PID"]], check=True)
+    agent(key)
+    installed = keys.operators((), None)
+    assert [one.line.split()[:2] for one in installed] == [Path(f"{key}.pub").read_text().split()[:2]]
+    identity = keys.proving(installed, None)
+    assert identity.file is None and identity.is_found_by_clients
 
 
 def test_the_command_line_is_refused_before_any_contact(tmp_path: Path) -> None:
