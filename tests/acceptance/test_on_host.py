@@ -174,7 +174,7 @@ def test_a_degraded_link_a_slow_sibling_corruption_and_an_xid_are_named(machine:
     host.succeeds(simulated.set_command("gpus.1.under_load", loaded | {"pcie.link.width.current": "8"}))
     host.succeeds(simulated.set_command("gpus.1.burn_in.to_device_gb_per_s", 24.7))
     host.succeeds(simulated.set_command("gpus.2.burn_in.matmul_tflops", 705))
-    host.succeeds(simulated.set_command("gpus.3.burn_in.corrupt_product", 500))
+    host.succeeds(simulated.set_command("gpus.3.burn_in.corrupt_product", 20))
     machine.order(ORDERED | {"memory": "2 TB"})
     # The disk has not become another one since.
     host.succeeds(f"rm {RESULTS}/burn_in {RESULTS}/before_* {RESULTS}/trace")
