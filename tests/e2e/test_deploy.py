@@ -12,6 +12,7 @@ import pytest
 
 from ingot.keys import fingerprint
 from ingot.sandbox import Sandbox, TestHost
+from ingot.sandbox.inventory import hosts
 from tests.e2e.deploying import INGOT, ROOT, deploy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -40,6 +41,18 @@ def ask(host: TestHost, key: str) -> str:
 def containers(host: TestHost) -> str:
     """Ids and start times of the engine's containers: they differ after any restart."""
     return host.succeeds("docker ps --quiet --no-trunc | xargs docker inspect --format '{{.Id}} {{.State.StartedAt}}'")
+
+
+def test_a_stranger_becomes_a_member(host: TestHost) -> None:
+    """As the runbook has it; every later run comes as the deploy user, by the host file that this wrote."""
+    done = subprocess.run(
+        [str(INGOT), "onboard", NAME, host.address, "--inventory", "inventories/sandbox.py"],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "preflight: nothing stands in the way of a deploy" in done.stdout
+    data = dict(hosts())[f"@ingot/{NAME}"]
+    assert (data["ssh_user"], data["gpus"]) == ("ingot", "rtx4090x1")
 
 
 def test_a_bare_host_becomes_a_served_model(host: TestHost, key: str) -> None:

@@ -1,10 +1,7 @@
 """Onboarding of servers in every state: busy, unfit, half done, hardened, many at once."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +10,7 @@ from ingot.onboarding import hardening
 from ingot.onboarding.request import Outcome
 from ingot.onboarding.steps import onboard
 from ingot.sandbox import TestHost
-from ingot.sandbox.inventory import hosts
-from tests.onboarding.conftest import ROOT, Lab, Recorder
+from tests.onboarding.conftest import Lab, Recorder
 from tests.onboarding.servers import GUEST, INSTALLER, PASSWORD, Server
 
 pytestmark = [pytest.mark.onboarding, pytest.mark.e2e]
@@ -279,16 +275,3 @@ def test_ten_of_twelve_servers_become_members_while_two_are_broken(
     assert {name for name in lab.files() if name.endswith(".yaml")} == {f"gpu-{n:02}.yaml" for n in range(1, 11)}
     assert lab.files()["known_hosts"].count("\n") == 10
     assert done.stdout.count("preflight: nothing stands in the way of a deploy") == 10
-
-
-def test_a_test_host_becomes_a_member_of_the_sandbox(machine: TestHost) -> None:
-    """As the runbook has it, from the checkout: what the inventory knows of the host is enough to reach it."""
-    command = [str(Path(sys.executable).parent / "ingot"), "onboard", machine.name, machine.address]
-    done = subprocess.run(
-        [*command, "--inventory", "inventories/sandbox.py"],
-        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    data = dict(hosts())[f"@ingot/{machine.name}"]
-    assert (data["ssh_user"], data["gpus"]) == ("ingot", "rtx4090x1")
-    assert "preflight: nothing stands in the way of a deploy" in done.stdout
