@@ -30,7 +30,7 @@ SABOTAGE = {
     "chmod 0666 /etc/docker/daemon.json": ("Docker: set /etc/docker/daemon.json to", "everyone may write"),
     "usermod -aG docker ops": (None, "users in group docker, which is root on the host: ops"),
     "systemd-run --unit=mine python3 -m http.server 8081": (None, "reachable besides SSH and the gateway: python3"),
-    "touch /srv/models/tiny-qwen3/bf16/*/config.json": ("Cache: fetch tiny-qwen3", "config.json changed since"),
+    "touch /srv/models/tiny-qwen3/bf16/*/config.json": ("Cache: fetch tiny-qwen3", "/srv/models/tiny-qwen3/bf16"),
 }  # fmt: skip
 MEND = "gpasswd --delete ops docker; systemctl stop mine"
 #: Everything that a dry run must leave alone: files of ours, units, containers, packages' marks.
@@ -82,7 +82,7 @@ def test_every_change_on_a_host_is_named_and_nothing_is_changed_by_looking(serve
     assert not unnamed, drift.stdout
     verify = ingot("verify", NAME)
     assert verify.returncode == 1, verify.stderr
-    unsaid = [words for _, words in SABOTAGE.values() if words and words not in verify.stdout]
+    unsaid = [words for _, words in SABOTAGE.values() if words and f"\n{NAME}: {words}" not in verify.stdout]
     assert not unsaid, verify.stdout
 
 

@@ -82,7 +82,8 @@ class Recorder:
 def _sentence(report: pytest.TestReport) -> str:
     """Why a check failed; of an error in the check itself its last line."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    return str(crash.message if crash else report.longreprtext).strip().partition("\n")[0]
+    said = str(crash.message if crash else report.longreprtext).strip().partition("\n")[0]
+    return said.removeprefix("Failed: ")
 
 
 def _clean(text: str) -> str:
