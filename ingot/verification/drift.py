@@ -73,7 +73,7 @@ def compare(state: State, hosts: Sequence[Host], deploy: Path) -> list[HostDrift
         try:
             with ctx_config.use(state.config.copy()):
                 exec_file(str(deploy))
-                return _compared(state, host, name)
+                return compared(state, host, name)
         # Whatever breaks off here is of this host: a lost connection, or values that a role cannot work with.
         except Exception as error:
             return HostDrift(name, errors=(f"the dry run broke off ({type(error).__name__}: {error}); run it again",))
@@ -85,16 +85,17 @@ def compare(state: State, hosts: Sequence[Host], deploy: Path) -> list[HostDrift
     return at_once(state, hosts, one)
 
 
-def _compared(state: State, host: Host, name: str) -> HostDrift:
+def compared(state: State, host: Host, name: str) -> HostDrift:
     """Every operation of one host, asked in order what it would do."""
     found: list[Change] = []
     refusals: list[str] = []
     for operation in host.op_hash_order:
         before = len(changes.announced(host))
         refusal, acts = asked(state.get_op_data_for_host(host, operation).command_generator())
-        if refusal:
+        # What an operation before it would bring may be all that it lacks.
+        if refusal and not found:
             refusals.append(refusal.removeprefix(f"{name}: "))
-        elif acts:
+        elif acts and not refusal:
             role, _, what = min(state.get_op_meta(operation).names).partition(" | ")
             said = tuple(dict.fromkeys(changes.announced(host)[before:]))
             found.append(Change(role, what or role, said))

@@ -88,7 +88,8 @@ QUESTIONS = {
     "writable": f"find {OURS} -xdev ! -type l -perm /o=w 2>/dev/null",
     "private": f"stat -L -c '%n %U %a' /etc/nginx/ingot/*.map {' '.join(TLS_KEYS.values())} 2>/dev/null",
     # What belongs on the control machine only.
-    "strangers": "find /etc /var/lib/ingot /root -xdev '(' -name ca.pem -o -name ca.key -o -name verify.key ')'",
+    "strangers": "find /etc /var/lib/ingot /root -xdev '(' -name ca.pem -o -name ca.key -o -name verify.key ')' "
+    "2>/dev/null",
     "arguments": f"grep -aslE '{TOKEN}' /proc/[0-9]*/cmdline | while read -r f; do cat ${{f%/*}}/comm; done",
 }
 

@@ -50,6 +50,7 @@ def test_prompts_and_keys_are_written_nowhere(target: Target, keyed: Outside) ->
 
 
 def test_the_access_log_holds_who_when_and_how_it_went(target: Target, look: Look) -> None:
+    target.expect(look.answers["log"].status == 0, "there is no access log; deploy")
     target.expect(all(line.startswith("{") for line in look.lines("log")), "the access log is not JSON; deploy again")
     telling = sorted({name for line in look.log for name in line} & TELLING)
     target.expect(not telling, f"the access log holds {', '.join(telling)}; deploy again")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from pyinfra.api.command import PyinfraCommand, StringCommand
 
 from ingot.operations.refuse import refuse
-from ingot.verification.drift import Change, HostDrift, asked, status
+from ingot.verification.drift import Change, HostDrift, asked, compared, status
 
 pytestmark = pytest.mark.onboarding
 
@@ -60,3 +61,27 @@ def test_what_follows_from_a_command_that_was_not_run_is_no_error(later: Pyinfra
 def test_an_operation_that_breaks_off_before_its_first_command_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="cut off"):
         asked(commands(RuntimeError("cut off")))
+
+
+def dry_run(**operations: PyinfraCommand | None) -> HostDrift:
+    """A host whose operations, by name, yield one command each or nothing."""
+
+    def of(_: object, name: str) -> SimpleNamespace:
+        command = operations[name]
+        return SimpleNamespace(command_generator=lambda: commands(*([command] if command else [])))
+
+    state = SimpleNamespace(
+        get_op_data_for_host=of, get_op_meta=lambda name: SimpleNamespace(names={f"{name} | x"}), failed_hosts=()
+    )
+    host = SimpleNamespace(op_hash_order=list(operations), connector_data={})
+    return compared(state, host, "a")  # type: ignore[arg-type]
+
+
+def test_a_host_that_no_deploy_could_change_is_an_error() -> None:
+    found = dry_run(Preflight=refuse("a: no GPU answers."), Docker=StringCommand("apt-get install"))
+    assert found == HostDrift("a", errors=("no GPU answers.",))
+
+
+def test_what_a_fresh_host_lacks_is_drift_and_no_error() -> None:
+    found = dry_run(Preflight=None, Driver=StringCommand("apt-get install"), Cache=refuse("a: no driver answers."))
+    assert found.changes == (Change("Driver", "x", ()),) and not found.errors
