@@ -43,6 +43,8 @@ def decommission(
 
     What others installed on it stays, and is said. Safe to repeat: what a run left that was cut off, the next removes.
     """
+    if not (yes or dry or sys.stdin.isatty()):
+        raise IngotError(f"{name}: nothing was changed, since nobody can be asked; give --yes to go on.")
     # pyinfra's import patches the standard library: the help alone does not pay for it.
     from ingot.fleet import chosen, load, meant
     from ingot.operations.leaving import Wish
@@ -82,9 +84,7 @@ def _show(name: str, sentences: Iterable[str]) -> None:
 
 
 def _confirm(name: str) -> None:
-    """Raises: IngotError unless the host's name is typed at a terminal."""
-    if not sys.stdin.isatty():
-        raise IngotError(f"{name}: nothing was changed, since nobody can be asked; give --yes to go on.")
+    """Raises: IngotError unless the host's name is typed."""
     if click.prompt("Type the host's name to go on", default="", show_default=False) != name:
         raise IngotError(f"{name}: nothing was changed.")
 

@@ -59,7 +59,7 @@ def inventory(served: TestHost, tmp_path_factory: pytest.TempPathFactory) -> Ite
     yield members.parent / "lab.py"
 
 
-def test_a_dry_run_and_a_refusal_change_nothing(served: TestHost, inventory: Path) -> None:
+def test_a_dry_run_shows_what_would_be_done_and_changes_nothing(served: TestHost, inventory: Path) -> None:
     served.succeeds(
         "docker run --detach --name theirs --entrypoint sleep $(docker image ls --quiet | head -n 1) 100000; "
         "mkdir -p /etc/nginx/conf.d && echo 'server { listen 8099; }' >/etc/nginx/conf.d/theirs.conf"
@@ -67,8 +67,6 @@ def test_a_dry_run_and_a_refusal_change_nothing(served: TestHost, inventory: Pat
     dry = decommission(inventory, "--dry")
     assert dry.returncode == 0 and "stop and remove ingot-engine-tiny-qwen3-0" in dry.stdout, dry.stderr
     assert "leave Docker, its daemon.json and the container toolkit (container theirs in it is not" in dry.stdout
-    refused = decommission(inventory)
-    assert refused.returncode == 1 and "nothing was changed, since nobody can be asked" in refused.stderr
     served.succeeds("docker ps --quiet | grep . && test -f /etc/ingot/engine/compose.yaml && systemctl is-active nginx")
     assert (inventory.parent / "lab" / f"{NAME}.yaml").exists()
 
