@@ -40,7 +40,7 @@ class Progress:
             return
         self.rows[host] = [text, result, f"{time.monotonic() - self.began:.0f} s"]
         if self.live:
-            self.live.update(self.table())
+            self.live.update(self.table(), refresh=True)
         elif not result:
             self.console.print(f"{host}: {text}", markup=False, highlight=False)
 
@@ -233,6 +233,6 @@ def _page(outcomes: Sequence[Outcome], directory: Path) -> Path:
     from ingot.report.acceptance import render
 
     at = max(one.at for one in outcomes).replace(":", "").replace("+0000", "Z")
-    path = directory / f"{at}-{outcomes[0].level}.html"
+    path = directory / f"{at}-{outcomes[0].level.replace(' ', '-')}.html"
     files.replace(path, render([one.to_dict() for one in outcomes]), 0o600)
     return path

@@ -100,7 +100,9 @@ class Device:
 
 def rates(device: Device, work: Callable[[], Any], amount: float, seconds: float) -> list[float]:
     """Amount per second of each batch of `work`, after a warm-up; batches take about a twentieth of `seconds`."""
-    once = max(device.seconds(work), device.seconds(work), 1e-6)
+    # The first call loads kernels.
+    device.seconds(work)
+    once = max(device.seconds(work), 1e-6)
     repeat = max(1, min(1000, int(seconds / 20 / once)))
 
     def batch() -> None:
@@ -266,6 +268,8 @@ def soak(device: Device, gpu: str, seconds: float) -> None:
 
 def host_memory(torch: Any, seconds: float) -> None:
     """The host's own memory, by all its cores: each byte is read and written."""
+    # The engine's image may have told torch to use one.
+    torch.set_num_threads(os.cpu_count() or 1)
     device = Device(torch, None)
     size = 256 * MIB
     source, target = (torch.empty(size, dtype=torch.uint8).fill_(1) for _ in range(2))
