@@ -133,7 +133,7 @@ differences() {
     is=$(dpkg-query -W -f '${db:Status-Abbrev}\t${Version}' "$name" 2>/dev/null | grep -v '^.n')
     [ "$was" != "$is" ] || continue
     # So does a kernel that came with its modules: the meta package that wanted it would go with it.
-    case $name in linux-image-[0-9u]* | linux-modules-[0-9]* | linux-modules-extra-*) continue ;; esac
+    case $name in linux-image-[0-9u]* | linux-modules-[0-9]* | linux-modules-extra-* | linux-firmware*) continue ;; esac
     if printf '%s\n' "$name" | grep -Eq "$ours" || [ -z "$was" ]; then
       printf '%s\t%s\n' "$name" "$was"
     fi
