@@ -78,6 +78,7 @@ def probed(name: str, inventory: Path, record: Path | None) -> dict[str, Any]:
     from ingot.facts.driver import Driver
     from ingot.facts.replay import show_look
     from ingot.fleet import load
+    from ingot.operations.wished import wished
 
     state = load(inventory)
     host = next((host for host in state.inventory if host.name in (name, f"@ingot/{name}")), None)
@@ -101,6 +102,11 @@ def probed(name: str, inventory: Path, record: Path | None) -> dict[str, Any]:
     if record:
         record.write_text(output.stdout + "\n", encoding="utf-8")
     try:
-        return show_look(fact.process(output.stdout.splitlines()))
-    except ParseError as error:
-        raise IngotError(f"{name}: {error}") from None
+        return show_look(
+            fact.process(output.stdout.splitlines()),
+            wished(host.data),
+            console=bool(host.data.driver_console),
+            partial=host.data.gpus_use is not None,
+        )
+    except (ParseError, IngotError) as error:
+        raise IngotError(f"{name}: {str(error).rstrip('.')}.") from None

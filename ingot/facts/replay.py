@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ingot.compat import Architecture, Machine, Refused, decide
+from ingot.compat import Architecture, Machine, Refused, Wish, decide
 from ingot.facts.driver import Driver, DriverLook
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.nvidia import assemble, parse_memory, row_fault
@@ -265,8 +265,10 @@ def _show_xids(xids: Iterable[Xid]) -> dict[str, Any]:
     }
 
 
-def show_look(look: DriverLook | Unread) -> dict[str, Any]:
-    """A whole look at a host, with the driver that follows from it.
+def show_look(
+    look: DriverLook | Unread, wish: Wish | None = None, *, console: bool = False, partial: bool = False
+) -> dict[str, Any]:
+    """A whole look at a host, with the driver that follows from it and from its owner's values, where they are known.
 
     Raises: ParseError when the look gave no answer.
     """
@@ -288,15 +290,15 @@ def show_look(look: DriverLook | Unread) -> dict[str, Any]:
             "users": list(state.users),
         },
         **_show_xids(state.xids),
-        "decision": _show_decision(state.machine()),
+        "decision": _show_decision(state.machine(console, partial=partial), wish),
         "gpus": [show_gpu(gpu) for gpu in report.gpus],
         **(_show_fault(report.fault) if report.fault else {}),
     }
 
 
-def _show_decision(machine: Machine) -> dict[str, Any]:
+def _show_decision(machine: Machine, wish: Wish | None) -> dict[str, Any]:
     try:
-        decision = decide(machine)
+        decision = decide(machine, wish)
     except Refused as refusal:
         return {"refused": str(refusal), "rule": refusal.rule.name, "source": refusal.rule.source}
     return {
