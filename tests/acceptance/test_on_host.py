@@ -7,6 +7,7 @@ order: each starts from what the one before left.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -90,6 +91,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     host.succeeds(f"mkdir -p {Path(POOL).parent} && echo '# in use' >{POOL}")
     host.put(UPSTREAMS, '[{"model": "tiny", "replicas": ["172.31.213.10:8000"]}]\n')
     yield Machine(host, tmp_path_factory.mktemp("inventory"))
+    # Other tests' hosts are no fleet of this one.
+    shutil.rmtree(Sandbox().secrets_dir / "evidence" / NAME, ignore_errors=True)
     Sandbox().down(NAME)
 
 
