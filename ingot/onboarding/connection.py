@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from paramiko import Channel, SSHException, Transport
 
 from ingot.errors import IngotError
+from ingot.onboarding.dial import in_words
 
 #: Seconds without a byte after which a command counts as lost.
 COMMAND_TIMEOUT_S = 60
@@ -91,10 +92,9 @@ class Connection:
                 channel.close()
         except (SSHException, OSError, EOFError) as broken:
             # What was sent stays out of the sentence: it may have held a password.
-            found = f"{type(broken).__name__}: {broken}" if str(broken) else type(broken).__name__
             raise IngotError(
-                f"{self.name}: the connection broke ({found}), expected an answer within {timeout_s:g} s; run it "
-                "again, it goes on where it stopped."
+                f"{self.name}: the connection broke ({in_words(broken)}), expected an answer within {timeout_s:g} s; "
+                "run it again, it goes on where it stopped."
             ) from None
 
     def accepts_sudo(self, password: str) -> Done:

@@ -115,8 +115,13 @@ def _unreachable(name: str, hop: Hop, under: Sequence[Transport], error: BaseExc
     if isinstance(error, socket.gaierror):
         return f"{name}: the address {hop.address} does not resolve ({error.strerror}); correct it."
     via = " through the jump host" if under else ""
-    found = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return (
-        f"{name}: no SSH at {hop.label}{via} ({found}); check that the server is up and reachable, its address and "
-        "port, and that no firewall is in between."
+        f"{name}: no SSH at {hop.label}{via} ({in_words(error)}); check that the server is up and reachable, its "
+        "address and port, and that no firewall is in between."
     )
+
+
+def in_words(error: BaseException) -> str:
+    """What the system or paramiko says, without Python's names where there are words."""
+    words = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return words[:1].lower() + words[1:]

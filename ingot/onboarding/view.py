@@ -48,7 +48,9 @@ class Board:
         """The rows as they are now."""
         done = sum(step in ("done", "failed") for step in self.steps.values())
         took = time.monotonic() - self.began
-        shown = Table(title=f"{done} of {len(self.steps)} servers, {took:.0f} s", title_justify="left", box=None)
+        shown = Table(
+            title=f"{done} of {len(self.steps)} servers, {took:.0f} s", title_justify="left", box=None, min_width=60
+        )
         for heading in ("server", "step"):
             shown.add_column(heading, no_wrap=True, overflow="ellipsis")
         for name, step in self.steps.items():

@@ -45,7 +45,7 @@ def start(servers: Sequence[Server], prepare: str) -> None:
     host.succeeds(
         f"for n in {numbers}; do d=/run/servers/$n; mkdir -p $d; cp /run/servers/prepare $d; "
         f"systemd-run --quiet --collect --unit server-$n -p PrivateMounts=yes -E d=$d -E port=$(({FIRST_PORT} + n)) "
-        f"sh /run/servers/start; done; "
+        f"sh /run/servers/start || exit 1; done; "
         f"for n in {numbers}; do until [ -e /run/servers/$n/pid ]; do "
         "systemctl is-active --quiet server-$n || exit 1; sleep 0.02; done; done"
     )

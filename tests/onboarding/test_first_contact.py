@@ -131,7 +131,7 @@ def test_a_fingerprint_may_be_that_of_another_host_key(lab: Lab, server: Server)
 
 
 def test_what_does_not_answer_is_named(lab: Lab, server: Server) -> None:
-    with pytest.raises(IngotError, match=rf"^new-01: no SSH at {server.address} port 9 "):
+    with pytest.raises(IngotError, match=rf"^new-01: no SSH at {server.address} port 9 \(connection refused\); check"):
         onboard(lab.wish(server, port=9), Recorder())
     with pytest.raises(
         IngotError, match=r"refuses user installer with a key .* pass --ssh-key FILE or --password-stdin"
