@@ -68,7 +68,8 @@ trap "kill $tracer 2>/dev/null" EXIT
 if [ -n "$left" ]; then
   echo 'burning in' >"$results/now"
   # shellcheck disable=SC2086 # the words of a command line
-  docker run $container "$image" /burnin.py --phases "$left" $burn_options >>"$results/burn_in" 2>"$results/burn_in_errors"
+  docker run $container "$image" /burnin.py --phases "$left" $burn_options \
+    >>"$results/burn_in" 2>"$results/burn_in_errors"
 fi
 if [ "$diagnose" = 1 ]; then
   echo "DCGM's diagnostics" >"$results/now"

@@ -83,7 +83,9 @@ def parse_burn_in(text: str) -> BurnIn:
     for event in _events(text):
         if "finished" in event:
             if event.get("complete", True):
-                whole = replace(whole, finished=(*whole.finished, str(event["finished"])))
+                phase = str(event["finished"])
+                whole = replace(whole, finished=(*whole.finished, phase), errors=_others(whole.errors, phase))
+                gpus = {uuid: replace(one, errors=_others(one.errors, phase)) for uuid, one in gpus.items()}
             continue
         phase, uuid = event.get("phase"), str(event.get("gpu") or "")
         if phase == "software":
@@ -106,6 +108,11 @@ def parse_burn_in(text: str) -> BurnIn:
                 rate = event["bus_gb_per_s"]
                 whole = replace(whole, all_reduce_gb_per_s=rate if known is None else min(known, rate))
     return replace(whole, gpus=tuple(gpus.values()))
+
+
+def _others(errors: tuple[str, ...], phase: str) -> tuple[str, ...]:
+    """Errors but those of an earlier attempt at a phase that was gone through since."""
+    return tuple(error for error in errors if not error.startswith(f"{phase}: "))
 
 
 def _with(one: GpuBurnIn, event: Mapping[str, Any]) -> GpuBurnIn:

@@ -9,7 +9,9 @@ names=$(cat "$results/stopped")
 [ -z "$names" ] || docker start $names >/dev/null 2>&1 || true
 
 healthy() {
-  address=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$1" 2>/dev/null) || return 0
+  every='{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}'
+  # One that a deploy has removed since is waited for no longer.
+  address=$(docker inspect --format "$every" "$1" 2>/dev/null) || return 0
   port=$(docker inspect --format '{{index .Config.Labels "ingot.port"}}' "$1")
   path=$(docker inspect --format '{{index .Config.Labels "ingot.health"}}' "$1")
   # Without Ingot's labels there is nothing to ask: that it runs is all that can be known.

@@ -115,6 +115,15 @@ def test_a_burn_in_is_read_with_its_trace_and_its_errors() -> None:
     assert (b.errors, b.wrong_sums) == (("matmul: CUDA error",), 1)
 
 
+def test_an_error_is_forgotten_when_its_phase_is_gone_through_later() -> None:
+    failed = {"phase": "error", "during": "copy", "gpu": "a", "text": "out of memory"}
+    start = {"phase": "software", "torch": "2.13", "cuda": "13.0", "gpus": ["a"]}
+    first = lines(start, failed, {"finished": "copy", "complete": False})
+    assert parse_burn_in(first).gpus[0].errors == ("copy: out of memory",)
+    again = parse_burn_in(first + lines({"finished": "copy", "complete": True}))
+    assert (again.gpus[0].errors, again.finished) == ((), ("copy",))
+
+
 def test_a_corrupted_product_is_a_sentence() -> None:
     bad = {"elements": 1, "row": 3, "column": 5, "expected": "0xc181", "got": "0xc1c1"}
     (gpu,) = parse_burn_in(lines({"phase": "soak", "gpu": "a", "at_s": 12.0, "corrupted": bad})).gpus
