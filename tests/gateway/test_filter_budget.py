@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingot.gateway.filter import requests
 from ingot.gateway.filter.budget import WINDOW_S, Budget
 from ingot.gateway.filter.refusals import Refused
 from ingot.gateway.filter.requests import prepared
@@ -143,7 +144,25 @@ def test_a_request_is_charged_for_its_prompt_and_its_longest_answer() -> None:
     assert price({"messages": [{"role": "user", "content": [picture]}], "max_tokens": 1}) < 1100
 
 
-@pytest.mark.parametrize("limit", [-5, True, "100", None, 1.5])
+def test_each_prompt_of_a_list_is_charged_an_answer() -> None:
+    ask = {"max_tokens": 100, "n": 2}
+    assert price({**ask, "prompt": ["", "", ""]}, "/v1/completions") == 600
+    assert price({**ask, "prompt": [[1], [2, 3]]}, "/v1/completions") == 3 + 400
+
+
+def test_the_limit_that_is_charged_is_the_one_that_the_engine_takes() -> None:
+    assert price({"prompt": "", "max_completion_tokens": 1, "max_tokens": 5000}, "/v1/completions") == 5000
+    assert price({"input": "", "max_tokens": 1, "max_output_tokens": 5000}, "/v1/responses") == 5000
+    assert price({"input": "", "max_tokens": 1}, "/v1/responses") == 1024
+
+
+@pytest.mark.parametrize("written", ["5000", 5000.0, " 5_000 "])
+def test_a_number_is_charged_however_the_engine_lets_it_be_written(written: object) -> None:
+    assert price({"prompt": "", "max_tokens": written}, "/v1/completions") >= 5000
+    assert price({"prompt": "", "max_tokens": 1, "n": written}, "/v1/completions") >= 5000
+
+
+@pytest.mark.parametrize("limit", [-5, True, "many", None, 1.5])
 def test_a_limit_that_is_none_is_charged_as_none(limit: object) -> None:
     assert price({"prompt": "", "max_tokens": limit}, "/v1/completions") == 1024
 
@@ -180,6 +199,7 @@ REFUSES = Policy(check=RULES)
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "13800138000"}]}]},
         {"messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": '{"a":"\\u00313800138000"}'}}]}]},
         {"prompt": ["x", "13800138000"]},
+        {"tools": [{"function": {"parameters": {"properties": {"tel": {"const": 13800138000}}}}}]},
         {"tools": [{"function": {"parameters": {"properties": {"13800138000": {}}}}}]},
     ],
 )
@@ -197,6 +217,17 @@ def test_what_cannot_be_looked_into_is_refused_where_requests_are_checked() -> N
         assert refusal(REFUSES, body).code == "bad_request"
 
 
+def test_settings_that_resemble_personal_data_are_none() -> None:
+    body = json.dumps({"messages": [], "seed": 13800138000}).encode()
+    assert prepared(REFUSES, CHAT, "application/json", body, 1024).body
+
+
+@pytest.mark.parametrize("part", [b"[],", b"{},", b"0,"])
+def test_a_body_that_would_be_many_times_larger_in_memory_is_refused(part: bytes) -> None:
+    body = b'{"messages":[' + part * requests.LARGEST_PARTS + b"0]}"
+    assert refusal(Policy(tokens_per_minute=10), body).code == "bad_request"
+
+
 def test_a_request_can_be_redacted_instead() -> None:
     request = {"messages": [{"role": "user", "content": "手机13800138000"}], "temperature": 0.5}
     body = json.dumps(request).encode()
@@ -208,7 +239,14 @@ def test_a_request_can_be_redacted_instead() -> None:
 
 
 @pytest.mark.parametrize(
-    "asks", [{"logprobs": True}, {"logprobs": 0}, {"prompt_logprobs": 1}, {"return_token_ids": True}]
+    "asks",
+    [
+        {"logprobs": True},
+        {"logprobs": 0},
+        {"prompt_logprobs": 1},
+        {"return_token_ids": True},
+        {"enable_response_messages": True},
+    ],
 )
 def test_answers_that_are_redacted_are_not_told_as_tokens(asks: dict[str, Any]) -> None:
     (name,) = asks

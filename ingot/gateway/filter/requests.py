@@ -8,7 +8,7 @@ from typing import Any
 
 from ingot.gateway.filter import refusals
 from ingot.gateway.filter.answers import compact
-from ingot.gateway.filter.json_text import JsonRedactor
+from ingot.gateway.filter.json_text import JsonRedactor, redacted_number
 from ingot.gateway.filter.redactor import Redactor
 from ingot.gateway.filter.rules import Rules
 from ingot.gateway.filter.settings import Policy
@@ -27,8 +27,16 @@ _TELLS_TOKENS = [
     "return_token_ids",
     "return_token_offsets",
     "return_mm_kwargs",
+    # /v1/responses: the whole prompt and answer as token ids.
+    "enable_response_messages",
 ]
-_MAX_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+#: What each route takes for the answer's limit, and ignores if it is another's; the first that is named counts.
+_MAX_TOKENS = {
+    "/v1/chat/completions": ("max_completion_tokens", "max_tokens"),
+    "/v1/responses": ("max_output_tokens",),
+}
+#: Lists, objects and fields of a request at most: each costs some hundred bytes of memory while it is read.
+LARGEST_PARTS = 1_000_000
 #: Rough sizes, put right by the usage that the engine tells: UTF-8 bytes of text per token, tokens of one picture.
 _BYTES_PER_TOKEN = 4
 _TOKENS_PER_PICTURE = 1000
@@ -59,6 +67,8 @@ def prepared(policy: Policy, path: str, content_type: str, body: bytes, default_
         if policy.check:
             raise refusals.not_checked("a form")
         return Prepared(body, 0, default_max_tokens)
+    if sum(map(body.count, (b"[", b"{", b","))) > LARGEST_PARTS:
+        raise refusals.bad_request(f"The request body has more than {LARGEST_PARTS} brackets and commas; send less.")
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
@@ -111,7 +121,11 @@ def _checked(request: dict[str, Json], rules: Rules, *, redacts: bool) -> dict[s
         if _holds_numbers(request.get(name)):
             raise refusals.not_checked(f"{name} as token ids")
     counted = rules.counted_anew()
-    clean = _clean(request, counted, "")
+    # Numbers at the top are settings (a seed, limits), those below are content.
+    clean = {
+        _clean(name, counted, ""): value if type(value) in (int, float) else _clean(value, counted, name)
+        for name, value in request.items()
+    }
     if counted.hits and not redacts:
         raise refusals.personal_data(min(counted.hits))
     rules.hits.update(counted.hits)
@@ -130,6 +144,8 @@ def _clean(value: Json, rules: Rules, key: str) -> Json:
         return [_clean(one, rules, key) for one in value]
     if isinstance(value, dict):
         return {_clean(name, rules, ""): _clean(one, rules, name) for name, one in value.items()}
+    if type(value) in (int, float):
+        return redacted_number(value, rules) or value
     return value
 
 
@@ -150,6 +166,19 @@ def _most(request: dict[str, Json], path: str, default: int) -> int:
     """How many tokens the answer may have."""
     if path in _READ_ONLY:
         return 0
-    named = [request[name] for name in _MAX_TOKENS if type(request.get(name)) is int and request[name] >= 0]
-    copies = request.get("n")
-    return (named[0] if named else default) * (copies if type(copies) is int and copies > 0 else 1)
+    names = _MAX_TOKENS.get(path, ("max_tokens",))
+    named = [limit for name in names if (limit := _number(request.get(name))) is not None and limit >= 0]
+    answers = max(_number(request.get("n")) or 1, 1)
+    prompts = request.get("prompt")
+    if isinstance(prompts, list) and any(type(one) is not int for one in prompts):
+        # Each prompt of a list has an answer of its own.
+        answers *= len(prompts)
+    return (named[0] if named else default) * answers
+
+
+def _number(value: Json) -> int | None:
+    """A whole number as the engine reads it: out of a text or a decimal fraction too."""
+    try:
+        return int(value) if type(value) in (int, str) or (type(value) is float and value.is_integer()) else None
+    except ValueError:
+        return None
