@@ -162,7 +162,7 @@ def test_a_number_is_charged_however_the_engine_lets_it_be_written(written: obje
     assert price({"prompt": "", "max_tokens": 1, "n": written}, "/v1/completions") >= 5000
 
 
-@pytest.mark.parametrize("limit", [-5, True, "many", None, 1.5])
+@pytest.mark.parametrize("limit", [-5, True, "x", None, 1.5])
 def test_a_limit_that_is_none_is_charged_as_none(limit: object) -> None:
     assert price({"prompt": "", "max_tokens": limit}, "/v1/completions") == 1024
 
