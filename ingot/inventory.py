@@ -122,7 +122,8 @@ def load(directory: Path | str, known_values: frozenset[str] | None = None) -> F
     for path, parsed, problem in read:
         error = twins.sentence(path, parsed) or problem
         if parsed is None or error:
-            members.append((path.stem, (), {ERROR_KEY: error}))
+            groups = tuple(parsed.groups) if parsed else _stated_groups(path)
+            members.append((path.stem, groups, {ERROR_KEY: error}))
         else:
             members.append((path.stem, tuple(parsed.groups), _host_data(path, parsed)))
     return Fleet(tuple(members))
@@ -198,6 +199,17 @@ def _read(path: Path, known_values: frozenset[str]) -> tuple[HostFile | None, st
             f"{_did_you_mean(unknown[0], known_values)}; correct the name or remove it."
         )
     return parsed, None
+
+
+def _stated_groups(path: Path) -> tuple[str, ...]:
+    """The groups that a wrong file still states: hosts must not lose their fleet gateway by a typo in its file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return ()
+    stated = content.get("groups") if isinstance(content, dict) else None
+    groups = [group for group in stated if isinstance(group, str)] if isinstance(stated, list) else []
+    return tuple(group for group in groups if group.isidentifier() and not group.startswith("_") and group != "all")
 
 
 def _sentences(error: ValidationError) -> Iterator[str]:

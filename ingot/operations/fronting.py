@@ -26,12 +26,19 @@ def is_fronted(one: Host | None = None) -> bool:
 def members() -> tuple[Member, ...]:
     """The hosts behind the fleet gateway in context, by name.
 
-    Raises: IngotError when that gateway is told to serve a model itself.
+    Raises: IngotError when that gateway is told to serve a model itself, or when the file of another host is wrong:
+    nobody knows then whether that one serves, and it would lose its callers.
     """
     if host.data.get("serve"):
         raise IngotError(
             f"a host of the group {GROUP} fronts others and serves nothing itself, but its `serve` names "
             f"{host.data.serve[0]['model']}; take it out of the group, or remove `serve`."
+        )
+    wrong = sorted(one.name for one in host.inventory if one.data.get("inventory_error"))
+    if wrong:
+        raise IngotError(
+            f"who stands behind this fleet gateway is not known while the host file of {', '.join(wrong)} is wrong; "
+            "correct that file, and deploy again."
         )
     behind = [one for one in host.inventory if not is_front(one) and one.data.get("serve")]
     return tuple(

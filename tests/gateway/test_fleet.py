@@ -17,6 +17,7 @@ from ingot.facts.gateway import ENGINES, FLEET
 from ingot.gateway import fleet
 from ingot.gateway.fleet import Member, Place
 from ingot.gateway.upstreams import Upstream
+from ingot.inventory import load
 from ingot.operations import fronting, tree
 from ingot.operations import gateway_site as gateway
 from tests.gateway.conftest import ROOT
@@ -118,6 +119,26 @@ def test_a_fleet_is_every_host_that_serves_and_a_front_is_none_of_them() -> None
 def test_a_front_that_is_told_to_serve_is_refused() -> None:
     with ctx_host.use(host("gw-01", ["gateway"], ["qwen"])), pytest.raises(IngotError, match="its `serve` names qwen"):
         fronting.members()
+
+
+def test_a_front_stays_as_it_is_while_a_host_file_is_wrong() -> None:
+    front, broken = (
+        host("gw-01", ["gateway"]),
+        host("gpu-03", ["gpu", "gateway"], inventory_error="gpu-03: unknown key"),
+    )
+    front.inventory = [front, broken]
+    with ctx_host.use(front), pytest.raises(IngotError, match=r"not known while the host file of gpu-03 is wrong"):
+        fronting.members()
+
+
+def test_a_typo_in_the_gateways_file_does_not_take_the_fleet_apart(tmp_path: Path) -> None:
+    (tmp_path / "gw-01.yaml").write_text("adress: 10.0.0.5\ngroups: [gateway]\n")
+    (tmp_path / "gpu-01.yaml").write_text("address: 10.0.0.11\n")
+    groups = load(tmp_path, frozenset()).groups()
+    assert {name: sorted(one for one, _ in hosts) for name, hosts in groups.items()} == {
+        "gateway": ["@ingot/gw-01"],
+        "gpu": ["@ingot/gpu-01", "@ingot/gw-01"],
+    }
 
 
 def test_an_inventory_without_a_gateway_group_has_no_fleet() -> None:
