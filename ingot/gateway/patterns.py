@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingot.errors import IngotError
+from ingot.gateway.effort import MOST_STEPS, Effort, TooMuch
 
 #: Python's own parser of patterns; it has no public name, and is used on the control machine only.
 _parser: Any = importlib.import_module("re._parser")
@@ -52,7 +53,8 @@ def bounded(name: str, pattern: object, max_length: object) -> Bounded:
     """A site's pattern, checked.
 
     Raises: IngotError naming the pattern when it is no regular expression, can match nothing or without limit, or
-    more than `max_length` characters, or uses what a stream cannot decide (back references, guards in its middle).
+    more than `max_length` characters, or uses what a stream cannot decide (back references, guards in its middle), or
+    would be searched for in so many ways that an answer could keep the filter busy.
     """
     called = f"gateway_redact_patterns: {name}"
     if not isinstance(pattern, str):
@@ -74,13 +76,23 @@ def bounded(name: str, pattern: object, max_length: object) -> Bounded:
         )
     if parsed.state.flags & ~re.ASCII:
         raise IngotError(f"{called} sets flags such as (?i); write [Aa] instead.")
+    nodes = list(parsed)
     try:
-        return Bounded(pattern, _undecided(list(parsed)), longest)
+        grows = _undecided(nodes)
+        heavy = Effort(nodes[_between_guards(nodes)], _text).steps() > MOST_STEPS
+    except TooMuch:
+        heavy = True
     except _Unsupported as unsupported:
         raise IngotError(
             f"{called} uses {unsupported}, which cannot be searched for in a stream; use characters, classes, groups, "
             "alternatives, limited repetition, and guards such as (?<![0-9]) and (?![0-9]) at its two ends only."
         ) from None
+    if heavy:
+        raise IngotError(
+            f"{called} can match a text in too many ways, which would hold up every answer; have repetitions that "
+            "follow or contain each other begin with different characters, or lower their limits."
+        )
+    return Bounded(pattern, grows, longest)
 
 
 class _Unsupported(Exception):
@@ -89,13 +101,18 @@ class _Unsupported(Exception):
 
 def _undecided(nodes: Sequence[Node]) -> str:
     """The pattern for what `nodes` may still become: guards before it are kept, one behind it needs a character."""
+    between = _between_guards(nodes)
+    guards = "".join(_guard(node) for node in nodes[: between.start])
+    return guards + _grows(nodes[between], _END if between.stop < len(nodes) else _NEVER)
+
+
+def _between_guards(nodes: Sequence[Node]) -> slice:
     start, end = 0, len(nodes)
     while start < end and _is_guard(nodes[start], before=True):
         start += 1
     while end > start and _is_guard(nodes[end - 1], before=False):
         end -= 1
-    guards = "".join(_guard(node) for node in nodes[:start])
-    return guards + _grows(nodes[start:end], _END if end < len(nodes) else _NEVER)
+    return slice(start, end)
 
 
 def _is_guard(node: Node, *, before: bool) -> bool:

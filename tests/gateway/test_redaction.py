@@ -305,6 +305,39 @@ def test_a_pattern_that_no_stream_can_be_searched_for_is_one_sentence(
 
 
 @pytest.mark.parametrize(
+    "pattern",
+    [
+        "(?:a{1,20}){1,20}b",
+        "(?:(?:ab){1,9}){1,9}c",
+        "x{1,5}(?:[a-m]{1,9}|[k-z]{1,9}){1,9}!",
+        "[a-z]{0,99}[a-z]{0,99}[a-z]{0,99}x",
+        "(?:a?){99}a{99}",
+        "(?:a|a){1,40}b",
+        "(?:){0,4000000}a",
+        "(?:(?:[^@]{1,5}){1,5}@){1,9}#",
+    ],
+)
+def test_a_pattern_that_a_text_could_keep_the_filter_busy_with_is_one_sentence(pattern: str) -> None:
+    with pytest.raises(IngotError, match=r"^gateway_redact_patterns: mine can match a text in too many ways") as error:
+        personal_data.rules({"mine": {"pattern": pattern, "max_length": 512}})
+    assert str(error.value).count(". ") == 0
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}",
+        r"(?<![0-9])(?:\d{1,3}\.){3}\d{1,3}(?![0-9])",
+        r"[A-Z]{2}\d{2}(?: ?[0-9A-Z]{4}){2,7}(?: ?[0-9A-Z]{1,3})?",
+        r"sk-[a-z0-9-]{1,32}-[A-Za-z0-9_-]{43}",
+        r"[\u4e00-\u9fff]{2,8}(?:省|市)[\u4e00-\u9fff]{2,20}(?:区|县)",
+    ],
+)
+def test_patterns_that_people_write_are_light_enough(pattern: str) -> None:
+    assert personal_data.rules({"mine": {"pattern": pattern, "max_length": 512}})[-1]["pattern"] == pattern
+
+
+@pytest.mark.parametrize(
     "site", [[], {"All": {}}, {"all": {}}, {"mobile": {}}, {"mine": "x"}, {"mine": {"pattern": "x"}}]
 )
 def test_a_table_of_patterns_that_cannot_be_meant_is_one_sentence(site: object) -> None:
