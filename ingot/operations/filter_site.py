@@ -25,8 +25,9 @@ TMPFILES = "/etc/tmpfiles.d/ingot-filter.conf"
 UNIT = "/etc/systemd/system/nginx.service.d/ingot-filter.conf"
 NGINX = "/etc/nginx/ingot/filter.conf"
 
-#: Of the process: an answer in one piece is held whole, and so is what nginx has not taken yet.
-MEMORY_BYTES = 1024**3
+#: Of the process: requests as they came and as the engine gets them (each as much as ingot.gateway.filter.server.HELD),
+#: one of them taken apart, answers in one piece, and what nginx has not taken yet.
+MEMORY_BYTES = 4 * 1024**3
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from ingot.gateway.filter import server
+from ingot.gateway.filter.exchange import Exchange
+from ingot.gateway.filter.settings import Policy, Settings
 from tests.gateway.filter_process import Call, Filter, ask, engine, piece, team, until
 
 pytestmark = [pytest.mark.gateway, pytest.mark.timeout(60)]
@@ -229,6 +233,54 @@ def test_a_metered_stream_tells_its_usage_to_the_budget_alone(running: Filter) -
         assert health["digest"] == "first" and health["tokens"]["metered-streams"] == 30
 
     asyncio.run(test())
+
+
+def test_requests_that_would_fill_its_memory_are_told_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HELD_PER_TEAM", 1000)
+    monkeypatch.setattr(server, "HELD", 2500)
+    teams = dict.fromkeys(("a", "b", "c"), Policy(tokens_per_minute=10**9))
+    made = server.Server(Exchange(Settings(teams, 1), str(tmp_path / "engine")), tmp_path / "filter", "first")
+    large = {"messages": [{"role": "user", "content": "x" * 900}]}
+    at_once = {"messages": [{"role": "user", "content": "x" * 2000}]}
+    ended = asyncio.Event()
+
+    async def answering(call: Call) -> None:
+        await ended.wait()
+        await call.whole(ANSWER)
+
+    async def code(of: str, body: Any) -> str:
+        answer = await ask(tmp_path / "filter", body, of=of)
+        told = await answer.json()
+        return told["error"]["code"] if "error" in told else "answered"
+
+    async def test() -> None:
+        running = await asyncio.start_unix_server(made._connected, tmp_path / "filter")
+        async with engine(tmp_path / "engine", answering) as calls:
+            first = [asyncio.ensure_future(code("a", large)), asyncio.ensure_future(code("b", large))]
+            await until(lambda: len(calls) == 2)
+            assert await code("a", large) == "filter_busy"
+            assert await code("c", large) == "filter_busy"
+            ended.set()
+            assert await asyncio.gather(*first) == ["answered", "answered"]
+            # Whatever its size, a request has its turn when nothing else is held.
+            assert await code("a", at_once) == "answered"
+        running.close()
+
+    asyncio.run(test())
+
+
+def test_it_takes_as_many_open_files_as_it_may(tmp_path: Path) -> None:
+    made, (soft, hard) = Filter(tmp_path), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        process = made.start(team("sales", redact=("all",)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    process.kill()
+    process.wait()
 
 
 def test_a_new_process_takes_over_and_the_old_one_ends_its_streams(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import resource
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from ingot.gateway.filter.server import Server
 def main() -> None:
     """Run until SIGTERM. A rules file that cannot be read ends the process before it listens."""
     rules, socket, engine, digest = sys.argv[1:]
+    # Each request takes two files, and Docker's usual limit is 1024.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     server = Server(Exchange(settings.read(Path(rules)), engine), Path(socket), digest)
     try:

@@ -43,6 +43,16 @@ def unknown_team() -> Refused:
     )
 
 
+def filter_busy() -> Refused:
+    """503 while the requests that are held already leave no room for another one."""
+    return Refused(
+        503,
+        "filter_busy",
+        "The filter holds as many large requests as it can; try again soon.",
+        headers=(("Retry-After", "5"),),
+    )
+
+
 def not_with_redaction(param: str) -> Refused:
     """400 for what would hold the answer's text in a form that cannot be redacted."""
     return Refused(

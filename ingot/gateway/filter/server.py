@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from ingot.gateway.filter.refusals import Refused
 
 #: Answered by the filter itself: that it runs, which files it runs with, and its counts.
 HEALTH = "/-/health"
+#: Bytes of requests that are held for one team, and for all of them; what would be more is told to come again.
+HELD_PER_TEAM = 256 * 1024 * 1024
+HELD = 4 * HELD_PER_TEAM
 
 log = logging.getLogger("filter")
 
@@ -29,6 +33,7 @@ class Server:
         self._socket = socket
         self._digest = digest
         self._running: set[asyncio.Task[None]] = set()
+        self._held: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Take the socket's name over, and serve until SIGTERM; then end when the last answer has ended."""
@@ -54,14 +59,29 @@ class Server:
         self._running.add(task)
         try:
             head = await wire.read_head(reader)
-            body = await reader.readexactly(head.length or 0)
-            await self._serve(head, body, reader, writer)
+            await self._received(head, reader, writer)
             writer.close()
             await writer.wait_closed()
         except (OSError, wire.BadMessage, asyncio.IncompleteReadError):
             writer.transport.abort()  # the caller is gone
         finally:
             self._running.discard(task)
+
+    async def _received(self, head: wire.Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read the body and answer, or answer without it where too many are held already."""
+        team, length = head.headers.get("x-ingot-team", ""), head.length or 0
+        held, of_all = self._held[team], self._held.total()
+        if (held and held + length > HELD_PER_TEAM) or (of_all and of_all + length > HELD):
+            await wire.discard(reader, length)
+            busy = refusals.filter_busy()
+            _send(writer, busy.status, busy.error(head.headers.get("x-request-id", "")), busy.headers)
+            await writer.drain()
+            return
+        self._held[team] += length
+        try:
+            await self._serve(head, await reader.readexactly(length), reader, writer)
+        finally:
+            self._held[team] -= length
 
     async def _serve(
         self, head: wire.Head, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -68,6 +68,12 @@ async def read_head(reader: asyncio.StreamReader) -> Head:
 _ONCE = ("content-length", "content-type", "transfer-encoding", "x-ingot-team")
 
 
+async def discard(reader: asyncio.StreamReader, length: int) -> None:
+    """Read so many bytes and keep none. Raises: OSError when the connection breaks."""
+    while length > 0 and (piece := await reader.read(min(length, LARGEST_HEAD))):
+        length -= len(piece)
+
+
 class Body:
     """An answer's body, piece by piece as it arrives."""
 
