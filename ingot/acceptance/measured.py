@@ -83,9 +83,9 @@ def parse_burn_in(text: str) -> BurnIn:
     for event in _events(text):
         if "finished" in event:
             if event.get("complete", True):
-                phase = str(event["finished"])
-                whole = replace(whole, finished=(*whole.finished, phase), errors=_others(whole.errors, phase))
-                gpus = {uuid: replace(one, errors=_others(one.errors, phase)) for uuid, one in gpus.items()}
+                done = str(event["finished"])
+                whole = replace(whole, finished=(*whole.finished, done), errors=_others(whole.errors, done))
+                gpus = {key: replace(one, errors=_others(one.errors, done)) for key, one in gpus.items()}
             continue
         phase, uuid = event.get("phase"), str(event.get("gpu") or "")
         if phase == "software":
