@@ -12,11 +12,14 @@ import gzip
 import json
 import math
 import os
+import re
 import stat
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,12 @@ Entry = dict[str, Any]
 GROUPS = ("team", "model", "day", "key")
 #: Times are counted in steps of 5 %, so that those of several hosts can be added: 48 steps to a factor of ten.
 STEPS = 48
+#: What teams, models, days and keys consist of.
+WORD = re.compile(r"[A-Za-z0-9._:/@-]{0,256}", re.ASCII)
+#: A line is some hundred bytes; what is longer is read in pieces, which are no lines.
+LONGEST_LINE = 65536
+#: More than any request can take.
+MOST_TOKENS = 10**12
 #: The port of callers; a fleet gateway comes by another one, and wrote the request down itself.
 PORT = 443
 
@@ -44,8 +53,9 @@ def lines(directory: Path, pattern: str, since: float) -> Iterator[bytes]:
                 continue
             seen.add(status.st_ino)
             try:
-                yield from gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            except (OSError, EOFError):
+                file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+                yield from iter(partial(file.readline, LONGEST_LINE), b"")
+            except (OSError, EOFError, zlib.error):
                 yield b""
 
 
@@ -66,14 +76,17 @@ class Sums:
                 moment = datetime.fromisoformat(entry["time"]).timestamp()
                 if self.since <= moment < self.until:
                     take(entry, moment)
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
                 self.wrong += 1
 
     def row(self, entry: Entry, moment: float, model: str) -> dict[str, Any]:
         """The sums of the group that a line belongs to."""
         said = {"team": entry["team"], "model": model, "key": entry["key"]}
         said["day"] = time.strftime("%Y-%m-%d", time.gmtime(moment))
-        group = tuple(str(said[name]) for name in self.by)
+        # They are shown to an operator, and an engine that was taken over could write anything.
+        if not all(WORD.fullmatch(word) for word in said.values()):
+            raise ValueError
+        group = tuple(said[name] for name in self.by)
         if group not in self.rows:
             self.rows[group] = {"requests": 0, "refused": {}, "aborted": 0, "first_byte": {}}
             self.rows[group].update(prompt_tokens=0, completion_tokens=0)
@@ -106,11 +119,13 @@ class Sums:
     def engine(self, entry: Entry, moment: float) -> None:
         """A request as an engine saw it."""
         tokens = {name: int(entry[name] or 0) for name in ("prompt_tokens", "completion_tokens")}
+        if not all(0 <= count < MOST_TOKENS for count in tokens.values()):
+            raise ValueError
         first = entry["first_byte_s"] if entry["status"] == 200 else None
         step = None if first is None else str(math.ceil(STEPS * math.log10(max(float(first), 1e-6))))
+        row = self.row(entry, moment, entry["model"])
         if entry["request_id"] in self.waiting:
             self.request(*self.waiting.pop(entry["request_id"]), entry["model"])
-        row = self.row(entry, moment, entry["model"])
         row["aborted"] += not entry["finished"]
         for name, count in tokens.items():
             row[name] += count

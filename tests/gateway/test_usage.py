@@ -163,6 +163,47 @@ def test_lines_that_cannot_be_read_are_counted_and_stop_nothing(logs: Logs) -> N
     assert (said["rows"][0]["requests"], said["wrong_lines"]) == (2, len(wrong) + 2)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        served(prompt_tokens=float("inf")),
+        served(first_byte_s=float("inf")),
+        served(prompt_tokens=10**4000),
+        served(completion_tokens=-5),
+        served(time="0001-01-01T00:00:00"),
+        served(team="[bold]\x1b]0;x\x07"),
+        served(model='=HYPERLINK("x")'),
+        served(model=["qwen"]),
+        "[" * 60_000,
+    ],
+    ids=["no number", "no time", "huge", "negative", "no date", "escape", "formula", "list", "deep"],
+)
+def test_what_an_engine_that_was_taken_over_writes_is_neither_counted_nor_shown(
+    logs: Logs, line: dict[str, Any] | str
+) -> None:
+    logs.write("gateway/access.jsonl", asked(model=""))
+    logs.write("engine/qwen-0.jsonl", line, served())
+    said = logs.sums()
+    assert said["wrong_lines"] == 1
+    assert [(row["group"], row["requests"], row["prompt_tokens"]) for row in said["rows"]] == [
+        (["sales", "qwen"], 1, 10)
+    ]
+
+
+def test_a_file_without_line_breaks_is_not_read_into_memory_whole(logs: Logs) -> None:
+    logs.write("engine/qwen-0.jsonl", "x" * 10 * usage_on_host.LONGEST_LINE, served())
+    assert logs.sums()["wrong_lines"] == 11
+
+
+def test_a_compressed_log_that_breaks_in_its_middle_is_read_so_far(logs: Logs) -> None:
+    logs.write("engine/qwen-0.jsonl-1.gz", served())
+    path = logs.root / "engine/qwen-0.jsonl-1.gz"
+    path.write_bytes(path.read_bytes()[:10] + b"\xff" * 100)
+    logs.write("engine/qwen-0.jsonl", served())
+    said = logs.sums()
+    assert (said["rows"][0]["prompt_tokens"], said["wrong_lines"]) == (10, 1)
+
+
 def test_a_link_that_an_engine_put_is_not_followed(logs: Logs, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text(json.dumps(served()) + "\n")
     (logs.root / "engine/x.jsonl").symlink_to(tmp_path / "elsewhere")
