@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx2 as httpx
 
-from ingot.keys import create
+from ingot.keys import create, revoke
 from ingot.sandbox import Sandbox, TestHost
 
 ROOT = Path(__file__).parent.parent
@@ -112,6 +112,7 @@ def main() -> int:
         print("| --- | --- | --- |")
         for kind, (off, on) in rates.items():
             print(f"| {kind} | {off:.1%} | {on:.1%} |")
+        revoke(sandbox.secrets_dir, "affinity")
     finally:
         sandbox.down(NAME)
     return int(any(on <= off for off, on in rates.values()))

@@ -10,7 +10,7 @@ left out and said so). Rounds take turns, and medians are reported, for machines
 
 - added p50 and p99: one connection, over nginx with TLS alone
 - requests per second of one core: 32 connections, by the CPU time of the gateway's own processes
-- CPU per piece that the engine sends: 16 streams, by the CPU time of the gateway's own processes
+- CPU per piece that the engine sends: 32 streams, by the CPU time of the gateway's own processes
 
 Exits 1 when a target is missed.
 """
@@ -48,7 +48,7 @@ NAME = "bench-gateway"
 ENGINE = "172.31.213.10:8000"
 PATH = "/v1/chat/completions"
 KEYS, REDACTED = 1000, "redacted"
-CONNECTIONS, STREAMS, PIECES, PIECE_EVERY_S = 32, 16, 200, 0.005
+CONNECTIONS, STREAMS, PIECES, PIECE_EVERY_S = 32, 32, 400, 0.01
 #: What the filter's container would run from; here its process runs without a container.
 IMAGE = {"engine_image_archive": "/nonexistent", "engine_image_id": "sha256:" + "0" * 64}
 ASK = json.dumps({"model": "stand-in", "messages": [{"role": "user", "content": "Say something short, please."}]})
