@@ -144,6 +144,26 @@ def test_a_request_is_charged_for_its_prompt_and_its_longest_answer() -> None:
     assert price({"messages": [{"role": "user", "content": [picture]}], "max_tokens": 1}) < 1100
 
 
+def test_a_text_is_no_picture_whatever_it_begins_with() -> None:
+    text = "data:image/png;base64," + "A" * 40_000
+    assert price({"messages": [{"content": text}], "max_tokens": 1}) > 10_000
+    sources = [{"type": "base64", "data": "A" * 40_000}, {"input_audio": {"data": "A" * 40_000}}, {"image_url": text}]
+    assert price({"messages": [{"content": sources}], "max_tokens": 1}) < 3_010
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"structured_outputs": {"json": {}, "json_object": True}},
+        {"text": {"format": {"type": "json_schema", "schema": {}}}},
+    ],
+)
+def test_answers_that_were_asked_for_as_json_are_read_as_json(asks: dict[str, Any]) -> None:
+    body = json.dumps({"input": "x", **asks}).encode()
+    assert prepared(Policy(redact=RULES), "/v1/responses", "application/json", body, 1024).json_content
+
+
 def test_each_prompt_of_a_list_is_charged_an_answer() -> None:
     ask = {"max_tokens": 100, "n": 2}
     assert price({**ask, "prompt": ["", "", ""]}, "/v1/completions") == 600

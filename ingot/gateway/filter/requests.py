@@ -40,6 +40,8 @@ LARGEST_PARTS = 1_000_000
 #: Rough sizes, put right by the usage that the engine tells: UTF-8 bytes of text per token, tokens of one picture.
 _BYTES_PER_TOKEN = 4
 _TOKENS_PER_PICTURE = 1000
+#: Fields that hold a picture, a sound or a file, whole or by its address.
+_PICTURES = ("url", "image_url", "data", "file_data")
 
 Json = Any
 
@@ -110,6 +112,10 @@ def _refuse_untold(request: dict[str, Json], path: str, *, stream: bool) -> None
 def _asks_json(request: dict[str, Json]) -> bool:
     """Whether the answer's text is going to be JSON, in which digits may be written as escapes."""
     form = request.get("response_format")
+    text = request.get("text")
+    if isinstance(text, dict):
+        # As /v1/responses has it.
+        form = text.get("format")
     if isinstance(form, dict) and form.get("type") in ("json_object", "json_schema"):
         return True
     outputs = request.get("structured_outputs")
@@ -149,16 +155,15 @@ def _clean(value: Json, rules: Rules, key: str) -> Json:
     return value
 
 
-def _tokens(value: Json) -> int:
+def _tokens(value: Json, key: str = "") -> int:
     """About how many tokens the texts of a request are."""
     if isinstance(value, str):
-        if value.startswith("data:"):
-            return _TOKENS_PER_PICTURE
-        return len(value.encode(errors="surrogatepass")) // _BYTES_PER_TOKEN
+        size = len(value.encode(errors="surrogatepass")) // _BYTES_PER_TOKEN
+        return min(size, _TOKENS_PER_PICTURE) if key in _PICTURES else size
     if isinstance(value, list):
-        return sum(1 if type(one) is int else _tokens(one) for one in value)
+        return sum(1 if type(one) is int else _tokens(one, key) for one in value)
     if isinstance(value, dict):
-        return sum(_tokens(one) for one in value.values())
+        return sum(_tokens(one, name) for name, one in value.items())
     return 0
 
 

@@ -71,7 +71,7 @@ class Server:
         """Read the body and answer, or answer without it where too many are held already."""
         team, length = head.headers.get("x-ingot-team", ""), head.length or 0
         held, of_all = self._held[team], self._held.total()
-        if (held and held + length > HELD_PER_TEAM) or (of_all and of_all + length > HELD):
+        if length and ((held and held + length > HELD_PER_TEAM) or (of_all and of_all + length > HELD)):
             await wire.discard(reader, length)
             busy = refusals.filter_busy()
             _send(writer, busy.status, busy.error(head.headers.get("x-request-id", "")), busy.headers)
