@@ -59,6 +59,13 @@ def test_frames_are_passed_on_only_where_the_route_is_open() -> None:
     assert "proxy_set_header Upgrade websocket;" in lines(DEBIAN_13, REALTIME)
 
 
+def test_only_http_1_1_becomes_a_websocket() -> None:
+    said = lines(DEBIAN_13, REALTIME)
+    assert said.index("if ($server_protocol != HTTP/1.1) { return 400; }") < said.index(
+        "proxy_set_header Upgrade websocket;"
+    )
+
+
 def test_a_websocket_client_names_the_model_in_the_query_as_it_is_or_escaped() -> None:
     several = lines(TWO_MODELS, REALTIME)
     assert '"model=org/llama" engine_1;' in several and '"model=org%2Fllama" engine_1;' in several
