@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +44,7 @@ def deploy(
     timeout_s: float = 900,
 ) -> Run:
     """`pyinfra -y INVENTORY deploy.py --limit HOST …`, to its end."""
-    command = [str(PYINFRA), "-y", "--json", inventory, "deploy.py", *flags]
-    for host in hosts:
-        command += ["--limit", host]
+    command = _command(inventory, "--json", *flags, limits=hosts)
     for value in data:
         command += ["--data", value]
     done = subprocess.run(
@@ -59,3 +57,18 @@ def deploy(
         payload = json.loads(done.stdout[start:])
         operations = tuple((payload["results"] or {"operations": []})["operations"])
     return Run(done.returncode, output, operations)
+
+
+def kill_deploy(host: str, moment: Callable[[], bool]) -> None:
+    """Begin a deploy of one host and end its process at a moment, as a power cut of the operator's machine would."""
+    command = _command("inventories/sandbox.py", limits=[host])
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        while not moment():
+            assert run.poll() is None, "the run ended before it could be killed"
+        assert run.poll() is None, "the run ended before it could be killed"
+        run.kill()
+
+
+def _command(inventory: str, *flags: str, limits: Sequence[str]) -> list[str]:
+    named = [word for host in limits for word in ("--limit", host)]
+    return [str(PYINFRA), "-y", inventory, "deploy.py", *flags, *named]
