@@ -13,6 +13,7 @@ import pytest
 from ingot import verify_key
 from ingot.sandbox import Sandbox, TestHost
 from tests.e2e.deploying import INGOT, ROOT, deploy
+from tests.e2e.test_deploy import ask
 
 pytestmark = [pytest.mark.e2e, pytest.mark.onboarding, pytest.mark.timeout(600)]
 
@@ -54,6 +55,13 @@ def served(host: TestHost, key: str) -> TestHost:
     run = deploy(NAME)
     assert run.status == 0, run.output[-6000:]
     return host
+
+
+def test_a_serving_host_is_accepted_and_serves_again(served: TestHost, key: str) -> None:
+    done = ingot("accept", NAME, "--level", "quick", "--hours", "0.002")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(served.succeeds("cat /var/lib/ingot/acceptance.json"))["verdict"] in ("pass", "warn")
+    assert ask(served, key)
 
 
 def test_a_deployed_host_is_proven_with_no_other_step(served: TestHost, tmp_path: Path) -> None:
