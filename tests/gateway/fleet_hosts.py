@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -61,6 +62,13 @@ class Fleet:
         answers = [self.front.caller.post(CHAT, ASK) for _ in range(requests)]
         assert {answer.status for answer in answers} == {200}, answers[-1].body
         return {one.host.name for one in self.members if one.reached()}
+
+    def wait_until_both_serve(self, timeout_s: float = 30) -> None:
+        """A member that was passed by is asked again some seconds after it failed."""
+        deadline = time.monotonic() + timeout_s
+        while self.served_by() != {one.host.name for one in self.members}:
+            assert time.monotonic() < deadline, f"a member is still passed by after {timeout_s} s"
+            time.sleep(0.5)
 
 
 @pytest.fixture(scope="session")
