@@ -6,14 +6,17 @@ import asyncio
 import json
 import resource
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ingot.gateway.filter import server
+from ingot.gateway import personal_data
+from ingot.gateway.filter import exchange, requests, server
 from ingot.gateway.filter.exchange import Exchange
+from ingot.gateway.filter.rules import Rules
 from ingot.gateway.filter.settings import Policy, Settings
 from tests.gateway.filter_process import Call, Filter, ask, engine, piece, team, until
 
@@ -269,6 +272,71 @@ def test_requests_that_would_fill_its_memory_are_told_to_come_again(
         running.close()
 
     asyncio.run(test())
+
+
+def test_a_large_request_is_read_beside_the_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, int]] = []
+    prepared = requests.prepared
+
+    def noting(*asking: Any) -> requests.Prepared:
+        beside = threading.current_thread() is not threading.main_thread()
+        seen.append((beside, len(asking[3])))
+        return prepared(*asking)
+
+    monkeypatch.setattr(requests, "prepared", noting)
+    monkeypatch.setattr(exchange, "LARGE", 10_000)
+    rules = Rules.from_dicts(personal_data.rules({}))
+    made = Exchange(Settings({"a": Policy(check=rules, check_redacts=True)}, 1), str(tmp_path / "engine"))
+    # Where the text is cut for the search.
+    asked = [{"messages": [{"role": "user", "content": "x " * times + "13800138000"}]} for times in (1, 8190)]
+
+    async def test() -> None:
+        running = await asyncio.start_unix_server(server.Server(made, tmp_path, "x")._connected, tmp_path / "filter")
+        async with engine(tmp_path / "engine", lambda call: call.whole(ANSWER)) as calls:
+            for body in asked:
+                assert (await ask(tmp_path / "filter", body, of="a")).status == 200
+            for call in calls:
+                assert json.loads(call.body)["messages"][0]["content"].endswith("x [redacted:mobile]")
+        running.close()
+
+    asyncio.run(test())
+    assert [beside for beside, _ in seen] == [False, True] and seen[1][1] > 16 * 1024
+
+
+def test_who_hangs_up_while_a_large_request_is_read_starts_no_second_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, reading, most = threading.Event(), 0, 0
+
+    def slow(*asking: Any) -> requests.Prepared:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        go_on.wait(30)
+        reading -= 1
+        return requests.Prepared(b"{}")
+
+    monkeypatch.setattr(requests, "prepared", slow)
+    monkeypatch.setattr(exchange, "LARGE", 1)
+    made = server.Server(Exchange(Settings({"a": Policy(tokens_per_minute=1)}, 1), "/none"), tmp_path, "x")
+
+    async def test() -> None:
+        running = await asyncio.start_unix_server(made._connected, tmp_path / "filter")
+        hung_up = [asyncio.ensure_future(ask(tmp_path / "filter", WHOLE, of="a")) for _ in range(3)]
+        await until(lambda: reading == 1 and len(made._running) == 3)
+        for one in hung_up:
+            one.cancel()
+        await asyncio.gather(*hung_up, return_exceptions=True)
+        # Those that waited for their turn are gone, the one that is being read stays to its end.
+        await until(lambda: len(made._running) == 1)
+        last = asyncio.ensure_future(ask(tmp_path / "filter", WHOLE, of="a"))
+        await until(lambda: len(made._running) == 2)
+        go_on.set()
+        assert (await last).status == 502
+        running.close()
+
+    asyncio.run(test())
+    assert most == 1
 
 
 def test_it_takes_as_many_open_files_as_it_may(tmp_path: Path) -> None:

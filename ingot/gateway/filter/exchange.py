@@ -6,9 +6,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from ingot.gateway.filter import refusals, requests, wire
 from ingot.gateway.filter.answers import compact, redacted
@@ -24,6 +25,8 @@ _ON = ("content-type", "accept", "x-request-id", "x-ingot-team", "x-ingot-key")
 _BACK = ("content-type", "retry-after")
 #: An answer in one piece that is larger than this is withheld, bytes.
 LARGEST_ANSWER = 64 * 1024 * 1024
+#: Requests from this size on are read beside the streams, one at a time, bytes.
+LARGE = 256 * 1024
 
 log = logging.getLogger("filter")
 
@@ -53,12 +56,13 @@ class Exchange:
             if policy.tokens_per_minute
         }
         self._engine = engine
+        self._large = asyncio.Lock()
 
     async def answer(self, head: wire.Head, body: bytes, writer: asyncio.StreamWriter) -> None:
         """Answer one request. Raises: Refused before any of the answer was sent; OSError when the caller is gone."""
         if head.line[0] not in ("GET", "POST") or "transfer-encoding" in head.headers or "upgrade" in head.headers:
             raise refusals.bad_request("Requests of your team pass a filter, which cannot pass this one on.")
-        asked = self._asked(head, body)
+        asked = await self._asked(head, body)
         try:
             async with _connected(self._engine) as (answers, asks):
                 asks.write(_request(head, asked.prepared.body))
@@ -72,14 +76,20 @@ class Exchange:
             if asked.spent:
                 asked.spent.settle(time.monotonic())
 
-    def _asked(self, head: wire.Head, body: bytes) -> Asked:
+    async def _asked(self, head: wire.Head, body: bytes) -> Asked:
         team = head.headers.get("x-ingot-team", "")
         policy = self.settings.teams.get(team)
         if policy is None:
             raise refusals.unknown_team()
         kind = head.headers.get("content-type", "")
+        asking = policy, head.line[1], kind, body, self.settings.default_max_tokens
         try:
-            prepared = requests.prepared(policy, head.line[1], kind, body, self.settings.default_max_tokens)
+            if len(body) < LARGE:
+                prepared = requests.prepared(*asking)
+            else:
+                # It takes seconds, in which other requests' streams go on.
+                async with self._large:
+                    prepared = await _to_its_end(asyncio.to_thread(requests.prepared, *asking))
         except RecursionError:
             raise refusals.bad_request("The request body is nested too deeply.") from None
         budget = self.budgets.get(team)
@@ -90,6 +100,16 @@ class Exchange:
         if charge is None:
             raise refusals.tokens_per_minute(budget.limit, budget.wait_s(prepared.tokens, now))
         return Asked(head, policy, prepared, Spent(budget, charge, prepared.prompt_tokens))
+
+
+async def _to_its_end(work: Coroutine[Any, Any, Prepared]) -> Prepared:
+    """Wait for a thread's work also when its caller hung up: no other thread may start beside it."""
+    working = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.gather(working, return_exceptions=True)
+        raise
 
 
 @asynccontextmanager

@@ -40,6 +40,7 @@ LARGEST_PARTS = 1_000_000
 #: Rough sizes, put right by the usage that the engine tells: UTF-8 bytes of text per token, tokens of one picture.
 _BYTES_PER_TOKEN = 4
 _TOKENS_PER_PICTURE = 1000
+_PIECE = 16 * 1024
 #: Fields that hold a picture, a sound or a file, whole or by its address.
 _PICTURES = ("url", "image_url", "data", "file_data")
 
@@ -145,7 +146,9 @@ def _holds_numbers(value: Json) -> bool:
 def _clean(value: Json, rules: Rules, key: str) -> Json:
     if isinstance(value, str):
         text = JsonRedactor(rules) if key == "arguments" else Redactor(rules)
-        return text.feed(value) + text.end()
+        # In pieces: Python lets nothing else run while one piece is searched.
+        pieces = (value[start : start + _PIECE] for start in range(0, len(value), _PIECE))
+        return "".join(map(text.feed, pieces)) + text.end()
     if isinstance(value, list):
         return [_clean(one, rules, key) for one in value]
     if isinstance(value, dict):
