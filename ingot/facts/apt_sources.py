@@ -36,7 +36,7 @@ class Repository:
 class AptSources(FactBase[tuple[Repository, ...] | Unread]):
     """Every repository of binary packages that is not switched off.
 
-    Returns: (Repository('/etc/apt/sources.list', ('http://deb.debian.org/debian',), ('trixie',), ('main',), {}),)
+    Returns: (Repository('/etc/apt/sources.list', ('http://deb.example/debian',), ('trixie',), ('main',), {}),)
     """
 
     def command(self) -> str:

@@ -8,16 +8,16 @@ from ingot.facts.errors import Unread
 pytestmark = pytest.mark.driver
 
 ONE_LINE = """@file /etc/apt/sources.list
-deb http://deb.debian.org/debian trixie main non-free-firmware # installer
-# deb http://deb.debian.org/debian trixie-backports main
-deb-src http://deb.debian.org/debian trixie main
+deb http://deb.example/debian trixie main non-free-firmware # installer
+# deb http://deb.example/debian trixie-backports main
+deb-src http://deb.example/debian trixie main
 deb [arch=amd64,arm64 signed-by=/usr/share/keyrings/x.gpg trusted=yes] https://x.example/debian stable main
 deb [ signed-by=/k.gpg ] file:/mirror ./
 """
 DEB822 = """@file /etc/apt/sources.list.d/debian.sources
 Types: deb deb-src
 # a comment in between
-URIs: http://deb.debian.org/debian
+URIs: http://deb.example/debian
  http://mirror.example/debian
 Suites: trixie trixie-updates
 Components: main
@@ -44,7 +44,7 @@ def test_lines_are_read_with_their_options() -> None:
     assert parse_apt_sources(ONE_LINE) == (
         Repository(
             "/etc/apt/sources.list",
-            ("http://deb.debian.org/debian",),
+            ("http://deb.example/debian",),
             ("trixie",),
             ("main", "non-free-firmware"),
             {},
@@ -62,7 +62,7 @@ def test_lines_are_read_with_their_options() -> None:
 
 def test_stanzas_are_read_with_the_keys_that_stand_in_them() -> None:
     (one,) = parse_apt_sources(DEB822)
-    assert one.uris == ("http://deb.debian.org/debian", "http://mirror.example/debian")
+    assert one.uris == ("http://deb.example/debian", "http://mirror.example/debian")
     assert (one.suites, one.components) == (("trixie", "trixie-updates"), ("main",))
     assert one.fields["signed-by"].splitlines()[1:3] == [" -----BEGIN PGP PUBLIC KEY BLOCK-----", " ."]
 

@@ -11,8 +11,8 @@ from ingot.operations.packages import Extension, compare
 
 pytestmark = pytest.mark.driver
 
-DEBIAN = "http://deb.debian.org/debian"
-SECURITY = "http://deb.debian.org/debian-security/"
+DEBIAN = "http://deb.example/debian"
+SECURITY = "http://deb.example/debian-security/"
 
 
 def described(*lines: str, file: str = "/etc/apt/sources.list") -> tuple[Repository, ...]:
