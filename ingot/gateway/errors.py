@@ -65,6 +65,8 @@ ERRORS = (
     ErrorAnswer(413, "The request body is too large.", _BAD, "request_too_large"),
     # teams.conf knows which limit it was.
     ErrorAnswer(429, "$limit_message", "rate_limit_error", "$limit_code", headers=(("Retry-After", "$limit_retry_s"),)),
+    # A script of nginx that failed, or no room for a request's body.
+    ErrorAnswer(500, "The gateway could not handle the request.", "server_error", "gateway_error"),
     ErrorAnswer(502, "The model is not answering.", "server_error", "engine_down", headers=(("Retry-After", "10"),)),
     ErrorAnswer(503, "No model is ready.", "server_error", "engine_not_ready", headers=(("Retry-After", "10"),)),
     ErrorAnswer(
