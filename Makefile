@@ -7,7 +7,7 @@ CHECKERS := .venv-checkers
 STATE := $(or $(INGOT_SANDBOX_STATE),/var/lib/ingot-sandbox)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help env lock checkers lint test test-unit test-e2e e2e-deployed e2e-parts test-driver demo demo-down clean
+.PHONY: help env lock checkers lint test test-unit test-e2e e2e-1 e2e-2 test-driver demo demo-down clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,14 +42,17 @@ test-unit: env checkers ## Tests that need no test host
 
 # Two sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
 test-e2e: env checkers ## Tests on real booted test hosts (root, Linux)
-	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-deployed e2e-parts
+	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-1 e2e-2
 	$(BIN)/pytest tests/sandbox -m e2e
 
-e2e-deployed:
-	INGOT_SANDBOX_STATE=$(STATE)-deployed $(BIN)/pytest tests/e2e -m e2e
+# About half of the time each.
+FIRST := tests/driver tests/e2e
 
-e2e-parts:
-	INGOT_SANDBOX_STATE=$(STATE)-parts $(BIN)/pytest tests --ignore=tests/hosts --ignore=tests/e2e --ignore=tests/sandbox -m e2e
+e2e-1:
+	INGOT_SANDBOX_STATE=$(STATE)-1 $(BIN)/pytest $(FIRST) -m e2e
+
+e2e-2:
+	INGOT_SANDBOX_STATE=$(STATE)-2 $(BIN)/pytest tests $(addprefix --ignore=,tests/hosts tests/sandbox $(FIRST)) -m e2e
 
 test: lint test-unit test-e2e ## Every test
 
