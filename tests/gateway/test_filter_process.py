@@ -107,17 +107,19 @@ def test_a_caller_who_hangs_up_ends_the_engines_work(running: Filter) -> None:
     asyncio.run(test())
 
 
-def test_a_slow_reader_slows_the_engine_down(running: Filter) -> None:
-    sent = 0
+def test_a_slow_reader_slows_the_engine_down_and_gets_all_of_it(running: Filter) -> None:
+    sent, ended = 0, False
 
     async def answering(call: Call) -> None:
         nonlocal sent
         call.begin_stream()
-        while True:
+        while not ended:
             await call.event(piece("word " * 2000))
             sent += 10_000
+        await call.end_stream()
 
     async def test() -> None:
+        nonlocal ended
         async with engine(running.engine, answering):
             answer = await ask(running.socket, STREAM)
             before = -1
@@ -125,7 +127,32 @@ def test_a_slow_reader_slows_the_engine_down(running: Filter) -> None:
                 before = sent
                 await asyncio.sleep(0.3)
             assert before < 4_000_000
-            answer.writer.transport.abort()
+            ended = True
+            assert text_of(await answer.events()) == "word " * (sent // 5)
+
+    asyncio.run(test())
+
+
+EVENT = f"data: {json.dumps(piece('手机13800138000。'), ensure_ascii=False)}\n\ndata: [DONE]\n\n".encode()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(EVENT), EVENT),
+        b"Content-Length: %d\r\n\r\n%b" % (len(EVENT), EVENT),
+        b"\r\n" + EVENT,
+    ],
+    ids=["chunks", "length", "until the end"],
+)
+def test_a_stream_that_comes_at_once_with_its_end_is_passed_on(running: Filter, rest: bytes) -> None:
+    async def answering(call: Call) -> None:
+        call.writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + rest)
+
+    async def test() -> None:
+        async with engine(running.engine, answering):
+            body = await (await ask(running.socket, STREAM)).rest()
+        assert "手机[redacted:mobile]。" in body.decode() and body.endswith(b"data: [DONE]\n\n")
 
     asyncio.run(test())
 

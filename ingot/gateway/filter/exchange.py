@@ -9,12 +9,12 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ingot.gateway.filter import refusals, requests, wire
 from ingot.gateway.filter.answers import compact, redacted
 from ingot.gateway.filter.budget import Budget
-from ingot.gateway.filter.events import written
+from ingot.gateway.filter.relay import Relay
 from ingot.gateway.filter.requests import Prepared
 from ingot.gateway.filter.settings import Policy, Settings
 from ingot.gateway.filter.spent import Spent
@@ -67,7 +67,7 @@ class Exchange:
             async with _connected(self._engine) as (answers, asks):
                 asks.write(_request(head, asked.prepared.body))
                 await asks.drain()
-                await _pass_back(asked, answers, writer)
+                await _pass_back(asked, answers, asks.transport, writer)
         except asyncio.CancelledError:
             if asked.spent:
                 asked.spent.left = True
@@ -134,10 +134,12 @@ def _request(head: wire.Head, body: bytes) -> bytes:
     return wire.head(f"{method} {path} HTTP/1.1", headers) + body
 
 
-async def _pass_back(asked: Asked, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pass_back(
+    asked: Asked, answers: asyncio.StreamReader, engine: asyncio.WriteTransport, writer: asyncio.StreamWriter
+) -> None:
     try:
         head = await wire.read_head(answers)
-        status, body = head.status, wire.Body(answers, head)
+        status, body = head.status, wire.Body(head)
     except (wire.BadMessage, OSError):
         raise refusals.engine_down() from None
     if asked.spent:
@@ -155,9 +157,9 @@ async def _pass_back(asked: Asked, answers: asyncio.StreamReader, writer: asynci
         if asked.policy.redact and asked.path not in requests.STREAMED:
             raise refusals.withheld()
         writer.write(wire.head(wire.answer_line(status), [*back, ("Transfer-Encoding", "chunked")]))
-        await _stream(asked, body, writer)
+        await _relay(asked, body, engine, writer).run(answers)
     else:
-        content = await _whole(asked, body)
+        content = await _whole(asked, body, answers)
         writer.write(wire.head(wire.answer_line(status), [*back, ("Content-Length", str(len(content)))]) + content)
     await writer.drain()
 
@@ -170,10 +172,10 @@ def _budget_left(asked: Asked) -> list[tuple[str, str]]:
     return [("X-RateLimit-Limit-Tokens", str(budget.limit)), ("X-RateLimit-Remaining-Tokens", str(left))]
 
 
-async def _whole(asked: Asked, body: wire.Body) -> bytes:
+async def _whole(asked: Asked, body: wire.Body, answers: asyncio.StreamReader) -> bytes:
     """An answer in one piece, as its caller gets it. Raises: Refused."""
     try:
-        content = await body.whole(LARGEST_ANSWER)
+        content = await wire.whole(answers, body, LARGEST_ANSWER)
     except wire.BadMessage:
         raise refusals.engine_down() from None
     except wire.TooLarge:
@@ -194,32 +196,12 @@ async def _whole(asked: Asked, body: wire.Body) -> bytes:
     return compact(redacted(parsed, rules, json_content=asked.prepared.json_content)).encode()
 
 
-async def _stream(asked: Asked, body: wire.Body, writer: asyncio.StreamWriter) -> None:
-    """An answer in events. When it cannot go on its caller is told so by a last one: nothing unredacted is sent."""
+def _relay(asked: Asked, body: wire.Body, engine: asyncio.WriteTransport, writer: asyncio.StreamWriter) -> Relay:
     stream = Stream(
         asked.policy.redact,
         asked.spent,
         json_content=asked.prepared.json_content,
         usage_asked=asked.prepared.usage_asked,
     )
-    request_id = asked.head.headers.get("x-request-id", "")
-    ending = b""
-    while True:
-        try:
-            piece = await body.piece()
-            out = stream.feed(piece) if piece else stream.end()
-        except wire.BadMessage:
-            ending = written(compact(refusals.engine_down().error(request_id)))
-            break
-        except Exception as error:
-            # Whatever it was: without certainty about the text there is no answer.
-            log.error("withheld the rest of %s: %s", request_id, type(error).__name__)
-            ending = written(compact(refusals.withheld().error(request_id)))
-            break
-        if out:
-            writer.write(wire.chunk(out))
-            # A slow reader slows the engine down, not this process's memory.
-            await writer.drain()
-        if not piece:
-            break
-    writer.write((wire.chunk(ending) if ending else b"") + wire.LAST_CHUNK)
+    # It reads as well, whatever the type of a writer's says.
+    return Relay(cast(asyncio.Transport, engine), body, stream, writer, asked.head.headers.get("x-request-id", ""))

@@ -75,39 +75,41 @@ async def discard(reader: asyncio.StreamReader, length: int) -> None:
 
 
 class Body:
-    """An answer's body, piece by piece as it arrives."""
+    """An answer's body, out of the bytes that follow its head."""
 
-    def __init__(self, reader: asyncio.StreamReader, head: Head) -> None:
+    def __init__(self, head: Head) -> None:
         coding = head.headers.get("transfer-encoding")
         if coding not in (None, "chunked"):
             raise BadMessage
-        self._reader = reader
         # Within chunks: what comes next, and how much is left of this one. Else how much is left of the body; None:
         # it ends with the connection.
         self._next: Literal["size", "data", "break", "trailer", "end"] | None = "size" if coding else None
         self._left = 0 if coding else head.length
         self._buffer = b""
 
-    async def piece(self) -> bytes:
-        """What has arrived, b"" at the end. Raises: BadMessage when it breaks off or is not as told."""
-        while self._next != "end" and not (self._next is None and self._left == 0):
-            try:
-                data = await self._reader.read(LARGEST_HEAD)
-            except OSError:
-                raise BadMessage from None
-            if not data:
-                if self._next is None and self._left is None:
-                    break
+    @property
+    def ended(self) -> bool:
+        """Whether all of it has arrived."""
+        return self._next == "end" or (self._next is None and self._left == 0)
+
+    def feed(self, data: bytes) -> bytes:
+        """The content of the next bytes; none mean that the connection has ended.
+
+        Raises: BadMessage when the body breaks off or is not as told.
+        """
+        if self.ended:
+            return b""
+        if not data:
+            if self._left is not None:
                 raise BadMessage
-            if self._next is None:
-                if self._left is not None:
-                    self._left -= len(data)
-                    if self._left < 0:
-                        raise BadMessage
-                return data
-            if out := self._chunks(data):
-                return out
-        return b""
+            self._left = 0
+        elif self._next is not None:
+            return self._chunks(data)
+        elif self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise BadMessage
+        return data
 
     def _chunks(self, data: bytes) -> bytes:
         """The content of chunked bytes; what is incomplete is kept."""
@@ -141,21 +143,26 @@ class Body:
         self._buffer = buffer[place:]
         return b"".join(out)
 
-    async def whole(self, largest: int) -> bytes:
-        """All of it. Raises: BadMessage or TooLarge."""
-        pieces: list[bytes] = []
-        size = 0
-        while piece := await self.piece():
-            size += len(piece)
-            if size > largest:
-                raise TooLarge
-            pieces.append(piece)
-        return b"".join(pieces)
+
+async def whole(reader: asyncio.StreamReader, body: Body, largest: int) -> bytes:
+    """All of a body. Raises: BadMessage or TooLarge."""
+    pieces: list[bytes] = []
+    size = 0
+    while not body.ended:
+        try:
+            piece = body.feed(await reader.read(LARGEST_HEAD))
+        except OSError:
+            raise BadMessage from None
+        size += len(piece)
+        if size > largest:
+            raise TooLarge
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _chunk_size(line: bytes) -> int:
     digits = line.partition(b";")[0].strip()
-    if not digits or not all(byte in b"0123456789abcdefABCDEF" for byte in digits):
+    if not digits or digits.strip(b"0123456789abcdefABCDEF"):
         raise BadMessage
     return int(digits, 16)
 
