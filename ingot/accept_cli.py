@@ -123,7 +123,7 @@ def _accept(
     from pyinfra.context import ctx_host, ctx_state
 
     from ingot.acceptance import evidence, runner
-    from ingot.fleet import at_once, chosen, load
+    from ingot.fleet import at_once, chosen, connected, load
 
     state = load(path)
     hosts = chosen(state, path, names)
@@ -134,14 +134,10 @@ def _accept(
     def work(host: Host) -> Outcome | str:
         name = called[host.name]
         try:
-            with ctx_state.use(state), ctx_host.use(host):
-                progress.say(name, "connecting")
-                _connect(host, name)
-                try:
-                    fleet = evidence.fleet(directory, options.level.name, without=name)
-                    outcome = runner.accept(host, name, options, lambda text: progress.say(name, text), fleet)
-                finally:
-                    host.disconnect()
+            progress.say(name, "connecting")
+            with ctx_state.use(state), ctx_host.use(host), connected(host):
+                fleet = evidence.fleet(directory, options.level.name, without=name)
+                outcome = runner.accept(host, name, options, lambda text: progress.say(name, text), fleet)
         except IngotError as error:
             progress.say(name, str(error.args[0]), "error")
             return str(error.args[0])
@@ -162,30 +158,16 @@ def _accept(
     return [one for one in done if not isinstance(one, str)], [one for one in done if isinstance(one, str)], directory
 
 
-def _connect(host: Host, name: str) -> None:
-    from pyinfra.api.exceptions import ConnectError
-
-    try:
-        host.connect(show_errors=False, raise_exceptions=True)
-    except ConnectError as refused:
-        sentence = str(refused.args[0])
-        raise IngotError(sentence if sentence.startswith(name) else f"{name}: {sentence}") from None
-
-
 def _override(path: Path, names: Sequence[str], reason: str) -> None:
     from pyinfra.context import ctx_host, ctx_state
 
     from ingot.acceptance import evidence, runner
-    from ingot.fleet import chosen, load
+    from ingot.fleet import chosen, connected, load
 
     state = load(path)
     for name, host in chosen(state, path, names):
-        with ctx_state.use(state), ctx_host.use(host):
-            _connect(host, name)
-            try:
-                acceptance = runner.override(host, name, reason)
-            finally:
-                host.disconnect()
+        with ctx_state.use(state), ctx_host.use(host), connected(host):
+            acceptance = runner.override(host, name, reason)
         given = acceptance["override"]
         evidence.write(_directory(path, [host]), name, given["at"], {"host": name, **acceptance})
         click.echo(f"{name}: serves though it failed ({given['reason']}), recorded as decided by {given['by']}.")

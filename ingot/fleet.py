@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from pyinfra.api.config import Config
+from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.context import ctx_host, ctx_state
@@ -82,6 +84,24 @@ def at_once(state: State, hosts: Sequence[Host], work: Callable[[Host], Answer])
 
     with ctx_state.use(state):
         return list(state.pool.map(one, hosts))
+
+
+@contextmanager
+def connected(host: Host) -> Iterator[None]:
+    """A connection to the host in context, up to the end of the block.
+
+    Raises: IngotError, a sentence that begins with the host's name, when there is none to be had.
+    """
+    name = host.name.removeprefix("@ingot/")
+    try:
+        host.connect(show_errors=False, raise_exceptions=True)
+    except ConnectError as refused:
+        sentence = str(refused.args[0])
+        raise IngotError(sentence if sentence.startswith(name) else f"{name}: {sentence}") from None
+    try:
+        yield
+    finally:
+        host.disconnect()
 
 
 def root(inventory: Path) -> Path:

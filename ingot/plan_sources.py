@@ -224,25 +224,18 @@ def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration
 
     Raises: IngotError, one sentence naming the host.
     """
-    from pyinfra.api.exceptions import ConnectError
     from pyinfra.context import ctx_host, ctx_state
 
     from ingot.facts.driver import Driver
     from ingot.facts.engine import EngineLook
     from ingot.facts.errors import Unread
+    from ingot.fleet import connected
     from ingot.operations.expected import usable
     from ingot.operations.findings import HEALED
     from ingot.operations.wished import wished
 
-    with ctx_state.use(state), ctx_host.use(host):
-        try:
-            host.connect(show_errors=False, raise_exceptions=True)
-        except ConnectError as refused:
-            raise IngotError(str(refused.args[0])) from None
-        try:
-            seen, look = host.get_fact(Driver), host.get_fact(EngineLook, probe=False)
-        finally:
-            host.disconnect()
+    with ctx_state.use(state), ctx_host.use(host), connected(host):
+        seen, look = host.get_fact(Driver), host.get_fact(EngineLook, probe=False)
     if isinstance(seen, Unread):
         raise IngotError(seen.sentence(name))
     fault = seen.gpus.fault

@@ -72,12 +72,11 @@ def probed(name: str, inventory: Path, record: Path | None) -> dict[str, Any]:
     """
     # pyinfra's import patches the standard library and takes a moment: only this branch pays for it.
     from pyinfra.api.command import StringCommand
-    from pyinfra.api.exceptions import ConnectError
     from pyinfra.context import ctx_host, ctx_state
 
     from ingot.facts.driver import Driver
     from ingot.facts.replay import show_look
-    from ingot.fleet import load
+    from ingot.fleet import connected, load
     from ingot.operations.wished import wished
 
     state = load(inventory)
@@ -86,17 +85,10 @@ def probed(name: str, inventory: Path, record: Path | None) -> dict[str, Any]:
         known = ", ".join(sorted(one.name for one in state.inventory)) or "none"
         raise IngotError(f"{name}: no such host in {inventory}, expected one of {known}; correct the name.")
     fact = Driver()
-    with ctx_state.use(state), ctx_host.use(host):
-        try:
-            host.connect(show_errors=False, raise_exceptions=True)
-        except ConnectError as refused:
-            raise IngotError(str(refused.args[0])) from None
-        try:
-            done, output = host.run_shell_command(
-                StringCommand(fact.command()), _sudo=bool(host.data.get("_sudo")), _timeout=TIMEOUT_S
-            )
-        finally:
-            host.disconnect()
+    with ctx_state.use(state), ctx_host.use(host), connected(host):
+        done, output = host.run_shell_command(
+            StringCommand(fact.command()), _sudo=bool(host.data.get("_sudo")), _timeout=TIMEOUT_S
+        )
     if not done:
         raise IngotError(f"{name}: the look failed ({output.stderr.strip()[-200:]}); check sudo on the host.")
     if record:

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from ingot.errors import IngotError
 from ingot.facts.evidence import Evidence, Recorded
 
 if TYPE_CHECKING:
@@ -140,18 +141,14 @@ def asked(inventory: Path, names: Sequence[str]) -> list[HostReport]:
 
 
 def _recorded(host: Host) -> HostReport:
-    from pyinfra.api.exceptions import ConnectError
+    from ingot.fleet import connected
 
     name = host.name.removeprefix("@ingot/")
     try:
-        host.connect(show_errors=False, raise_exceptions=True)
-    except ConnectError as refused:
-        sentence = str(refused.args[0])
-        return HostReport(name, error=sentence if sentence.startswith(name) else f"{name}: {sentence}")
-    try:
-        return HostReport(name, host.get_fact(Evidence))
-    finally:
-        host.disconnect()
+        with connected(host):
+            return HostReport(name, host.get_fact(Evidence))
+    except IngotError as refused:
+        return HostReport(name, error=str(refused))
 
 
 def _show(reports: Iterable[HostReport], *, reasons: bool) -> None:

@@ -87,22 +87,18 @@ def _asked(
 ) -> tuple[list[dict[str, Any]], int, list[str]]:
     """Every host's rows, how many lines could not be read, and a sentence for each host that gave none."""
     # pyinfra's import patches the standard library: the help alone does not pay for it.
-    from pyinfra.api.exceptions import ConnectError
     from pyinfra.api.host import Host
 
     from ingot import fleet
     from ingot.facts.usage import HostUsage, Usage
 
     def ask(host: Host) -> HostUsage:
+        period = {"since": begin.timestamp(), "until": end.timestamp()}
         try:
-            host.connect(show_errors=False, raise_exceptions=True)
-        except ConnectError as refused:
-            return HostUsage(fault=str(refused.args[0]))
-        try:
-            period = {"since": begin.timestamp(), "until": end.timestamp()}
-            return host.get_fact(Usage, **period, by=by, _timeout=TIMEOUT_S, _ignore_errors=True)
-        finally:
-            host.disconnect()
+            with fleet.connected(host):
+                return host.get_fact(Usage, **period, by=by, _timeout=TIMEOUT_S, _ignore_errors=True)
+        except IngotError as refused:
+            return HostUsage(fault=str(refused))
 
     path = fleet.meant(inventory, names)
     state = fleet.load(path)
