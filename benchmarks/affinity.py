@@ -25,8 +25,8 @@ from typing import Any
 
 import httpx2 as httpx
 
-from ingot.keys import create, revoke
 from ingot.sandbox import Sandbox, TestHost
+from ingot.secrets.keys import create, revoke
 
 ROOT = Path(__file__).parent.parent
 NAME = "bench-affinity"

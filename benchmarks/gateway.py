@@ -35,12 +35,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingot import files, keys
 from ingot.facts.filter import SOCKETS
 from ingot.gateway import teams
-from ingot.operations import filter_site
+from ingot.operations.gateway import filter_site
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.inventory import connection
+from ingot.secrets import files, keys
 
 ROOT = Path(__file__).parent.parent
 STANDINS = ROOT / "benchmarks" / "gateway_standins"

@@ -31,7 +31,7 @@ def count_one_run(arguments: list[str], result: Path) -> None:
     """Run pyinfra in this process with every command counted under the role that sent it."""
     from pyinfra_cli.cli import cli
 
-    from ingot.connector import IngotConnector
+    from ingot.inventory.connector import IngotConnector
 
     commands: dict[str, int] = defaultdict(int)
     seconds: dict[str, float] = defaultdict(float)

@@ -2,7 +2,8 @@
 
 from pyinfra.api import deploy
 
-from ingot.operations import fronting, models
+from ingot.operations.gateway import fronting
+from ingot.operations.weights import models
 
 
 @deploy("Cache")

@@ -2,8 +2,9 @@
 
 from pyinfra.api import deploy
 
-from ingot.operations import docker as operations
-from ingot.operations import fronting, units
+from ingot.operations import units
+from ingot.operations.containers import docker as operations
+from ingot.operations.gateway import fronting
 
 
 @deploy("Docker")

@@ -2,8 +2,8 @@
 
 from pyinfra.api import deploy
 
-from ingot.operations import driver as operations
-from ingot.operations import fronting
+from ingot.operations.driver import driver as operations
+from ingot.operations.gateway import fronting
 
 
 @deploy("Driver")

@@ -2,8 +2,10 @@
 
 from pyinfra.api import deploy
 
-from ingot.operations import engine as engines
-from ingot.operations import fronting, image, units
+from ingot.operations import units
+from ingot.operations.containers import image
+from ingot.operations.gateway import fronting
+from ingot.operations.serving import engine as engines
 
 
 @deploy("Engine")

@@ -2,8 +2,8 @@
 
 from pyinfra.api import deploy
 
-from ingot.operations import gateway as operations
 from ingot.operations import units
+from ingot.operations.gateway import gateway as operations
 
 
 @deploy("Gateway")

@@ -2,7 +2,7 @@
 
 from pyinfra.api import deploy
 
-from ingot.operations import preflight as operations
+from ingot.operations.preflight import preflight as operations
 
 
 @deploy("Preflight")

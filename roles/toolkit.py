@@ -2,7 +2,8 @@
 
 from pyinfra.api import deploy
 
-from ingot.operations import cdi, fronting
+from ingot.operations.containers import cdi
+from ingot.operations.gateway import fronting
 
 
 @deploy("Toolkit")

@@ -1,76 +1,147 @@
 """Imports run one way: this reads them and fails on any other arrow."""
 
 import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 
-#: Part of the house -> the parts of Ingot it may import (docs/architecture.md, "Imports run one way").
+#: Room of the house -> the rooms it may import (docs/architecture.md, "Imports run one way"). A room is a folder of
+#: `ingot/` or of `ingot/operations/`, or a module at their root; every one of them is in a row.
 ALLOWED = {
+    "ingot.errors": set(),
     "ingot.sizing": set(),
     "ingot.engines": {"ingot.sizing"},
-    "ingot.compat": {"ingot.sizing"},
+    "ingot.compat": set(),
     "ingot.catalog": {"ingot.sizing"},
-    "ingot.report": {"ingot.sizing", "ingot.catalog", "ingot.compat"},
-    "ingot.errors": set(),
-    "ingot.expectation": set(),
-    "ingot.inventory": {"ingot.errors", "ingot.expectation"},
-    "ingot.connector": {"ingot.inventory"},
-    "ingot.files": set(),
-    "ingot.certificate_names": {"ingot.errors"},
-    "ingot.pki": {"ingot.certificate_names", "ingot.errors", "ingot.files"},
-    "ingot.certificate_pair": {"ingot.certificate_names", "ingot.errors"},
-    "ingot.keys": {"ingot.errors", "ingot.files", "ingot.gateway"},
-    "ingot.when": {"ingot.errors"},
-    "ingot.usage": {"ingot.facts"},
     "ingot.gateway": {"ingot.errors"},
-    "ingot.verify_key": {"ingot.files", "ingot.keys"},
-    "ingot.verification": {"ingot.fleet", "ingot.operations", "ingot.onboarding", "ingot.errors", "ingot.files"},
-    "ingot.facts": {"ingot.sizing", "ingot.compat", "ingot.gateway"},
-    "ingot.operations": {
-        "ingot.facts",
+    "ingot.facts": {"ingot.compat", "ingot.gateway", "ingot.sizing"},
+    "ingot.report": {"ingot.facts", "ingot.sizing"},
+    "ingot.inventory": {"ingot.errors"},
+    "ingot.secrets": {"ingot.errors", "ingot.gateway"},
+    "ingot.operations": {"ingot.catalog", "ingot.errors", "ingot.facts", "ingot.sizing"},
+    "ingot.operations.containers": {"ingot.compat", "ingot.errors", "ingot.facts", "ingot.operations"},
+    "ingot.operations.gateway": {
         "ingot.engines",
-        "ingot.sizing",
-        "ingot.compat",
-        "ingot.catalog",
-        "ingot.gateway",
-        "ingot.certificate_names",
-        "ingot.certificate_pair",
-        "ingot.pki",
-        "ingot.keys",
-        "ingot.verify_key",
         "ingot.errors",
-        "ingot.expectation",
+        "ingot.facts",
+        "ingot.gateway",
+        "ingot.operations",
+        "ingot.operations.containers",
+        "ingot.secrets",
+    },
+    "ingot.operations.driver": {
+        "ingot.compat",
+        "ingot.errors",
+        "ingot.facts",
+        "ingot.operations",
+        "ingot.operations.gateway",
+    },
+    "ingot.operations.serving": {
+        "ingot.catalog",
+        "ingot.engines",
+        "ingot.errors",
+        "ingot.facts",
+        "ingot.operations",
+        "ingot.operations.containers",
+        "ingot.operations.gateway",
+        "ingot.sizing",
+    },
+    "ingot.operations.weights": {
+        "ingot.errors",
+        "ingot.facts",
+        "ingot.operations",
+        "ingot.operations.serving",
+        "ingot.sizing",
+    },
+    "ingot.operations.preflight": {
+        "ingot.catalog",
+        "ingot.compat",
+        "ingot.errors",
+        "ingot.facts",
+        "ingot.inventory",
+        "ingot.operations",
+        "ingot.operations.driver",
+        "ingot.operations.gateway",
+        "ingot.operations.serving",
+        "ingot.sizing",
+    },
+    "ingot.operations.departure": {
+        "ingot.facts",
+        "ingot.operations",
+        "ingot.operations.containers",
+        "ingot.operations.gateway",
     },
     "ingot.onboarding": {
-        "ingot.sizing",
-        "ingot.operations",
-        "ingot.facts",
         "ingot.catalog",
         "ingot.compat",
-        "ingot.fleet",
-        "ingot.inventory",
-        "ingot.files",
         "ingot.errors",
+        "ingot.facts",
+        "ingot.inventory",
+        "ingot.operations.gateway",
+        "ingot.operations.preflight",
+        "ingot.secrets",
+        "ingot.sizing",
     },
     "ingot.acceptance": {
-        "ingot.sizing",
-        "ingot.operations",
+        "ingot.catalog",
+        "ingot.errors",
         "ingot.facts",
         "ingot.gateway",
-        "ingot.catalog",
-        "ingot.expectation",
-        "ingot.files",
-        "ingot.errors",
+        "ingot.inventory",
+        "ingot.operations",
+        "ingot.operations.containers",
+        "ingot.operations.gateway",
+        "ingot.operations.preflight",
+        "ingot.secrets",
+        "ingot.sizing",
     },
-    "roles": {"ingot.operations", "ingot.facts"},
+    "ingot.verification": {
+        "ingot.errors",
+        "ingot.inventory",
+        "ingot.onboarding",
+        "ingot.operations",
+        "ingot.operations.departure",
+        "ingot.secrets",
+    },
+    "ingot.sandbox": {"ingot.errors", "ingot.inventory", "ingot.secrets"},
+    "ingot.commands": {
+        "ingot.acceptance",
+        "ingot.catalog",
+        "ingot.compat",
+        "ingot.errors",
+        "ingot.facts",
+        "ingot.inventory",
+        "ingot.onboarding",
+        "ingot.operations",
+        "ingot.operations.departure",
+        "ingot.operations.driver",
+        "ingot.operations.gateway",
+        "ingot.operations.preflight",
+        "ingot.report",
+        "ingot.sandbox",
+        "ingot.secrets",
+        "ingot.sizing",
+        "ingot.verification",
+    },
+    "roles": {
+        "ingot.operations",
+        "ingot.operations.containers",
+        "ingot.operations.driver",
+        "ingot.operations.gateway",
+        "ingot.operations.preflight",
+        "ingot.operations.serving",
+        "ingot.operations.weights",
+    },
     "deploy.py": {"roles"},
     "group_data": set(),
 }
 
-#: The pure parts may import nothing outside Python's standard library (the catalog also reads YAML).
+#: Rooms that decide: whatever they import, and whatever that imports, is Python's standard library or named here.
 PURE = {
     "ingot.sizing": set(),
     "ingot.engines": set(),
@@ -79,59 +150,132 @@ PURE = {
     "ingot.gateway": set(),
 }
 
+#: Code that hosts run: the standard library and its own package only. What is one file is not a package.
+SHIPPED = {
+    "ingot.gateway.filter": set(),
+    "ingot.engines.accounting": set(),
+    "ingot.facts.usage_on_host": set(),
+    "ingot.sandbox.simulated.standins": {"standins", "torch"},
+    # In the engine's image, which has torch.
+    "ingot.acceptance.burnin": {"torch"},
+}
 
-def files_of(part: str) -> list[Path]:
-    path = ROOT / part.replace(".", "/") if not part.endswith(".py") else ROOT / part
-    if path.is_dir():
-        return sorted(path.rglob("*.py"))
-    single = path if path.suffix == ".py" else path.with_suffix(".py")
-    return [single] if single.exists() else []
+#: The only modules outside of the sandbox that know that hosts can be simulated.
+SANDBOX_EDGES = {"ingot.commands.demo", "ingot.commands.sandbox"}
 
 
-def imports_of(path: Path) -> set[str]:
+def modules() -> dict[str, Path]:
+    """Every module of the package, and its file."""
+    found = {}
+    for path in sorted((ROOT / "ingot").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """The modules that a file imports, anywhere in it; names of ours are resolved to the module that holds them."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: write absolute imports"
-            module = node.module or ""
-            found.update(f"{module}.{alias.name}" for alias in node.names)
-    return found
+            # Stand-ins are another package on their test host: only they name their siblings relatively.
+            assert node.level == 0 or "standins" in path.parts, f"{path}: write absolute imports"
+            package = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            module = ".".join([*package, *([node.module] if node.module else [])])
+            for alias in node.names:
+                full = f"{module}.{alias.name}"
+                found.add(full if full in MODULES else module)
+    return frozenset(found)
 
 
-def part_of(module: str) -> str | None:
-    """The part of the house a module belongs to; None for what is not ours."""
+def room_of(module: str) -> str | None:
+    """The room that a module belongs to; None for what is not ours."""
     names = module.split(".")
-    if names[0] == "ingot":
-        return ".".join(names[:2])
-    return names[0] if names[0] in {"roles", "group_data", "tests", "benchmarks"} else None
+    if names[0] != "ingot":
+        return names[0] if names[0] in {"roles", "group_data", "tests", "benchmarks"} else None
+    folder = ROOT.joinpath(*names[:3])
+    if names[1:2] == ["operations"] and len(names) > 2 and folder.is_dir():
+        return ".".join(names[:3])
+    return ".".join(names[:2])
 
 
-@pytest.mark.parametrize("part", ALLOWED)
-def test_imports_run_one_way(part: str) -> None:
-    files = files_of(part)
-    assert files, f"{part} has no files: correct ALLOWED"
-    wrong = {
-        f"{path.relative_to(ROOT)} imports {module}"
+def files_of(room: str) -> Iterator[Path]:
+    if not room.startswith("ingot"):
+        path = ROOT / room
+        yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        return
+    yield from (path for module, path in MODULES.items() if room_of(module) == room)
+
+
+def reached_from(module: str, seen: set[str]) -> set[str]:
+    """Every module that importing `module` loads, its packages' own files included."""
+    names = module.split(".")
+    for end in range(1, len(names) + 1):
+        name = ".".join(names[:end])
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in MODULES:
+            for target in imports_of(MODULES[name]):
+                reached_from(target, seen)
+    return seen
+
+
+def is_foreign(module: str, but: set[str]) -> bool:
+    top = module.split(".")[0]
+    return top not in {"ingot", *sys.stdlib_module_names, *but}
+
+
+def test_every_room_is_in_a_row() -> None:
+    assert {room_of(module) for module in MODULES} - {"ingot"} <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_imports_run_one_way(room: str) -> None:
+    files = list(files_of(room))
+    assert files, f"{room} has no files: correct ALLOWED"
+    arrows = {
+        (target, path.relative_to(ROOT))
         for path in files
         for module in imports_of(path)
-        if (target := part_of(module)) and target != part and target not in ALLOWED[part]
+        if (target := room_of(module)) and target != room
     }
-    assert not wrong
+    assert not {arrow for arrow in arrows if arrow[0] not in ALLOWED[room]}
+    assert ALLOWED[room] <= {target for target, _ in arrows}, "rows name arrows that are there"
 
 
-@pytest.mark.parametrize("part", PURE)
-def test_decisions_are_pure(part: str) -> None:
-    import sys
+def test_no_arrow_runs_back() -> None:
+    left = {room: set(targets) for room, targets in ALLOWED.items()}
+    while free := {room for room, targets in left.items() if not targets}:
+        left = {room: targets - free for room, targets in left.items() if room not in free}
+    assert not left, "these rooms import each other in a circle"
 
+
+@pytest.mark.parametrize("room", PURE)
+def test_decisions_are_pure_however_far_one_follows_their_imports(room: str) -> None:
+    reached: set[str] = set()
+    for module in MODULES:
+        if room_of(module) == room:
+            reached_from(module, reached)
+    assert not {module for module in reached if is_foreign(module, PURE[room])}
+
+
+@pytest.mark.parametrize("shipped", SHIPPED)
+def test_what_hosts_run_needs_nothing_but_itself(shipped: str) -> None:
+    files = [path for module, path in MODULES.items() if f"{module}.".startswith(f"{shipped}.")]
+    assert files
     wrong = {
-        f"{path.relative_to(ROOT)} imports {module}"
-        for path in files_of(part)
+        (path.name, module)
+        for path in files
         for module in imports_of(path)
-        if part_of(module) is None
-        and module.split(".")[0] not in sys.stdlib_module_names
-        and module.split(".")[0] not in PURE[part]
+        if is_foreign(module, SHIPPED[shipped])
+        or (module.split(".")[0] == "ingot" and not f"{module}.".startswith(f"{shipped}."))
     }
     assert not wrong
 
@@ -153,12 +297,11 @@ def test_a_role_is_one_file_with_one_public_deploy() -> None:
 
 def test_only_the_edges_import_the_sandbox() -> None:
     """Nothing on a production path knows that hosts can be simulated."""
-    edges = {"cli.py", "demo.py"}
-    wrong = [
-        path.relative_to(ROOT)
-        for path in (ROOT / "ingot").rglob("*.py")
-        if "sandbox" not in path.parts
-        and path.name not in edges
-        and any(module.startswith("ingot.sandbox") for module in imports_of(path))
-    ]
+    wrong = {
+        module
+        for module, path in MODULES.items()
+        if room_of(module) != "ingot.sandbox"
+        and module not in SANDBOX_EDGES
+        and any(room_of(target) == "ingot.sandbox" for target in imports_of(path))
+    }
     assert not wrong

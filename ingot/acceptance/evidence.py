@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ingot import files
 from ingot.acceptance.figures import floors
 from ingot.acceptance.finding import Finding, Measured, Verdict
 from ingot.acceptance.level import proves
 from ingot.acceptance.readings import GpuCounters
 from ingot.acceptance.speed import Medians, expected, medians
 from ingot.errors import IngotError
+from ingot.secrets import files
 
 #: On the host; the gateway role reads the first, people the second.
 ACCEPTANCE_FILE = "/var/lib/ingot/acceptance.json"

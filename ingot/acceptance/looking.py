@@ -18,9 +18,9 @@ from ingot.facts.nvidia import Gpus
 from ingot.facts.pool import Pool, PoolState
 from ingot.facts.sections import compose, split
 from ingot.facts.smi_fault import GpuFault
-from ingot.operations import partial
-from ingot.operations.image import image_of_host
-from ingot.operations.planning import Refusal
+from ingot.operations import gpus_use
+from ingot.operations.containers.image import image_of_host
+from ingot.operations.refuse import Refusal
 from ingot.sizing import GPU
 
 
@@ -59,7 +59,7 @@ def look(host: Host, name: str, *, burn_in: bool) -> Seen:
     if burn_in:
         use = host.data.get("gpus_use")
         try:
-            gpus, fault = usable(partial.answering(host.get_fact(Gpus), use), None if use else len(hardware.gpus))
+            gpus, fault = usable(gpus_use.answering(host.get_fact(Gpus), use), None if use else len(hardware.gpus))
         except IngotError as error:
             raise IngotError(f"{name}: {str(error.args[0]).rstrip('.')}.") from None
     image = _image(host, name, needed=burn_in)
@@ -85,7 +85,7 @@ def usable(found: Sequence[GPU] | GpuFault, on_bus: int | None) -> tuple[tuple[s
     Raises: IngotError, without the host's name, where the driver is not there yet.
     """
     if isinstance(found, GpuFault):
-        if found.kind in partial.OF_ONE_GPU:
+        if found.kind in gpus_use.OF_ONE_GPU:
             return (), f"{found.found}; {found.remedy}"
         raise IngotError(f"{found.found}; {found.remedy}.")
     if not found:

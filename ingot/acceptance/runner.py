@@ -24,15 +24,16 @@ from ingot.acceptance.readings import Look, parse_look, parse_trace
 from ingot.acceptance.remote import COMMAND_S, run, write
 from ingot.acceptance.speed import Medians
 from ingot.errors import IngotError
-from ingot.expectation import Expectation, parse
 from ingot.facts.errors import ParseError
 from ingot.facts.pool import Pool, PoolState
 from ingot.facts.sections import Section, compose, split
 from ingot.gateway.upstreams import marked
-from ingot.operations import detached, drain
+from ingot.inventory.expectation import Expectation, parse
+from ingot.operations import detached
 from ingot.operations.bundle import pack
 from ingot.operations.connection import reconnect
-from ingot.operations.ordered import differences
+from ingot.operations.gateway import drain
+from ingot.operations.preflight.ordered_hardware import differences
 
 #: A lost connection is tried again for this long; the host goes on meanwhile.
 RECONNECT_S = 600

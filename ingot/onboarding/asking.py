@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ingot.errors import IngotError
-from ingot.fleet import load
+from ingot.inventory.fleet import load
 from ingot.onboarding import account, host_file, host_key, keys
 from ingot.onboarding.request import Request
 from ingot.onboarding.route import Route, route

@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
-from ingot import files, fleet
 from ingot.errors import IngotError
-from ingot.inventory import ERROR_KEY, load
+from ingot.inventory import fleet
+from ingot.inventory.host_files import ERROR_KEY, load
 from ingot.onboarding.known_hosts import locked
+from ingot.secrets import files
 
 #: Keys that onboarding keeps right, in the order in which a new file has them.
 KEYS = ("address", "user", "port", "ssh_key", "ssh_config", "groups", "gpus")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from ingot import files
 from ingot.onboarding.known_hosts import locked, read
 from ingot.onboarding.route import Route
+from ingot.secrets import files
 
 HEAD = "# The ways through jump hosts, kept by `ingot onboard`; `ssh -F` takes it too.\n"
 _HOST = re.compile(r"^\s*Host\s+(.*?)\s*$", re.IGNORECASE)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingot import files
+from ingot.secrets import files
 
 _HASHED = "|1|"
 

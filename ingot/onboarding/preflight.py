@@ -8,8 +8,8 @@ from pathlib import Path
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 
-from ingot import fleet
-from ingot.operations.preflight import Judged, judge
+from ingot.inventory import fleet
+from ingot.operations.preflight.preflight import Judged, judge
 
 
 def preflight(inventory: Path, names: Sequence[str]) -> dict[str, Judged]:

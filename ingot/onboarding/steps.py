@@ -15,7 +15,7 @@ from ingot.onboarding.contact import Contact
 from ingot.onboarding.first_look import FirstLook
 from ingot.onboarding.known_hosts import entry_name
 from ingot.onboarding.request import Outcome, Request, Talk
-from ingot.operations import fronting
+from ingot.operations.gateway import fronting
 
 
 def onboard(request: Request, talk: Talk) -> Outcome:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ingot.onboarding import table
 from ingot.onboarding.request import Outcome
-from ingot.operations.preflight import Judged
+from ingot.operations.preflight.preflight import Judged
 
 
 class Lines:

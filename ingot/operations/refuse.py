@@ -7,6 +7,12 @@ from pyinfra.api.command import FunctionCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from ingot.errors import IngotError
+
+
+class Refusal(IngotError):
+    """Why a host cannot be changed as wanted, in one sentence that names it."""
+
 
 def refuse(sentence: str) -> FunctionCommand:
     """A command that logs `sentence` and fails this host only: `yield refuse.refuse("…"); return`."""

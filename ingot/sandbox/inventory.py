@@ -4,8 +4,8 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+from ingot.inventory.errors import InventoryError
 from ingot.sandbox import aptrepo, mirror
-from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.host import TestHost
 from ingot.sandbox.membership import data_of
 from ingot.sandbox.sandbox import Sandbox
@@ -16,12 +16,12 @@ GROUP_DATA = Path(__file__).parents[2] / "group_data" / "all.py"
 def hosts() -> list[tuple[str, dict[str, Any]]]:
     """Every running test host as `(name, data)`.
 
-    Raises: SandboxError where none runs: a deploy of nobody would call itself a success.
+    Raises: InventoryError where none runs: a deploy of nobody would call itself a success.
     """
     sandbox = Sandbox()
     running = [host for host in sandbox.hosts() if host.is_running]
     if not running:
-        raise SandboxError("no test host runs on this machine: boot one with `ingot sandbox up` or `make demo`")
+        raise InventoryError("no test host runs on this machine: boot one with `ingot sandbox up` or `make demo`")
     shared = {**_values(), "secrets_dir": str(sandbox.secrets_dir)}
     return [(f"@ingot/{host.name}", {**shared, **connection(host), **data_of(host.name, host.pin)}) for host in running]
 

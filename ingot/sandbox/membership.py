@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ingot import files
-from ingot.inventory import load
+from ingot.inventory.host_files import load
+from ingot.secrets import files
 
 #: Beside inventories/sandbox.py; git ignores it.
 HOST_FILES = Path(__file__).parents[2] / "inventories" / "sandbox"

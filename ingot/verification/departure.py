@@ -10,7 +10,8 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_host, ctx_state
 
 from ingot.errors import IngotError
-from ingot.operations import changes, leaving
+from ingot.operations import changes
+from ingot.operations.departure import departure
 from ingot.verification.drift import asked
 
 NAME = "Leave"
@@ -22,7 +23,7 @@ class Leaving:
     Raises: IngotError when the host cannot be reached, or must not be touched yet.
     """
 
-    def __init__(self, state: State, host: Host, wish: leaving.Wish) -> None:
+    def __init__(self, state: State, host: Host, wish: departure.Wish) -> None:
         self.state, self.host = state, host
         state.check_for_changes = False
         state.set_stage(StateStage.Connect)
@@ -33,7 +34,7 @@ class Leaving:
                 raise IngotError(f"{error.args[0]} For a host that is dead: --inventory-only.") from error
             state.activate_host(host)
             state.set_stage(StateStage.Prepare)
-            add_op(state, leaving.leave, wish, name=NAME, host=host)
+            add_op(state, departure.leave, wish, name=NAME, host=host)
             (self.operation,) = host.op_hash_order
             refusal, _ = asked(state.get_op_data_for_host(host, self.operation).command_generator())
         if refusal:

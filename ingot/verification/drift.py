@@ -14,7 +14,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config
 
-from ingot.fleet import at_once
+from ingot.inventory.fleet import at_once
 from ingot.operations import changes
 from ingot.operations.refuse import refused
 

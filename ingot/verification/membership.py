@@ -7,10 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from ingot import files
 from ingot.errors import IngotError
 from ingot.onboarding.host_file import path_of
 from ingot.onboarding.known_hosts import entry_name, locked, pins, read
+from ingot.secrets import files
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ingot.commands.plan_driver import answer
 from ingot.compat import (
     Activation,
     Architecture,
@@ -24,7 +25,6 @@ from ingot.compat import (
     version_key,
 )
 from ingot.compat import decision as decision_module
-from ingot.plan_driver import answer
 
 pytestmark = pytest.mark.driver
 

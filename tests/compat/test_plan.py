@@ -5,9 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from ingot.cli import cli
+from ingot.commands.cli import cli
+from ingot.commands.plan_driver import answer
 from ingot.compat import Card, Machine, Wish
-from ingot.plan_driver import answer
 from tests.facts.captures import DIRECTORY
 
 pytestmark = pytest.mark.driver

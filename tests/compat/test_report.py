@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from ingot import report_cli
-from ingot.cli import cli
+from ingot.commands import report as report_cli
+from ingot.commands.cli import cli
+from ingot.commands.report import HostReport
 from ingot.errors import IngotError
 from ingot.facts.evidence import Evidence, Recorded
-from ingot.report_cli import HostReport
 
 pytestmark = pytest.mark.driver
 

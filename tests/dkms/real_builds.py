@@ -15,7 +15,7 @@ from ingot.compat import Card, Machine, Source, Wish, decide
 from ingot.facts.apt_sources import AptSources
 from ingot.facts.driver import Driver, DriverLook
 from ingot.facts.errors import Unread
-from ingot.operations import debian_archive
+from ingot.operations.driver import debian_archive
 from ingot.sandbox import Sandbox, TestHost
 from tests.e2e.deploying import PYINFRA, ROOT
 

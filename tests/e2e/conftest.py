@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingot.keys import create
 from ingot.sandbox import Sandbox, TestHost
+from ingot.secrets.keys import create
 
 
 @pytest.fixture(scope="session")

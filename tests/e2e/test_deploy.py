@@ -10,9 +10,9 @@ import httpx2 as httpx
 import openai
 import pytest
 
-from ingot.keys import fingerprint
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.inventory import hosts
+from ingot.secrets.keys import fingerprint
 from tests.e2e.deploying import INGOT, ROOT, deploy, kill_deploy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

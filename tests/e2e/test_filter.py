@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ingot import keys
 from ingot.sandbox import Sandbox, TestHost
+from ingot.secrets import keys
 from tests.e2e.deploying import Run, deploy
 from tests.hosts.https import Caller
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ingot import verify_key
 from ingot.sandbox import Sandbox, TestHost
+from ingot.secrets import verify_key
 from tests.e2e.deploying import INGOT, ROOT, deploy
 from tests.e2e.test_deploy import ask
 

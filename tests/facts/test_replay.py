@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ingot.cli import cli
+from ingot.commands.cli import cli
 from ingot.errors import IngotError
 from ingot.facts.errors import ParseError
 from ingot.facts.replay import combine, read, text_of

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ingot import keys
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.inventory import connection
+from ingot.secrets import keys
 from tests.hosts.https import Caller
 
 ROOT = Path(__file__).parent.parent.parent

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from ingot import keys
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, upstreams_json
 from ingot.sandbox import Sandbox
 from ingot.sandbox.inventory import connection
+from ingot.secrets import keys
 from tests.gateway.conftest import ENGINE, ROOT, SECOND_ENGINE, GatewayHost
 
 CHAT = "/v1/chat/completions"

@@ -13,8 +13,9 @@ import pytest
 
 from ingot.errors import IngotError
 from ingot.facts.gateway import ACME_LIVE
-from ingot.operations import gateway_acme, gateway_certificate, tree
-from ingot.operations.gateway_acme import Server
+from ingot.operations import tree
+from ingot.operations.gateway import acme, certificate
+from ingot.operations.gateway.acme import Server
 from tests.gateway import issuing
 from tests.gateway.issuing import DAY, NOW
 from tests.gateway.test_site import DEBIAN_13, SETTINGS
@@ -46,7 +47,7 @@ def held(*names: str, left: timedelta = 60 * DAY, server: str = HERE) -> object:
     ],
 )
 def test_a_certificate_is_asked_for_when_what_is_there_will_not_do(found: object, why: str | None) -> None:
-    assert gateway_acme.why_issue(found, Server(HERE, None, None), NAMES, NOW) == why  # type: ignore[arg-type]
+    assert acme.why_issue(found, Server(HERE, None, None), NAMES, NOW) == why  # type: ignore[arg-type]
 
 
 def data(**given: object) -> SimpleNamespace:
@@ -87,20 +88,20 @@ FRONT = SimpleNamespace(groups=["gateway"])
 )
 def test_values_that_lead_to_no_certificate_are_one_sentence(given: dict[str, object], sentence: str) -> None:
     with pytest.raises(IngotError, match=re.escape(sentence)):
-        gateway_certificate.wish(host(**given))
+        certificate.wish(host(**given))
     # Preflight says the same, before anything is changed.
-    [found] = gateway_certificate.findings(host(**given))
+    [found] = certificate.findings(host(**given))
     assert sentence in found and not found.endswith(".")
 
 
 def test_names_are_asked_for_as_the_server_writes_them_so_that_they_compare_equal() -> None:
-    wanted = gateway_certificate.wish(host(gateway_names=["LLM.Example.org", "llm.example.org"]))
+    wanted = certificate.wish(host(gateway_names=["LLM.Example.org", "llm.example.org"]))
     assert wanted.names == NAMES
 
 
 def test_what_was_issued_is_presented_and_port_80_answers_the_server_alone() -> None:
-    wanted = gateway_certificate.wish(host())
-    steps = gateway_certificate.present(held(), SETTINGS, wanted)  # type: ignore[arg-type]
+    wanted = certificate.wish(host())
+    steps = certificate.present(held(), SETTINGS, wanted)  # type: ignore[arg-type]
     with pytest.raises(StopIteration) as end:
         next(steps)
     presented = end.value.value
@@ -116,14 +117,14 @@ def test_what_was_issued_is_presented_and_port_80_answers_the_server_alone() -> 
 def test_a_private_servers_ca_is_trusted_by_certbot_alone(tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     ca_file.write_bytes(issuing.pem(BETWEEN.certificate))
-    asked = gateway_acme.server(data(gateway_acme_ca_file=str(ca_file)), NAMES)
-    written = {entry.path: str(entry.content) for entry in gateway_acme.entries(asked) if isinstance(entry, tree.File)}
-    assert f"Environment=REQUESTS_CA_BUNDLE={gateway_acme.CA_FILE}" in written[gateway_acme.DROP_IN]
-    assert tree.Absent(gateway_acme.DROP_IN) in gateway_acme.entries(replace(asked, ca_pem=None))
+    asked = acme.server(data(gateway_acme_ca_file=str(ca_file)), NAMES)
+    written = {entry.path: str(entry.content) for entry in acme.entries(asked) if isinstance(entry, tree.File)}
+    assert f"Environment=REQUESTS_CA_BUNDLE={acme.CA_FILE}" in written[acme.DROP_IN]
+    assert tree.Absent(acme.DROP_IN) in acme.entries(replace(asked, ca_pem=None))
 
 
 def test_a_host_behind_a_fleet_gateway_keeps_the_certificate_that_it_is_known_by() -> None:
     with pytest.raises(IngotError, match="is 'acme', expected \"internal\" on a host behind a fleet gateway"):
-        gateway_certificate.wish(host(FRONT))
-    assert gateway_certificate.wish(host(FRONT, gateway_certificate="internal")).kind == "internal"
-    assert gateway_certificate.wish(host()).kind == "acme"
+        certificate.wish(host(FRONT))
+    assert certificate.wish(host(FRONT, gateway_certificate="internal")).kind == "internal"
+    assert certificate.wish(host()).kind == "acme"

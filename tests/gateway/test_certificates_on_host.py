@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from ingot import keys
-from ingot.operations import gateway_acme, gateway_certificate
+from ingot.operations.gateway import acme as gateway_acme
+from ingot.operations.gateway import certificate
 from ingot.sandbox import Sandbox
+from ingot.secrets import keys
 from tests.gateway import acme_server, issuing, nginx_org
 from tests.gateway.checkers import sslyze
 from tests.gateway.conftest import ENGINE, ROOT, GatewayHost
@@ -85,7 +86,7 @@ def test_a_pair_of_files_serves_on_the_oldest_nginx_and_is_replaced_under_a_stre
     assert "PRIVATE KEY" not in done.output
     caller = by_name(debian_12, ca_file)
     assert caller.get("/v1/models").status == 200
-    assert debian_12.host.succeeds(f"stat -c '%U %a' {gateway_certificate.PAIR}").strip() == "root 600"
+    assert debian_12.host.succeeds(f"stat -c '%U %a' {certificate.PAIR}").strip() == "root 600"
     debian_12.host.fails("grep -rl 'PRIVATE KEY' /tmp /var/tmp /run/ingot")
     assert "syntax is ok" in debian_12.host.succeeds("nginx -V 2>&1 | grep -q nginx/1.22.1 && nginx -t 2>&1")
     status, judgement = sslyze(NAME, debian_12.host.address, ca_file)

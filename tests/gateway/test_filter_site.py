@@ -14,8 +14,9 @@ from ingot.errors import IngotError
 from ingot.facts.filter import FilterContainer, FilterHost, parse_filter_host
 from ingot.gateway.routes import endpoints
 from ingot.gateway.upstreams import Upstream
-from ingot.operations import filter as operations
-from ingot.operations import filter_site, gateway_site, tree
+from ingot.operations import tree
+from ingot.operations.gateway import filter as operations
+from ingot.operations.gateway import filter_site, site
 from tests.gateway.checkers import gixy
 from tests.gateway.filter_process import team
 from tests.gateway.test_site import DEBIAN_13, PRESENTED, SETTINGS
@@ -35,7 +36,7 @@ def wanted(**asked: Any) -> filter_site.Filter:
 def files(one: filter_site.Filter | None, *upstreams: Upstream, groups: tuple[str, ...] = ()) -> dict[str, str]:
     found = replace(DEBIAN_13, upstreams=upstreams or DEBIAN_13.upstreams)
     settings = replace(SETTINGS, filter=one, endpoints=endpoints(groups))
-    made = gateway_site.entries(found, settings, [], PRESENTED)
+    made = site.entries(found, settings, [], PRESENTED)
     return {entry.path: str(entry.content) for entry in made if isinstance(entry, tree.File)}
 
 

@@ -17,9 +17,10 @@ from ingot.facts.gateway import ENGINES, FLEET
 from ingot.gateway import fleet
 from ingot.gateway.fleet import Member, Place
 from ingot.gateway.upstreams import Upstream
-from ingot.inventory import load
-from ingot.operations import fronting, tree
-from ingot.operations import gateway_site as gateway
+from ingot.inventory.host_files import load
+from ingot.operations import tree
+from ingot.operations.gateway import fronting
+from ingot.operations.gateway import site as gateway
 from tests.gateway.conftest import ROOT
 from tests.gateway.test_site import DEBIAN_13, PRESENTED, SETTINGS, TWO_MODELS, files, lines
 

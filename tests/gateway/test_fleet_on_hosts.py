@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingot.operations import gateway_log
+from ingot.operations.gateway import log
 from tests.gateway.conftest import ENGINE, SECOND_ENGINE
 from tests.gateway.fleet_hosts import ASK, CHAT, Fleet
 
@@ -42,7 +42,7 @@ def test_a_host_without_a_gpu_fronts_every_host_of_the_model(fleet: Fleet) -> No
 def test_the_callers_team_is_known_on_both_and_the_key_never_reaches_an_engine(fleet: Fleet) -> None:
     fleet.served_by()
     for one in (fleet.front, *fleet.members):
-        last = json.loads(one.host.succeeds(f"tail -n 1 {gateway_log.LOG}"))
+        last = json.loads(one.host.succeeds(f"tail -n 1 {log.LOG}"))
         assert (last["team"], last["path"], last["status"]) == ("research", CHAT, 200)
         one.host.fails(f"grep -rF {fleet.front.key} /var/log/nginx /var/log/ingot /etc/nginx /etc/ingot")
     assert replace(fleet.front.caller, key="sk-research-" + "x" * 43).post(CHAT, ASK).status == 401

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from ingot import keys
 from ingot.gateway import limits
 from ingot.gateway.limits import Rate, Shared
 from ingot.gateway.routes import Route
 from ingot.gateway.teams import Team
 from ingot.gateway.upstreams import Engine, Upstream, engines
-from ingot.operations import gateway_teams, tree
-from ingot.operations.gateway_teams import Teams
+from ingot.operations import tree
+from ingot.operations.gateway import teams as gateway_teams
+from ingot.operations.gateway.teams import Teams
+from ingot.secrets import keys
 
 pytestmark = pytest.mark.gateway
 

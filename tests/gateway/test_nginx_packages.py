@@ -11,7 +11,7 @@ import pytest
 from group_data.all import sources
 from ingot.errors import IngotError
 from ingot.facts.gateway import GatewayHost, parse_gateway_host
-from ingot.operations import gateway_packages
+from ingot.operations.gateway import nginx_packages
 from ingot.operations.packages import Pin
 from tests.gateway.test_site import BUILD_DEBIAN_12, POLICY_DEBIAN_12, POLICY_UBUNTU_2204, answers
 
@@ -45,7 +45,7 @@ WITH_NGINX_ORG = parse_gateway_host(answers(**OURS, packages="installed nginx\nc
 def test_the_distributions_nginx_where_it_has_njs_else_nginx_orgs(
     asked: str | None, found: GatewayHost, origin: str
 ) -> None:
-    assert gateway_packages.origin("gpu-01", asked, found) == origin
+    assert nginx_packages.origin("gpu-01", asked, found) == origin
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_the_distributions_nginx_where_it_has_njs_else_nginx_orgs(
 )
 def test_what_cannot_be_is_one_sentence(asked: str, found: GatewayHost, sentence: str) -> None:
     with pytest.raises(IngotError, match=re.escape(sentence)):
-        gateway_packages.origin("gpu-01", asked, found)
+        nginx_packages.origin("gpu-01", asked, found)
 
 
 def test_nginx_org_comes_with_its_keys_a_pin_and_without_the_distributions_modules() -> None:
-    wanted = gateway_packages.packages("gpu-01", None, JAMMY, sources)
+    wanted = nginx_packages.packages("gpu-01", None, JAMMY, sources)
     [source] = wanted.sources
     assert wanted.names == ("curl", "logrotate", "openssl", "nginx", "nginx-module-njs")
     assert (source.uris, source.suites, source.components) == ("https://nginx.org/packages/ubuntu", "jammy", "nginx")
@@ -72,8 +72,8 @@ def test_nginx_org_comes_with_its_keys_a_pin_and_without_the_distributions_modul
 
 
 def test_the_distributions_nginx_needs_no_source_and_takes_what_comes_along() -> None:
-    wanted = gateway_packages.packages("gpu-01", None, DEBIAN_12, {}, ["certbot"])
-    assert wanted == gateway_packages.Packages(
+    wanted = nginx_packages.packages("gpu-01", None, DEBIAN_12, {}, ["certbot"])
+    assert wanted == nginx_packages.Packages(
         ("curl", "logrotate", "openssl", "certbot", "nginx", "libnginx-mod-http-js")
     )
 
@@ -81,4 +81,4 @@ def test_the_distributions_nginx_needs_no_source_and_takes_what_comes_along() ->
 def test_a_site_without_the_source_is_told_where_to_copy_it_from() -> None:
     nothing: dict[str, Any] = {}
     with pytest.raises(IngotError, match=r'sources has no "nginx".*copy it from'):
-        gateway_packages.packages("gpu-01", "nginx.org", DEBIAN_12, nothing)
+        nginx_packages.packages("gpu-01", "nginx.org", DEBIAN_12, nothing)

@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import pytest
 
-from ingot import keys
 from ingot.facts.gateway import CONFIGURATION
-from ingot.operations import gateway_log, gateway_site, gateway_teams
+from ingot.operations.gateway import log, site, teams
+from ingot.secrets import keys
 from tests.gateway.conftest import ANSWERED, ENGINE, SECOND_ENGINE, Deploy, GatewayHost
 
 pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -39,7 +39,7 @@ def test_a_dry_run_of_a_fresh_host_announces_and_writes_nothing(gateway_host: Ga
     assert dry.status == 0, dry.output
     assert "would make a CA" in dry.output and "would install nginx" in dry.output
     assert not (gateway_host.secrets / "ca.pem").exists()
-    gateway_host.host.succeeds(f"test ! -e /etc/nginx -a ! -e {gateway_site.KEY}")
+    gateway_host.host.succeeds(f"test ! -e /etc/nginx -a ! -e {site.KEY}")
 
 
 def test_the_first_deploy_serves_and_the_second_changes_nothing(gateway_host: GatewayHost, first: Deploy) -> None:
@@ -169,7 +169,7 @@ def test_a_large_prompt_passes_and_one_too_large_is_413(served: GatewayHost) -> 
 
 def test_logs_are_json_and_hold_team_but_neither_prompt_nor_key(served: GatewayHost) -> None:
     list(served.caller.stream(CHAT, STREAM))
-    lines = [json.loads(line) for line in served.host.succeeds(f"cat {gateway_log.LOG}").splitlines()]
+    lines = [json.loads(line) for line in served.host.succeeds(f"cat {log.LOG}").splitlines()]
     assert {"team": "research", "path": CHAT, "status": 200}.items() <= lines[-1].items()
     assert lines[-1]["seconds"] > 0.9 > float(lines[-1]["first_byte_s"])
     served.host.fails(
@@ -189,25 +189,25 @@ def test_the_certificate_is_good_for_name_and_address(served: GatewayHost) -> No
 
 
 def test_the_hosts_key_stays_on_the_host(served: GatewayHost) -> None:
-    assert served.host.succeeds(f"stat -c '%U %a' {gateway_site.KEY}").strip() == "root 600"
+    assert served.host.succeeds(f"stat -c '%U %a' {site.KEY}").strip() == "root 600"
     held = {path.name for path in served.secrets.iterdir() if not path.name.startswith(".")}
     assert held == {"ca.pem", "ca.crt", "keys.yaml", "verify.key"}
 
 
 def test_a_new_name_brings_a_new_certificate_and_keeps_the_key(served: GatewayHost) -> None:
-    key = served.host.succeeds(f"sha256sum {gateway_site.KEY}")
+    key = served.host.succeeds(f"sha256sum {site.KEY}")
     renewed = served.deploy(gateway_names=["llm.example"])
     assert renewed.changed == ["Gateway | Certificate, keys and nginx configuration"], renewed.output
     assert served.caller.handshake("llm.example") == "TLSv1.3"
-    assert served.host.succeeds(f"sha256sum {gateway_site.KEY}") == key
+    assert served.host.succeeds(f"sha256sum {site.KEY}") == key
 
 
 def test_a_tls_key_that_others_could_read_is_replaced(served: GatewayHost) -> None:
-    exposed = served.host.succeeds(f"chmod 644 {gateway_site.KEY}; sha256sum {gateway_site.KEY}")
+    exposed = served.host.succeeds(f"chmod 644 {site.KEY}; sha256sum {site.KEY}")
     healed = served.deploy()
     assert healed.status == 0, healed.output
-    assert served.host.succeeds(f"sha256sum {gateway_site.KEY}") != exposed
-    assert served.host.succeeds(f"stat -c '%U %a' {gateway_site.KEY}").strip() == "root 600"
+    assert served.host.succeeds(f"sha256sum {site.KEY}") != exposed
+    assert served.host.succeeds(f"stat -c '%U %a' {site.KEY}").strip() == "root 600"
     assert served.caller.handshake(served.host.name) == "TLSv1.3"
 
 
@@ -241,7 +241,7 @@ def test_a_run_that_died_before_the_reload_is_completed_by_the_next(served: Gate
 
 
 def test_what_was_edited_and_loaded_on_the_host_is_put_right(served: GatewayHost) -> None:
-    served.host.succeeds(f"echo >{gateway_teams.KEY_MAP} && systemctl reload nginx")
+    served.host.succeeds(f"echo >{teams.KEY_MAP} && systemctl reload nginx")
     assert served.deploy().status == 0
     assert served.caller.get("/v1/models").status == 200
 

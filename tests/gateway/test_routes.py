@@ -11,7 +11,7 @@ from ingot.facts.gateway import ENGINES
 from ingot.gateway.hold_out import held_out
 from ingot.gateway.routes import ALWAYS, OPTIONAL, endpoints, routes
 from ingot.gateway.upstreams import Upstream, engines
-from ingot.operations import pool
+from ingot.operations.gateway import pool
 from tests.gateway.test_site import DEBIAN_13, SETTINGS, TWO_MODELS, files, lines
 
 pytestmark = pytest.mark.gateway

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from ingot import keys
 from ingot.errors import IngotError
 from ingot.facts.gateway import GatewayHost, parse_gateway_host
 from ingot.gateway.errors import ERRORS
@@ -18,9 +17,10 @@ from ingot.gateway.fleet import Place
 from ingot.gateway.routes import endpoints
 from ingot.gateway.teams import Team
 from ingot.gateway.upstreams import Upstream, parse_upstreams
-from ingot.operations import gateway_site as gateway
 from ingot.operations import tree
-from ingot.operations.gateway_teams import Teams
+from ingot.operations.gateway import site as gateway
+from ingot.operations.gateway.teams import Teams
+from ingot.secrets import keys
 
 pytestmark = pytest.mark.gateway
 

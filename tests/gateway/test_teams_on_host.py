@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ingot import keys
-from ingot.operations import gateway_log
+from ingot.operations.gateway import log as gateway_log
+from ingot.secrets import keys
 from tests.gateway.conftest import ENGINE, SECOND_ENGINE, GatewayHost
 from tests.hosts.https import Answer, Caller
 

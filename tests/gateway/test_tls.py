@@ -11,8 +11,8 @@ from ingot.errors import IngotError
 from ingot.facts.gateway import GatewayHost
 from ingot.gateway import tls
 from ingot.gateway.tls import Version
-from ingot.operations import gateway_acme, gateway_site
-from ingot.operations.gateway_site import Settings
+from ingot.operations.gateway import acme, site
+from ingot.operations.gateway.site import Settings
 from tests.gateway.checkers import gixy
 from tests.gateway.test_site import DEBIAN_13, SETTINGS, TWO_MODELS, files, lines
 
@@ -72,7 +72,7 @@ def test_hsts_is_said_with_every_answer_where_asked_and_never_else() -> None:
 @pytest.mark.parametrize("wrong", [-1, "63072000", True, 1.5])
 def test_an_hsts_age_that_is_no_number_of_seconds_is_refused(wrong: object) -> None:
     with pytest.raises(IngotError, match=r"gateway_hsts_max_age_s is .*, expected a number of seconds"):
-        gateway_site.check(replace(SETTINGS, hsts_max_age_s=wrong))  # type: ignore[arg-type]
+        site.check(replace(SETTINGS, hsts_max_age_s=wrong))  # type: ignore[arg-type]
 
 
 TWO_YEARS = replace(SETTINGS, hsts_max_age_s=63072000)
@@ -102,7 +102,7 @@ def test_gixy_finds_nothing_that_is_not_known(
 def test_gixy_finds_nothing_more_where_port_80_answers_an_acme_server(tmp_path: Path) -> None:
     texts = files(DEBIAN_13, TWO_YEARS)
     texts["/etc/nginx/ingot/tls.conf"] += "include ingot/acme.conf;\n"
-    texts["/etc/nginx/ingot/acme.conf"] = gateway_acme.conf(ipv6=True)
+    texts["/etc/nginx/ingot/acme.conf"] = acme.conf(ipv6=True)
     assert gixy(tmp_path, texts) == KNOWN
 
 

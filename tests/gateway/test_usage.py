@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ingot import usage_cli
+from ingot.commands import usage as usage_cli
 from ingot.facts import usage_on_host
 from ingot.facts.usage import HostUsage, Usage
-from ingot.usage import merged
+from ingot.report.usage import merged
 
 pytestmark = pytest.mark.gateway
 

@@ -21,8 +21,9 @@ with warnings.catch_warnings():
 from pyinfra.api.host import Host
 from pyinfra.context import ctx_host, ctx_state
 
-from ingot import fleet, keys, verify_key
 from ingot.errors import IngotError
+from ingot.inventory import fleet
+from ingot.secrets import keys, verify_key
 from tests.hosts.evidence import Recorder
 from tests.hosts.look import Look
 from tests.hosts.outside import Outside

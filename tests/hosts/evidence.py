@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ingot import files
+from ingot.secrets import files
 from tests.hosts.look import TOKEN
 from tests.hosts.target import Target
 

@@ -15,10 +15,10 @@ from pyinfra.api.host import Host as PyinfraHost
 from testinfra.backend.paramiko import ParamikoBackend
 from testinfra.host import Host
 
-from ingot import keys
 from ingot.facts.errors import ParseError
-from ingot.operations import fronting
 from ingot.operations.connection import reconnect
+from ingot.operations.gateway import fronting
+from ingot.secrets import keys
 from tests.hosts import outside
 from tests.hosts.https import Caller
 from tests.hosts.look import TOKEN, Look, command, parse_look

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ingot.facts.models import MARKER, Found, ModelDirectory, parse_marker
-from ingot.operations.models import trouble
+from ingot.operations.weights.models import trouble
 from tests.hosts.look import Look
 from tests.hosts.target import Target
 

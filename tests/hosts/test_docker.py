@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ingot.operations.docker import MINIMUM, merged, settings
+from ingot.operations.containers.docker import MINIMUM, merged, settings
 from tests.hosts.look import Look
 from tests.hosts.target import Target
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingot.facts.packages import parse_installed
-from ingot.operations.cdi import PACKAGES
+from ingot.operations.containers.cdi import PACKAGES
 from tests.hosts.look import Look
 from tests.hosts.target import Target
 

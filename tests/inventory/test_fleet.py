@@ -29,7 +29,7 @@ said = fleet.at_once(state, list(state.inventory), work)
 
 def run(directory: Path, code: str) -> Any:
     """What `said` is after the code, in a process of its own: loading an inventory patches the standard library."""
-    head = "import json\nfrom pathlib import Path\nfrom gevent.event import Event\nfrom ingot import fleet\n"
+    head = "import json\nfrom pathlib import Path\nfrom gevent.event import Event\nfrom ingot.inventory import fleet\n"
     command = [sys.executable, "-c", f"{head}{code}\nprint(json.dumps(said))"]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=True)
     return json.loads(done.stdout)

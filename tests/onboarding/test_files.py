@@ -15,7 +15,7 @@ from ingot.facts.hardware import Cpu, GpuSeen, HardwareSeen
 from ingot.facts.nics import InfinibandPort, Nic
 from ingot.facts.pci import PciDevice, PciReading
 from ingot.facts.pci_link import PciLink
-from ingot.inventory import load
+from ingot.inventory.host_files import load
 from ingot.onboarding import host_file, jump_config
 from ingot.onboarding.many import onboard_all
 from ingot.onboarding.request import Outcome

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from ingot.cli import cli
+from ingot.commands.cli import cli
 from ingot.errors import IngotError
 from ingot.onboarding import asking, keys
 from ingot.onboarding.asking import Options

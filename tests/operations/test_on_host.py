@@ -18,8 +18,12 @@ from ingot.facts.apt_sources import AptSources
 from ingot.facts.boot import BootId
 from ingot.facts.models import MARKER
 from ingot.facts.packages import AptLook
-from ingot.operations import debian_archive, detached, docker, models, packages, planning, reboot, tree, units
+from ingot.operations import detached, packages, reboot, tree, units
 from ingot.operations.bundle import pack
+from ingot.operations.containers import docker
+from ingot.operations.driver import debian_archive
+from ingot.operations.serving import planning
+from ingot.operations.weights import models
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
 from ingot.sandbox.mirror import model_values

@@ -18,7 +18,7 @@ from pyinfra.api.inventory import Inventory
 from pyinfra.api.operations import run_ops
 from pyinfra.api.state import State, StateStage
 
-from ingot.operations.docker import daemon_json
+from ingot.operations.containers.docker import daemon_json
 from roles.docker import docker
 
 GROUP_DATA = Path(__file__).parents[2] / "group_data"

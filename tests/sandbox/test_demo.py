@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ingot import demo, keys
+from ingot.commands import demo
 from ingot.errors import IngotError
+from ingot.secrets import keys
 
 
 def test_a_second_demo_asks_with_the_key_of_the_first(tmp_path: Path) -> None:

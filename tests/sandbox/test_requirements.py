@@ -7,8 +7,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ingot import demo
-from ingot.sandbox import cli, requirements
+from ingot.commands import demo, sandbox
+from ingot.sandbox import requirements
 from ingot.sandbox.errors import CommandFailed, SandboxError
 from ingot.sandbox.paths import Paths
 
@@ -59,14 +59,14 @@ def test_what_is_missing_is_named_as_packages(monkeypatch: pytest.MonkeyPatch) -
     assert "mmdebstrap" not in requirements.missing()
 
 
-@pytest.mark.parametrize("group", [cli.sandbox, demo.demo], ids=["sandbox", "demo"])
+@pytest.mark.parametrize("group", [sandbox.sandbox, demo.demo], ids=["sandbox", "demo"])
 def test_a_strict_umask_of_the_operator_locks_nobody_out_of_a_guest(
     group: click.Group, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("INGOT_SANDBOX_STATE", str(tmp_path))
     before = os.umask(0o077)
     try:
-        CliRunner().invoke(group, ["list" if group is cli.sandbox else "key-file"], catch_exceptions=False)
+        CliRunner().invoke(group, ["list" if group is sandbox.sandbox else "key-file"], catch_exceptions=False)
         assert os.umask(0o077) == 0o022
     finally:
         os.umask(before)
@@ -133,7 +133,7 @@ def test_the_command_line_refuses_in_one_sentence(
     arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("INGOT_SANDBOX_STATE", str(tmp_path / "state"))
-    result = CliRunner().invoke(cli.sandbox, arguments)
+    result = CliRunner().invoke(sandbox.sandbox, arguments)
     assert isinstance(result.exception, SandboxError)
     assert sentence in str(result.exception)
     assert not (tmp_path / "state").exists()

@@ -9,8 +9,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from . import profile as profiles
-from .standins import ko
+from ingot.sandbox.simulated import profile as profiles
+from ingot.sandbox.simulated.standins import ko
 
 PROFILES = profiles.names()
 

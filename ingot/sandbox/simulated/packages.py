@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import launcher
+from ingot.sandbox.simulated import launcher
 
 DRIVER_VERSIONS = ("580.159.03", "580.173.02", "595.71.05")
 TOOLKIT_VERSIONS = ("1.19.1", "1.20.0")

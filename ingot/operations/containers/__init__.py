@@ -1,0 +1,1 @@
+"""What containers need: Docker Engine, GPUs by CDI, and the image of the engine."""

@@ -1,0 +1,149 @@
+"""Containers get GPUs by CDI: the toolkit at one version, a specification of today's GPUs, dockerd aware of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from ingot.compat import rules, version_key
+from ingot.errors import IngotError
+from ingot.facts.cdi import GENERATED, REFRESHED, Cdi, CdiState
+from ingot.facts.errors import Unread
+from ingot.facts.smi_fault import GpuFault
+from ingot.operations import changes, gpus_use, packages
+from ingot.operations.package_source import upstream
+from ingot.operations.refuse import refuse
+
+#: From 1.18 on, each of them wants the others at exactly its own version.
+PACKAGES = (
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+)
+#: dockerd watches the specification directories; it sees a new file within moments.
+DOCKER_TIMEOUT_S = 15
+
+
+def problem(state: CdiState) -> str | None:
+    """What keeps containers from the GPUs, without the host's name; None when all is well."""
+    fault = state.gpus.fault
+    if fault:
+        return f"{fault.found}; {fault.remedy}"
+    if state.spec is None:
+        return (
+            f"no CDI specification at {REFRESHED if state.has_refresh_unit else GENERATED}, expected one; "
+            "read `journalctl -u nvidia-cdi-refresh` on the host"
+        )
+    if not state.is_current:
+        return (
+            "the CDI specification does not name exactly the GPUs and the driver of this host; "
+            "read `nvidia-ctk cdi list` and `journalctl -u nvidia-cdi-refresh` on the host"
+        )
+    if state.docker is None:
+        return "dockerd does not answer, expected its CDI devices; read `systemctl status docker` on the host"
+    if not state.docker.directories:
+        return "dockerd has CDI off, expected it on; set features.cdi in /etc/docker/daemon.json (the docker role does)"
+    path = REFRESHED if state.has_refresh_unit else GENERATED
+    if not any(_is_below(path, directory) for directory in state.docker.directories):
+        return (
+            f"dockerd reads CDI specifications of {', '.join(state.docker.directories)} and not {path}, expected both; "
+            "remove cdi-spec-dirs from /etc/docker/daemon.json and run `systemctl restart docker` on the host"
+        )
+    if state.docker.devices is not None and not state.uuids <= state.docker.devices:
+        missing = sorted(state.uuids - state.docker.devices)[0]
+        return f"dockerd does not list {missing} among its CDI devices; run `systemctl restart docker` on the host"
+    return None
+
+
+def _is_below(path: str, directory: str) -> bool:
+    """Both spellings of /run are one place."""
+    parent, given = (one.rstrip("/").removeprefix("/var") for one in (path.rpartition("/")[0], directory))
+    return parent == given
+
+
+def narrowed(state: CdiState | Unread, use: Any) -> CdiState | Unread:
+    """The look as far as it is about GPUs that Ingot may use; `use` is the value gpus_use.
+
+    Raises: IngotError, one sentence without the host's name, when it names a GPU that is not there.
+    """
+    if isinstance(state, Unread) or use is None:
+        return state
+    found = gpus_use.answering(state.gpus.fault or state.gpus.gpus, use)
+    if isinstance(found, GpuFault):
+        return state
+    return replace(state, gpus=replace(state.gpus, fault=None), used=frozenset(gpu.uuid for gpu in found))
+
+
+def regenerate(state: CdiState) -> str:
+    """The command that writes the specification anew, by the one writer this host has."""
+    if state.has_refresh_unit:
+        return f"rm -f {GENERATED} && systemctl restart nvidia-cdi-refresh.service"
+    return f"rm -f {REFRESHED} && mkdir -p /etc/cdi && nvidia-ctk cdi generate --output={GENERATED}"
+
+
+def is_listed(state: CdiState) -> str:
+    """A command that waits until dockerd lists the devices, where its version can say so."""
+    wanted = sorted(state.uuids)
+    checks = " && ".join(f"echo \"$d\" | grep -q '{uuid}'" for uuid in wanted) or "true"
+    return (
+        f"i=0; while [ $i -lt {DOCKER_TIMEOUT_S} ]; do d=$(docker info --format '{{{{json .}}}}' 2>/dev/null); "
+        f'echo "$d" | grep -q DiscoveredDevices || break; {{ {checks}; }} && break; sleep 1; i=$((i + 1)); done; true'
+    )
+
+
+def source(sources: Mapping[str, Mapping[str, Any]]) -> packages.Source:
+    """The toolkit's repository; a site that mirrors both of NVIDIA's in one place has one description of it.
+
+    apt refuses the same repository under two keyrings.
+    """
+    own, driver = sources["nvidia_toolkit"], sources["nvidia_driver"]
+    shared = (own["uri"], own["suite"]) == (driver["uri"], driver["suite"])
+    return upstream("nvidia" if shared else "nvidia-toolkit", own, "")
+
+
+@operation()
+def cdi() -> Generator[PyinfraCommand, None, None]:
+    """
+    Have the container toolkit installed and every GPU known to dockerd under its UUID.
+
+    Values read from the host: toolkit_version and sources["nvidia_toolkit"].
+
+    **Example:**
+
+    .. code:: python
+
+        cdi.cdi(name="Give GPUs to containers")
+    """
+    version = str(host.data.toolkit_version)
+    if version_key(version) < version_key(rules.TOOLKIT_MINIMUM):
+        yield refuse(
+            f"{host.name}: toolkit_version {version}, which has known vulnerabilities ({rules.TOOLKIT_FLOOR.source}), "
+            f"expected {rules.TOOLKIT_MINIMUM} or newer; raise it in the host's values."
+        )
+        return
+    yield from packages.packages._inner(
+        names=tuple(f"{name}={version}-*" for name in PACKAGES),
+        sources=(source(host.data.sources),),
+        holds=PACKAGES,
+    )
+    use = host.data.gpus_use
+    try:
+        state = narrowed(host.get_fact(Cdi), use)
+    except IngotError as error:
+        yield refuse(f"{host.name}: {error}.")
+        return
+    if isinstance(state, CdiState) and not state.gpus.fault and not state.is_current:
+        changes.announce([f"describe {len(state.gpus.gpus)} GPUs to containers (CDI)"])
+        yield StringCommand(regenerate(state))
+        yield StringCommand(is_listed(state))
+        state = narrowed(host.get_fact(Cdi), use)
+    if isinstance(state, Unread):
+        yield refuse(state.sentence(host.name))
+    elif wrong := problem(state):
+        yield refuse(f"{host.name}: {wrong}.")

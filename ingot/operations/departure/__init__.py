@@ -1,0 +1,1 @@
+"""What Ingot installed on a host, taken away again."""

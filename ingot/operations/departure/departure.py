@@ -1,0 +1,198 @@
+"""What Ingot installed on a host, taken away again: drained, stopped, removed, and what stays is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+
+from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from ingot.facts.engine import STATE
+from ingot.facts.footprint import DOCKER_GOES, LOGS, Footprint, FootprintLook
+from ingot.operations import changes, detached
+from ingot.operations.containers import cdi, docker
+from ingot.operations.gateway import drain
+from ingot.operations.refuse import refuse
+
+SCRIPT = (files(__package__) / "departure.sh").read_text()
+UNIT = "ingot-decommission"
+#: How long a run waits for packages and data to be removed, seconds.
+LIMIT_S = 3600
+DOCKER = (*docker.VENDOR_PACKAGES, *(name for names in docker.DISTRIBUTION_PACKAGES.values() for name in names))
+DOCKER_DATA = ("/var/lib/docker", "/var/lib/containerd", "/etc/docker")
+CDI_FILES = ("/etc/cdi/nvidia.yaml", "/var/run/cdi/nvidia.yaml")
+_DRIVER = re.compile(r"nvidia|^libcuda|^cuda-drivers|^nvlsm$")
+_NGINX = re.compile(r"^(nginx|libnginx-mod)(-|$)")
+_TOOLKIT = re.compile(r"nvidia-container")
+#: Adds a step: its sentence, its verb, the verb's words.
+_Step = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What shall stay, what shall be overwritten or deleted beyond Ingot's own, and how long requests may run on."""
+
+    keep_driver: bool = False
+    keep_docker: bool = False
+    wipe_keys: bool = False
+    wipe_models: bool = False
+    drain_s: int = 300
+    stop_grace_s: int = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """What will be done, as `departure.sh` follows it and as a person reads it, and what stays and why."""
+
+    lines: tuple[str, ...]
+    sentences: tuple[str, ...]
+    stays: tuple[str, ...]
+
+
+class Occupied(Exception):
+    """Why nothing can be removed yet, in one sentence without the host's name."""
+
+
+def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
+    """The steps in their order: what serves first, Ingot's own state last, so that a run that was cut off is seen.
+
+    Raises: Occupied.
+    """
+    steps: list[tuple[str, str]] = []
+    stays: list[str] = []
+    installed = set(found.packages)
+
+    def step(sentence: str, verb: str, *words: str) -> None:
+        steps.append(("\t".join((verb, *words)), sentence))
+
+    has_docker = installed & set(DOCKER)
+    if STATE not in found.paths:
+        # Whoever never deployed here, or left already: what is installed is somebody else's.
+        if has_docker or any(_is_driver(name) for name in installed):
+            stays.append(f"driver, Docker and nginx (there is no {STATE} to tell that Ingot installed them)")
+        return Departure((), (), tuple(stays))
+    if has_docker and not found.docker and not found.docker_goes:
+        raise Occupied(
+            "dockerd does not answer, so that nobody can say whose containers are in it; "
+            "start it (`systemctl start docker`) and run this again"
+        )
+    if found.containers:
+        step(f"stop and remove {_listed(found.containers)}", "containers", str(wish.stop_grace_s), *found.containers)
+    if found.networks:
+        step(f"remove network {_listed(found.networks)}", "networks", *found.networks)
+    for unit in found.units:
+        step(f"disable and remove {unit}", "unit", unit)
+    if wish.wipe_keys and found.secrets:
+        step(f"overwrite {_listed(found.secrets)}", "shred", *found.secrets)
+    _nginx(found, step, stays)
+    keep_docker = wish.keep_docker or bool(found.others)
+    if keep_docker and has_docker:
+        why = "as asked" if wish.keep_docker else f"{_listed(found.others)} in it is not Ingot's"
+        stays.append(f"Docker, its daemon.json and the container toolkit ({why})")
+        if found.images:
+            step(f"remove {len(found.images)} engine images", "images", *found.images)
+    else:
+        toolkit = sorted(installed & set(cdi.PACKAGES))
+        if toolkit:
+            step(f"remove the container toolkit ({len(toolkit)} packages)", "purge", *toolkit)
+        if has_docker or found.docker_goes:
+            step(
+                f"remove Docker with all that is in it ({_listed(DOCKER_DATA)})",
+                "docker", DOCKER_GOES, ",".join(DOCKER_DATA), *sorted(has_docker),
+            )  # fmt: skip
+    driver = sorted(name for name in installed if _is_driver(name))
+    if driver and wish.keep_driver:
+        stays.append("the driver, with its holds, pins and package source (as asked)")
+    elif driver:
+        step(f"remove the driver ({len(driver)} packages)", "driver", *driver)
+        # Whatever stays of the toolkit, no device is left that they could name.
+        step(f"delete {_listed(CDI_FILES)}", "absent", *CDI_FILES)
+    _models(found, wish, cache_root, step, stays)
+    own = [path for path in (*found.paths, *found.apt_paths) if not _stays(path, wish.keep_driver, keep_docker)]
+    # Its state is what tells that Ingot was here: last of all.
+    own.sort(key=lambda path: path == STATE)
+    if own:
+        step(f"delete {_listed(own)}", "absent", *own)
+    return Departure(tuple(line for line, _ in steps), tuple(sentence for _, sentence in steps), tuple(stays))
+
+
+def _is_driver(package: str) -> bool:
+    return bool(_DRIVER.search(package)) and not _TOOLKIT.search(package)
+
+
+def _nginx(found: Footprint, step: _Step, stays: list[str]) -> None:
+    if not found.nginx_is_ours:
+        if "nginx" in found.packages:
+            stays.append("nginx (its nginx.conf is not Ingot's)")
+    elif found.sites:
+        step("give nginx the configuration of its package back", "nginx")
+        stays.append(f"nginx ({_listed(found.sites)} is not Ingot's)")
+    elif packages := sorted(name for name in found.packages if _NGINX.search(name)):
+        step(f"remove nginx ({len(packages)} packages)", "purge", *packages)
+
+
+def _models(found: Footprint, wish: Wish, cache_root: str, step: _Step, stays: list[str]) -> None:
+    if not found.models:
+        return
+    if wish.wipe_models:
+        step(f"delete the models {_listed(found.models)}", "models", cache_root, *found.models)
+    else:
+        stays.append(f"{len(found.models)} models below {cache_root} (--wipe-models deletes them)")
+
+
+def _stays(path: str, keep_driver: bool, keep_docker: bool) -> bool:
+    """Whether a file guards what stays: pins, holds and sources of the driver, the toolkit and Docker."""
+    name = path.removeprefix("/etc/")
+    if "nvidia-toolkit" in name or "docker" in name:
+        return keep_docker
+    # On a site with one mirror of NVIDIA's, toolkit and driver share a source.
+    return "nvidia" in name and (keep_driver or (keep_docker and name.startswith("apt/")))
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first few of many."""
+    known = list(names)
+    return ", ".join(known[:6]) + (f" and {len(known) - 6} more" if len(known) > 6 else "")
+
+
+@operation()
+def leave(wish: Wish) -> Generator[PyinfraCommand, None, None]:
+    """
+    Take away what Ingot installed, in a unit of its own that survives the connection.
+
+    New requests get 503 with Retry-After, running ones may end; then everything goes that nobody else uses.
+
+    **Example:**
+
+    .. code:: python
+
+        leaving.leave(leaving.Wish(keep_driver=True), name="Leave")
+    """
+    cache_root = str(host.data.cache_root)
+    found = host.get_fact(FootprintLook, image=str(host.data.engine_image), cache_root=cache_root)
+    try:
+        departure = plan(found, wish, cache_root)
+    except Occupied as why:
+        yield refuse(f"{host.name}: {why}.")
+        return
+    changes.announce(f"leave {what}" for what in departure.stays)
+    if not departure.lines and not found.logs:
+        host.noop("nothing of Ingot's is on the host")
+        return
+    if found.containers:
+        changes.announce([f"answer new requests with 503 and wait up to {wish.drain_s} s for running ones"])
+    changes.announce(departure.sentences)
+    if departure.lines:
+        if found.containers:
+            yield from drain.drain(None, wish.drain_s)
+        members = {
+            "plan": "\n".join((f"host\t{host.name}", *departure.lines, "")),
+            "progress": 'cat "$1/step"',
+        }
+        yield from detached.commands(UNIT, SCRIPT, members, LIMIT_S)
+    # What the removal itself wrote: last, since it is what tells why it failed.
+    yield StringCommand(f"rm -rf {detached.WORK} {LOGS}")

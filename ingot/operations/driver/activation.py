@@ -1,0 +1,56 @@
+"""What is installed comes to run: loaded, swapped, or by a reboot where nothing else helps."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator
+
+from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.context import host
+
+from ingot.facts.driver import Driver, DriverLook, DriverState
+from ingot.operations import changes, packages, reboot
+from ingot.operations.driver import change
+from ingot.operations.driver.state import module_is_current, needs_reboot, next_kernel
+from ingot.operations.refuse import refuse
+
+_LOAD = "modprobe nvidia && modprobe nvidia-uvm"
+_UNLOAD = (
+    "systemctl stop nvidia-persistenced nvidia-fabricmanager nvidia-dcgm 2>/dev/null; "
+    "modprobe -r nvidia_drm nvidia_modeset nvidia_uvm nvidia_peermem 2>/dev/null; modprobe -r nvidia"
+)
+_REFUSED_MODULE = (
+    "the kernel refuses the NVIDIA module; read dmesg on the host "
+    "(Key was rejected: Secure Boot; not supported by open nvidia.ko: wrong flavour)"
+)
+
+
+def activate(state: DriverState) -> Generator[PyinfraCommand, None, None]:
+    """Make what is on disk run: load it, or swap it, or reboot; each only where the state asks for it."""
+    if state.nouveau:
+        # What blacklists nouveau must be in the initramfs too, or it is loaded again before the root file system.
+        yield StringCommand("command -v update-initramfs >/dev/null && update-initramfs -u -k all; true")
+    elif next_kernel(state):
+        changes.announce(["start the newer kernel, which the driver's module is for"])
+    elif state.running is None:
+        changes.announce([f"load driver {state.on_disk}"])
+        sentence = shlex.quote(f"{host.name}: {_REFUSED_MODULE}")
+        yield StringCommand(f"{_LOAD} || {{ echo {sentence} >&2; exit 1; }}")
+    elif not module_is_current(state):
+        if state.users and not host.data.driver_disrupt:
+            yield refuse(
+                f"{host.name}: driver {state.running} runs, {state.on_disk} is installed, and "
+                f"{', '.join(state.users[:3])} use the GPUs; stop them, or set driver_disrupt to true for this run."
+            )
+            return
+        if host.data.driver_disrupt:
+            yield from change.commands(packages.PackagesPlan((), ()), mode="go-on", drain=True)
+        changes.announce([f"replace the running driver {state.running} by {state.on_disk}"])
+        # Held modules stay: the reboot below then does what unloading could not.
+        yield StringCommand(f"{_UNLOAD} && {_LOAD}; true")
+    yield from reboot.reboot._inner(needed=_reboot_reason)
+
+
+def _reboot_reason() -> str | None:
+    look = host.get_fact(Driver)
+    return needs_reboot(look.state) if isinstance(look, DriverLook) else None

@@ -1,0 +1,79 @@
+"""The driver's files on a host: what keeps it in place, what it runs with, and the record of how it was decided."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from ingot.compat import Decision, PackageSet
+from ingot.facts.driver import DriverState
+from ingot.facts.engine import STATE
+from ingot.operations import packages, tree
+from ingot.operations.driver import change, debian_archive
+from ingot.operations.driver.state import as_decided, is_running_as_installed
+from ingot.operations.render import template
+
+PERSISTENCE = "/etc/systemd/system/nvidia-persistenced.service.d/ingot.conf"
+
+
+def guards(chosen: PackageSet, sources: Sequence[packages.Source | packages.Extension] = ()) -> tuple[tree.Entry, ...]:
+    """What must be there before packages are installed: no unattended driver upgrades, one source each.
+
+    apt refuses a repository that is described twice under two keys, as hosts have it that were set up by hand or by
+    a cloud image: those descriptions give way. So does Ingot's own of Debian's archive when `sources` is without it.
+    """
+    replaced = ["libnvidia-container", "nvidia-container-toolkit", "nvidia-container-runtime", "nvidia-docker"]
+    if chosen.repository:
+        replaced.append(f"cuda-{chosen.repository.replace('/', '-')}")
+    gone = [f"/etc/apt/sources.list.d/{name}.list" for name in replaced]
+    if debian_archive.PATH not in (source.path for source in sources):
+        gone.append(debian_archive.PATH)
+    return (
+        *map(tree.Absent, gone),
+        tree.File(
+            "/etc/apt/apt.conf.d/51ingot-nvidia", template("driver/51ingot-nvidia", kernels=bool(chosen.kernels))
+        ),
+    )
+
+
+def settings() -> tuple[tree.Entry, ...]:
+    """What an installed driver runs with: nouveau off, persistence mode on."""
+    return (
+        tree.File("/etc/modprobe.d/ingot-nvidia.conf", template("driver/ingot-nvidia.conf")),
+        tree.Dir(PERSISTENCE.rpartition("/")[0]),
+        tree.File(PERSISTENCE, template("driver/persistence.conf")),
+    )
+
+
+def evidence(decision: Decision, state: DriverState) -> tuple[tree.Entry, ...]:
+    """What was decided and what runs, kept on the host; nothing while the two still differ."""
+    if not (as_decided(decision, state) and is_running_as_installed(state)):
+        return ()
+    return (
+        tree.Dir(STATE),
+        tree.File(f"{STATE}/driver.json", record(decision, state)),
+        # The transaction that brought this driver is over: nothing goes back any more.
+        tree.Absent(change.BEFORE),
+    )
+
+
+def record(decision: Decision, state: DriverState) -> str:
+    """The evidence as JSON; the same for every run that finds the same driver running."""
+    chosen = decision.packages
+    versions = {name: package.version for name, package in state.installed.items()}
+    known = (*chosen.driver, *chosen.companions, *chosen.tools)
+    values = {
+        "driver": {"version": state.running, "flavour": state.running_flavour, "kernel": state.kernel},
+        "decided": {
+            "branch": decision.branch,
+            "version": decision.version,
+            "flavour": decision.flavour,
+            "source": decision.source,
+            "fabric": decision.fabric,
+        },
+        "packages": {name: versions[name] for name in known if name in versions},
+        # The last reason says how the module came to run, which is history by now.
+        "reasons": [{"text": one.text, "source": one.rule.source} for one in decision.reasons[:-1]],
+        "warnings": [{"text": one.text, "source": one.rule.source} for one in decision.warnings],
+    }
+    return json.dumps(values, indent=2) + "\n"

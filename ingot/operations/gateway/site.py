@@ -1,0 +1,246 @@
+"""The gateway's files: nginx' configuration and what it includes, out of what a host has and what is wanted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingot.errors import IngotError
+from ingot.facts.gateway import CONFIGURATION, ENGINES, FLEET, TLS_DIRECTORY, GatewayHost
+from ingot.gateway import fleet, tls
+from ingot.gateway.errors import DRAINING, ERRORS, HELD_OUT
+from ingot.gateway.fleet import Place
+from ingot.gateway.routes import Endpoint, Route, routes
+from ingot.gateway.upstreams import Engine, engines, model_list
+from ingot.operations import render, tree
+from ingot.operations.gateway import filter_site, log, pool
+from ingot.operations.gateway import teams as gateway_teams
+from ingot.operations.gateway.teams import INCLUDED, Teams
+from ingot.secrets import keys
+
+CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
+KEY = f"{TLS_DIRECTORY}/key.pem"
+MODEL_SCRIPT = f"{INCLUDED}/by_model.js"
+#: What a fleet gateway trusts the hosts behind it by.
+FLEET_CA = f"{INCLUDED}/fleet-ca.pem"
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The gateway's values of group_data, and the names that callers use for the host."""
+
+    names: tuple[str, ...]
+    secrets: Path
+    ca_scope: tuple[str, ...]
+    read_timeout_s: int
+    teams: Teams
+    accounting_days: int
+    endpoints: tuple[Endpoint, ...]
+    affinity: bool
+    place: Place
+    hsts_max_age_s: int = 0
+    filter: filter_site.Filter | None = None
+
+
+@dataclass(frozen=True)
+class Presented:
+    """The certificate and key that nginx reads, by path (relative: below /etc/nginx), and the entries that bring them.
+
+    `http_01` says that port 80 answers an ACME server.
+    """
+
+    certificate: str
+    key: str
+    entries: tuple[tree.Entry, ...]
+    http_01: bool
+
+
+def words(name: str, value: object) -> tuple[str, ...]:
+    """A group_data value that is a list of words.
+
+    Raises: IngotError for anything else; a single word would become a list of its letters.
+    """
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        return tuple(value)
+    example = f"[{value!r}]" if isinstance(value, str) else "[]"
+    raise IngotError(f"{name} is {value!r}, expected a list; write {example}.")
+
+
+def check(settings: Settings) -> None:
+    """Raises: IngotError for a value, or a name, that nginx or a certificate could not carry."""
+    if type(settings.read_timeout_s) is not int or settings.read_timeout_s < 1:
+        raise IngotError(
+            f"gateway_read_timeout_s is {settings.read_timeout_s!r}, expected a whole number from 1 on; correct it."
+        )
+    if type(settings.hsts_max_age_s) is not int or settings.hsts_max_age_s < 0:
+        raise IngotError(
+            f"gateway_hsts_max_age_s is {settings.hsts_max_age_s!r}, expected a number of seconds, or 0 for none; "
+            "correct it."
+        )
+    port = settings.place.first_port
+    if type(port) is not int or not 1024 <= port <= 65000:
+        raise IngotError(f"gateway_fleet_port is {port!r}, expected a whole number from 1024 to 65000; correct it.")
+    wrong = [name for name in (*settings.names, settings.place.name) if not _NAME.fullmatch(name)]
+    if wrong:
+        raise IngotError(
+            f"{', '.join(map(repr, wrong))} cannot be a name in a certificate, expected letters, digits, '-' and '.', "
+            "or an address; correct gateway_names or the host's address."
+        )
+
+
+def why_not(name: str, found: GatewayHost) -> str | None:
+    """Why this host cannot carry the gateway, in one sentence; None when it can."""
+    if found.upstreams_fault:
+        return (
+            f"{name}: the list of engines is damaged ({found.upstreams_fault}); "
+            "deploy again, the engine role writes it anew."
+        )
+    return None
+
+
+def entries(
+    found: GatewayHost, settings: Settings, active: Sequence[keys.Key], presented: Presented, fleet_ca: str = ""
+) -> list[tree.Entry]:
+    """The files of nginx, as `tree` installs them; `fleet_ca` (PEM) signed the certificates of the hosts behind it."""
+    served = upstreams(found, settings)
+    model_script = by_model(served, settings)
+    included = [
+        tree.File(f"{INCLUDED}/log.conf", log.log_conf(served)),
+        tree.File(f"{INCLUDED}/tls.conf", tls_conf(found, presented)),
+        *presented.entries,
+        *gateway_teams.entries(settings.teams, active, served, asked_by_query=_asked_by_query(settings)),
+        tree.File(MODEL_SCRIPT, model_script) if model_script else tree.Absent(MODEL_SCRIPT),
+        filter_conf(settings, served),
+    ]
+    # Names everything that nginx reads, so that what it runs can be compared with what is installed; engines.conf
+    # names itself.
+    parts = [str(entry.content) for entry in included if isinstance(entry, tree.File)]
+    parts += [configuration(found, settings, digest=""), fleet_ca]
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return [
+        tree.Dir(INCLUDED, mode="0755"),
+        tree.File(CONFIGURATION, configuration(found, settings, digest)),
+        tree.File(ENGINES, pool.engines_conf(served, affinity=settings.affinity, front=settings.place.is_front)),
+        *_fleet(found, settings, served, fleet_ca),
+        *included,
+        *filter_site.entries(settings.filter),
+        *log.places(settings.accounting_days),
+        # Not included by our configuration; removed so that nobody wonders.
+        tree.Absent("/etc/nginx/conf.d/default.conf"),
+        tree.Absent("/etc/nginx/sites-enabled/default"),
+    ]
+
+
+def upstreams(found: GatewayHost, settings: Settings) -> list[Engine]:
+    """nginx' upstreams: the hosts behind a fleet gateway, or the host's own engines."""
+    if settings.place.members is not None:
+        return fleet.engines(settings.place.members, settings.place.first_port)
+    return engines(found.upstreams, held_out=found.held_out)
+
+
+def _fleet(found: GatewayHost, settings: Settings, served: Sequence[Engine], fleet_ca: str) -> list[tree.Entry]:
+    """What the gateways of a fleet need to find and to trust each other."""
+    place = settings.place
+    ports = pool.fleet_conf(served, place.first_port, found.ipv6)
+    return [
+        tree.File(FLEET, ports) if place.fronted else tree.Absent(FLEET),
+        tree.File(FLEET_CA, fleet_ca) if place.is_front else tree.Absent(FLEET_CA),
+    ]
+
+
+def tls_conf(found: GatewayHost, presented: Presented) -> str:
+    """The TLS profile for the nginx and OpenSSL at hand."""
+    profile = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl)
+    return render.template("gateway/tls.conf", presented=presented, profile=profile)
+
+
+def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
+    """nginx.conf for the nginx at hand; it tells the host itself the `digest` of all its files."""
+    served, place = upstreams(found, settings), settings.place
+    open_routes = _routes(settings, served)
+    http2_directive = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl).http2_directive
+    listen = "443 ssl" if http2_directive else "443 ssl http2"
+    return render.template(
+        "gateway/nginx.conf",
+        # nginx compares names with the Host header, which has an IPv6 address in brackets.
+        names=[f"[{name}]" if ":" in name else name for name in settings.names],
+        listens=[listen, *([f"[::]:{listen}"] if found.ipv6 else [])],
+        http2_directive=http2_directive,
+        engines=served,
+        scripted=_scripted(served, settings),
+        affinity=settings.affinity,
+        model_list=model_list(served),
+        routes=open_routes,
+        front=place.is_front,
+        scheme="https" if place.is_front else "http",
+        fronted=place.fronted,
+        fleet_name=place.name,
+        # Not what is open at the moment: drains change that.
+        fleet_port=place.first_port,
+        asked_by_query=_asked_by_query(settings) and bool(served),
+        refusals=lambda route: gateway_teams.refusals(settings.teams, route, served),
+        models_differ=bool(settings.teams.refused(served)),
+        draining=DRAINING,
+        held_out=HELD_OUT,
+        filtered=settings.filter is not None,
+        digest=digest,
+        errors=ERRORS,
+        largest_body=settings.teams.largest_body_bytes,
+        read_timeout_s=settings.read_timeout_s,
+        hsts_max_age_s=settings.hsts_max_age_s,
+    )
+
+
+def filter_conf(settings: Settings, served: Sequence[Engine]) -> tree.Entry:
+    """Which teams pass the filter, and its way back to the engines."""
+    if settings.filter is None:
+        return tree.Absent(filter_site.NGINX)
+    return tree.File(
+        filter_site.NGINX,
+        filter_site.nginx_conf(
+            settings.filter,
+            served,
+            _routes(settings, served),
+            read_timeout_s=settings.read_timeout_s,
+            max_body=settings.teams.largest_body_bytes,
+        ),
+    )
+
+
+def by_model(served: Sequence[Engine], settings: Settings) -> str | None:
+    """The njs script that chooses by what a request says; None where there is no choice."""
+    if not _scripted(served, settings):
+        return None
+    names = json.dumps({engine.model: engine.name for engine in served})
+    return render.template(
+        "gateway/by_model.js",
+        engines_by_model=names,
+        refused_by_team=json.dumps(settings.teams.refused(served)),
+        affinity=settings.affinity,
+    )
+
+
+def _routes(settings: Settings, served: Sequence[Engine]) -> list[Route]:
+    """The open routes, and what answers."""
+    return routes(
+        settings.endpoints,
+        models=len(served),
+        listed=len(served) > 1 or settings.place.is_front,
+        scripted=_scripted(served, settings),
+    )
+
+
+def _scripted(served: Sequence[Engine], settings: Settings) -> bool:
+    """Whether a request's body decides where it goes: by its model, or by its conversation."""
+    return len(served) > 1 or (settings.affinity and any(len(engine.servers) > 1 for engine in served))
+
+
+def _asked_by_query(settings: Settings) -> bool:
+    """Whether a route takes the model from the query."""
+    return any(endpoint.kind == "socket" for endpoint in settings.endpoints)

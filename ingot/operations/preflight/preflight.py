@@ -1,0 +1,104 @@
+"""Everything that would stop a deploy of a host, found in one look and said before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand, PyinfraCommand
+from pyinfra.api.host import Host
+from pyinfra.api.operation import operation
+from pyinfra.api.state import State
+from pyinfra.context import host, state
+
+from ingot.errors import IngotError
+from ingot.facts.errors import Unread
+from ingot.facts.host import HostLook
+from ingot.inventory.expectation import parse
+from ingot.operations.driver.request import wished
+from ingot.operations.gateway import fronting
+from ingot.operations.gateway.certificate import findings as certificate_findings
+from ingot.operations.gateway.filter import findings as filter_findings
+from ingot.operations.preflight.disk_space import DOCKER_ROOT
+from ingot.operations.preflight.findings import Wanted, findings
+from ingot.operations.preflight.notices import notes
+
+HTTPS_PORT = 443
+#: Where an ACME server asks.
+ACME_PORT = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one look at a host says of a deploy: what stops it, what is worth knowing; sentences without its name."""
+
+    stops: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def judge(host: Host) -> Judged:
+    """Look at a connected host once and judge it by its values; nothing is changed."""
+    data = host.data
+    try:
+        ordered = parse(data.get("expect") or {})
+    except ValueError as error:
+        return Judged((f"`expect` is not understood: {error}",))
+    ports = [HTTPS_PORT, *([ACME_PORT] if data.gateway_certificate == "acme" else [])]
+    look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, data.cache_root], ports=ports, hardware=bool(ordered))
+    if isinstance(look, Unread):
+        return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
+    try:
+        wish = wished(data)
+    except IngotError as error:
+        return Judged((str(error),))
+    stops = findings(
+        look,
+        Wanted(
+            name=host.name,
+            cache_root=data.cache_root,
+            engine_build=data.engine_build,
+            engine_version=data.engine_version,
+            serve=data.serve,
+            site_models=data.site_models,
+            certificate_names=(host.name, *data.gateway_names),
+            fronts=fronting.is_front(host),
+            console=bool(data.driver_console),
+            driver=wish,
+            gpus_use=data.gpus_use,
+            gateway_packages=data.gateway_packages,
+            expect=ordered,
+        ),
+    )
+    return Judged((*stops, *certificate_findings(host), *filter_findings(host)), notes(look))
+
+
+@operation()
+def preflight() -> Generator[PyinfraCommand, None, None]:
+    """
+    Refuse a host that cannot be deployed, with every reason at once; change nothing.
+
+    **Example:**
+
+    .. code:: python
+
+        preflight.preflight(name="Look before anything changes")
+    """
+    judged = judge(host)
+    if state.is_executing or not judged.stops:
+        for note in judged.notes:
+            logger.info(f"{host.print_prefix}{host.name}: {note}.")
+    if judged.stops:
+        if not state.is_executing:
+            # A dry run ends before execution: it must say so too.
+            for sentence in judged.stops:
+                logger.warning(f"{host.print_prefix}{host.name}: {sentence}.")
+        yield FunctionCommand(_stop, (judged.stops,), {})
+        return
+    host.noop("nothing stands in the way of a deploy")
+
+
+def _stop(state: State, host: Host, stops: Sequence[str]) -> bool:
+    for sentence in stops:
+        logger.error(f"{host.print_prefix}{host.name}: {sentence}.")
+    return False

@@ -1,0 +1,100 @@
+"""The engine of a host: planned from what is measured, and brought to the plan one replica at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyinfra.api.command import StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from ingot.engines import Running, Step, leftovers, steps
+from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, USER
+from ingot.errors import IngotError
+from ingot.facts.engine import STATE, EngineLook, EngineState
+from ingot.operations import logs, tree
+from ingot.operations.changes import announce
+from ingot.operations.refuse import Refusal, refuse
+from ingot.operations.render import template
+from ingot.operations.serving import planning
+from ingot.operations.serving.rollout import COMPOSE, LAST_GOOD, Commands, Rollout
+from ingot.operations.serving.services import container, services, settings_of_host
+
+UNIT = "/etc/systemd/system/ingot-engine.service"
+ROTATION = "/etc/logrotate.d/ingot-engine"
+
+
+def entries(accounting_days: int) -> list[tree.Entry]:
+    """The engine's directories, its boot unit, and its accounts, which are kept for so many days."""
+    return [
+        tree.Dir(COMPOSE.rpartition("/")[0], mode="0750"),
+        tree.Dir(STATE),
+        tree.Dir(f"{STATE}/engine", mode="0755"),
+        tree.Dir(f"{STATE}/{LAST_GOOD}", mode="0750"),
+        tree.Dir(f"{STATE}/engine/cache", mode="0711"),
+        tree.File(UNIT, template("engine/ingot-engine.service", compose=COMPOSE)),
+        tree.Dir(HOST_LIBRARY),
+        tree.File(f"{HOST_LIBRARY}/{MIDDLEWARE_FILE}", MIDDLEWARE),
+        tree.Dir(HOST_ACCOUNTS.rpartition("/")[0]),
+        tree.Dir(HOST_ACCOUNTS, user=USER.partition(":")[0], mode="0750"),
+        tree.File(ROTATION, logs.rotation(f"{HOST_ACCOUNTS}/*.jsonl", "roles/engine.py", accounting_days)),
+    ]
+
+
+@operation()
+def places() -> Commands:
+    """Have the engine's directories, its boot unit and its accounts' rotation."""
+    try:
+        wanted = entries(logs.days(host.data.accounting_days))
+    except IngotError as error:
+        yield refuse(f"{host.name}: {error}")
+        return
+    yield from tree.tree._inner(entries=wanted)
+
+
+def running(found: EngineState) -> dict[str, Running]:
+    """What the look found, in the rollout's terms."""
+    return {
+        one.service: Running(one.service, one.digest, one.status, one.healthy, one.age_s, one.address, one.devices)
+        for one in found.containers
+    }
+
+
+@operation()
+def replicas() -> Commands:
+    """Measure, plan, and bring every replica to the plan, one at a time; the old one returns when the new one fails."""
+    found: EngineState = host.get_fact(EngineLook)
+    try:
+        settings = settings_of_host()
+        planned = planning.host_plan(found)
+    except Refusal as refusal:
+        yield refuse(str(refusal))
+        return
+    if not found.docker:
+        yield refuse(
+            f"{host.name}: Docker does not answer, expected it to list the engine's containers; read "
+            "`systemctl status docker` on the host."
+        )
+        return
+    wanted = services(planned, settings)
+    rollout = Rollout(settings, planned, wanted, found)
+    todo, surplus = steps(wanted, running(found)), leftovers(wanted, running(found))
+    if not todo and not surplus and rollout.agrees():
+        host.noop(f"{len(wanted)} replicas serve as planned")
+        return
+    announce(_sentences(todo, surplus))
+    for step in todo:
+        failed = yield from rollout.take(step)
+        if failed:
+            yield refuse(failed)
+            return
+    for name in surplus:
+        yield StringCommand(f"docker rm --force {container(name)} >/dev/null 2>&1 || true")
+    yield from tree.tree._inner(entries=rollout.final())
+
+
+def _sentences(todo: Sequence[Step], surplus: Sequence[str]) -> list[str]:
+    said = [
+        f"{'start' if step.action == 'replace' else 'wait for'} {step.service.name}: {step.reason}" for step in todo
+    ]
+    return said + [f"remove {name}: it is no longer planned" for name in surplus]

@@ -1,0 +1,244 @@
+"""Model weights on a host: fetched or pushed, verified file by file, published whole, and then left alone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+
+from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from ingot.errors import IngotError
+from ingot.facts.models import MARKER, Fetched, ModelDirectory, Models, Room, Text
+from ingot.operations import changes, detached
+from ingot.operations.refuse import refuse
+from ingot.operations.serving import planning
+from ingot.operations.weights.manifest import (
+    ModelFile,
+    Origin,
+    chosen,
+    local_manifest,
+    manifest_url,
+    origin,
+    parse_manifest,
+)
+from ingot.sizing import Variant
+
+SCRIPT = (files(__package__) / "models.sh").read_text()
+#: Part of the file system that stays free beside a model.
+SPARE = 0.10
+#: How long a run waits for one model, seconds.
+LIMIT_S = 6 * 3600
+
+Commands = Generator[PyinfraCommand, None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model directory as it shall be: `{root}/{model}/{variant}/{revision}`."""
+
+    model: str
+    variant: Variant
+    root: str
+
+    @property
+    def target(self) -> str:
+        """Where it lies on the host."""
+        return f"{self.root}/{self.model}/{self.variant.directory}"
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"{self.model} ({self.variant.name})"
+
+
+def trouble(found: ModelDirectory) -> str | None:
+    """Why a directory is not as it was verified, without reading its files; None when it is."""
+    if not found.entries:
+        return "not there yet"
+    if found.verified is None:
+        return "never verified"
+    known = {one.path: one for one in found.verified}
+    for path, verified in known.items():
+        now = found.entries.get(path)
+        if now is None:
+            return f"{path} is missing"
+        if now.kind != "f" or (now.bytes, now.mtime) != (verified.bytes, verified.mtime):
+            return f"{path} changed since it was verified"
+    for path, now in found.entries.items():
+        if now.kind != "d" and path not in known and path != MARKER:
+            return f"{path} does not belong there"
+    return None
+
+
+def missing_bytes(listed: Iterable[ModelFile], found: ModelDirectory) -> int:
+    """How much the file system must still take, given what is there and what an interrupted transfer left."""
+
+    def present(one: ModelFile) -> int:
+        names = (one.path, f"{one.path}.part")
+        sizes = (
+            tree[name].bytes for tree in (found.entries, found.incomplete) for name in names if name in tree
+        )  # fmt: skip
+        return min(max(sizes, default=0), one.bytes)
+
+    return sum(one.bytes - present(one) for one in listed)
+
+
+def no_room(label: str, root: str, needed: int, count: int, room: Room) -> str | None:
+    """The sentence that refuses a model for want of space or inodes; None when it fits with something to spare."""
+    if needed and needed * (1 + SPARE) > room.free_bytes:
+        return (
+            f"{label} needs {needed * (1 + SPARE) / 1e9:.1f} GB at {root} (10 % to spare), {room.free_bytes / 1e9:.1f} "
+            f"GB are free there (mounted at {room.mount}); free some, or set cache_root to a larger file system."
+        )
+    if needed and room.free_inodes is not None and count * 2 > room.free_inodes:
+        return (
+            f"{label} needs {count * 2} inodes at {root}, {room.free_inodes} are free there (mounted at {room.mount}); "
+            "delete small files, or set cache_root to another file system."
+        )
+    return None
+
+
+def plan_text(host_name: str, wanted: Wanted, listed: Iterable[ModelFile], found: ModelDirectory) -> str:
+    """The plan that `models.sh` follows."""
+    verified = {one.path: one for one in found.verified or ()}
+    lines = [f"host\t{host_name}", f"root\t{wanted.root}", f"target\t{wanted.target}"]
+    for one in listed:
+        before, now = verified.get(one.path), found.entries.get(one.path)
+        kept = bool(before and now and now.kind == "f" and (now.bytes, now.mtime) == (before.bytes, before.mtime))
+        sha256 = before.sha256 if before and kept else one.sha256
+        fields = (one.path, one.bytes, sha256 or "-", one.git_sha1 or "-", "yes" if kept else "no", one.url)
+        lines.append("\t".join(["file", *map(str, fields)]))
+    return "\n".join([*lines, ""])
+
+
+def progress(wanted: Wanted, listed: Iterable[ModelFile]) -> str:
+    """A shell snippet that prints how much of the model is there."""
+    target, total = shlex.quote(wanted.target), sum(one.bytes for one in listed) // 10**6
+    return (
+        f'd={target}.incomplete; [ -d "$d" ] || d={target}; '
+        f'echo "{wanted.label}: $(($(du -sb "$d" | cut -f1) / 1000000)) of {total} MB"'
+    )
+
+
+def wanted_models(root: str, planned: planning.Planned) -> tuple[Wanted, ...]:
+    """The variants that the plan's replicas serve, each once."""
+    found: dict[tuple[str, str], Wanted] = {}
+    for replica in planned.plan.replicas:
+        variant = next(one for one in planned.models[replica.model].variants if one.name == replica.variant)
+        found.setdefault((replica.model, replica.variant), Wanted(replica.model, variant, root))
+    return tuple(found.values())
+
+
+class Hidden(str):
+    """Text for a standard input: pyinfra logs a fact's arguments, and shows this one masked."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "*MASKED*"
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+
+def _token() -> str:
+    """curl's option with the hub token, or nothing. Raises: IngotError when its file is missing or empty."""
+    path = host.data.cache_hub_token_file
+    if not path:
+        return ""
+    try:
+        token = Path(path).expanduser().read_text().strip()
+    except OSError as error:
+        raise IngotError(f"cache_hub_token_file {path} cannot be read ({error.strerror}); correct it.") from None
+    if not re.fullmatch(r"[\w.-]+", token):
+        raise IngotError(f"cache_hub_token_file {path} holds no token, expected one word; correct it.")
+    return Hidden(f'header = "Authorization: Bearer {token}"\n')
+
+
+def _listed(wanted: Wanted, place: Origin, token: str) -> tuple[ModelFile, ...]:
+    """The files to have. Raises: IngotError."""
+    if place.kind == "push":
+        return chosen(local_manifest(Path(place.base)), wanted.label)
+    url = manifest_url(place, wanted.variant)
+    answer: Fetched = host.get_fact(Text, url=url, _stdin=token) if token else host.get_fact(Text, url=url)
+    if answer.text is None:
+        raise IngotError(
+            f"the list of files of {wanted.label} at {url} could not be read ({answer.error}); check "
+            'sources["models"], the revision, and cache_hub_token_file where the model is gated.'
+        )
+    return chosen(parse_manifest(answer.text, place, wanted.variant.revision or ""), wanted.label)
+
+
+def _pushed(
+    wanted: Wanted, listed: Sequence[ModelFile], found: ModelDirectory
+) -> Generator[PyinfraCommand, None, tuple[ModelFile, ...]]:
+    """Upload what the host lacks, as the user who logs in (root would copy every file once more)."""
+    incoming = f"{wanted.target}.incoming"
+    quoted = shlex.quote(incoming)
+    yield StringCommand(
+        f"mkdir -p {shlex.quote(str(PurePosixPath(incoming).parent))} && "
+        f'install -d -m 0700 -o "${{SUDO_USER:-root}}" {quoted}'
+    )
+    sent = []
+    for index, one in enumerate(listed):
+        now = found.entries.get(one.path) or found.incomplete.get(one.path)
+        if now is None or now.bytes != one.bytes:
+            name = str(index)
+            arrived = found.incoming.get(name)
+            if arrived is None or arrived.bytes != one.bytes:
+                yield FileUploadCommand(one.url, f"{incoming}/{name}", _sudo=False)
+        sent.append(replace(one, url=f"move:{incoming}/{index}"))
+    return tuple(sent)
+
+
+@operation()
+def cached() -> Commands:
+    """
+    Have the weights of the host's plan below `cache_root`, verified; nothing is read again while nothing changed.
+
+    A variant comes from the hub (a pinned commit), a mirror with manifests, or a directory of this machine. Space
+    is checked first, transfers resume, a corrupt file is set aside and fetched once more, and the directory
+    appears under its name only when all of it is verified.
+    """
+    data = host.data
+    try:
+        directories = wanted_models(data.cache_root, planning.host_plan())
+        token = _token()
+    except IngotError as error:
+        yield refuse(str(error) if str(error).startswith(f"{host.name}:") else f"{host.name}: {error}")
+        return
+    state = host.get_fact(Models, root=data.cache_root, targets=[one.target for one in directories])
+    pending = [(one, why) for one in directories if (why := trouble(state.directories[one.target]))]
+    if not pending:
+        host.noop(f"{', '.join(one.label for one in directories)} verified in {data.cache_root}")
+        return
+    for wanted, why in pending:
+        found = state.directories[wanted.target]
+        try:
+            place = origin(data.sources, wanted.variant, wanted.label)
+            listed = _listed(wanted, place, token)
+            needed = missing_bytes(listed, found)
+            refused = no_room(wanted.label, data.cache_root, needed, len(listed), state.room)
+            if refused:
+                raise IngotError(refused)
+        except IngotError as error:
+            yield refuse(f"{host.name}: {error}")
+            return
+        how = {"hub": "fetch", "mirror": "fetch", "push": "push"}[place.kind]
+        changes.announce([f"{how} {wanted.label} from {place.base}: {needed / 1e9:.2f} GB to {wanted.target} ({why})"])
+        if place.kind == "push":
+            listed = yield from _pushed(wanted, listed, found)
+        members = {
+            "plan": plan_text(host.name, wanted, listed, found),
+            "progress": progress(wanted, listed),
+            "curl": token,
+        }
+        yield from detached.commands("ingot-models", SCRIPT, members, LIMIT_S)

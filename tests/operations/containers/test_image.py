@@ -1,0 +1,131 @@
+"""What runs is pinned: an id for an archive, a digest for a registry, and one sentence for anything else."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ingot.facts.image import EngineImage, ImageLook
+from ingot.operations.containers import image
+from ingot.operations.containers.image import ImageSource, image_source
+from ingot.operations.refuse import Refusal
+from tests.operations.serving.onehost import VALUES, OneHost
+
+DIGEST = "sha256:" + "a" * 64
+ID = "sha256:" + "1" * 64
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("vllm/vllm-openai:v0.33.0", f"vllm/vllm-openai@{DIGEST}"),
+        ("registry.example:5000/vllm/vllm-openai:v0.33.0", f"registry.example:5000/vllm/vllm-openai@{DIGEST}"),
+        ("registry.example:5000/vllm-openai", f"registry.example:5000/vllm-openai@{DIGEST}"),
+        ("vllm-openai", f"vllm-openai@{DIGEST}"),
+    ],
+)
+def test_a_registry_image_is_named_by_its_digest(name: str, reference: str) -> None:
+    assert image_source("gpu-01", image=name, digest=DIGEST, archive=None, image_id=None) == ImageSource(
+        reference, None
+    )
+
+
+def test_an_archive_image_is_named_by_its_id() -> None:
+    found = image_source("gpu-01", image="any:1", digest=None, archive="/srv/a.tar", image_id=ID)
+    assert found == ImageSource(ID, "/srv/a.tar")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"digest": None, "archive": None}, "gpu-01: engine_image_digest is None, expected the sha256:… digest of v:1"),
+        ({"digest": "v0.33.0", "archive": None}, "gpu-01: engine_image_digest is 'v0.33.0', expected"),
+        (
+            {"digest": None, "archive": "/srv/a.tar"},
+            "gpu-01: engine_image_archive is /srv/a.tar but engine_image_id is",
+        ),
+    ],
+)
+def test_a_tag_alone_is_refused(values: dict[str, str | None], sentence: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        image_source("gpu-01", image="v:1", image_id=None, **values)
+    assert str(refused.value).startswith(sentence)
+
+
+def test_an_image_that_is_there_is_left_alone() -> None:
+    host = OneHost()
+    host.answers[ImageLook] = EngineImage(True, ID)
+    assert not host.run(image.image)
+
+
+def test_an_archive_that_is_nowhere_is_refused() -> None:
+    host = OneHost()
+    host.answers[ImageLook] = EngineImage()
+    host.run(image.image)
+    assert host.refused == [
+        f"gpu-01: the image archive {VALUES['engine_image_archive']} is neither on the host nor on this machine, "
+        "expected a file made by `docker save`; correct engine_image_archive."
+    ]
+
+
+DOCKER = """#!/bin/sh
+echo "$@" >>"$CALLS"
+case "$1" in
+  version) exit 0;;
+  pull) [ "$(grep -c '^pull' "$CALLS")" -gt "$REFUSALS" ] || { echo "toomanyrequests: slow down" >&2; exit 1; };;
+  load) cat >/dev/null; [ "$BROKEN" = no ] || { echo "archive/tar: invalid tar header" >&2; exit 1; };;
+  image) [ "$3" = "$HELD" ] || { echo "No such image" >&2; exit 1; };;
+esac
+"""
+
+
+def run_script(tmp_path: Path, members: dict[str, str], **situation: str) -> tuple[int, str, list[str]]:
+    """image.sh with a stand-in for docker. Returns: its status, its sentence, the calls of docker."""
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    (tmp_path / "calls").touch()
+    for name, text in {"host": "gpu-01", "image": ID, **members}.items():
+        (tmp_path / name).write_text(text)
+    script = image.SCRIPT.replace("PATH=/usr", f"PATH={tmp_path}:/usr").replace("sleep", ":")
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", str(tmp_path), str(tmp_path / "log")],
+        env={"CALLS": str(tmp_path / "calls"), "REFUSALS": "0", "BROKEN": "no", "HELD": ID, **situation},
+        capture_output=True, timeout=20, check=False,
+    )  # fmt: skip
+    sentence = tmp_path / "sentence"
+    return (
+        done.returncode,
+        sentence.read_text() if sentence.exists() else "",
+        (tmp_path / "calls").read_text().split("\n"),
+    )
+
+
+def test_a_busy_registry_is_asked_again(tmp_path: Path) -> None:
+    status, _, calls = run_script(tmp_path, {}, REFUSALS="2")
+    assert status == 0 and calls.count(f"pull {ID}") == 3
+
+
+def test_a_registry_that_goes_on_refusing_is_quoted(tmp_path: Path) -> None:
+    status, sentence, calls = run_script(tmp_path, {}, REFUSALS="9")
+    assert status == 1 and calls.count(f"pull {ID}") == 4
+    assert sentence.startswith(f"gpu-01: image {ID} could not be pulled in 4 attempts (toomanyrequests: slow down)")
+
+
+@pytest.mark.parametrize(
+    ("situation", "status", "said"),
+    [
+        ({}, 0, ""),
+        ({"BROKEN": "yes"}, 1, "could not be loaded (archive/tar: invalid tar header)"),
+        ({"HELD": "another"}, 1, f"holds no {ID}"),
+    ],
+)
+def test_an_archive_is_loaded_and_must_hold_the_image(
+    tmp_path: Path, situation: dict[str, str], status: int, said: str
+) -> None:
+    archive = tmp_path / "pushed.tar"
+    archive.write_text("an archive")
+    found, sentence, _ = run_script(tmp_path, {"archive": str(archive), "pushed": ""}, **situation)
+    assert found == status and said in sentence
+    assert not archive.exists(), "what was pushed does not stay"

@@ -1,0 +1,251 @@
+"""Preflight finds everything that would stop a deploy, and nothing on a host that is fine."""
+
+from dataclasses import replace
+
+import pytest
+
+from ingot.compat import Flavour, Wish
+from ingot.compat.images import vllm_image
+from ingot.facts.driver import DriverState, Kernel, Os
+from ingot.facts.host import HostState, Listener, Space
+from ingot.facts.nvidia import GpuReport
+from ingot.facts.pci import PciDevice, PciReading
+from ingot.facts.smi_fault import Fault, GpuFault
+from ingot.facts.smi_query import QueryRow
+from ingot.facts.xid import Xid
+from ingot.operations.gpus_on_bus import expected
+from ingot.operations.preflight.disk_space import DOCKER_ROOT, GIB
+from ingot.operations.preflight.findings import Wanted, findings
+from ingot.operations.preflight.notices import notes
+from ingot.sizing import GPU
+
+pytestmark = pytest.mark.driver
+
+MIB = 1 << 20
+KERNEL = "6.12.57+deb13-amd64"
+ROOMY = tuple(Space(path, 500 * GIB, 10_000_000, "/") for path in ("/", DOCKER_ROOT, "/srv/models"))
+
+
+def bus(*device_ids: int, driver: str | None = "nvidia") -> PciReading:
+    devices = (PciDevice(f"0000:{1 + i:02x}:00.0", id_, 0x0302, driver=driver) for i, id_ in enumerate(device_ids))
+    return PciReading(tuple(devices))
+
+
+def report(count: int) -> GpuReport:
+    gpus = tuple(
+        GPU(index, f"GPU-{index}", "NVIDIA A10G", 23028 * MIB, compute_capability=(8, 6)) for index in range(count)
+    )
+    return GpuReport(gpus, tuple(QueryRow(index=gpu.index, uuid=gpu.uuid, persistence=True) for gpu in gpus))
+
+
+def faulty(kind: Fault) -> GpuReport:
+    return GpuReport((), (), GpuFault(kind, "as the driver said"))
+
+
+RUNNING = DriverState(
+    os=Os("debian", "13"),
+    arch="x86_64",
+    kernel=KERNEL,
+    bus=bus(0x2237, 0x2237, 0x2237, 0x2237),
+    running="580.173.02",
+    running_flavour=Flavour.OPEN,
+    on_disk="580.173.02",
+    on_disk_flavour=Flavour.OPEN,
+    library="580.173.02",
+    kernels=(Kernel(KERNEL, True, "580.173.02"),),
+)
+BARE = replace(RUNNING, running=None, running_flavour=None, on_disk=None, library=None, bus=bus(0x2237, driver=None))
+GOOD = HostState(0, RUNNING, report(4), 64 * GIB, ROOMY, 0.2, listeners=(Listener("*:443", "nginx"),), is_deployed=True)
+NEW = replace(GOOD, driver=BARE, gpus=faulty(Fault.NOT_INSTALLED), listeners=(), is_deployed=False)
+WANTED = Wanted(
+    "gpu-01",
+    "/srv/models",
+    engine_version="0.32.0",
+    serve=({"model": "qwen2.5-7b-instruct", "context": 8192, "concurrency": 4},),
+    certificate_names=("gpu-01", "10.0.0.17"),
+)
+
+
+def test_a_release_without_njs_is_refused_only_where_its_own_nginx_is_asked_for() -> None:
+    jammy = replace(NEW, driver=replace(BARE, os=Os("ubuntu", "22.04")))
+    assert findings(jammy, WANTED) == ()
+    (found,) = findings(jammy, replace(WANTED, gateway_packages="distribution"))
+    assert found == 'ubuntu 22.04 packages no njs for its nginx; set gateway_packages = "nginx.org", or leave it out'
+
+
+@pytest.mark.parametrize("look", [GOOD, NEW], ids=["deployed", "bare"])
+def test_a_host_that_is_fine_is_passed_in_silence(look: HostState) -> None:
+    assert findings(look, WANTED) == ()
+    assert notes(look) == ()
+
+
+@pytest.mark.parametrize(
+    ("look", "says"),
+    [
+        (replace(NEW, uid=1000), "uid 1000, expected root"),
+        (replace(NEW, driver=replace(BARE, os=Os("debian", "11"))), "debian 11, expected Ubuntu"),
+        (replace(NEW, driver=replace(BARE, arch="riscv64")), "a riscv64 processor"),
+        (replace(NEW, has_apt=False), "no apt on the host"),
+        (replace(NEW, memory_bytes=GIB), "1.0 GiB of memory"),
+        (replace(NEW, clock_skew_s=-86400.0), "86400 s behind the control machine's"),
+        (replace(NEW, clock_skew_s=90.0), "90 s ahead of the control machine's"),
+        (replace(NEW, broken_packages=("libc6",)), "dpkg wants libc6 reinstalled"),
+        (replace(NEW, driver=replace(BARE, secure_boot=True)), "Secure Boot on"),
+        (replace(NEW, driver=replace(BARE, bus=bus(0x2237, driver="vfio-pci"))), "bound to vfio-pci"),
+        (replace(NEW, driver=replace(BARE, bus=bus())), "no NVIDIA GPU on the PCI bus"),
+        (replace(NEW, driver=replace(BARE, bus=bus(0x1DB5, 0x2901))), "expected GPUs that one driver serves"),
+        (replace(NEW, driver=replace(BARE, runfile=True)), "a driver from NVIDIA's .run installer"),
+        (replace(NEW, listeners=(Listener("*:443", "caddy"),)), "port 443 is held by caddy"),
+        (replace(NEW, listeners=(Listener("[::]:80", "apache2"),)), "port 80 is held by apache2"),
+        (replace(GOOD, gpus=faulty(Fault.LOST)), "a GPU is lost"),
+        (replace(GOOD, gpus=faulty(Fault.HANGS)), "did not answer in time"),
+        (replace(GOOD, gpus=report(3)), "3 GPUs answer of 4"),
+        (replace(GOOD, gpus=faulty(Fault.NO_DEVICES)), "finds no device"),
+    ],
+)
+def test_what_cannot_work_is_said(look: HostState, says: str) -> None:
+    found = findings(look, replace(WANTED, serve=()))
+    assert len(found) == 1
+    assert says in found[0]
+    assert ", expected " in found[0] or "; " in found[0]
+
+
+def test_a_gpu_of_a_virtual_machine_stops_nothing_where_the_owner_names_the_others() -> None:
+    beside = PciReading((*bus(0x2237).functions, *bus(0x1DB5, driver="vfio-pci").functions))
+    look = replace(NEW, driver=replace(BARE, bus=beside))
+    (found,) = findings(look, replace(WANTED, serve=()))
+    assert "1 of 2 GPUs bound to vfio-pci" in found
+    assert "name the others in gpus_use to leave these alone, or remove the vfio-pci binding" in found
+    assert findings(look, replace(WANTED, gpus_use=[0])) == ()
+
+
+@pytest.mark.parametrize("kind", [Fault.NOT_INSTALLED, Fault.NOT_LOADED, Fault.MISMATCH, Fault.LIBRARY])
+def test_what_the_driver_role_heals_stops_nothing(kind: Fault) -> None:
+    assert findings(replace(GOOD, gpus=faulty(kind)), WANTED) == ()
+
+
+def test_the_wrong_flavour_is_healed_too() -> None:
+    wrong = replace(RUNNING, running_flavour=Flavour.PROPRIETARY)
+    assert findings(replace(GOOD, driver=wrong, gpus=faulty(Fault.NO_DEVICES)), WANTED) == ()
+
+
+def test_all_findings_are_said_at_once() -> None:
+    bad = replace(
+        NEW, uid=1000, clock_skew_s=3600.0, driver=replace(BARE, os=Os("fedora", "43"), bus=bus(0x1DB5, 0x2901))
+    )
+    assert len(findings(bad, replace(WANTED, serve=(), certificate_names=("gpu_01",)))) == 5
+
+
+def test_room_on_one_disk_adds_up() -> None:
+    spaces = tuple(Space(path, 44 * GIB, 10_000_000, "/") for path in ("/", DOCKER_ROOT, "/srv/models"))
+    (said,) = findings(replace(NEW, spaces=spaces), WANTED)
+    assert "44.0 GiB free on /" in said
+    assert "/ and /var/lib/docker and /srv/models" in said
+
+
+def test_weights_need_room_where_they_will_be() -> None:
+    spaces = (*ROOMY[:2], Space("/srv/models", 64 << 10, 10_000_000, "/srv/models"))
+    (said,) = findings(replace(NEW, spaces=spaces), WANTED)
+    assert "0.0 GiB free on /srv/models, expected 1" in said
+
+
+def test_a_deployed_host_needs_no_second_room_for_what_it_holds() -> None:
+    spaces = tuple(replace(space, free_bytes=2 * GIB) for space in ROOMY)
+    assert findings(replace(GOOD, spaces=spaces), WANTED) == ()
+
+
+def test_inodes_run_out_too() -> None:
+    spaces = (*ROOMY[:2], Space("/srv/models", 500 * GIB, 10, "/srv/models"))
+    (said,) = findings(replace(NEW, spaces=spaces), WANTED)
+    assert "10 free inodes on /srv/models" in said
+
+
+@pytest.mark.parametrize("look", [GOOD, NEW], ids=["measured", "by PCI ids"])
+def test_a_model_that_does_not_fit_is_refused_before_anything_changes(look: HostState) -> None:
+    serve = ({"model": "llama-3.3-70b-instruct", "context": 131072, "concurrency": 64},)
+    (said,) = findings(look, replace(WANTED, serve=serve))
+    assert "llama-3.3-70b-instruct" in said
+    assert not said.startswith("gpu-01: ")
+
+
+def test_what_runs_on_the_gpus_now_is_the_engine_itself() -> None:
+    full = replace(GOOD.gpus, gpus=tuple(replace(gpu, free_bytes=MIB) for gpu in GOOD.gpus.gpus))
+    assert findings(replace(GOOD, gpus=full), WANTED) == ()
+
+
+def test_gpus_that_the_catalog_lacks_are_not_judged_before_they_are_measured() -> None:
+    assert expected(bus(0x2237, 0x2FFF)) == []
+
+
+@pytest.mark.parametrize("name", ["gpu_01", "-gpu", "a" * 64, "gpu 01", "*.*.example"])
+def test_a_name_that_no_certificate_carries_is_refused(name: str) -> None:
+    (said,) = findings(GOOD, replace(WANTED, certificate_names=(name,)))
+    assert "cannot stand in a certificate" in said
+
+
+def test_a_busy_package_manager_is_worth_a_note_only() -> None:
+    look = replace(GOOD, apt_holder="unattended-upgr (pid 812)")
+    assert findings(look, WANTED) == ()
+    assert notes(look) == ("unattended-upgr (pid 812) holds the package manager; the run waits for it",)
+
+
+def test_a_vulnerable_driver_that_runs_is_warned_about() -> None:
+    old = replace(RUNNING, running="580.126.20", on_disk="580.126.20", library="580.126.20")
+    assert findings(replace(GOOD, driver=old), WANTED) == ()
+    assert "set driver_version to 580.159.03 or newer" in notes(replace(GOOD, driver=old))[0]
+
+
+def test_memory_that_wears_out_is_worth_a_note() -> None:
+    row = QueryRow(index=0, uuid="GPU-0", remap_failed=True, ecc_uncorrected=2, recovery_action="Reset")
+    said = notes(replace(GOOD, gpus=replace(GOOD.gpus, rows=(row, *GOOD.gpus.rows[1:]))))
+    assert [part.partition(";")[0] for part in said] == [
+        "GPU 0 could not remap a bad memory row",
+        "GPU 0 had 2 uncorrectable memory errors since it was reset",
+        "the driver asks to reset GPU 0",
+    ]
+
+
+def test_an_xid_that_needs_a_person_is_worth_one_note() -> None:
+    xids = (Xid("0000:01:00", 119), Xid("0000:01:00", 13), Xid("0000:01:00", 119))
+    (said,) = notes(replace(GOOD, driver=replace(RUNNING, xids=xids)))
+    assert said.startswith("GPU 0000:01:00 reported Xid 119 2 times since boot: its GSP does not answer")
+
+
+def test_a_wish_that_cannot_be_is_refused() -> None:
+    (said,) = findings(GOOD, replace(WANTED, driver=Wish(version="580.126.20")))
+    assert "known vulnerabilities" in said
+
+
+def test_a_fault_of_a_gpu_left_alone_stops_nothing() -> None:
+    lost = GpuReport(GOOD.gpus.gpus[:3], GOOD.gpus.rows, GpuFault(Fault.LOST, "GPU 3", GOOD.gpus.gpus[:3]))
+    look = replace(GOOD, gpus=lost)
+    assert findings(look, replace(WANTED, gpus_use=[0, 1])) == ()
+    assert "a GPU is lost" in findings(look, replace(WANTED, gpus_use=[3]))[0]
+
+
+@pytest.mark.parametrize("use", [[7], ["GPU-none"]])
+def test_gpus_that_are_not_there_cannot_be_used(use: list[object]) -> None:
+    (said,) = findings(GOOD, replace(WANTED, gpus_use=use))
+    assert "expected GPUs of this host: 0 (GPU-0)" in said
+
+
+def test_before_any_driver_a_partial_host_is_judged_by_as_many_gpus_as_it_names() -> None:
+    large = ({"model": "qwen2.5-32b-instruct", "context": 8192, "concurrency": 4},)
+    for use in ([0], ["GPU-3a23c669-1f69-c64e-cf85-44e9b07e7a2a"]):
+        (said,) = findings(NEW, replace(WANTED, gpus_use=use, serve=large, cache_root="/srv/models"))
+        assert "1 x NVIDIA A10G" in said
+
+
+def test_an_image_that_the_driver_cannot_run_is_refused() -> None:
+    wish = Wish(branch=535, image=vllm_image("vllm/vllm-openai:v0.33.0", "0.33.0"))
+    assert "CUDA 13.0 on driver branch 535" in findings(GOOD, replace(WANTED, driver=wish))[0]
+
+
+def test_a_host_that_only_fronts_others_needs_neither_gpu_nor_room_for_models() -> None:
+    spaces = (Space("/", 2 * GIB, 10_000_000, "/"), Space("/srv/models", 1, 10_000_000, "/srv"))
+    bare = replace(NEW, driver=replace(BARE, bus=bus()), memory_bytes=GIB, spaces=spaces)
+    assert any("no NVIDIA GPU" in one for one in findings(bare, WANTED))
+    front = replace(WANTED, serve=(), fronts=True)
+    assert findings(bare, front) == ()
+    (found,) = findings(replace(bare, memory_bytes=GIB // 4), front)
+    assert found.startswith("0.2 GiB of memory, expected 0.5 GiB or more")

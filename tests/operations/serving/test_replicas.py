@@ -1,0 +1,245 @@
+"""Replicas are brought to the plan one at a time, and a failed one gives way to what served before."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from ingot.facts.engine import EngineLook, EngineState
+from ingot.facts.nvidia import Gpus
+from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
+from ingot.facts.smi_fault import Fault, GpuFault
+from ingot.operations.serving import engine, rollout
+from tests.operations.serving.onehost import OneHost, card, running
+
+READY = Glance("running", health="200", completion="200")
+HEALTHY = Evidence("running", 0, "200", (), ("Available KV cache memory: 11.50 GiB",))
+
+
+@pytest.fixture
+def fresh() -> OneHost:
+    """A host on which nothing serves yet and every replica starts well."""
+    host = OneHost()
+    host.answers |= {ReplicaGlance: READY, ReplicaEvidence: HEALTHY, ReplicaLog: ["ValueError: no"]}
+    return host
+
+
+@pytest.fixture
+def served(fresh: OneHost) -> OneHost:
+    """A host that serves its plan."""
+    fresh.run(engine.replicas)
+    fresh.serves(*fresh.wanted())
+    return fresh
+
+
+def ups(host: OneHost) -> list[str]:
+    """Which services were started, in order."""
+    return [c.partition("--force-recreate ")[2].partition(";")[0] for c in host.commands if "--force-recreate" in c]
+
+
+def glances(script: dict[str, list[Glance]]) -> Any:
+    """Answer each container's glances in turn, the last one for ever."""
+
+    def glance(container: str, **_: Any) -> Glance:
+        mine = script.get(container, [READY])
+        return mine.pop(0) if len(mine) > 1 else mine[0]
+
+    return glance
+
+
+def test_a_fresh_host_gets_its_replicas_one_after_the_other(fresh: OneHost) -> None:
+    assert fresh.run(engine.replicas) and fresh.refused == []
+    assert ups(fresh) == ["small-0", "small-1"]
+    composed = yaml.safe_load(fresh.composed())["services"]
+    devices = {name: one["deploy"]["resources"]["reservations"]["devices"] for name, one in composed.items()}
+    assert devices == {
+        "small-0": [{"driver": "cdi", "device_ids": ["nvidia.com/gpu=GPU-0"], "capabilities": ["gpu"]}],
+        "small-1": [{"driver": "cdi", "device_ids": ["nvidia.com/gpu=GPU-1"], "capabilities": ["gpu"]}],
+    }
+    assert json.loads(fresh.files["/var/lib/ingot/upstreams.json"]) == [
+        {"model": "small", "replicas": ["172.31.213.10:8000", "172.31.213.11:8000"]}
+    ]
+    measured = json.loads(fresh.files["/var/lib/ingot/measured.json"])["measured"]
+    assert [one["available_kv_bytes"] for one in measured] == [int(11.5 * 1024**3)]
+    assert {"plan.json", "small-0.json", "small-1.json"} <= {path.rpartition("/")[2] for path in fresh.files}
+
+
+def test_preparing_a_fresh_host_starts_nothing(fresh: OneHost) -> None:
+    assert fresh.run(engine.replicas, executing=False)
+    assert ups(fresh) == []
+
+
+def test_the_second_run_changes_nothing_although_the_engine_holds_the_memory(served: OneHost) -> None:
+    served.answers[Gpus] = [card(0, free_gib=1.0), card(1, free_gib=1.0)]
+    assert not served.run(engine.replicas)
+    assert served.noops == ["2 replicas serve as planned"]
+
+
+def test_a_changed_workload_is_planned_as_if_the_own_engine_were_not_there(served: OneHost) -> None:
+    served.answers[Gpus] = [card(0, free_gib=1.0), card(1, free_gib=1.0)]
+    served.data.serve = [{"model": "small", "context": 4096, "concurrency": 8, "replicas": 2}]
+    assert served.run(engine.replicas) and served.refused == []
+    assert ups(served) == ["small-0", "small-1"]
+
+
+def test_a_replica_that_is_down_comes_back_alone(served: OneHost) -> None:
+    first, second = served.wanted()
+    served.serves(first)
+    served.run(engine.replicas)
+    assert ups(served) == [second.name]
+
+
+def test_a_replica_that_starts_is_waited_for_and_not_restarted(served: OneHost) -> None:
+    served.serves(*served.wanted(), healthy=False, age_s=20)
+    served.run(engine.replicas)
+    assert served.refused == [] and ups(served) == []
+
+
+def test_a_replica_that_is_no_longer_planned_goes_last(served: OneHost) -> None:
+    served.data.serve = [{"model": "small", "context": 2048, "concurrency": 8, "replicas": 1}]
+    served.run(engine.replicas)
+    assert "docker rm --force ingot-engine-small-1 >/dev/null 2>&1 || true" in served.commands
+    assert "/var/lib/ingot/engine/last-good/small-1.json" not in served.files
+    assert list(yaml.safe_load(served.composed())["services"]) == ["small-0"]
+
+
+def test_a_crash_at_start_brings_the_last_good_one_back_and_leaves_the_others(served: OneHost) -> None:
+    before = dict(served.files)
+    crash = Glance("exited", restarts=0, exit_code=1)
+    served.answers[ReplicaGlance] = glances({"ingot-engine-small-0": [crash, READY]})
+    served.data.engine_extra_args = ["--no-such-flag"]
+    served.run(engine.replicas)
+    assert ups(served) == ["small-0", "small-0"]
+    assert served.files == before
+    assert served.refused == [
+        "gpu-01: small-0 crashed 0 s after its start (exit code 1), expected it to serve; read its log above (kept in "
+        "/var/lib/ingot/engine/failed/small-0 on the host), correct its settings and deploy again; the last good "
+        "small-0 serves again."
+    ]
+
+
+def test_when_the_last_good_one_fails_too_it_says_so_and_stops(served: OneHost) -> None:
+    served.answers[ReplicaGlance] = Glance("exited", exit_code=1)
+    served.data.engine_extra_args = ["--no-such-flag"]
+    served.run(engine.replicas)
+    assert ups(served) == ["small-0", "small-0"]
+    assert served.refused[0].endswith("the last good small-0 did not start again either, so it is down.")
+
+
+def test_a_first_start_that_fails_is_not_left_for_the_next_boot(fresh: OneHost) -> None:
+    fresh.answers[ReplicaGlance] = Glance("exited", exit_code=1)
+    fresh.run(engine.replicas)
+    assert fresh.refused[0].endswith("there was nothing to go back to.")
+    assert engine.COMPOSE not in fresh.files
+    assert "/var/lib/ingot/plan.json" not in fresh.files
+
+
+@pytest.mark.parametrize(
+    ("glance", "trouble"),
+    [
+        (Glance("missing"), "has no container (Docker refused to make or start it)"),
+        (Glance("running", restarts=1, exit_code=1), "crashed 0 s after its start (exit code 1)"),
+        (Glance("running", health="200", completion="000"), "says it is healthy but gave no completion in 3 attempts"),
+    ],
+)
+def test_what_is_wrong_with_a_start_is_said(fresh: OneHost, glance: Glance, trouble: str) -> None:
+    fresh.answers[ReplicaGlance] = glance
+    fresh.run(engine.replicas)
+    assert trouble in fresh.refused[0]
+
+
+def test_a_lost_connection_is_made_again(fresh: OneHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[object] = []
+    monkeypatch.setattr(rollout, "reconnect", attempts.append)
+    fresh.answers[ReplicaGlance] = glances({"ingot-engine-small-0": [Glance("unknown"), Glance("unknown"), READY]})
+    fresh.run(engine.replicas)
+    assert len(attempts) == 2 and fresh.refused == []
+
+
+def test_a_connection_that_stays_lost_leaves_the_start_alone(fresh: OneHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollout, "reconnect", lambda _: None)
+    monkeypatch.setattr(rollout, "RECONNECT_S", 0)
+    fresh.answers[ReplicaGlance] = Glance("unknown")
+    fresh.run(engine.replicas)
+    assert fresh.refused == [
+        "gpu-01: the connection was lost while small-0 starts, and not found again within 0 s; it goes on there, run "
+        "again to wait for it."
+    ]
+    assert not any("docker rm --force ingot-engine-small-0" in command for command in fresh.commands)
+
+
+def test_a_new_start_left_by_a_cut_off_run_still_has_something_to_go_back_to(served: OneHost) -> None:
+    second = served.wanted()[1]
+    served.data.engine_extra_args = ["--no-such-flag"]
+    served.containers = (running(served.wanted()[0], healthy=False, age_s=5), running(second))
+    served.answers[ReplicaGlance] = glances({"ingot-engine-small-0": [Glance("exited", exit_code=2), READY]})
+    served.run(engine.replicas)
+    assert ups(served) == ["small-0"]
+    assert served.refused[0].endswith("the last good small-0 serves again.")
+
+
+def test_what_served_before_with_the_same_settings_stays_for_the_next_boot(served: OneHost) -> None:
+    first, second = served.wanted()
+    served.containers = (running(first, status="exited", healthy=False), running(second))
+    served.answers[ReplicaGlance] = Glance("exited", exit_code=1)
+    served.run(engine.replicas)
+    assert ups(served) == ["small-0"]
+    assert served.refused[0].endswith("it served with these settings before, so look for what changed on the host.")
+    assert set(yaml.safe_load(served.composed())["services"]) == {"small-0", "small-1"}
+
+
+def test_measurements_of_another_version_of_ingot_are_dropped(served: OneHost) -> None:
+    served.files["/var/lib/ingot/measured.json"] = '{"schema": 99}'
+    served.data.serve = [{"model": "small", "context": 4096, "concurrency": 8, "replicas": 2}]
+    assert served.run(engine.replicas) and served.refused == []
+    assert json.loads(served.files["/var/lib/ingot/measured.json"])["schema"] == 1
+
+
+def test_a_start_has_an_end(fresh: OneHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10**6, 100))
+    monkeypatch.setattr(rollout.time, "monotonic", lambda: float(next(clock)))
+    fresh.answers[ReplicaGlance] = Glance("running")
+    fresh.run(engine.replicas)
+    assert "was not ready after" in fresh.refused[0] and "(its model was given 420 s)" in fresh.refused[0]
+
+
+def test_a_replica_that_answers_once_and_dies_is_not_good(fresh: OneHost) -> None:
+    fresh.answers[ReplicaEvidence] = Evidence("running", 1, "000")
+    fresh.run(engine.replicas)
+    assert "answered once and then stopped within 10 s" in fresh.refused[0]
+
+
+def test_another_model_takes_over_the_gpu_and_gives_it_back_when_it_fails(served: OneHost) -> None:
+    served.data.site_models = {**served.data.site_models, "other": served.data.site_models["small"]}
+    served.data.serve = [{"model": "other", "context": 2048, "concurrency": 8, "replicas": 2}]
+    served.answers[ReplicaGlance] = glances({"ingot-engine-other-0": [Glance("exited", exit_code=1)]})
+    served.run(engine.replicas)
+    assert ups(served) == ["other-0", "small-0"]
+    assert "docker stop --time 120 ingot-engine-small-0" in next(c for c in served.commands if "other-0; }" in c)
+    assert set(yaml.safe_load(served.composed())["services"]) == {"small-0", "small-1"}
+
+
+def test_gpus_that_do_not_answer_refuse_this_host(fresh: OneHost) -> None:
+    fresh.answers[Gpus] = GpuFault(Fault.LOST, "GPU 1")
+    fresh.run(engine.replicas)
+    assert fresh.refused[0].startswith("gpu-01: a GPU is lost")
+
+
+def test_docker_that_does_not_answer_refuses_this_host(fresh: OneHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = fresh.get_fact
+    monkeypatch.setattr(
+        fresh, "get_fact", lambda fact, **given: EngineState() if fact is EngineLook else plain(fact, **given)
+    )
+    fresh.run(engine.replicas)
+    assert fresh.refused[0].startswith("gpu-01: Docker does not answer")
+
+
+def test_a_torn_or_foreign_state_file_is_made_anew(served: OneHost) -> None:
+    served.files["/var/lib/ingot/plan.json"] = '{"schema": 99}'
+    served.files["/var/lib/ingot/engine/last-good/small-0.json"] = '{"name": "small-0"}'
+    assert served.run(engine.replicas) and served.refused == []
+    assert ups(served) == [], "what serves as wanted goes on serving"
+    assert not served.run(engine.replicas)

@@ -1,0 +1,344 @@
+"""models: every file verified, transfers resumed, nothing half-written or unlisted ever under the model's name."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingot.catalog import load_models
+from ingot.errors import IngotError
+from ingot.facts.models import Found, ModelDirectory, Room, Verified, parse_models
+from ingot.operations.serving import planning
+from ingot.operations.weights import models
+from ingot.operations.weights.manifest import MANIFEST, ModelFile, Origin, chosen, origin, parse_manifest
+from ingot.operations.weights.models import Wanted, no_room, trouble
+from ingot.sandbox import tiny_model
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+CONTENT = {
+    "config.json": b'{"model_type": "qwen3"}',
+    "model-00001-of-00001.safetensors": bytes(range(256)) * 800,
+    "tokenizer.json": b"{}",
+}
+
+
+def entry(repository: str = "tiny", revision: str | None = REVISION) -> dict[str, Any]:
+    variant = {"name": "bf16", "repository": repository, "revision": revision}
+    return {"config": dict(tiny_model.CONFIG), "variants": [variant]}
+
+
+def wanted(root: Path | str = "/srv/models", repository: str = "tiny", revision: str | None = REVISION) -> Wanted:
+    (variant,) = load_models({"tiny": entry(repository, revision)})["tiny"].variants
+    return Wanted("tiny", variant, str(root))
+
+
+@dataclass
+class Mirror:
+    """A web server with one model, which can be told to misbehave."""
+
+    files: dict[str, bytes]
+    url: str = ""
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    cut_at: dict[str, list[int]] = field(default_factory=dict)
+    answers: dict[str, list[bytes]] = field(default_factory=dict)
+    authorization: set[str | None] = field(default_factory=set)
+
+    def manifest(self, **changed: Any) -> bytes:
+        listed = [
+            {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for path, data in self.files.items()
+        ]
+        return json.dumps({"files": [{**one, **changed.get(one["path"], {})} for one in listed]}).encode()
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    served = Mirror(dict(CONTENT))
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.rpartition(f"{REVISION}/")[2]
+            served.asked.append((name, self.headers.get("Range")))
+            served.authorization.add(self.headers.get("Authorization"))
+            data = served.manifest() if name == MANIFEST else served.files.get(name)
+            if served.answers.get(name):
+                data = served.answers[name].pop(0)
+            if data is None:
+                self.send_error(404)
+                return
+            start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            end = served.cut_at[name].pop(0) if served.cut_at.get(name) else len(data)
+            self.wfile.write(data[start:end])
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    served.url = f"http://127.0.0.1:{server.server_address[1]}/models"
+    yield served
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run the operation for one model of the mirror, cached below tmp_path/models."""
+    root = tmp_path / "models"
+    # Waits between attempts are not what these tests are about.
+    monkeypatch.setattr(models, "SCRIPT", models.SCRIPT.replace("sleep $((attempt * 3))", "sleep 0.01"))
+    monkeypatch.setattr(planning, "host_plan", lambda: None)
+
+    def run(
+        source: dict[str, str] | None = None, token_file: str | None = None, repository: str = "tiny", **options: Any
+    ) -> Any:
+        monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(root, repository),))
+        data = {
+            "cache_root": str(root),
+            "cache_hub_token_file": token_file,
+            "sources": {"models": source or {"kind": "mirror", "uri": mirror.url}},
+        }
+        return run_operation(models.cached, data=data, **options)
+
+    return run
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "models/tiny/bf16" / REVISION
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir() if not path.name.startswith(".")}
+
+
+def test_a_model_is_fetched_verified_and_published_and_the_second_run_reads_none_of_it(cache, target, mirror):
+    first = cache()
+    assert first.succeeded and first.changed, first.said
+    assert f"fetch tiny (bf16) from {mirror.url}/tiny/{REVISION}: 0.00 GB to {target} (not there yet)" in first.said
+    assert contents(target) == CONTENT
+    assert {path.stat().st_mode & 0o777 for path in target.iterdir()} == {0o644}
+    mirror.asked.clear()
+    second = cache()
+    assert second.succeeded and not second.changed and mirror.asked == []
+    assert len(second.commands) == 2, "one look to prepare, one to execute"
+
+
+def test_a_transfer_that_is_cut_off_is_resumed(cache, target, mirror):
+    name = "model-00001-of-00001.safetensors"
+    mirror.cut_at[name] = [100_000, 150_000]
+    assert cache().succeeded
+    assert contents(target) == CONTENT
+    assert [start for asked, start in mirror.asked if asked == name] == [None, "bytes=100000-", "bytes=150000-"]
+
+
+def test_what_a_run_fetched_before_it_died_is_used_by_the_next(cache, target, mirror, tmp_path):
+    name = "model-00001-of-00001.safetensors"
+    incomplete = target.with_name(f"{REVISION}.incomplete")
+    incomplete.mkdir(parents=True)
+    (incomplete / f"{name}.part").write_bytes(CONTENT[name][:200_000])
+    (incomplete / "config.json").write_bytes(CONTENT["config.json"])
+    assert cache().succeeded
+    assert contents(target) == CONTENT and not incomplete.exists()
+    assert (name, "bytes=200000-") in mirror.asked and "config.json" not in {asked for asked, _ in mirror.asked}
+
+
+def test_a_corrupt_file_is_set_aside_and_fetched_once_more(cache, target, mirror, tmp_path):
+    corrupt = bytes(len(CONTENT["tokenizer.json"]))
+    mirror.answers["tokenizer.json"] = [corrupt]
+    assert cache().succeeded and contents(target) == CONTENT
+    (aside,) = (tmp_path / "models/.quarantine").iterdir()
+    assert aside.read_bytes() == corrupt
+
+
+def test_a_digest_that_never_matches_fails_with_both_and_publishes_nothing(cache, target, mirror):
+    mirror.answers[MANIFEST] = [mirror.manifest(**{"tokenizer.json": {"sha256": "e" * 64}})] * 2
+    failed = cache()
+    digest = hashlib.sha256(CONTENT["tokenizer.json"]).hexdigest()
+    assert not failed.succeeded and not target.exists()
+    assert f"has sha256 {digest}, expected {'e' * 64}, twice" in failed.said
+    assert [name for name, _ in mirror.asked].count("tokenizer.json") == 2
+
+
+def test_a_file_that_is_not_there_is_one_sentence(cache, target, mirror):
+    mirror.answers[MANIFEST] = [mirror.manifest()] * 2
+    del mirror.files["tokenizer.json"]
+    failed = cache()
+    assert not failed.succeeded and not target.exists()
+    assert f"could not fetch {mirror.url}/tiny/{REVISION}/tokenizer.json: curl: (22)" in failed.said
+    assert [name for name, _ in mirror.asked].count("tokenizer.json") == 1, "a 404 is not asked again"
+
+
+def test_a_revision_that_is_not_there_is_refused_before_anything_is_written(cache, target, mirror, tmp_path):
+    mirror.files.clear()
+    refused = cache({"kind": "mirror", "uri": mirror.url + "/elsewhere", "unused": ""})
+    assert not refused.succeeded
+    assert "has no .safetensors weights (only nothing)" in refused.said
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_flipped_byte_is_found_by_time_and_only_that_file_is_fetched_again(cache, target, mirror):
+    cache()
+    name = "model-00001-of-00001.safetensors"
+    (target / name).write_bytes(b"\xff" + CONTENT[name][1:])
+    mirror.asked.clear()
+    healed = cache()
+    assert healed.succeeded and f"{name} changed since it was verified" in healed.said
+    assert contents(target) == CONTENT
+    assert [asked for asked, _ in mirror.asked if asked in CONTENT] == [name]
+    assert not cache().changed
+
+
+def test_a_file_that_was_only_touched_is_kept(cache, target, mirror):
+    cache()
+    (target / "tokenizer.json").touch()
+    mirror.asked.clear()
+    assert cache().changed
+    assert {asked for asked, _ in mirror.asked} == {MANIFEST}
+    assert not cache().changed
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path: path.write_text("import os"), lambda path: path.symlink_to("/etc/passwd")]
+)
+def test_what_nobody_listed_is_taken_out_of_the_directory(cache, target, tmp_path, make):
+    cache()
+    make(target / "modeling.py")
+    healed = cache()
+    assert "modeling.py does not belong there" in healed.said
+    assert contents(target) == CONTENT and [path.name for path in (tmp_path / "models/.quarantine").iterdir()] == [
+        f"tiny_bf16_{REVISION}_modeling.py"
+    ]
+
+
+def test_a_model_is_pushed_from_this_machine_with_its_digests(cache, target, tmp_path):
+    here = tmp_path / "mine"
+    here.mkdir()
+    for name, data in {**CONTENT, "train.py": b"never"}.items():
+        (here / name).write_bytes(data)
+    pushed = cache(repository=str(here))
+    assert pushed.succeeded and f"push tiny (bf16) from {here}" in pushed.said, pushed.said
+    assert contents(target) == CONTENT
+    assert not target.with_name(f"{REVISION}.incoming").exists()
+    assert not cache(repository=str(here)).changed
+
+
+def test_the_hub_is_asked_for_one_commit_with_a_token_that_nobody_sees(cache, target, mirror, tmp_path):
+    files = {name: data for name, data in mirror.files.items() if name != "config.json"}
+    small = CONTENT["config.json"]
+    git = hashlib.sha1(b"blob %d\0" % len(small) + small).hexdigest()
+    listed = [
+        {"rfilename": name, "size": len(data), "blobId": "0" * 40, "lfs": {"sha256": hashlib.sha256(data).hexdigest()}}
+        for name, data in files.items()
+    ]
+    listed += [{"rfilename": "config.json", "size": len(small), "blobId": git}]
+    listed += [{"rfilename": "modeling_tiny.py", "size": 1, "blobId": "1" * 40}]
+    listed += [{"rfilename": "pytorch_model.bin", "size": 1, "blobId": "2" * 40, "lfs": {"sha256": "2" * 64}}]
+    api = f"/models/api/models/tiny/revision/{REVISION}?blobs=true"
+    mirror.answers[api] = [json.dumps({"sha": REVISION, "siblings": listed}).encode()] * 2
+    (tmp_path / "token").write_text("hf_CANARY\n")
+    run = cache({"kind": "hub", "uri": mirror.url}, token_file=str(tmp_path / "token"))
+    assert run.succeeded and contents(target) == CONTENT, run.said
+    assert mirror.authorization == {"Bearer hf_CANARY"}
+    assert "CANARY" not in run.everything and not any("CANARY" in command for command in run.commands)
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()]
+    assert left == [tmp_path / "token"]
+
+
+def test_a_small_file_of_the_hub_must_have_its_git_id(cache, target, mirror):
+    listed = [{"rfilename": name, "size": len(data), "blobId": "0" * 40, "lfs": None} for name, data in CONTENT.items()]
+    api = f"/models/api/models/tiny/revision/{REVISION}?blobs=true"
+    mirror.answers[api] = [json.dumps({"sha": REVISION, "siblings": listed}).encode()] * 2
+    failed = cache({"kind": "hub", "uri": mirror.url})
+    assert not failed.succeeded and not target.exists() and f"expected {'0' * 40}, twice" in failed.said
+
+
+@pytest.mark.parametrize(
+    ("source", "revision", "said"),
+    [
+        ({"kind": "hub", "uri": "https://huggingface.co"}, None, "revision None, expected a commit of 40 hex digits"),
+        ({"kind": "hub", "uri": "https://huggingface.co"}, "main", "revision 'main', expected a commit"),
+        ({"kind": "torrent", "uri": "x"}, REVISION, "expected `uri` and `kind`"),
+        ({}, REVISION, "expected `uri` and `kind`"),
+    ],
+)
+def test_values_that_name_no_fixed_source_are_refused(source, revision, said):
+    with pytest.raises(IngotError, match=said):
+        origin({"models": source}, wanted(revision=revision).variant, "tiny (bf16)")
+
+
+def test_a_hub_that_answers_with_another_commit_is_refused():
+    with pytest.raises(IngotError, match="answered with commit"):
+        parse_manifest('{"sha": "moved", "siblings": []}', Origin("hub", "https://hub/a"), REVISION)
+
+
+@pytest.mark.parametrize("path", ["../../etc/cron.d/x.json", "/etc/x.json", "a\tb.json", "a b.json", 'q".json'])
+def test_a_path_that_leaves_the_directory_is_refused(path):
+    with pytest.raises(IngotError, match="expected a plain relative path"):
+        chosen([ModelFile(path, 1, "0" * 64), ModelFile("model.safetensors", 1, "0" * 64)], "tiny (bf16)")
+
+
+def test_only_one_copy_of_the_weights_and_no_code_is_taken():
+    names = [
+        "README.md", "config.json", "consolidated.safetensors", "model-00001-of-00002.safetensors", "modeling.py",
+        "model.safetensors.index.json", "original/model.safetensors", "pytorch_model.bin", "1_Pooling/config.json",
+        "tokenizer.model", "chat_template.jinja", "merges.txt", "tekken.tiktoken", "training_args.pt",
+    ]  # fmt: skip
+    taken = chosen([ModelFile(name, 1, "0" * 64) for name in names], "m")
+    assert [one.path for one in taken] == [
+        "config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "1_Pooling/config.json",
+        "tokenizer.model", "chat_template.jinja", "merges.txt", "tekken.tiktoken",
+    ]  # fmt: skip
+
+
+def test_a_model_with_pickles_only_is_refused():
+    with pytest.raises(IngotError, match=r"has no \.safetensors weights \(only \.bin, \.json\)"):
+        chosen([ModelFile("pytorch_model.bin", 1, "0" * 64), ModelFile("config.json", 1, "0" * 64)], "m (bf16)")
+
+
+def test_space_is_refused_with_what_is_needed_and_what_is_free():
+    assert no_room("m (bf16)", "/srv/models", 16_000_000_000, 10, Room(17_000_000_000, None, "/")) == (
+        "m (bf16) needs 17.6 GB at /srv/models (10 % to spare), 17.0 GB are free there (mounted at /); free some, "
+        "or set cache_root to a larger file system."
+    )
+    assert no_room("m", "/srv", 16_000_000_000, 10, Room(17_600_000_001, 1000, "/")) is None
+    assert "needs 20 inodes" in (no_room("m", "/srv", 1, 10, Room(10**12, 19, "/srv")) or "")
+    assert no_room("m", "/srv", 0, 10, Room(0, 0, "/")) is None, "a repair that fetches nothing needs no room"
+
+
+def test_a_directory_is_judged_without_reading_it():
+    whole = ModelDirectory({"a": Found("f", 3, "1.5"), "d": Found("d", 0, "9")}, (Verified("a", 3, "0" * 64, "1.5"),))
+    assert trouble(whole) is None
+    assert trouble(ModelDirectory()) == "not there yet"
+    assert trouble(ModelDirectory(whole.entries)) == "never verified"
+    assert trouble(ModelDirectory({"d": Found("d", 0, "9")}, whole.verified)) == "a is missing"
+    assert trouble(ModelDirectory({"a": Found("l", 3, "1.5")}, whole.verified)) == "a changed since it was verified"
+
+
+def test_the_look_separates_what_is_published_from_what_is_on_its_way():
+    state = parse_models(
+        "1000 50 100 /srv",
+        "f\t3\t1.5\t/m/a/config.json\nf\t9\t2.5\t/m/a.incomplete/x.safetensors.part\nf\t4\t3\t/m/a.incoming/0\n",
+        "/m/a\teyJmaWxlcyI6IFt7InBhdGgi\n",
+        ["/m/a"],
+    )
+    assert state.room == Room(1000, 50, "/srv")
+    assert state.directories["/m/a"] == ModelDirectory(
+        {"config.json": Found("f", 3, "1.5")},
+        None,
+        {"x.safetensors.part": Found("f", 9, "2.5")},
+        {"0": Found("f", 4, "3")},
+    )
