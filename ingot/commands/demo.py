@@ -26,6 +26,7 @@ NAME = "demo"
 PROFILE = "rtx4090x1"
 TEAM = "demo"
 BEARER = "Authorization: Bearer "
+CHECKOUT = Path(__file__).parents[2]
 QUESTION = "What turns a bare GPU server into a private LLM service?"
 
 
@@ -146,9 +147,8 @@ def _step(started: float, what: str) -> None:
 
 
 def _deploy() -> None:
-    root = Path(__file__).parent.parent
     command = [str(Path(sys.executable).parent / "pyinfra"), "-y", "inventories/sandbox.py", "deploy.py"]
-    done = subprocess.run([*command, "--limit", NAME], cwd=root, check=False)
+    done = subprocess.run([*command, "--limit", NAME], cwd=CHECKOUT, check=False)
     if done.returncode:
         raise IngotError(
             f"{NAME}: deploy.py ended with status {done.returncode}; its last lines above say why, "

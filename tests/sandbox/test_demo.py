@@ -19,6 +19,10 @@ def test_a_second_demo_asks_with_the_key_of_the_first(tmp_path: Path) -> None:
     assert stat.S_IMODE(header.stat().st_mode) == 0o600
 
 
+def test_the_demo_deploys_from_the_checkout() -> None:
+    assert (demo.CHECKOUT / "deploy.py").is_file() and (demo.CHECKOUT / "inventories" / "sandbox.py").is_file()
+
+
 def test_a_revoked_key_of_the_demo_is_made_anew(tmp_path: Path) -> None:
     header = tmp_path / "demo.header"
     demo._ensure_key(tmp_path, header)
