@@ -20,10 +20,13 @@ from ingot.sizing.memory import MemoryBreakdown, Term
 from ingot.sizing.plan import HostPlan, ReplicaPlan
 from ingot.sizing.planner import fits, plan_host
 from ingot.sizing.request import Model, ModelRequest, Variant, Workload
+from ingot.sizing.serving import KINDS, Adapter, EngineArguments, Kind, Speculation, Yarn
 from ingot.sizing.throughput import Peak, Throughput
 
 __all__ = [
     "GPU",
+    "KINDS",
+    "Adapter",
     "Architecture",
     "Calibration",
     "CalibrationKey",
@@ -31,10 +34,12 @@ __all__ = [
     "CheckpointMismatch",
     "ConfigError",
     "DoesNotFit",
+    "EngineArguments",
     "EngineProfile",
     "Hardware",
     "HardwareError",
     "HostPlan",
+    "Kind",
     "MemoryBreakdown",
     "Model",
     "ModelRequest",
@@ -42,12 +47,14 @@ __all__ = [
     "PlanError",
     "ReplicaPlan",
     "SizingError",
+    "Speculation",
     "Term",
     "Throughput",
     "UnknownArchitecture",
     "Variant",
     "Workload",
     "WorkloadError",
+    "Yarn",
     "architecture_from_config",
     "fits",
     "plan_host",

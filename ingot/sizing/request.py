@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.checkpoint import Checkpoint
 from ingot.sizing.errors import WorkloadError
+from ingot.sizing.serving import Adapter, EngineArguments, Kind, Speculation, Yarn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Variant:
     `repository` is a hub repository or, for a site's own model, the directory it is pushed from. `revision` is a
     commit; None says that it is not pinned yet. `quantization` is a key of `ingot.sizing.quantization.SCHEMES`.
     `checkpoint_bytes` is the size of the weight files where it is known, `checkpoint` their headers where the files
-    are there. `quality` orders the variants of a model, higher is better.
+    are there. `quality` orders the variants of a model, higher is better. `verified` is False where the catalog could
+    not check the repository and its shapes against a published source.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Variant:
     min_capability: tuple[int, int] | None = None
     checkpoint: Checkpoint | None = None
     gated: bool = False
+    verified: bool = True
 
     def __hash__(self) -> int:
         return hash((self.name, self.repository, self.quantization))
@@ -60,12 +63,20 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What users ask for by name; `variants` are sorted from the best quality down."""
+    """What users ask for by name; `variants` are sorted from the best quality down.
+
+    `yarn` is the context extension that the model's card promises, `speculation` the draft that its makers recommend:
+    both are there to be asked for and are never a default.
+    """
 
     name: str
     variants: tuple[Variant, ...]
     title: str = ""
     license: str = ""
+    kind: Kind = "generate"
+    arguments: EngineArguments = field(default_factory=EngineArguments)
+    yarn: Yarn | None = None
+    speculation: Speculation | None = None
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -77,7 +88,8 @@ class ModelRequest:
 
     `variant` fixes a set of weights; otherwise the best that fits is taken. `replicas` is the most that are
     wanted (None: as many as fit). `kv_cache_dtype` fixes the cache's number format. `share` allows replicas of
-    other requests on the same GPU.
+    other requests on the same GPU. `arguments` are the model's own with the host's over them. `speculation` drafts
+    tokens ahead, `adapters` are served beside the model, each by its own name.
     """
 
     model: Model
@@ -86,6 +98,9 @@ class ModelRequest:
     replicas: int | None = None
     kv_cache_dtype: str | None = None
     share: bool = False
+    arguments: EngineArguments = field(default_factory=EngineArguments)
+    speculation: Speculation | None = None
+    adapters: tuple[Adapter, ...] = ()
 
     def __hash__(self) -> int:
         return hash((self.model.name, self.workload.context, self.workload.concurrency, self.variant))
