@@ -19,7 +19,7 @@ COMMANDS = {
     "onboard": "ingot.commands.onboard:onboard",
     "plan": "ingot.commands.plan:plan",
     "probe": "ingot.commands.probe:probe",
-    "recommend": "ingot.commands.plan:recommend",
+    "recommend": "ingot.commands.recommend:recommend",
     "report": "ingot.commands.report:report",
     "sandbox": "ingot.commands.sandbox:sandbox",
     "usage": "ingot.commands.usage:usage",

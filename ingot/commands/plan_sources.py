@@ -169,23 +169,27 @@ def recorded(paths: Sequence[Path]) -> tuple[Hardware, DriverAnswer | None]:
 
 
 def hosts_of(
-    inventory: Path, names: Sequence[str], wanted: ModelRequest | None, *, refuse: Callable[[str], None], offline: bool
+    inventory: Path | None,
+    names: Sequence[str],
+    wanted: ModelRequest | None,
+    *,
+    refuse: Callable[[str], None],
+    offline: bool,
 ) -> Iterable[Asked]:
     """Every host of an inventory, looked at over SSH at once unless `offline`; what fails for one stops no other."""
-    from ingot.inventory.fleet import at_once, chosen, load
+    from ingot.inventory.fleet import at_once, selected
     from ingot.operations.gateway.fronting import is_front
 
     def asked(host: Any) -> Asked | str:
-        name = host.name.removeprefix("@ingot/")
         try:
-            return _asked(state, host, name, wanted, offline=offline)
+            return _asked(chosen.state, host, host.name, wanted, offline=offline)
         except (SizingError, IngotError) as error:
-            return with_host(name, str(error))
+            return with_host(host.name, str(error))
 
-    state = load(inventory)
+    chosen = selected(inventory, names)
     # Hosts that only front others have nothing to plan.
-    serving = [host for _, host in chosen(state, inventory, names) if not is_front(host)]
-    for one in at_once(state, serving, asked):
+    serving = [host for host in chosen.hosts if not is_front(host)]
+    for one in at_once(chosen.state, serving, asked):
         if isinstance(one, str):
             refuse(one)
         else:

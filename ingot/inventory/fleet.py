@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,9 +16,7 @@ from pyinfra.api.state import State
 from pyinfra.context import ctx_host, ctx_state
 
 from ingot.errors import IngotError
-
-#: The inventory of commands that are given none.
-DEFAULT = Path("inventories/prod.py")
+from ingot.inventory.default import DEFAULT_INVENTORY
 
 Answer = TypeVar("Answer")
 
@@ -47,32 +47,69 @@ def load(inventory: Path) -> State:
 
 
 def chosen(state: State, inventory: Path, names: Sequence[str]) -> list[tuple[str, Host]]:
-    """Hosts of a loaded inventory by the names of their files, sorted; all of them when `names` is empty.
+    """Hosts of a loaded inventory, sorted by name; all of them when `names` is empty.
 
-    Raises: IngotError when one of `names` is not among them.
+    Each of `names` is a host, a group, or a pattern of hosts such as `gpu-0*`, as pyinfra's own --limit has it.
+
+    Raises: IngotError when one of `names` is none of these, or the inventory has no host at all.
     """
-    known = {host.name.removeprefix("@ingot/"): host for host in state.inventory}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise IngotError(
-            f"{unknown[0]}: no such host in {inventory}, expected one of {', '.join(sorted(known)) or 'none'}; "
-            "correct its name."
-        )
-    return [(name, host) for name, host in sorted(known.items()) if not names or name in names]
+    known = {host.name: host for host in state.inventory}
+    if not known:
+        raise IngotError(f"{inventory}: no host in it; make a server a member with `ingot onboard`.")
+    for name in names:
+        if not any(_is(host, name) for host in known.values()):
+            raise IngotError(
+                f"{name}: no such host or group in {inventory}, expected {_some(sorted(known))} or a group of them; "
+                "correct the name, or give its inventory with --inventory."
+            )
+    return [pair for pair in sorted(known.items()) if not names or any(_is(pair[1], name) for name in names)]
+
+
+def _is(host: Host, name: str) -> bool:
+    return fnmatch(host.name, name) or name in host.groups
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join((*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])))
 
 
 def meant(inventory: Path | None, names: Sequence[str]) -> Path:
     """The inventory file that is given, else the first that has every one of `names`: prod before all others."""
     if inventory or not names:
-        return inventory or DEFAULT
-    for path in (DEFAULT, *sorted(path for path in DEFAULT.parent.glob("*.py") if path != DEFAULT)):
+        return inventory or DEFAULT_INVENTORY
+    for path in (
+        DEFAULT_INVENTORY,
+        *sorted(path for path in DEFAULT_INVENTORY.parent.glob("*.py") if path != DEFAULT_INVENTORY),
+    ):
         try:
-            known = {host.name.removeprefix("@ingot/") for host in load(path).inventory}
+            chosen(load(path), path, names)
         except IngotError:
             continue
-        if known.issuperset(names):
-            return path
-    return DEFAULT
+        return path
+    return DEFAULT_INVENTORY
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The hosts that a command works on, of an inventory that is loaded."""
+
+    path: Path
+    state: State
+    hosts: tuple[Host, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(host.name for host in self.hosts)
+
+
+def selected(inventory: Path | None, names: Sequence[str]) -> Selected:
+    """The hosts that a command line names: all of the inventory where it names none.
+
+    Raises: IngotError when the inventory cannot be loaded, has no host, or lacks one of `names`.
+    """
+    path = meant(inventory, names)
+    state = load(path)
+    return Selected(path, state, tuple(host for _, host in chosen(state, path, names)))
 
 
 def at_once(state: State, hosts: Sequence[Host], work: Callable[[Host], Answer]) -> list[Answer]:
@@ -92,7 +129,7 @@ def connected(host: Host) -> Iterator[None]:
 
     Raises: IngotError, a sentence that begins with the host's name, when there is none to be had.
     """
-    name = host.name.removeprefix("@ingot/")
+    name = host.name
     try:
         host.connect(show_errors=False, raise_exceptions=True)
     except ConnectError as refused:

@@ -33,7 +33,9 @@ def test_an_inventory_that_raises_is_named(tmp_path: Path) -> None:
 
 def test_an_inventory_that_says_what_is_wrong_is_quoted(tmp_path: Path) -> None:
     inventory = tmp_path / "lab.py"
-    inventory.write_text(f"from ingot.inventory import load\ngpu = load({str(tmp_path / 'absent')!r}).group('gpu')\n")
+    inventory.write_text(
+        f"from ingot.inventory.host_files import load\ngpu = load({str(tmp_path / 'absent')!r}).group('gpu')\n"
+    )
     assert said("keys", "list", "--inventory", inventory).startswith(
         f"ingot: inventory {tmp_path / 'absent'}: no such directory"
     )

@@ -1,4 +1,4 @@
-"""`ingot plan` and `ingot recommend` as people type them."""
+"""`ingot plan` as people type it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ingot.commands.plan import plan, recommend
+from ingot.commands.plan import plan
 from ingot.errors import IngotError
 from tests.sizing.conftest import QWEN3_8B
 
@@ -102,20 +102,3 @@ def test_the_worked_examples_are_planned_from_their_host_files() -> None:
     plans = {plan["host"]: plan for plan in json.loads(done.stdout)["plans"]}
     assert set(plans) == {"gpu-01", "gpu-02", "gpu-03"}
     assert all(plan["replicas"] for plan in plans.values())
-
-
-def test_recommendations_go_from_small_to_large() -> None:
-    result = CliRunner().invoke(recommend, ["qwen3-8b", "--context", "8192", "--concurrency", "16", "--json"])
-    found = json.loads(result.output)
-    tiers = [one["tier"] for one in found]
-    assert tiers == sorted(tiers, key=["entry", "mid", "large"].index)
-    assert {"entry", "mid", "large"} == set(tiers)
-    assert "b200" in {one["gpu"] for one in found}
-    shown = CliRunner().invoke(recommend, ["qwen3-8b"]).output
-    assert "1 x rtx3090" in shown
-
-
-def test_what_no_gpu_serves_is_said() -> None:
-    result = CliRunner().invoke(recommend, ["llama-3.1-405b-instruct", "--context", "131072", "--concurrency", "512"])
-    assert isinstance(result.exception, IngotError)
-    assert "no GPU configuration of the catalog serves" in str(result.exception)

@@ -31,7 +31,7 @@ SAYS = {
 }
 
 INVENTORY = """
-from ingot.inventory import load
+from ingot.inventory.host_files import load
 from ingot.sandbox.inventory import hosts
 from pathlib import Path
 _wrong = load(Path(__file__).parent / "hosts", frozenset()).group("gpu")

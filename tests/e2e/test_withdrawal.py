@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.onboarding, pytest.mark.timeout(600)]
 NAME = "e2e"
 INVENTORY = """from pathlib import Path
 
-from ingot.inventory import load
+from ingot.inventory.host_files import load
 
 globals().update(load(Path(__file__).parent / "lab").groups())
 """

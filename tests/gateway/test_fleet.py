@@ -154,7 +154,7 @@ def test_a_plan_of_the_inventory_leaves_its_gateways_out(tmp_path: Path) -> None
     serve = "serve:\n- {model: qwen2.5-0.5b-instruct, context: 2048, concurrency: 1}\n"
     (tmp_path / "hosts" / "gpu-01.yaml").write_text(f"address: 10.0.0.11\ngpus: a10gx1\n{serve}")
     (tmp_path / "lab.py").write_text(
-        "from pathlib import Path\nfrom ingot.inventory import load\n"
+        "from pathlib import Path\nfrom ingot.inventory.host_files import load\n"
         'globals().update(load(Path(__file__).parent / "hosts", frozenset()).groups())\n'
     )
     command = [str(Path(sys.executable).parent / "ingot"), "plan", str(tmp_path / "lab.py"), "--offline"]

@@ -53,3 +53,11 @@ def test_an_inventory_is_found_by_the_hosts_that_are_meant(tmp_path: Path) -> No
     given = f"[str(fleet.meant(None, names)) for names in {asked!r}]"
     said = run(tmp_path, f'said = [*{given}, str(fleet.meant(Path("inventories/lab.py"), ["gpu-09"]))]')
     assert said == [f"inventories/{name}.py" for name in ("prod", "prod", "lab", "prod", "lab")]
+
+
+def test_hosts_are_named_by_themselves_by_a_group_or_by_a_pattern(tmp_path: Path) -> None:
+    (tmp_path / "inventories").mkdir()
+    (tmp_path / "inventories" / "prod.py").write_text("gpu = ['gpu-01', 'gpu-02', 'lab-01']\ngateway = ['front']\n")
+    asked = [["gpu-02"], ["gateway"], ["gpu-*", "front"], []]
+    said = run(tmp_path, f"said = [fleet.selected(None, names).names for names in {asked!r}]")
+    assert said == [["gpu-02"], ["front"], ["front", "gpu-01", "gpu-02"], ["front", "gpu-01", "gpu-02", "lab-01"]]

@@ -20,7 +20,7 @@ from tests.onboarding.servers import INSTALLER, Server, start, stop
 ROOT = Path(__file__).parents[2]
 INVENTORY = """from pathlib import Path
 
-from ingot.inventory import load
+from ingot.inventory.host_files import load
 
 globals().update(load(Path(__file__).parent / "lab").groups())
 """

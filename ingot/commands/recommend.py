@@ -1,0 +1,40 @@
+"""`ingot recommend`: which GPUs would serve a model."""
+
+from __future__ import annotations
+
+import click
+
+from ingot.commands.options import json_option, print_json
+from ingot.errors import IngotError
+
+
+@click.command()
+@click.argument("model")
+@click.option("--context", type=int, help="Tokens of one sequence  [default: 8192, or the model's].")
+@click.option("--concurrency", type=int, help="Sequences at once  [default: 8].")
+@json_option
+def recommend(model: str, context: int | None, concurrency: int | None, as_json: bool) -> None:
+    """Which GPUs would serve MODEL, smallest first: from one entry-level card to eight of the largest."""
+    from ingot.catalog.recommendation import HEADINGS, recommendations
+    from ingot.commands.plan_sources import ENGINE_VERSION, wanted_model
+    from ingot.report.console import plain_console, plain_table
+    from ingot.sizing import SizingError, vllm
+
+    request = wanted_model(model, None, None, context, concurrency)
+    assert request is not None
+    try:
+        found = recommendations(request, vllm(ENGINE_VERSION))
+    except SizingError as error:
+        raise IngotError(str(error)) from error
+    asked = f"{request.workload.context} tokens x {request.workload.concurrency} sequences"
+    if as_json:
+        print_json({"model": model, "recommendations": [one.to_dict() for one in found]})
+    elif found:
+        table = plain_table(*HEADINGS, right=("memory", "sequences"), title=f"{model}: {asked}")
+        for one in found:
+            table.add_row(*one.cells())
+        plain_console().print(table)
+    if not found:
+        raise IngotError(
+            f"{model}: no GPU configuration of the catalog serves {asked}; ask for less context or fewer sequences."
+        )
