@@ -224,6 +224,19 @@ class TestHost:
                 machine.start(self.paths, self.network, self.record, lock)
         self.wait_for_boot(timeout_s)
 
+    def shift_clock(self, seconds: int) -> None:
+        """Make programs that start from now on see a clock this much ahead (behind where negative; 0: the true one).
+
+        The clock is the machine's, which a host cannot set: libfaketime answers in its place, inside this host only.
+        Programs that run already, containers, and programs that are linked statically see the true one.
+        """
+        if not seconds:
+            self.succeeds("rm -f /etc/ld.so.preload /etc/faketimerc")
+            return
+        self.succeeds("apt-get install --quiet --yes --no-download libfaketime", timeout_s=300)
+        self.put("/etc/faketimerc", f"{seconds:+d}\n")
+        self.put("/etc/ld.so.preload", "/usr/$LIB/faketime/libfaketime.so.1\n")
+
     def cut_network(self) -> None:
         """Pull the network cable."""
         machine.unplug(self.network, self.record)

@@ -41,10 +41,11 @@ BASE = [
     "systemd-sysv",
     "udev",
 ]
-# What the roles install: fetched once into apt's archive cache, so that each role run is a real apt install.
+# What the roles install, and what shifts a host's clock: fetched once into apt's archive cache, so that each role run
+# is a real apt install.
 FETCHED = {
     "debian13": "docker.io docker-cli docker-compose docker-buildx nginx libnginx-mod-http-js openssl gnupg jq "
-    "certbot pebble fio smartmontools unattended-upgrades logrotate",
+    "certbot pebble fio smartmontools unattended-upgrades logrotate libfaketime",
     "debian12": "docker.io nginx libnginx-mod-http-js openssl gnupg jq",
 }
 

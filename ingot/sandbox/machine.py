@@ -12,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from ingot.sandbox import confinement
 from ingot.sandbox.commands import run
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.network import INTERFACES, Network
@@ -52,10 +53,10 @@ def nspawn_command(paths: Paths, network: Network, record: HostRecord) -> list[s
         "--link-journal=no",
         f"--network-bridge={network.bridge}",
         "--resolv-conf=off",
-        # dockerd in the guest needs what a real root has.
+        # dockerd in the guest mounts, and makes namespaces and cgroups, which takes this machine's root.
         "--private-users=no",
-        "--capability=all",
-        "--system-call-filter=@keyring @mount @resources bpf",
+        f"--drop-capability={','.join(confinement.DROPPED)}",
+        f"--system-call-filter={' '.join(confinement.SYSTEM_CALLS)}",
         *(f"--bind={host}/{name}:{where}" for name, where in PLAIN.items()),
         f"--bind-ro={paths.mirror}:{MIRROR}",
     ]
@@ -124,6 +125,7 @@ def start(paths: Paths, network: Network, record: HostRecord, lock: int) -> None
         run(["ip", "link", "delete", link(network, record)])
     group = cgroup(paths, record.name)
     group.mkdir(parents=True)
+    confinement.confine(group)
     enter = f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}; exec < /dev/null"
     script = supervisor_script(paths, network, record)
     isolated = shlex.join(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])

@@ -51,6 +51,7 @@ def broken() -> Iterator[dict[str, TestHost]]:
     for name, (profile, command) in BROKEN.items():
         hosts[name] = sandbox.up(name, profile=profile)
         hosts[name].succeeds(command)
+    hosts["full-disk"].shift_clock(-86_400)
     yield hosts
     for name in BROKEN:
         sandbox.down(name)
@@ -81,6 +82,10 @@ def test_a_host_that_cannot_work_is_one_sentence(run: Run, name: str) -> None:
     said = [line for line in run.said_of(name) if all(words in line for words in SAYS[name])]
     assert said, "\n".join(run.said_of(name)) or run.output[-3000:]
     assert "Traceback" not in run.output
+
+
+def test_a_second_thing_that_is_wrong_is_said_too(run: Run) -> None:
+    assert any("the clock is 86" in line and "behind" in line for line in run.said_of("full-disk")), run.output[-3000:]
 
 
 @pytest.mark.parametrize("name", [name for name in BROKEN if name != "no-sudo"])
