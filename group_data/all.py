@@ -1,4 +1,7 @@
-"""Every default of Ingot, one comment each: override per group in group_data/<group>.py or per host in its file."""
+"""Every default of Ingot, one comment each: override per group in group_data/<group>.py or per host in its file.
+
+The types of each section are in ingot/settings/<section>.py; a value that is not of its type refuses its host alone.
+"""
 
 # --- upstreams: where everything is fetched from; point them at a mirror or a file tree on sites without internet
 sources = {
@@ -93,6 +96,44 @@ driver_version = None
 # Version of the four container toolkit packages; below 1.19.1 is refused (CVE-2026-24260).
 toolkit_version = "1.20.0"
 
+# --- engine: the containers that serve
+# Compute of the image: "cuda", or "cpu" for test hosts without a GPU.
+engine_build = "cuda"
+# Bytes of KV cache with engine_build "cpu" (on GPUs the plan decides).
+engine_cpu_kv_cache_bytes = 256 * 1024**2
+# Further words for the engine's command line, and further variables, for every replica.
+engine_extra_args = []
+engine_extra_env = {}
+# Seconds that a new replica must go on serving before it counts as good.
+engine_hold_s = 10
+# CUDA of the image such as "13.0", which the driver must be able to run; None: by the image's tag and version.
+engine_cuda = None
+# Image by name and tag; what runs is decided by its digest, or by its id where it comes from an archive.
+engine_image = "vllm/vllm-openai:v0.33.0"
+# A file of `docker save`, on the host or (then pushed) on this machine, instead of a registry; needs engine_image_id.
+engine_image_archive = None
+# Registry digest (sha256:...) of engine_image: read and checked by you, nothing is pulled without it.
+engine_image_digest = None
+# Id (sha256:...) that `docker image inspect` shows for the image in engine_image_archive.
+engine_image_id = None
+# Log of one replica: size of a file, number of files.
+engine_log_max_files = 5
+engine_log_max_size = "20m"
+# Docker network without a way out, on which the gateway reaches the replicas: .10 is the first.
+engine_network = "172.31.213.0/24"
+# Processes and threads that one replica may have.
+engine_pids = 8192
+# Port of a replica within engine_network.
+engine_port = 8000
+# Shared memory of one replica in bytes: a limit, not a reservation.
+engine_shm_bytes = 16 * 1024**3
+# Seconds that running requests are given to end when a replica is stopped.
+engine_stop_grace_s = 120
+# Limits of a replica's processes (-1: none); not applied with engine_build "cpu".
+engine_ulimits = {"memlock": -1, "nofile": 1048576, "stack": 67108864}
+# Version of the engine in the image: sizing follows its arithmetic.
+engine_version = "0.33.0"
+
 # --- gateway: what callers of a host meet on port 443
 # Days that the logs of requests and tokens are kept on a host, compressed: what `ingot usage` can look back.
 accounting_days = 92
@@ -149,41 +190,3 @@ secrets_dir = None
 # --- verify: what `ingot verify` takes for granted
 # Further TCP ports that may be open on a host, e.g. [9100] for an agent of your monitoring.
 verify_ports = []
-
-# --- engine: the containers that serve
-# Compute of the image: "cuda", or "cpu" for test hosts without a GPU.
-engine_build = "cuda"
-# Bytes of KV cache with engine_build "cpu" (on GPUs the plan decides).
-engine_cpu_kv_cache_bytes = 256 * 1024**2
-# Further words for the engine's command line, and further variables, for every replica.
-engine_extra_args = []
-engine_extra_env = {}
-# Seconds that a new replica must go on serving before it counts as good.
-engine_hold_s = 10
-# CUDA of the image such as "13.0", which the driver must be able to run; None: by the image's tag and version.
-engine_cuda = None
-# Image by name and tag; what runs is decided by its digest, or by its id where it comes from an archive.
-engine_image = "vllm/vllm-openai:v0.33.0"
-# A file of `docker save`, on the host or (then pushed) on this machine, instead of a registry; needs engine_image_id.
-engine_image_archive = None
-# Registry digest (sha256:...) of engine_image: read and checked by you, nothing is pulled without it.
-engine_image_digest = None
-# Id (sha256:...) that `docker image inspect` shows for the image in engine_image_archive.
-engine_image_id = None
-# Log of one replica: size of a file, number of files.
-engine_log_max_files = 5
-engine_log_max_size = "20m"
-# Docker network without a way out, on which the gateway reaches the replicas: .10 is the first.
-engine_network = "172.31.213.0/24"
-# Processes and threads that one replica may have.
-engine_pids = 8192
-# Port of a replica within engine_network.
-engine_port = 8000
-# Shared memory of one replica in bytes: a limit, not a reservation.
-engine_shm_bytes = 16 * 1024**3
-# Seconds that running requests are given to end when a replica is stopped.
-engine_stop_grace_s = 120
-# Limits of a replica's processes (-1: none); not applied with engine_build "cpu".
-engine_ulimits = {"memlock": -1, "nofile": 1048576, "stack": 67108864}
-# Version of the engine in the image: sizing follows its arithmetic.
-engine_version = "0.33.0"

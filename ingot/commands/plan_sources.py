@@ -15,6 +15,7 @@ from ingot.commands.plan_driver import DriverAnswer, answer, by_name
 from ingot.compat import Wish
 from ingot.compat.images import vllm_image
 from ingot.errors import IngotError
+from ingot.settings import check_given
 from ingot.sizing import (
     Calibration,
     EngineProfile,
@@ -207,6 +208,7 @@ def _asked(state: Any, host: Any, name: str, wanted: ModelRequest | None, *, off
     refused = host.data.get("inventory_error")
     if refused:
         raise IngotError(str(refused))
+    check_given(host)
     requests = _served(name, host.data, wanted)
     build = "cpu" if host.data.get("engine_build") == "cpu" else "cuda"
     engine = vllm(str(host.data.get("engine_version") or ENGINE_VERSION), build)

@@ -15,6 +15,7 @@ from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.connectors.ssh import SSHConnector
 
 from ingot.inventory.host_files import ERROR_KEY
+from ingot.settings import WrongValues, check_given
 
 #: Seconds between SSH keepalives, and until unanswered data ends a connection (a link that swallows packets).
 KEEPALIVE_S = 15
@@ -25,7 +26,7 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 class IngotConnector(SSHConnector):
-    """SSH without Nagle's delay, with keepalive, and refusing a host alone when its host file is wrong."""
+    """SSH without Nagle's delay, with keepalive, and refusing a host alone whose file or values are wrong."""
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -39,6 +40,10 @@ class IngotConnector(SSHConnector):
         error = self.host.data.get(ERROR_KEY)
         if error:
             raise ConnectError(error)
+        try:
+            check_given(self.host)
+        except WrongValues as wrong:
+            raise ConnectError(str(wrong)) from None
         try:
             super().connect()
         # A private key that is missing or unreadable is no ConnectError to pyinfra, and would end the run of all hosts.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -16,27 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from ingot.inventory import expectation
 from ingot.inventory.errors import InventoryError
+from ingot.settings import NAMES
+from ingot.settings.read import HOST_FILE, HOST_FILE_ERROR
 
 #: pyinfra host data under which a host file's error travels to the connector, which refuses that host alone.
-ERROR_KEY = "inventory_error"
+ERROR_KEY = HOST_FILE_ERROR
 
 DEFAULT_GROUP = "gpu"
 
 _HOST_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
-
-
-class Serve(BaseModel):
-    """What a host shall serve: a model of the catalog and the workload that must fit."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: str = Field(min_length=1)
-    context: int = Field(gt=0, description="tokens of one sequence, prompt and answer together")
-    concurrency: int = Field(gt=0, description="sequences at once")
-    replicas: int | None = Field(default=None, gt=0, description="at most this many; absent: as many as fit")
-    variant: str | None = Field(default=None, description="absent: the best that fits")
-    share: bool = Field(default=False, description="may sit on GPUs that other models of this host use too")
-    tokens_per_s: float | None = Field(default=None, gt=0, description="wished decode rate of the whole host")
 
 
 class Expect(BaseModel):
@@ -70,7 +57,7 @@ class HostFile(BaseModel):
     groups: list[str] = Field(default_factory=lambda: [DEFAULT_GROUP], min_length=1)
     gpus: str | None = Field(default=None, description="as ordered, e.g. a10gx4; `ingot plan` offline")
     expect: Expect | None = Field(default=None, description="what was ordered")
-    serve: list[Serve] = Field(default_factory=list)
+    serve: Any = Field(default=None, description="as in group_data/all.py")
     values: dict[str, Any] = Field(default_factory=dict, description="overrides of group_data/all.py")
 
     @field_validator("groups")
@@ -101,11 +88,11 @@ class Fleet:
         ]
 
 
-def load(directory: Path | str, known_values: frozenset[str] | None = None) -> Fleet:
+def load(directory: Path | str) -> Fleet:
     """Read every host file of a directory.
 
-    A wrong file does not stop the others: its host carries the sentence under `ERROR_KEY`.
-    `known_values` are the names that `values:` may override; by default those of group_data/all.py.
+    A wrong file does not stop the others: its host carries the sentence under `ERROR_KEY`. What values are is judged
+    later, with those of the host's groups.
 
     Raises: InventoryError when the directory is missing or holds no host file.
     """
@@ -115,8 +102,7 @@ def load(directory: Path | str, known_values: frozenset[str] | None = None) -> F
     files = sorted(path for path in root.iterdir() if path.suffix in {".yaml", ".yml"})
     if not files:
         raise InventoryError(f"inventory {root}: no host file in it; write one <host>.yaml per host.")
-    names = known_values if known_values is not None else _group_data_names(root)
-    read = [(path, *_read(path, names)) for path in files]
+    read = [(path, *_read(path)) for path in files]
     twins = _Twins(read)
     members: list[tuple[str, tuple[str, ...], Mapping[str, Any]]] = []
     for path, parsed, problem in read:
@@ -166,7 +152,7 @@ class _Twins:
         return None
 
 
-def _read(path: Path, known_values: frozenset[str]) -> tuple[HostFile | None, str | None]:
+def _read(path: Path) -> tuple[HostFile | None, str | None]:
     """A host file parsed, or the sentence that says what is wrong with it."""
     name = path.stem
     if not _HOST_NAME.fullmatch(name):
@@ -192,11 +178,11 @@ def _read(path: Path, known_values: frozenset[str]) -> tuple[HostFile | None, st
         parsed = HostFile.model_validate(content)
     except ValidationError as error:
         return None, f"{name}: {path}: {'; '.join(_sentences(error))}."
-    unknown = sorted(set(parsed.values) - known_values)
+    unknown = sorted(set(parsed.values) - set(NAMES))
     if unknown:
         return None, (
             f"{name}: {path}: values.{unknown[0]} is not a value of group_data/all.py"
-            f"{_did_you_mean(unknown[0], known_values)}; correct the name or remove it."
+            f"{_did_you_mean(unknown[0], NAMES)}; correct the name or remove it."
         )
     return parsed, None
 
@@ -216,8 +202,7 @@ def _sentences(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            parts: dict[str, type[BaseModel]] = {"serve": Serve, "expect": Expect}
-            model = parts.get(key.partition(".")[0] if "." in key else "", HostFile)
+            model = Expect if key.startswith("expect.") else HostFile
             hint = _did_you_mean(str(problem["loc"][-1]), model.model_fields)
             yield f"unknown key `{key}`{hint}, remove it or correct its name"
         elif problem["type"] == "missing":
@@ -234,6 +219,7 @@ def _did_you_mean(word: str, candidates: Iterable[str]) -> str:
 def _host_data(path: Path, host: HostFile) -> dict[str, Any]:
     data: dict[str, Any] = {
         **host.values,
+        HOST_FILE: str(path),
         "ssh_hostname": host.address,
         "ssh_user": host.user,
         "ssh_port": host.port,
@@ -250,8 +236,8 @@ def _host_data(path: Path, host: HostFile) -> dict[str, Any]:
         data["gpus"] = host.gpus
     if host.expect:
         data["expect"] = host.expect.model_dump(exclude_none=True)
-    if host.serve:
-        data["serve"] = [wanted.model_dump(exclude_defaults=True) for wanted in host.serve]
+    if host.serve is not None:
+        data["serve"] = host.serve
     return data
 
 
@@ -259,19 +245,3 @@ def _in_checkout(host_file: Path, path: Path) -> Path:
     """A path of a host file: `~` is the user's home, a relative one begins at the checkout, wherever that lies."""
     root = next((one for one in host_file.resolve().parents if (one / "group_data").is_dir()), Path())
     return root / path.expanduser()
-
-
-def _group_data_names(inventory_directory: Path) -> frozenset[str]:
-    """Names assigned in group_data/all.py beside the inventories folder, read without running it."""
-    for parent in inventory_directory.resolve().parents:
-        defaults = parent / "group_data" / "all.py"
-        if defaults.is_file():
-            tree = ast.parse(defaults.read_text(encoding="utf-8"))
-            return frozenset(
-                target.id
-                for node in tree.body
-                if isinstance(node, ast.Assign)
-                for target in node.targets
-                if isinstance(target, ast.Name)
-            )
-    raise InventoryError(f"inventory {inventory_directory}: no group_data/all.py above it; keep it in the checkout.")

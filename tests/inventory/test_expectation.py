@@ -143,14 +143,14 @@ def test_a_host_file_with_another_spelling_is_refused_with_the_right_one(
     tmp_path: Path, key: str, text: str, said: str
 ) -> None:
     (tmp_path / "gpu-01.yaml").write_text(f'address: 10.0.0.1\nexpect: {{{key}: "{text}"}}\n')
-    (_, _, data), *_ = load(tmp_path, frozenset()).members
+    (_, _, data), *_ = load(tmp_path).members
     assert said in data[ERROR_KEY]
     assert f"expect.{key}" in data[ERROR_KEY]
 
 
 def test_a_host_file_carries_its_expectation_to_the_host(tmp_path: Path) -> None:
     (tmp_path / "gpu-01.yaml").write_text('address: 10.0.0.1\nexpect: {gpus: "8 x H100 80GB", memory: "2 TB"}\n')
-    (_, _, data), *_ = load(tmp_path, frozenset()).members
+    (_, _, data), *_ = load(tmp_path).members
     assert data["expect"] == {"gpus": "8 x H100 80GB", "memory": "2 TB"}
 
 

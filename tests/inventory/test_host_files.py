@@ -7,7 +7,6 @@ import pytest
 from ingot.errors import IngotError
 from ingot.inventory.host_files import ERROR_KEY, load
 
-KNOWN = frozenset({"driver_branch", "cache_root"})
 GOOD = "address: 192.0.2.1\nuser: ubuntu\nserve:\n  - {model: m, context: 1024, concurrency: 2}\n"
 
 
@@ -18,17 +17,18 @@ def write(root: Path, **files: str) -> Path:
 
 
 def error_of(root: Path, name: str) -> str:
-    hosts = dict(load(root, KNOWN).group("gpu"))
+    hosts = dict(load(root).group("gpu"))
     return str(hosts[f"@ingot/{name}"].get(ERROR_KEY, ""))
 
 
 def test_a_host_file_becomes_pyinfra_host_data(tmp_path: Path) -> None:
     write(tmp_path, gpu_01=GOOD + "values: {driver_branch: '595'}\n")
-    assert load(tmp_path, KNOWN).group("gpu") == [
+    assert load(tmp_path).group("gpu") == [
         (
             "@ingot/gpu-01",
             {
                 "driver_branch": "595",
+                "inventory_file": str(tmp_path / "gpu-01.yaml"),
                 "ssh_hostname": "192.0.2.1",
                 "ssh_user": "ubuntu",
                 "ssh_port": 22,
@@ -52,8 +52,7 @@ def test_a_host_file_becomes_pyinfra_host_data(tmp_path: Path) -> None:
         ("", "holds no keys"),
         (GOOD + "port: 99999\n", "`port` is 99999"),
         (GOOD + "values: {driver_branchh: 1}\n", "values.driver_branchh is not a value"),
-        ("address: a\nserve: [{model: m, context: 0, concurrency: 1}]\n", "`serve.0.context` is 0"),
-        ("address: a\nserve: [{model: m, contxt: 1}]\n", "did you mean `context`?"),
+        ("address: a\nexpect: {gpu: 8 x H100}\n", "did you mean `gpus`?"),
         ("address: a\ngroups: [all]\n", "cannot be a group"),
     ],
 )
@@ -68,13 +67,13 @@ def test_a_wrong_host_file_is_one_sentence_and_the_others_go_on(tmp_path: Path, 
 
 def test_every_group_of_a_host_file_is_a_group_of_the_fleet(tmp_path: Path) -> None:
     write(tmp_path, a=GOOD, b="address: b\ngroups: [gpu, staging]\n", bad="")
-    groups = {name: [host for host, _ in hosts] for name, hosts in load(tmp_path, KNOWN).groups().items()}
+    groups = {name: [host for host, _ in hosts] for name, hosts in load(tmp_path).groups().items()}
     assert groups == {"gpu": ["@ingot/a", "@ingot/b", "@ingot/bad"], "staging": ["@ingot/b", "@ingot/bad"]}
 
 
 def test_a_fleet_of_wrong_files_alone_is_still_reported(tmp_path: Path) -> None:
     write(tmp_path, bad="")
-    assert [host for host, _ in load(tmp_path, KNOWN).groups()["gpu"]] == ["@ingot/bad"]
+    assert [host for host, _ in load(tmp_path).groups()["gpu"]] == ["@ingot/bad"]
 
 
 def test_a_name_given_twice_is_refused_for_both_files(tmp_path: Path) -> None:
@@ -91,12 +90,12 @@ def test_an_address_given_twice_is_refused_for_both_hosts(tmp_path: Path) -> Non
 
 def test_an_empty_inventory_says_what_to_write(tmp_path: Path) -> None:
     with pytest.raises(IngotError, match=r"one <host>\.yaml per host"):
-        load(tmp_path, KNOWN)
+        load(tmp_path)
 
 
 def test_a_missing_inventory_is_named(tmp_path: Path) -> None:
     with pytest.raises(IngotError, match="no such directory"):
-        load(tmp_path / "absent", KNOWN)
+        load(tmp_path / "absent")
 
 
 def test_the_worked_example_of_three_hosts_is_valid() -> None:

@@ -94,7 +94,7 @@ def test_a_new_host_file_is_a_valid_one(tmp_path: Path) -> None:
     assert host_file.write(path, "Onboarded: a server", WANTED, dry=True) == f"writes {path}" and not path.exists()
     assert host_file.write(path, "Onboarded: a server", WANTED) == f"writes {path}"
     assert path.read_text().startswith("# Onboarded: a server\naddress: 10.0.0.17\nuser: ingot\ngpus: h100x8\n")
-    ((name, groups, data),) = load(path.parent, known_values=frozenset()).members
+    ((name, groups, data),) = load(path.parent).members
     assert (name, groups, data["ssh_user"], data["gpus"]) == ("gpu-07", ("gpu",), "ingot", "h100x8")
     assert host_file.write(path, "Onboarded: another", WANTED) is None
 
@@ -154,7 +154,7 @@ def test_a_relative_path_of_a_host_file_begins_at_the_checkout(tmp_path: Path) -
     directory.mkdir(parents=True)
     (tmp_path / "group_data").mkdir()
     (directory / "gpu-01.yaml").write_text("address: 10.0.0.1\nssh_config: inventories/prod/ssh_config\nssh_key: ~/k\n")
-    ((_, _, data),) = load(directory, known_values=frozenset()).members
+    ((_, _, data),) = load(directory).members
     assert data["ssh_config_file"] == str(directory / "ssh_config")
     assert data["ssh_key"] == str(Path.home() / "k")
 

@@ -23,6 +23,7 @@ from ingot.operations.gateway.filter import findings as filter_findings
 from ingot.operations.preflight.disk_space import DOCKER_ROOT
 from ingot.operations.preflight.findings import Wanted, findings
 from ingot.operations.preflight.notices import notes
+from ingot.settings import WrongValues, of_host
 
 HTTPS_PORT = 443
 #: Where an ACME server asks.
@@ -38,8 +39,12 @@ class Judged:
 
 
 def judge(host: Host) -> Judged:
-    """Look at a connected host once and judge it by its values; nothing is changed."""
+    """Judge a connected host by its values, and if they are right by one look at it; nothing is changed."""
     data = host.data
+    try:
+        of_host(host)
+    except WrongValues as wrong:
+        return Judged(tuple(one.removeprefix(f"{host.name}: ").rstrip(".") for one in wrong.sentences))
     try:
         ordered = parse(data.get("expect") or {})
     except ValueError as error:

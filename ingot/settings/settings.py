@@ -1,0 +1,32 @@
+"""All values of one host, flat, under the names that group_data/all.py gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ingot.settings.cache import Cache
+from ingot.settings.docker import Docker
+from ingot.settings.driver import Driver
+from ingot.settings.engine import Engine
+from ingot.settings.gateway import Gateway
+from ingot.settings.kinds import Section, Wrong
+from ingot.settings.serving import Serving
+from ingot.settings.sources import Sources
+from ingot.settings.verify import Verify
+
+#: In the order of group_data/all.py.
+SECTIONS: tuple[type[Section], ...] = (Sources, Serving, Cache, Docker, Driver, Engine, Gateway, Verify)
+#: Every value that there is.
+NAMES: tuple[str, ...] = tuple(name for section in SECTIONS for name in section.model_fields)
+
+
+class Settings(Sources, Serving, Cache, Docker, Driver, Engine, Gateway, Verify):
+    """The values of one host. Whoever needs one section takes that: a host's settings are every one of them."""
+
+
+def conflicts(settings: Settings) -> Iterator[Wrong]:
+    """Values of different sections that do not go together."""
+    if settings.docker_source == "docker" and settings.sources.docker is None:
+        yield Wrong(("sources", "docker"), None, "Docker's repository, since docker_source is 'docker'")
+    if settings.gateway_packages == "nginx.org" and settings.sources.nginx is None:
+        yield Wrong(("sources", "nginx"), None, "nginx.org's repository, since gateway_packages is 'nginx.org'")

@@ -1,0 +1,88 @@
+"""Section "upstreams": where packages, the engine's image and models are fetched from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from ingot.settings.kinds import Address, AnyText, Expected, Fingerprint, Section, Text, pattern
+
+Suite = Annotated[str, *pattern(r"[^\s\x00-\x1f\x7f]+", "the suite of a package repository, such as 'stable' or '/'")]
+Distribution = Annotated[str, *pattern(r"[a-z0-9.]+", "a distribution such as 'debian13', or 'default'")]
+
+
+def _several(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, str) else value
+
+
+def _with_default(value: dict[str, Any]) -> dict[str, Any]:
+    if "default" not in value:
+        raise ValueError("one for 'default' too, for distributions that are not named")
+    return value
+
+
+def _by_distribution(value: Any) -> Any:
+    return {"default": value} if isinstance(value, str | list | tuple) else value
+
+
+#: One, or a list of those that are accepted.
+Fingerprints = Annotated[
+    tuple[Fingerprint, ...],
+    Field(min_length=1),
+    BeforeValidator(_several),
+    Expected("the fingerprint of a key, or a list of them"),
+]
+
+
+class Repository(Section):
+    """A package repository of a vendor; `{os}` and `{codename}` in it are the host's."""
+
+    uri: Address
+    suite: Suite
+    component: AnyText
+    key_url: Address
+    key_fingerprint: Fingerprints
+
+
+class DistributionRepository(Section):
+    """A package repository whose key may differ between distributions: one value, or values by distribution."""
+
+    uri: Address
+    suite: Suite
+    component: AnyText
+    key_url: Annotated[
+        dict[Distribution, Address],
+        AfterValidator(_with_default),
+        BeforeValidator(_by_distribution),
+        Expected("an address, or addresses by distribution"),
+    ]
+    key_fingerprint: Annotated[
+        dict[Distribution, Fingerprints],
+        AfterValidator(_with_default),
+        BeforeValidator(_by_distribution),
+        Expected("the fingerprint of a key, or fingerprints by distribution"),
+    ]
+
+
+class Models(Section):
+    """Where model weights come from; `uri` is an address, or a directory of this machine (kind push)."""
+
+    kind: Annotated[Literal["hub", "mirror", "push"], Expected("'hub', 'mirror' or 'push'")]
+    uri: Text
+
+
+class Upstreams(Section):
+    """The block `sources`; what a host does not need may be left out."""
+
+    nvidia_driver: DistributionRepository
+    nvidia_toolkit: DistributionRepository
+    models: Models
+    docker: Repository | None = None
+    nginx: Repository | None = None
+
+
+class Sources(Section):
+    """Where everything is fetched from."""
+
+    sources: Annotated[Upstreams, Expected("the upstreams by name")]
