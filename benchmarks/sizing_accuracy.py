@@ -3,8 +3,8 @@
     benchmarks/sizing_accuracy.py CASES.json [MODELS.json] [--json]
 
 (a) tokens of cache from the logged available memory; (b) available memory from GPU and config alone; (c) whether it
-serves or is refused, and by which refusal. Tier C cases are shown apart and never counted. What cannot be judged is
-listed with its reason.
+serves or is refused, and by which refusal; a start that runs out of memory after it sized its cache is a refusal too.
+Tier C cases are shown apart and never counted. What cannot be judged is listed with its reason.
 """
 
 from __future__ import annotations
@@ -52,14 +52,13 @@ class Judged:
     kind: str = ""
     verdict_reason: str = ""
     served: bool = False
-    after_sizing: bool = False
     peers: dict[str, Judged] = field(default_factory=dict)
 
 
 def judge(case: Case) -> Judged:
     """The planner's answers on one case, and its peers' on the same."""
-    judged = Judged(case, served=case.observed.get("outcome") == "served", after_sizing=_after_sizing(case))
-    judged.peers = {name: Judged(case, served=judged.served, after_sizing=judged.after_sizing) for name in ESTIMATORS}
+    judged = Judged(case, served=case.observed.get("outcome") == "served")
+    judged.peers = {name: Judged(case, served=judged.served) for name in ESTIMATORS}
     architecture = case.architecture()
     if isinstance(architecture, str):
         judged.capacity_reason = judged.available_reason = judged.verdict_reason = architecture
@@ -157,6 +156,7 @@ def _judge_start(judged: Judged, architecture: Architecture) -> None:
         engine,
         flashinfer=device.capability is None or device.capability >= FLASHINFER_CAPABILITY,
         switched=device.capability is not None and device.capability in ((9, 0), (10, 0), (10, 3)),
+        unified=device.unified,
     )
     utilization = case.utilization(engine)
     prediction = predict(need, device, utilization, engine)
@@ -210,13 +210,6 @@ def _weights(case: Case, architecture: Architecture) -> int:
     return sum(stage_weights(architecture, case.quantization(), case.parallel())) * case.parallel().tensor
 
 
-def _after_sizing(case: Case) -> bool:
-    """Whether the engine ran out of memory after it had sized its cache, which no arithmetic sees."""
-    text = str(case.observed.get("refusal_text") or "").lower()
-    sized = any(case.observed.get(key) is not None for key in ("kv_cache_tokens", "gpu_blocks"))
-    return sized and any(words in text for words in ("out of memory", "oom"))
-
-
 # --- summary
 
 
@@ -245,7 +238,7 @@ def summary(judged: Sequence[Judged]) -> dict[str, Any]:
         "verdict": {
             "served": len(served),
             "refused": len(refused),
-            "false_fit": [one.case.id for one in refused if one.fits and not one.after_sizing],
+            "false_fit": [one.case.id for one in refused if one.fits],
             "false_refuse": [one.case.id for one in served if not one.fits],
         },
     }
@@ -268,8 +261,7 @@ def _line(one: Judged) -> str:
         verdict = "-"
     else:
         said = "serves" if one.fits else f"refuses {one.kind}"
-        right = one.fits == one.served or (one.fits and one.after_sizing)
-        verdict = f"{said}, {'right' if right else 'WRONG'}"
+        verdict = f"{said}, {'right' if one.fits == one.served else 'WRONG'}"
     return f"{one.case.id[:48]:48} {one.case.tier} {capacity} {available} {percent} {band:>9}  {verdict}"
 
 

@@ -232,6 +232,8 @@ class Case:
         """The engine's arguments, the unstated ones as the engine defaults them for this device."""
         raw, old, engine = self.raw, self.raw["era"] == "V0", self.engine()
         stated = raw.get("enable_prefix_caching")
+        if stated is None and re.search(r"enable_prefix_caching'?[=:] ?true", self.text().lower()):
+            stated = True
         batched = raw.get("max_num_batched_tokens")
         huge = bool(device and device.total >= HUGE_DEVICE)
         large = bool(device and device.total >= LARGE_DEVICE and "a100" not in self.gpu_name()) and not old
@@ -250,8 +252,11 @@ class Case:
             draft_layers=1 if self.speculative() else 0,
             block_size=self.observed.get("block_size"),
             context_parallel=int(context.group(1)) if context else 1,
-            encoder="language_model_only': True" not in self.text(),
+            encoder=not re.search(
+                r"language_model_only'?[=:]\s*true|--language-model-only|multimodal.* are set to 0", self.text().lower()
+            ),
             pooling=bool(re.search(r"embed|rerank", str(raw.get("model_id")).lower())),
+            compiles=not re.search(r"warm (?:compile|start|restart)|, warm\b", self.text().lower()),
         )
 
     def overrides_blocks(self) -> bool:

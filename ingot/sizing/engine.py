@@ -35,7 +35,9 @@ class EngineProfile:
     + context_gib: driver context and libraries that are counted with the engine's own memory
     + non_torch_band_gib: how much further than usual its own account of memory outside PyTorch may be off
     + samples_chunks: the profiling pass samples although prompts are chunked
-    + activation_base_gib: what its profiling pass peaks at beyond activations and sampler
+    + compiling_gib: what a start that compiles (with an empty compile cache) keeps beyond activations and sampler, and
+      how far that may be off
+    + experts_add: the experts' workspaces are kept and add to the other passes (else the largest pass decides)
     + assumes_float32_state: Nemotron-H keeps 32-bit states where its config does not say (else 16-bit)
     + state_prefix_caching: prefix caching is on by default for models with state layers, at one block more each
     + spreads_experts: data parallel ranks may share one set of experts
@@ -60,7 +62,8 @@ class EngineProfile:
     context_gib: float = 0.2
     non_torch_band_gib: float = 0.0
     samples_chunks: bool = True
-    activation_base_gib: float = 0.35
+    compiling_gib: tuple[float, float] = (1.1, 0.2)
+    experts_add: bool = True
     assumes_float32_state: bool = True
     state_prefix_caching: bool = True
     spreads_experts: bool = True
@@ -83,7 +86,10 @@ class EngineProfile:
 # What changed in which version, oldest first; each entry holds until a later one changes it. Known from release notes
 # and vllm-project/vllm pull requests: graph accounting, FlashInfer (26859, 40376), Nemotron-H's states (29978, 39032),
 # tokens in flight (47728), experts' chunks (34086). Known from logs only, so good to one minor version: the capacity
-# wording, the share of memory, the Triton sampler, the counted context, prefix caching beside states.
+# wording, the share of memory, the Triton sampler, the counted context, prefix caching beside states. The second model
+# runner, the default since 0.27, estimates CUDA graphs since 0.32 (`v1/worker/gpu/cudagraph_utils.py`); until then
+# requested = consumed + activation + cache in every log. Since then a start that compiles keeps about 2 GiB that a
+# warm one does not (six logs), since 0.31 about 1.1 GiB (three logs).
 CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
     (
         (0,),
@@ -104,7 +110,8 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
             "state_prefix_caching": False,
             "non_torch_band_gib": 0.15,
             "samples_chunks": False,
-            "activation_base_gib": 0.0,
+            "compiling_gib": (0.0, 0.0),
+            "experts_add": False,
             "spreads_experts": False,
             "expert_chunk": 32768,
         },
@@ -124,12 +131,16 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
             "graphs_in_budget": True,
             "sampler_copies_flashinfer": FLASHINFER,
             "context_gib": 0.2,
-            "state_prefix_caching": True,
+            "experts_add": True,
         },
     ),
     ((0, 22), {"utilization": 0.92}),
     ((0, 26), {"async_batches": 1}),
-    ((0, 30), {"null_blocks": 1, "activation_base_gib": 0.35}),
+    ((0, 27), {"graphs_in_budget": False, "compiling_gib": (2.0, 1.0)}),
+    ((0, 28), {"state_prefix_caching": True}),
+    ((0, 30), {"null_blocks": 1}),
+    ((0, 31), {"compiling_gib": (1.1, 0.2)}),
+    ((0, 32), {"graphs_in_budget": True}),
 )
 
 

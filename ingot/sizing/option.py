@@ -170,6 +170,7 @@ def _attempt(
         engine,
         flashinfer=kind.capability is None or kind.capability >= FLASHINFER_CAPABILITY,
         switched=kind.switched,
+        unified=kind.unified,
         checkpoint_stages=_checkpoint(variant, parallel),
     )
     measured = _measured(variant, parallel, arguments, kind, engine, calibrations)
@@ -179,7 +180,7 @@ def _attempt(
     device = Device(kind.total, usable, kind.total_band, kind.capability, kind.unified)
     sequences_bytes = need.request_blocks * sequences * need.geometry.block_bytes
     needed = sequences_bytes + engine.null_blocks * need.geometry.block_bytes
-    most = _most(device, engine)
+    most = _most(device, need, engine)
     prediction = predict(need, device, most, engine)
     margin = prediction.band
     utilization = most
@@ -229,9 +230,12 @@ def _shortage(prediction: Prediction, needed: int, margin: int) -> str:
     return ""
 
 
-def _most(device: Device, engine: EngineProfile) -> float:
-    """The largest share of memory that leaves what others use and what the engine needs before it measures."""
+def _most(device: Device, need: Demand, engine: EngineProfile) -> float:
+    """The largest share of memory that leaves what others use, what the engine needs before it measures, and the
+    graphs that it does not count."""
     free = device.free - (UNIFIED_RESERVE if device.unified else 0)
+    if not engine.graphs_in_budget:
+        free -= need.graphs.bytes + need.graphs.band_bytes
     share = math.floor(max(free, 0) / device.total * 100) / 100 if device.total else 0.0
     return max(min(engine.utilization, share), 0.0)
 

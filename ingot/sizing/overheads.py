@@ -23,6 +23,14 @@ HIDDEN_ROWS_EAGER = 11.0
 EXPERT_FACTOR = 1.3
 # Data parallel ranks that share experts gather each other's tokens, and scatter the results.
 GATHERED_ROWS = 2
+# Towers that scale every image to one size take little.
+ENCODER_FIXED = frozenset(
+    {"gemma3", "llava", "llava_next", "paligemma", "idefics3", "smolvlm", "internvl", "internvl_chat"}
+)
+ENCODER_FIXED_PEAK = (0.4, 0.4)
+# Gemma 4's tower is profiled with as much video as the budget of encoder tokens holds, which is that of a batch
+# (vLLM `multimodal/encoder_budget.py`): MiB per token, from one start.
+ENCODER_MIB_PER_TOKEN = {"gemma4": 0.45}
 # Peak of one pass of the image tower at the largest input its processor allows, by model type: GiB and band.
 # Dynamic resolution makes it large (Qwen2.5-VL and dots.ocr: 4 to 7 GiB in logs), fixed resolution small.
 ENCODER_PEAKS = {
@@ -42,10 +50,14 @@ ENCODER_PER_SEQUENCE = {"mllama": 0.286}
 # 0.6 GiB were logged for four.
 NON_TORCH_GIB = {1: (0.10, 0.10), 2: (0.42, 0.20), 4: (0.50, 0.35), 8: (1.00, 0.70)}
 NON_TORCH_SWITCHED_GIB = {1: (0.10, 0.10), 2: (0.50, 0.20), 4: (1.70, 0.90), 8: (2.35, 0.40)}
+# Where GPU and host share their memory, the engine's processes on the host are in the same account: 1.8 to 5 GiB more
+# in four logs of GB10.
+UNIFIED_GIB = (3.5, 2.5)
 # Free memory that logs report at the start, below the total: context and NCCL, before anything else.
 STARTUP_GIB = {1: 0.65, 2: 1.2, 4: 2.5, 8: 3.2}
 GRAPH_MIB_PER_LAYER_AND_SIZE = 0.25
 GRAPH_BASE_GIB = 0.15
+GRAPH_RING_RANKS, GRAPH_RING_FACTOR = 8, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,38 +130,63 @@ def sampler(architecture: Architecture, sequences: int, engine: EngineProfile, *
     )
 
 
-def encoder(architecture: Architecture, sequences: int) -> Estimate | None:
-    """The image or audio tower at its largest input; None where the model has none."""
+def encoder(architecture: Architecture, sequences: int, tokens: int) -> Estimate | None:
+    """The image or audio tower at its largest input; None where the model has none.
+
+    `sequences` are at work at once, `tokens` of them in one batch.
+    """
     if architecture.encoder is None:
         return None
     kinds = (architecture.model_type, architecture.outer_type)
     for kind in kinds:
+        if kind in ENCODER_MIB_PER_TOKEN:
+            amount = int(ENCODER_MIB_PER_TOKEN[kind] * MIB * tokens)
+            formula = f"{ENCODER_MIB_PER_TOKEN[kind]} MiB x {tokens} tokens of video"
+            return Estimate(amount, amount // 2, formula, "one published start")
         if kind in ENCODER_PER_SEQUENCE:
             amount = gib(ENCODER_PER_SEQUENCE[kind] * sequences)
             formula = f"{ENCODER_PER_SEQUENCE[kind]} GiB x {sequences} sequences"
             return Estimate(amount, amount // 3, formula, "one published start")
-    known = next((ENCODER_PEAKS[kind] for kind in kinds if kind in ENCODER_PEAKS), ENCODER_DEFAULT)
+    other = ENCODER_FIXED_PEAK if ENCODER_FIXED.intersection(kinds) else ENCODER_DEFAULT
+    known = next((ENCODER_PEAKS[kind] for kind in kinds if kind in ENCODER_PEAKS), other)
     return Estimate(
         gib(known[0]), gib(known[1]), f"{known[0]} GiB at the largest image", "published starts of the model's family"
     )
 
 
-def with_base(peak: Estimate, engine: EngineProfile) -> Estimate:
-    """The peak of a profiling pass with what this engine's own runner adds to it."""
-    if not engine.activation_base_gib:
+def compiling(peak: Estimate, engine: EngineProfile) -> Estimate:
+    """The peak of a profiling pass with what a start that compiles keeps; one that finds its compile cache does not.
+
+    A plan has to hold for the first start, which compiles.
+    """
+    amount, band = engine.compiling_gib
+    if not amount:
         return peak
-    base = gib(engine.activation_base_gib)
     return replace(
         peak,
-        bytes=peak.bytes + base,
-        band_bytes=peak.band_bytes + base,
-        formula=f"{peak.formula} + {engine.activation_base_gib} GiB",
-        least_bytes=None if peak.least_bytes is None else peak.least_bytes + base,
+        bytes=peak.bytes + gib(amount),
+        band_bytes=peak.band_bytes + gib(band),
+        formula=f"{peak.formula} + {amount} GiB of the first compilation",
+        least_bytes=peak.bytes if peak.least_bytes is None else peak.least_bytes,
     )
 
 
-def non_torch(ranks: int, pipeline: int, engine: EngineProfile, *, switched: bool) -> Estimate:
-    """Driver context, libraries and collectives' buffers on one of `ranks` GPUs that talk to each other."""
+def added(peak: Estimate, kept: Estimate) -> Estimate:
+    """The peak of one pass beside a workspace that is kept from another."""
+    return replace(
+        peak,
+        bytes=peak.bytes + kept.bytes,
+        band_bytes=peak.band_bytes + kept.band_bytes,
+        formula=f"{peak.formula} + experts' workspace: {kept.formula}",
+        least_bytes=None if peak.least_bytes is None else peak.least_bytes + kept.bytes,
+    )
+
+
+def non_torch(ranks: int, pipeline: int, engine: EngineProfile, *, switched: bool, unified: bool = False) -> Estimate:
+    """Driver context, libraries and collectives' buffers on one of `ranks` GPUs that talk to each other.
+
+    Where GPU and host share their memory (`unified`), what the host's side of the engine takes is counted as well.
+    """
     table = NON_TORCH_SWITCHED_GIB if switched else NON_TORCH_GIB
     known = max((size for size in table if size <= ranks), default=1)
     amount, band = table[known]
@@ -157,10 +194,15 @@ def non_torch(ranks: int, pipeline: int, engine: EngineProfile, *, switched: boo
         amount, band = table[2]
     where = " behind an NVSwitch" if switched else ""
     band += engine.non_torch_band_gib + (0.05 if engine.context_gib else 0)
+    formula = f"{amount} GiB for {known} ranks{where} + {engine.context_gib} GiB of context"
+    if unified:
+        amount += UNIFIED_GIB[0]
+        band += UNIFIED_GIB[1]
+        formula += f" + {UNIFIED_GIB[0]} GiB of the host's side in shared memory"
     return Estimate(
         gib(amount + engine.context_gib),
         gib(band),
-        f"{amount} GiB for {known} ranks{where} + {engine.context_gib} GiB of context",
+        formula,
         "logged non-torch memory of published starts",
     )
 
@@ -179,15 +221,20 @@ def capture_sizes(sequences: int, largest: int = 512) -> int:
     return small + max(0, min(most, 256) // 8) + max(0, (most - 256) // 16)
 
 
-def graphs(layers: int, sequences: int, *, enforce_eager: bool) -> Estimate:
-    """CUDA graphs of all captured batch sizes."""
+def graphs(layers: int, sequences: int, *, enforce_eager: bool, unswitched_ranks: int = 1) -> Estimate:
+    """CUDA graphs of all captured batch sizes.
+
+    `unswitched_ranks` are ranks whose all-reduce runs over NCCL's rings rather than in a switch or by peer access:
+    from eight on, its buffers in the graphs are as large again as all else.
+    """
     if enforce_eager:
         return Estimate(0, 0, "no graphs: enforce_eager", "engine argument")
     sizes = capture_sizes(sequences)
-    amount = gib(GRAPH_BASE_GIB) + int(GRAPH_MIB_PER_LAYER_AND_SIZE * layers * sizes * MIB)
+    rings = GRAPH_RING_FACTOR if unswitched_ranks >= GRAPH_RING_RANKS else 1
+    amount = gib(GRAPH_BASE_GIB) + int(GRAPH_MIB_PER_LAYER_AND_SIZE * rings * layers * sizes * MIB)
     return Estimate(
         amount,
         int(amount * 0.6) + GIB // 5,
-        f"{GRAPH_BASE_GIB} GiB + {GRAPH_MIB_PER_LAYER_AND_SIZE} MiB x {layers} layers x {sizes} batch sizes",
+        f"{GRAPH_BASE_GIB} GiB + {GRAPH_MIB_PER_LAYER_AND_SIZE * rings} MiB x {layers} layers x {sizes} batch sizes",
         "logged graph captures of published starts",
     )

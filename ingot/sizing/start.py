@@ -31,14 +31,18 @@ SWITCHED_CAPABILITY = (9, 0)
 # How much of its own estimate a measurement on the same shape may still miss.
 MEASURED_BAND = 64 * MIB
 
-RefusalKind = Literal["R1", "R2", "R3", "R4", "R5", "R6"]
+# What logs call weights beyond all tensors of the files: buffers, rotary tables, alignment (about thirty logs).
+EXTRA_WEIGHTS = 60 * MIB
+
+RefusalKind = Literal["R1", "R2", "R3", "R4", "R5", "R6", "R7"]
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
     """What an engine is started with, as far as its memory goes.
 
-    `encoder` False serves text only; `pooling` embeds and never samples.
+    `encoder` False serves text only; `pooling` embeds and never samples. `compiles` False finds the code that an
+    earlier start compiled.
     """
 
     max_model_len: int
@@ -53,6 +57,7 @@ class Arguments:
     context_parallel: int = 1
     encoder: bool = True
     pooling: bool = False
+    compiles: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +137,13 @@ def demand(
     *,
     flashinfer: bool,
     switched: bool = False,
+    unified: bool = False,
     checkpoint_stages: tuple[int, ...] | None = None,
 ) -> Demand:
     """What each rank needs, from the shapes alone.
 
-    `flashinfer` says whether the GPU runs FlashInfer's sampler, `switched` whether GPUs are joined by an NVSwitch.
+    `flashinfer` says whether the GPU runs FlashInfer's sampler, `switched` whether GPUs are joined by an NVSwitch,
+    `unified` whether GPU and host share their memory.
     `checkpoint_stages` are weights read from the files themselves.
     """
     element = DTYPE_BYTES.get(cache_dtype(architecture, arguments.kv_cache_dtype), 2.0)
@@ -159,7 +166,7 @@ def demand(
     if not arguments.pooling and (engine.samples_chunks or not chunked):
         rows = overheads.sampler(architecture, arguments.max_num_seqs, engine, flashinfer=flashinfer)
         sampled.append(("sampler", rows))
-    seen = overheads.encoder(architecture, arguments.max_num_seqs) if arguments.encoder else None
+    seen = overheads.encoder(architecture, arguments.max_num_seqs, tokens) if arguments.encoder else None
     images = [] if seen is None else [("encoder", seen)]
     candidates = []
     for stage, weights in enumerate(stages):
@@ -171,7 +178,11 @@ def demand(
         least = max(item.bytes if item.least_bytes is None else item.least_bytes for _, item in here)
         candidates.append((weights + peak.bytes, weights, replace(peak, band_bytes=band), name, least))
     _, weights, peak, name, least = max(candidates, key=lambda item: item[0])
-    peak = overheads.with_base(peak, engine)
+    weights += EXTRA_WEIGHTS
+    if architecture.experts and engine.experts_add and name != "forward pass":
+        peak, least = overheads.added(peak, one), least + one.bytes
+    if arguments.compiles and not arguments.enforce_eager:
+        peak = overheads.compiling(peak, engine)
     weight_band = int(weights * scheme.band)
     if architecture.encoder and arguments.encoder:
         weight_band += GIB // 5 // parallel.tensor
@@ -184,10 +195,13 @@ def demand(
         ),
         activation=Term(peak.bytes, "default", peak.band_bytes, f"{name}: {peak.formula}", peak.source),
         graphs=overheads.graphs(
-            len(architecture.layers), arguments.max_num_seqs, enforce_eager=arguments.enforce_eager
+            len(architecture.layers),
+            arguments.max_num_seqs,
+            enforce_eager=arguments.enforce_eager,
+            unswitched_ranks=1 if switched else parallel.tensor,
         ).term(),
         non_torch=overheads.non_torch(
-            parallel.tensor * parallel.data, parallel.pipeline, engine, switched=switched
+            parallel.tensor * parallel.data, parallel.pipeline, engine, switched=switched, unified=unified
         ).term(),
         geometry=pool,
         arguments=arguments,
@@ -247,8 +261,6 @@ def predict(need: Demand, device: Device, utilization: float, engine: EngineProf
     squares = sum(term.band_bytes**2 for term in terms) + int(device.total_band * utilization) ** 2
     if engine.graphs_in_budget:
         squares += need.graphs.band_bytes**2
-    if device.unified:
-        squares += (2 * GIB) ** 2
     band = math.isqrt(squares)
     refusal, reason = _refusal(need, device, requested, available, engine)
     return Prediction(device.total, requested, available, band, need.spare, need, refusal, reason)
@@ -278,6 +290,11 @@ def _refusal(
     if need.has_state and not arguments.enforce_eager and arguments.max_num_seqs > pool.blocks(available):
         return "R6", (
             f"{arguments.max_num_seqs} sequences need a state block each, {pool.blocks(available)} blocks are left"
+        )
+    if not engine.graphs_in_budget and need.graphs.bytes > device.free - requested:
+        return "R7", (
+            f"CUDA graphs take {show_gib(need.graphs.bytes)} beyond what the engine may take, and "
+            f"{show_gib(max(device.free - requested, 0))} are left there"
         )
     return None, "it starts"
 

@@ -48,7 +48,7 @@ def test_html_is_written(tmp_path: Path) -> None:
 
 
 def test_a_misfit_exits_with_one_and_teaches() -> None:
-    result = run("--gpu", "rtx4060", "--model", "qwen3-32b")
+    result = run("--gpu", "rtx4060", "--model", "qwen3-14b")
     assert result.exit_code == 1
     assert "does not fit on 1 x NVIDIA GeForce RTX 4060" in result.output
     assert "binding: weights" in result.output

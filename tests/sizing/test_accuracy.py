@@ -29,7 +29,7 @@ def figures(judged: list[sizing_accuracy.Judged]) -> dict[str, object]:
 
 
 def test_every_case_is_judged_or_says_why_not(judged: list[sizing_accuracy.Judged]) -> None:
-    assert len(judged) == 105
+    assert len(judged) == 131
     for one in judged:
         assert one.capacity_error is not None or one.capacity_reason
         assert one.available_error_pct is not None or one.available_reason
@@ -38,14 +38,14 @@ def test_every_case_is_judged_or_says_why_not(judged: list[sizing_accuracy.Judge
 
 def test_capacity_is_within_half_a_percent(figures: dict[str, dict[str, int]]) -> None:
     capacity = figures["kv_capacity"]
-    assert capacity["cases"] >= 50
-    assert capacity["within_half_pct"] >= 0.95 * capacity["cases"], capacity["misses"]
+    assert capacity["cases"] >= 70
+    assert capacity["within_half_pct"] >= 0.97 * capacity["cases"], capacity["misses"]
 
 
 def test_available_memory_is_predicted_within_its_band(figures: dict[str, dict[str, float]]) -> None:
     available = figures["available"]
-    assert available["cases"] >= 30
-    assert available["median_abs_error_pct"] <= 3
+    assert available["cases"] >= 40
+    assert available["median_abs_error_pct"] <= 2
     assert available["band_holds"] >= 0.90
 
 

@@ -67,7 +67,7 @@ def test_worse_weights_are_taken_where_better_do_not_fit() -> None:
 
 
 def test_an_fp8_cache_is_taken_before_worse_weights_and_only_where_it_runs() -> None:
-    request = ModelRequest(model(none=100, awq_int4=84), Workload(16384, 4))
+    request = ModelRequest(model(none=100, awq_int4=84), Workload(12288, 4))
     assert plan(hardware(1), request).replicas[0].kv_cache_dtype == "fp8"
     ampere = replace(hardware(1).gpus[0], compute_capability=(8, 6))
     older = plan(Hardware("h", (ampere,)), request).replicas[0]
@@ -97,7 +97,7 @@ def test_gpus_of_different_kinds_are_not_mixed_in_a_replica() -> None:
 
 def test_pipeline_stages_are_used_only_where_tensor_parallelism_cannot() -> None:
     config = QWEN3_8B | {"num_attention_heads": 28, "num_key_value_heads": 4, "hidden_size": 3584}
-    request = ModelRequest(model(config), Workload(16384, 20), kv_cache_dtype="auto")
+    request = ModelRequest(model(config), Workload(16384, 16), kv_cache_dtype="auto")
     found = plan(hardware(3, total_gib=16), request).replicas[0]
     assert (found.tensor_parallel_size, found.pipeline_parallel_size) == (1, 3)
 
@@ -203,7 +203,7 @@ def test_the_arithmetic_is_shown_and_what_would_fit() -> None:
 
 def test_weights_that_are_too_large_are_named() -> None:
     with pytest.raises(DoesNotFit) as refused:
-        plan(hardware(1, total_gib=12), ask())
+        plan(hardware(1, total_gib=13), ask())
     assert refused.value.binding == "weights"
     assert refused.value.nearest == ("use 2 x NVIDIA GeForce RTX 4090",)
 
