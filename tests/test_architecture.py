@@ -41,6 +41,7 @@ ALLOWED = {
         "ingot.facts",
         "ingot.operations",
         "ingot.operations.gateway",
+        "ingot.settings",
     },
     "ingot.operations.serving": {
         "ingot.catalog",

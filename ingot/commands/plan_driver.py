@@ -7,7 +7,7 @@ from typing import Any
 
 from ingot.catalog import load_gpus
 from ingot.catalog.pci import device_of
-from ingot.compat import Card, Decision, Machine, Refused, Wish, decide, rules
+from ingot.compat import Card, Decision, DriverRequest, Machine, Refused, decide, rules
 from ingot.compat.images import vllm_image
 from ingot.sizing import Hardware
 
@@ -62,18 +62,18 @@ class DriverAnswer:
         }
 
 
-def answer(host: str, machine: Machine, wish: Wish, assumed: str | None = None) -> DriverAnswer:
+def answer(host: str, machine: Machine, request: DriverRequest, assumed: str | None = None) -> DriverAnswer:
     """The driver of a machine."""
     try:
-        return DriverAnswer(host, decide(machine, wish), assumed=assumed)
+        return DriverAnswer(host, decide(machine, request), assumed=assumed)
     except Refused as refusal:
         return DriverAnswer(host, refusal=refusal, assumed=assumed)
 
 
-def by_name(hardware: Hardware, wish: Wish | None = None, *, version: str) -> DriverAnswer | None:
+def by_name(hardware: Hardware, request: DriverRequest | None = None, *, version: str) -> DriverAnswer | None:
     """The driver of GPUs that are known by name only; None where one of them has no device id in the catalog.
 
-    `version` is the engine's, whose published image the driver must run unless `wish` says otherwise.
+    `version` is the engine's, whose published image the driver must run unless `request` says otherwise.
     """
     keys = {known.name: key for key, known in load_gpus().items()}
     devices = [device_of(keys.get(gpu.name, "")) for gpu in hardware.ordered]
@@ -81,5 +81,5 @@ def by_name(hardware: Hardware, wish: Wish | None = None, *, version: str) -> Dr
     if not known or len(known) < len(devices):
         return None
     machine = Machine(known, nvswitches=SWITCHED.get(known[0].device_id, ()) if len(known) == BOARD else ())
-    default = Wish(branch=rules.DEFAULT_BRANCH, image=vllm_image(f"vllm/vllm-openai:v{version}", version))
-    return answer(hardware.host, machine, wish or default, ASSUMED)
+    default = DriverRequest(branch=rules.DEFAULT_BRANCH, image=vllm_image(f"vllm/vllm-openai:v{version}", version))
+    return answer(hardware.host, machine, request or default, ASSUMED)

@@ -12,10 +12,10 @@ import click
 
 from ingot.catalog import hardware_from_name, load_models
 from ingot.commands.plan_driver import DriverAnswer, answer, by_name
-from ingot.compat import Wish
+from ingot.compat import DriverRequest
 from ingot.compat.images import vllm_image
 from ingot.errors import IngotError
-from ingot.settings import check_given
+from ingot.settings import of_host
 from ingot.sizing import (
     Calibration,
     EngineProfile,
@@ -159,8 +159,8 @@ def recorded(paths: Sequence[Path]) -> tuple[Hardware, DriverAnswer | None]:
             look = Driver().process(text.splitlines())
             if not isinstance(look, DriverLook):
                 raise IngotError(f"{path}: {look.why}")
-            wish = Wish(image=vllm_image(f"vllm/vllm-openai:v{ENGINE_VERSION}", ENGINE_VERSION))
-            return Hardware(path.stem, look.gpus.gpus), answer(path.stem, look.state.machine(), wish)
+            request = DriverRequest(image=vllm_image(f"vllm/vllm-openai:v{ENGINE_VERSION}", ENGINE_VERSION))
+            return Hardware(path.stem, look.gpus.gpus), answer(path.stem, look.state.machine(), request)
         parsed[reading.kind] = reading.parsed
     log, query = parsed.get("xml"), parsed.get("query")
     rows = query.rows if query else [gpu.row for gpu in log.gpus] if log else []
@@ -202,13 +202,13 @@ def _asked(state: Any, host: Any, name: str, wanted: ModelRequest | None, *, off
 
     Raises: IngotError or SizingError.
     """
-    from ingot.operations.driver.request import wished
+    from ingot.operations.driver.request import driver_request
     from ingot.operations.gpus_on_bus import promised
 
     refused = host.data.get("inventory_error")
     if refused:
         raise IngotError(str(refused))
-    check_given(host)
+    of_host(host)
     requests = _served(name, host.data, wanted)
     build = "cpu" if host.data.get("engine_build") == "cpu" else "cuda"
     engine = vllm(str(host.data.get("engine_version") or ENGINE_VERSION), build)
@@ -219,7 +219,7 @@ def _asked(state: Any, host: Any, name: str, wanted: ModelRequest | None, *, off
     if not stated:
         raise IngotError(f"{name}: its host file does not state `gpus`; add it or leave out --offline.")
     hardware = replace(named(str(stated)), host=name)
-    by_id = by_name(hardware, wished(host.data), version=str(host.data.engine_version))
+    by_id = by_name(hardware, driver_request(of_host(host)), version=str(host.data.engine_version))
     return Asked(replace(hardware, gpus=promised(hardware.gpus, host.data.gpus_use)), requests, engine, driver=by_id)
 
 
@@ -236,7 +236,7 @@ def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration
     from ingot.facts.engine import EngineLook
     from ingot.facts.errors import Unread
     from ingot.inventory.fleet import connected
-    from ingot.operations.driver.request import wished
+    from ingot.operations.driver.request import driver_request
     from ingot.operations.gpus_on_bus import usable
     from ingot.operations.preflight.findings import HEALED
 
@@ -248,7 +248,7 @@ def _look(state: Any, host: Any, name: str) -> tuple[Hardware, tuple[Calibration
     driver = answer(
         name,
         seen.state.machine(bool(host.data.driver_console), partial=host.data.gpus_use is not None),
-        wished(host.data),
+        driver_request(of_host(host)),
     )
     if fault and driver.refusal:
         raise IngotError(f"{name}: {driver.refusal}.")

@@ -77,13 +77,15 @@ def probed(name: str, inventory: Path, record: Path | None) -> dict[str, Any]:
     from ingot.facts.driver import Driver
     from ingot.facts.replay import show_look
     from ingot.inventory.fleet import connected, load
-    from ingot.operations.driver.request import wished
+    from ingot.operations.driver.request import driver_request
+    from ingot.settings import of_host
 
     state = load(inventory)
     host = next((host for host in state.inventory if host.name in (name, f"@ingot/{name}")), None)
     if host is None:
         known = ", ".join(sorted(one.name for one in state.inventory)) or "none"
         raise IngotError(f"{name}: no such host in {inventory}, expected one of {known}; correct the name.")
+    values = of_host(host)
     fact = Driver()
     with ctx_state.use(state), ctx_host.use(host), connected(host):
         done, output = host.run_shell_command(
@@ -96,9 +98,9 @@ def probed(name: str, inventory: Path, record: Path | None) -> dict[str, Any]:
     try:
         return show_look(
             fact.process(output.stdout.splitlines()),
-            wished(host.data),
-            console=bool(host.data.driver_console),
-            partial=host.data.gpus_use is not None,
+            driver_request(values),
+            console=values.driver_console,
+            partial=values.gpus_use is not None,
         )
     except (ParseError, IngotError) as error:
         raise IngotError(f"{name}: {str(error).rstrip('.')}.") from None

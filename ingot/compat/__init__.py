@@ -2,7 +2,7 @@
 
 from ingot.compat.decision import Activation, Decision, Fabric, Reason, Refused, decide, objections
 from ingot.compat.devices import Architecture, Device, Kind, lookup
-from ingot.compat.machine import Card, Flavour, Image, Machine, Source, Wish, version_key
+from ingot.compat.machine import Card, DriverRequest, Flavour, Image, Machine, Source, version_key
 from ingot.compat.packages import PackageSet
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Card",
     "Decision",
     "Device",
+    "DriverRequest",
     "Fabric",
     "Flavour",
     "Image",
@@ -20,7 +21,6 @@ __all__ = [
     "Reason",
     "Refused",
     "Source",
-    "Wish",
     "decide",
     "lookup",
     "objections",

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from ingot.compat import rules
 from ingot.compat.devices import Architecture, Device, lookup
-from ingot.compat.machine import Flavour, Machine, Source, Wish, version_key
+from ingot.compat.machine import DriverRequest, Flavour, Machine, Source, version_key
 from ingot.compat.packages import PackageSet, packages
 from ingot.compat.rules import Rule
 
@@ -68,28 +68,28 @@ class Decision:
         return tuple(f"{reason.text} ({reason.rule.source})" for reason in (*self.reasons, *self.warnings))
 
 
-def decide(machine: Machine, wish: Wish | None = None) -> Decision:
+def decide(machine: Machine, request: DriverRequest | None = None) -> Decision:
     """The driver for a machine.
 
     Raises: Refused, for the first rule that no choice can satisfy.
     """
-    wish = wish or Wish()
+    request = request or DriverRequest()
     repository = _platform(machine)
     devices = _devices(machine)
-    flavour, flavour_reason = _flavour(machine, devices, wish)
-    branch, branch_reasons, warnings = _branch(devices, flavour, wish)
-    source, source_reason = _source(machine, wish, flavour, branch)
-    if wish.image:
-        _image(devices, branch, wish)
+    flavour, flavour_reason = _flavour(machine, devices, request)
+    branch, branch_reasons, warnings = _branch(devices, flavour, request)
+    source, source_reason = _source(machine, request, flavour, branch)
+    if request.image:
+        _image(devices, branch, request)
     fabric, fabric_reasons = _fabric(machine, devices)
-    activation, activation_reason = _activation(machine, wish, branch, source)
+    activation, activation_reason = _activation(machine, request, branch, source)
     chosen = packages(
         source,
         os_id=machine.os_id,
         os_version=machine.os_version,
         repository=repository,
         branch=branch,
-        version=wish.version,
+        version=request.version,
         flavour=flavour,
         kernels=(machine.kernel, *((machine.newer_kernel,) if machine.newer_kernel else ())),
         kernel_metas=machine.kernel_metas,
@@ -98,7 +98,7 @@ def decide(machine: Machine, wish: Wish | None = None) -> Decision:
         chosen = chosen.with_fabric(fabric.value, source, branch)
     return Decision(
         branch=branch,
-        version=wish.version,
+        version=request.version,
         flavour=flavour,
         source=source,
         packages=chosen,
@@ -110,9 +110,9 @@ def decide(machine: Machine, wish: Wish | None = None) -> Decision:
     )
 
 
-def objections(machine: Machine, wish: Wish | None = None) -> tuple[Refused, ...]:
+def objections(machine: Machine, request: DriverRequest | None = None) -> tuple[Refused, ...]:
     """Every refusal that a machine meets, where `decide` stops at the first: a preflight reports all of them."""
-    wish = wish or Wish()
+    request = request or DriverRequest()
     found: list[Refused] = []
     try:
         _platform(machine)
@@ -120,13 +120,13 @@ def objections(machine: Machine, wish: Wish | None = None) -> tuple[Refused, ...
         found.append(refusal)
     try:
         devices = _devices(machine)
-        flavour, _ = _flavour(machine, devices, wish)
-        branch, _, _ = _branch(devices, flavour, wish)
-        if wish.image:
-            _image(devices, branch, wish)
+        flavour, _ = _flavour(machine, devices, request)
+        branch, _, _ = _branch(devices, flavour, request)
+        if request.image:
+            _image(devices, branch, request)
         # Sources are asked for a platform that has some.
         if not found:
-            _source(machine, wish, flavour, branch)
+            _source(machine, request, flavour, branch)
     except Refused as refusal:
         found.append(refusal)
     return tuple(found)
@@ -195,7 +195,7 @@ def _is_open_only(device: Device) -> bool:
     return device.architecture >= Architecture.BLACKWELL or device.device_id in rules.GRACE_HOPPER
 
 
-def _flavour(machine: Machine, devices: tuple[Device, ...], wish: Wish) -> tuple[Flavour, Reason]:
+def _flavour(machine: Machine, devices: tuple[Device, ...], request: DriverRequest) -> tuple[Flavour, Reason]:
     old = [device for device in devices if device.architecture < Architecture.TURING]
     new = [device for device in devices if _is_open_only(device)]
     if old and new:
@@ -206,7 +206,7 @@ def _flavour(machine: Machine, devices: tuple[Device, ...], wish: Wish) -> tuple
             rules.MIXED,
         )
     if old:
-        if wish.flavour is Flavour.OPEN:
+        if request.flavour is Flavour.OPEN:
             raise Refused(
                 f"driver_flavour 'open' with {old[0].label} ({old[0].architecture}), which has no GSP, "
                 "expected 'proprietary'",
@@ -216,7 +216,7 @@ def _flavour(machine: Machine, devices: tuple[Device, ...], wish: Wish) -> tuple
         return Flavour.PROPRIETARY, Reason(
             f"proprietary modules: {old[0].label} is {old[0].architecture}, older than Turing", rules.OPEN_NEEDS_GSP
         )
-    if wish.flavour is Flavour.PROPRIETARY:
+    if request.flavour is Flavour.PROPRIETARY:
         if new:
             raise Refused(
                 f"driver_flavour 'proprietary' with {new[0].label} ({new[0].architecture}), expected 'open'",
@@ -224,8 +224,8 @@ def _flavour(machine: Machine, devices: tuple[Device, ...], wish: Wish) -> tuple
                 rules.OPEN_ONLY,
             )
         return Flavour.PROPRIETARY, Reason("proprietary modules: set by driver_flavour", rules.SOURCE)
-    if wish.source is Source.DEBIAN and (machine.os_id, machine.os_version) == ("debian", "12"):
-        if new or wish.flavour is Flavour.OPEN:
+    if request.source is Source.DEBIAN and (machine.os_id, machine.os_version) == ("debian", "12"):
+        if new or request.flavour is Flavour.OPEN:
             raise Refused(
                 "the open modules from Debian 12's archive, which are older than its libraries, expected one version",
                 "remove driver_source from the host's values to use NVIDIA's repository",
@@ -242,16 +242,16 @@ def _flavour(machine: Machine, devices: tuple[Device, ...], wish: Wish) -> tuple
 
 
 def _branch(
-    devices: tuple[Device, ...], flavour: Flavour, wish: Wish
+    devices: tuple[Device, ...], flavour: Flavour, request: DriverRequest
 ) -> tuple[int, tuple[Reason, ...], tuple[Reason, ...]]:
-    number = version_key(wish.version)[0] if wish.version else wish.branch
+    number = version_key(request.version)[0] if request.version else request.branch
     branch = rules.BRANCHES.get(number)
     if branch is None:
         known = ", ".join(str(known) for known, entry in sorted(rules.BRANCHES.items()) if not entry.ended)
         raise Refused(f"driver branch {number}, expected one of {known}", "correct driver_branch", rules.BRANCH_UNKNOWN)
-    if wish.version and wish.branch != number:
+    if request.version and request.branch != number:
         raise Refused(
-            f"driver_version {wish.version} with driver_branch {wish.branch}, expected a version of that branch",
+            f"driver_version {request.version} with driver_branch {request.branch}, expected a version of that branch",
             "correct one of the two values",
             rules.BRANCH_UNKNOWN,
         )
@@ -276,9 +276,9 @@ def _branch(
                 f"set driver_branch to {rules.DEFAULT_BRANCH}",
                 rules.MIN_BRANCH,
             )
-    if wish.version and branch.floor and version_key(wish.version) < version_key(branch.floor):
+    if request.version and branch.floor and version_key(request.version) < version_key(branch.floor):
         raise Refused(
-            f"driver_version {wish.version}, which has known vulnerabilities, expected {branch.floor} or newer",
+            f"driver_version {request.version}, which has known vulnerabilities, expected {branch.floor} or newer",
             "raise driver_version, or remove it to take the newest of the branch",
             rules.VULNERABLE,
         )
@@ -297,26 +297,26 @@ def _branch(
                 rules.BRANCH_ENDED,
             )
         )
-    chosen = f"driver {wish.version}" if wish.version else f"the newest driver of branch {number}"
+    chosen = f"driver {request.version}" if request.version else f"the newest driver of branch {number}"
     reasons = [Reason(f"{chosen}: {branch.kind} branch, CUDA {branch.cuda_major}", rules.BRANCH_ENDED)]
     if oldest.architecture < Architecture.TURING:
         reasons.append(Reason(f"{oldest.label} has no newer branch than 580", rules.LAST_FOR_OLD))
     return number, tuple(reasons), tuple(warnings)
 
 
-def _source(machine: Machine, wish: Wish, flavour: Flavour, branch: int) -> tuple[Source, Reason]:
-    if wish.source is Source.UBUNTU and machine.os_id != "ubuntu":
+def _source(machine: Machine, request: DriverRequest, flavour: Flavour, branch: int) -> tuple[Source, Reason]:
+    if request.source is Source.UBUNTU and machine.os_id != "ubuntu":
         raise Refused(
             f"driver_source 'ubuntu' on {machine.os_id} {machine.os_version}, expected Ubuntu",
             "remove driver_source from the host's values",
             rules.SOURCE,
         )
-    if wish.source is Source.DEBIAN:
+    if request.source is Source.DEBIAN:
         _debian_archive(machine, branch)
     if machine.secure_boot:
-        return _source_under_secure_boot(machine, wish, flavour)
-    if wish.source:
-        return wish.source, Reason(f"packages from {wish.source}: set by driver_source", rules.SOURCE)
+        return _source_under_secure_boot(machine, request, flavour)
+    if request.source:
+        return request.source, Reason(f"packages from {request.source}: set by driver_source", rules.SOURCE)
     return Source.NVIDIA, Reason("packages from NVIDIA's repository, pinned to the branch", rules.SOURCE)
 
 
@@ -337,8 +337,8 @@ def _debian_archive(machine: Machine, branch: int) -> None:
         )
 
 
-def _source_under_secure_boot(machine: Machine, wish: Wish, flavour: Flavour) -> tuple[Source, Reason]:
-    if machine.os_id == "ubuntu" and wish.source in (None, Source.UBUNTU):
+def _source_under_secure_boot(machine: Machine, request: DriverRequest, flavour: Flavour) -> tuple[Source, Reason]:
+    if machine.os_id == "ubuntu" and request.source in (None, Source.UBUNTU):
         return Source.UBUNTU, Reason(
             "Ubuntu's own modules: Secure Boot is on and Canonical signs them", rules.SECURE_BOOT
         )
@@ -355,15 +355,15 @@ def _source_under_secure_boot(machine: Machine, wish: Wish, flavour: Flavour) ->
             + (", or remove driver_source" if machine.os_id == "ubuntu" else ", or use Ubuntu's signed modules"),
             rules.SECURE_BOOT,
         )
-    source = wish.source or Source.NVIDIA
+    source = request.source or Source.NVIDIA
     return source, Reason(
         f"packages from {source}: the owner enrols the module's key at the console ({flavour} modules)",
         rules.SECURE_BOOT,
     )
 
 
-def _image(devices: tuple[Device, ...], branch: int, wish: Wish) -> None:
-    image = wish.image
+def _image(devices: tuple[Device, ...], branch: int, request: DriverRequest) -> None:
+    image = request.image
     if image is None or image.cuda is None:
         return
     driver_cuda = rules.BRANCHES[branch].cuda_major
@@ -417,7 +417,7 @@ def _fabric(machine: Machine, devices: tuple[Device, ...]) -> tuple[Fabric, tupl
     return Fabric.NONE, ()
 
 
-def _activation(machine: Machine, wish: Wish, branch: int, source: Source) -> tuple[Activation, Reason]:
+def _activation(machine: Machine, request: DriverRequest, branch: int, source: Source) -> tuple[Activation, Reason]:
     """What will be needed once the packages are there; the role decides again from the state it finds then."""
     if machine.nouveau_loaded:
         return Activation.REBOOT, Reason("reboot: nouveau holds the GPUs", rules.ACTIVATION)
@@ -433,7 +433,9 @@ def _activation(machine: Machine, wish: Wish, branch: int, source: Source) -> tu
             "no reboot: nothing holds the GPUs, the module is loaded at once", rules.ACTIVATION
         )
     wanted = (
-        machine.running_driver == wish.version if wish.version else version_key(machine.running_driver)[0] == branch
+        machine.running_driver == request.version
+        if request.version
+        else version_key(machine.running_driver)[0] == branch
     )
     if wanted:
         return Activation.NOTHING, Reason(f"driver {machine.running_driver} is running", rules.ACTIVATION)

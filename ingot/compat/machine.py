@@ -70,7 +70,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DriverRequest:
     """What the owner set: a branch or an exact version, and where Ingot may not choose for itself."""
 
     branch: int = 580

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ingot.compat import Architecture, Machine, Refused, Wish, decide
+from ingot.compat import Architecture, DriverRequest, Machine, Refused, decide
 from ingot.facts.driver import Driver, DriverLook
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.nvidia import assemble, parse_memory, row_fault
@@ -266,7 +266,7 @@ def _show_xids(xids: Iterable[Xid]) -> dict[str, Any]:
 
 
 def show_look(
-    look: DriverLook | Unread, wish: Wish | None = None, *, console: bool = False, partial: bool = False
+    look: DriverLook | Unread, request: DriverRequest | None = None, *, console: bool = False, partial: bool = False
 ) -> dict[str, Any]:
     """A whole look at a host, with the driver that follows from it and from its owner's values, where they are known.
 
@@ -290,15 +290,15 @@ def show_look(
             "users": list(state.users),
         },
         **_show_xids(state.xids),
-        "decision": _show_decision(state.machine(console, partial=partial), wish),
+        "decision": _show_decision(state.machine(console, partial=partial), request),
         "gpus": [show_gpu(gpu) for gpu in report.gpus],
         **(_show_fault(report.fault) if report.fault else {}),
     }
 
 
-def _show_decision(machine: Machine, wish: Wish | None) -> dict[str, Any]:
+def _show_decision(machine: Machine, request: DriverRequest | None) -> dict[str, Any]:
     try:
-        decision = decide(machine, wish)
+        decision = decide(machine, request)
     except Refused as refusal:
         return {"refused": str(refusal), "rule": refusal.rule.name, "source": refusal.rule.source}
     return {

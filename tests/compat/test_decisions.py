@@ -11,13 +11,13 @@ from ingot.compat import (
     Activation,
     Architecture,
     Card,
+    DriverRequest,
     Fabric,
     Flavour,
     Image,
     Machine,
     Refused,
     Source,
-    Wish,
     decide,
     lookup,
     objections,
@@ -81,7 +81,7 @@ class Row:
     name: str
     machine: Machine
     gets: Gets | str
-    wish: Wish = field(default_factory=Wish)
+    request: DriverRequest = field(default_factory=DriverRequest)
 
 
 DEBIAN_OPEN = ("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "nvidia-persistenced")
@@ -116,7 +116,7 @@ TABLE = [
         "ubuntu2404 branch 595 has no branch in its names",
         ubuntu(L4),
         Gets(branch=595, packages=("libnvidia-compute", "nvidia-dkms-open", "nvidia-persistenced")),
-        Wish(branch=595),
+        DriverRequest(branch=595),
     ),
     Row("arm64 server", ubuntu(GH200, arch="aarch64"), Gets(packages=UBUNTU_OPEN)),
     Row("gb10", ubuntu(GB10, arch="aarch64"), Gets(packages=UBUNTU_OPEN)),
@@ -156,27 +156,40 @@ TABLE = [
     Row("p40 and 5090", ubuntu(P40, RTX5090), "no driver serves both"),
     Row("v100 and gh200", ubuntu(V100, GH200, arch="aarch64"), "no driver serves both"),
     # Flavour wishes.
-    Row("proprietary by wish", debian(A100), Gets(PROPRIETARY), Wish(flavour=PROPRIETARY)),
-    Row("open on volta", debian(V100), "open modules need a GSP (Turing and newer)", Wish(flavour=OPEN)),
-    Row("proprietary on blackwell", debian(B200), "only the open modules drive this GPU", Wish(flavour=PROPRIETARY)),
+    Row("proprietary as asked", debian(A100), Gets(PROPRIETARY), DriverRequest(flavour=PROPRIETARY)),
+    Row("open on volta", debian(V100), "open modules need a GSP (Turing and newer)", DriverRequest(flavour=OPEN)),
     Row(
-        "proprietary on grace hopper", ubuntu(GH200), "only the open modules drive this GPU", Wish(flavour=PROPRIETARY)
+        "proprietary on blackwell",
+        debian(B200),
+        "only the open modules drive this GPU",
+        DriverRequest(flavour=PROPRIETARY),
+    ),
+    Row(
+        "proprietary on grace hopper",
+        ubuntu(GH200),
+        "only the open modules drive this GPU",
+        DriverRequest(flavour=PROPRIETARY),
     ),
     Row(
         "proprietary 615",
         debian(A100),
         "no proprietary modules from 615",
-        Wish(branch=615, flavour=PROPRIETARY),
+        DriverRequest(branch=615, flavour=PROPRIETARY),
     ),
     # Branches and versions.
-    Row("595 drops pascal", debian(P40), "last branch of the architecture", Wish(branch=595)),
-    Row("blackwell on 535", debian(RTX5090), "first branch of the GPU", Wish(branch=535)),
-    Row("b300 on 570", debian(B300), "first branch of the GPU", Wish(branch=570)),
-    Row("a branch nobody knows", debian(A10), "branch unknown", Wish(branch=581)),
-    Row("version of another branch", debian(A10), "branch unknown", Wish(version="595.71.05")),
-    Row("exact version", debian(A10), Gets(packages=DEBIAN_OPEN), Wish(version="580.173.02")),
-    Row("version below the floor", debian(A10), "driver below the security floor", Wish(version="580.126.20")),
-    Row("an ended branch warns", debian(A10), Gets(branch=570, warns="ended in February 2026"), Wish(branch=570)),
+    Row("595 drops pascal", debian(P40), "last branch of the architecture", DriverRequest(branch=595)),
+    Row("blackwell on 535", debian(RTX5090), "first branch of the GPU", DriverRequest(branch=535)),
+    Row("b300 on 570", debian(B300), "first branch of the GPU", DriverRequest(branch=570)),
+    Row("a branch nobody knows", debian(A10), "branch unknown", DriverRequest(branch=581)),
+    Row("version of another branch", debian(A10), "branch unknown", DriverRequest(version="595.71.05")),
+    Row("exact version", debian(A10), Gets(packages=DEBIAN_OPEN), DriverRequest(version="580.173.02")),
+    Row("version below the floor", debian(A10), "driver below the security floor", DriverRequest(version="580.126.20")),
+    Row(
+        "an ended branch warns",
+        debian(A10),
+        Gets(branch=570, warns="ended in February 2026"),
+        DriverRequest(branch=570),
+    ),
     # Secure Boot.
     Row("ubuntu signs its modules", ubuntu(A10, secure_boot=True), Gets(source=UBUNTU, packages=SIGNED)),
     Row(
@@ -195,10 +208,10 @@ TABLE = [
         Gets(activation=Activation.NOTHING, packages=DEBIAN_OPEN),
     ),
     Row(
-        "secure boot, ubuntu, nvidia's source by wish",
+        "secure boot, ubuntu, nvidia's source as asked",
         ubuntu(A10, secure_boot=True),
         "Secure Boot accepts signed modules only",
-        Wish(source=NVIDIA),
+        DriverRequest(source=NVIDIA),
     ),
     Row(
         "secure boot, hgx h100 on ubuntu",
@@ -259,29 +272,29 @@ TABLE = [
         "secure boot, console, hgx h100 on ubuntu by nvidia's source",
         ubuntu(*[H100] * 8, secure_boot=True, console=True, nvswitches=switches(4, H100_SWITCH)),
         Gets(fabric=Fabric.FABRIC_MANAGER, companions=FM, activation=Activation.REBOOT),
-        Wish(source=NVIDIA),
+        DriverRequest(source=NVIDIA),
     ),
     # Sources.
-    Row("ubuntu's source by wish", ubuntu(A10), Gets(source=UBUNTU, packages=SIGNED), Wish(source=UBUNTU)),
-    Row("ubuntu's source on debian", debian(A10), "driver sources", Wish(source=UBUNTU)),
-    Row("debian's source on ubuntu", ubuntu(A10), "driver sources", Wish(source=DEBIAN)),
+    Row("ubuntu's source as asked", ubuntu(A10), Gets(source=UBUNTU, packages=SIGNED), DriverRequest(source=UBUNTU)),
+    Row("ubuntu's source on debian", debian(A10), "driver sources", DriverRequest(source=UBUNTU)),
+    Row("debian's source on ubuntu", ubuntu(A10), "driver sources", DriverRequest(source=DEBIAN)),
     Row(
         "debian 12's own driver is 535",
         debian(A10, version="12"),
         Gets(branch=535, flavour=PROPRIETARY, source=DEBIAN, warns="ended in June 2026"),
-        Wish(branch=535, source=DEBIAN),
+        DriverRequest(branch=535, source=DEBIAN),
     ),
     Row(
         "debian 12's open modules are of another version than its libraries",
         debian(A10, version="12"),
         "Debian 12's open modules are older than its libraries",
-        Wish(branch=535, source=DEBIAN, flavour=OPEN),
+        DriverRequest(branch=535, source=DEBIAN, flavour=OPEN),
     ),
     Row(
         "debian 13 has no 580 of its own",
         debian(A10),
         "Debian's own driver is of an ended branch",
-        Wish(source=DEBIAN),
+        DriverRequest(source=DEBIAN),
     ),
     Row(
         "debian 13's own driver is 550",
@@ -292,46 +305,46 @@ TABLE = [
             packages=("nvidia-open-kernel-dkms", "nvidia-smi", "libcuda1", "nvidia-persistenced"),
             warns="ended in 2025",
         ),
-        Wish(branch=550, source=DEBIAN),
+        DriverRequest(branch=550, source=DEBIAN),
     ),
     Row(
-        "ubuntu's source by wish, branch 595",
+        "ubuntu's source as asked, branch 595",
         ubuntu(L4),
         Gets(branch=595, source=UBUNTU, packages=tuple(name.replace("580", "595") for name in SIGNED)),
-        Wish(branch=595, source=UBUNTU),
+        DriverRequest(branch=595, source=UBUNTU),
     ),
     Row("a card newer than every table", debian(0x3FFF), Gets(warns="newer than Ingot's device table")),
     # Images.
-    Row("cuda 13 image on 580", debian(A10), Gets(), Wish(image=CUDA13)),
-    Row("cuda 12.9 image on 580", debian(A10), Gets(), Wish(image=CUDA129)),
+    Row("cuda 13 image on 580", debian(A10), Gets(), DriverRequest(image=CUDA13)),
+    Row("cuda 12.9 image on 580", debian(A10), Gets(), DriverRequest(image=CUDA129)),
     Row(
         "cuda 13 image on a 535 geforce",
         debian(RTX4090, version="12"),
         "CUDA major of image and driver",
-        Wish(branch=535, image=CUDA13_COMPAT),
+        DriverRequest(branch=535, image=CUDA13_COMPAT),
     ),
     Row(
         "cuda 13 image with compatibility libraries on a 535 data center card",
         debian(A100, version="12"),
         Gets(branch=535),
-        Wish(branch=535, image=CUDA13_COMPAT),
+        DriverRequest(branch=535, image=CUDA13_COMPAT),
     ),
     Row(
         "cuda 13 image without them",
         debian(A100, version="12"),
         "CUDA major of image and driver",
-        Wish(branch=535, image=CUDA13),
+        DriverRequest(branch=535, image=CUDA13),
     ),
-    Row("cuda 13 image on volta", debian(V100), "architectures of the image", Wish(image=CUDA13)),
+    Row("cuda 13 image on volta", debian(V100), "architectures of the image", DriverRequest(image=CUDA13)),
     # What is already there.
     Row("nouveau holds the cards", debian(RTX4090, nouveau_loaded=True), Gets(activation=Activation.REBOOT)),
     Row("the right driver runs", debian(A10, running_driver="580.173.02"), Gets(activation=Activation.NOTHING)),
     Row("an older branch runs", debian(A10, running_driver="570.86.15"), Gets(activation=Activation.RELOAD)),
     Row(
-        "another version is wished",
+        "another version is asked for",
         debian(A10, running_driver="580.159.03"),
         Gets(activation=Activation.RELOAD),
-        Wish(version="580.173.02"),
+        DriverRequest(version="580.173.02"),
     ),
     Row("a newer kernel waits", debian(A10, newer_kernel="6.12.60+deb13-amd64"), Gets(activation=Activation.LOAD)),
     # Refusals of the machine itself.
@@ -401,7 +414,7 @@ def test_the_table_has_every_refusal() -> None:
 def test_a_machine_gets(row: Row) -> None:
     gets = row.gets
     assert isinstance(gets, Gets)
-    decision = decide(row.machine, row.wish)
+    decision = decide(row.machine, row.request)
     assert (decision.flavour, decision.branch, decision.source) == (gets.flavour, gets.branch, gets.source)
     assert decision.fabric is gets.fabric
     assert decision.activation is gets.activation
@@ -420,7 +433,7 @@ def test_a_machine_gets(row: Row) -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_ingot_plan_says_the_decision_and_why(row: Row) -> None:
-    first, *reasons = answer("gpu-01", row.machine, row.wish).lines()
+    first, *reasons = answer("gpu-01", row.machine, row.request).lines()
     if isinstance(row.gets, str):
         assert first.startswith("driver: none: ") and reasons == []
         return
@@ -431,18 +444,18 @@ def test_ingot_plan_says_the_decision_and_why(row: Row) -> None:
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: row.name)
 def test_a_machine_is_refused(row: Row) -> None:
     with pytest.raises(Refused) as refusal:
-        decide(row.machine, row.wish)
+        decide(row.machine, row.request)
     assert refusal.value.rule.name == row.gets
     assert refusal.value.rule.source
     # Found, expected, and what to do.
     assert ", expected " in refusal.value.found
     assert refusal.value.remedy
-    assert str(refusal.value) in [str(one) for one in objections(row.machine, row.wish)]
+    assert str(refusal.value) in [str(one) for one in objections(row.machine, row.request)]
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_a_preflight_objects_exactly_where_a_decision_is_refused(row: Row) -> None:
-    assert bool(objections(row.machine, row.wish)) == isinstance(row.gets, str)
+    assert bool(objections(row.machine, row.request)) == isinstance(row.gets, str)
 
 
 def test_a_preflight_reports_the_platform_and_the_cards_at_once() -> None:
@@ -474,7 +487,7 @@ def test_a_kernel_with_prebuilt_modules_changes_with_the_driver_only() -> None:
 
 def test_the_pin_is_of_the_branch_or_of_the_exact_version() -> None:
     assert decide(debian(A10)).packages.pin == "nvidia-driver-pinning-580"
-    assert decide(debian(A10), Wish(version="580.173.02")).packages.pin == "nvidia-driver-pinning-580.173.02"
+    assert decide(debian(A10), DriverRequest(version="580.173.02")).packages.pin == "nvidia-driver-pinning-580.173.02"
 
 
 def test_the_repository_is_named_as_nvidia_names_it() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingot.compat import Architecture, Card, Decision, Flavour, Kind, Machine, Refused, Wish, decide, lookup
+from ingot.compat import Architecture, Card, Decision, DriverRequest, Flavour, Kind, Machine, Refused, decide, lookup
 from ingot.compat.devices import RANGES, table
 
 pytestmark = pytest.mark.driver
@@ -62,4 +62,4 @@ def test_an_id_beyond_every_range_is_treated_as_the_newest_with_a_warning() -> N
 @pytest.mark.parametrize("device_id", [0x2342, 0x2348, 0x2901, 0x2B85, 0x2E12, 0x3182])
 def test_what_runs_with_open_modules_alone_refuses_the_proprietary_ones(device_id: int) -> None:
     with pytest.raises(Refused, match="expected 'open'"):
-        decide(Machine(gpus=(Card(device_id),)), Wish(flavour=Flavour.PROPRIETARY))
+        decide(Machine(gpus=(Card(device_id),)), DriverRequest(flavour=Flavour.PROPRIETARY))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ingot.compat import Card, Machine, Refused, Wish, decide
+from ingot.compat import Card, DriverRequest, Machine, Refused, decide
 from ingot.compat.images import vllm_image
 
 pytestmark = pytest.mark.driver
@@ -37,5 +37,5 @@ def test_a_cuda_that_is_no_version_is_refused(cuda: str) -> None:
 def test_an_old_branch_runs_today_s_image_on_data_center_cards_only() -> None:
     image = vllm_image("vllm/vllm-openai:v0.33.0", "0.33.0", compatibility=True)
     with pytest.raises(Refused, match=r"CUDA 13\.0 on driver branch 535"):
-        decide(Machine((Card(0x2684),)), Wish(branch=535, image=image))
-    assert decide(Machine((Card(0x2330),)), Wish(branch=535, image=image)).branch == 535
+        decide(Machine((Card(0x2684),)), DriverRequest(branch=535, image=image))
+    assert decide(Machine((Card(0x2330),)), DriverRequest(branch=535, image=image)).branch == 535

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from ingot.commands.cli import cli
 from ingot.commands.plan_driver import answer
-from ingot.compat import Card, Machine, Wish
+from ingot.compat import Card, DriverRequest, Machine
 from tests.facts.captures import DIRECTORY
 
 pytestmark = pytest.mark.driver
@@ -54,7 +54,7 @@ def test_recorded_outputs_get_their_driver() -> None:
 
 
 def test_a_refusal_is_one_line_with_its_source() -> None:
-    (line,) = answer("gpu-01", Machine((Card(0x1DB5), Card(0x2901))), Wish()).lines()
+    (line,) = answer("gpu-01", Machine((Card(0x1DB5), Card(0x2901))), DriverRequest()).lines()
     assert line.startswith("driver: none: ")
     assert "expected GPUs that one driver serves; move one of them to another host" in line
     assert line.endswith(" kernel-modules)")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ingot.compat import Card, Machine, Source, Wish, decide
+from ingot.compat import Card, DriverRequest, Machine, Source, decide
 from ingot.facts.apt_sources import AptSources
 from ingot.facts.driver import Driver, DriverLook
 from ingot.facts.errors import Unread
@@ -71,7 +71,7 @@ def test_debian_12_builds_its_own_driver_for_its_own_kernel(debian: tuple[TestHo
     host.succeeds("apt-get update --quiet", timeout_s=300)
     decision = decide(
         Machine((Card(T4),), os_version="12", kernel=kernel, kernel_metas=("linux-image-amd64",)),
-        Wish(branch=BRANCHES["12"], source=Source.DEBIAN),
+        DriverRequest(branch=BRANCHES["12"], source=Source.DEBIAN),
     )
     names = [*decision.packages.headers, *(f"{name}={decision.branch}.*" for name in decision.packages.driver)]
     host.succeeds(f"{APT} {' '.join(repr(name) for name in names)}", timeout_s=BUILD_LIMIT_S)

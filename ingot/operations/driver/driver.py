@@ -21,7 +21,7 @@ from ingot.operations import packages, tree, units
 from ingot.operations.driver import activation, debian_archive
 from ingot.operations.driver import change as driver_change
 from ingot.operations.driver.files import PERSISTENCE, evidence, guards, settings
-from ingot.operations.driver.request import wish
+from ingot.operations.driver.request import owners_request
 from ingot.operations.driver.state import (
     PREBUILT,
     as_decided,
@@ -35,6 +35,7 @@ from ingot.operations.driver.state import (
 )
 from ingot.operations.package_source import upstream
 from ingot.operations.refuse import refuse
+from ingot.settings import of_host
 
 #: A fabric manager routes eight GPUs in a few seconds; a node that needs longer has a fault.
 FABRIC_TIMEOUT_S = 120
@@ -62,9 +63,9 @@ def driver() -> Generator[PyinfraCommand, None, None]:
         yield refuse(look.sentence(host.name))
         return
     try:
-        decision = decide(
-            look.state.machine(bool(host.data.driver_console), partial=host.data.gpus_use is not None), wish(host.data)
-        )
+        values = of_host(host)
+        machine = look.state.machine(values.driver_console, partial=values.gpus_use is not None)
+        decision = decide(machine, owners_request(values))
     except (Refused, IngotError) as refusal:
         yield refuse(f"{host.name}: {refusal}.")
         return

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ingot.compat import Machine, Refused, Wish, decide, objections
+from ingot.compat import DriverRequest, Machine, Refused, decide, objections
 from ingot.errors import IngotError
 from ingot.facts.engine import EngineState
 from ingot.facts.host import HostState
@@ -56,7 +56,7 @@ class Wanted:
     certificate_names: Sequence[str] = ()
     fronts: bool = False
     console: bool = False
-    driver: Wish = field(default_factory=Wish)
+    driver: DriverRequest = field(default_factory=DriverRequest)
     gpus_use: Any = None
     gateway_packages: str | None = None
     expect: Expectation = field(default_factory=Expectation)

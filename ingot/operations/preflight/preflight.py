@@ -12,11 +12,10 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.context import host, state
 
-from ingot.errors import IngotError
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook
 from ingot.inventory.expectation import parse
-from ingot.operations.driver.request import wished
+from ingot.operations.driver.request import driver_request
 from ingot.operations.gateway import fronting
 from ingot.operations.gateway.certificate import findings as certificate_findings
 from ingot.operations.gateway.filter import findings as filter_findings
@@ -42,7 +41,7 @@ def judge(host: Host) -> Judged:
     """Judge a connected host by its values, and if they are right by one look at it; nothing is changed."""
     data = host.data
     try:
-        of_host(host)
+        values = of_host(host)
     except WrongValues as wrong:
         return Judged(tuple(one.removeprefix(f"{host.name}: ").rstrip(".") for one in wrong.sentences))
     try:
@@ -53,10 +52,6 @@ def judge(host: Host) -> Judged:
     look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, data.cache_root], ports=ports, hardware=bool(ordered))
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
-    try:
-        wish = wished(data)
-    except IngotError as error:
-        return Judged((str(error),))
     stops = findings(
         look,
         Wanted(
@@ -69,7 +64,7 @@ def judge(host: Host) -> Judged:
             certificate_names=(host.name, *data.gateway_names),
             fronts=fronting.is_front(host),
             console=bool(data.driver_console),
-            driver=wish,
+            driver=driver_request(values),
             gpus_use=data.gpus_use,
             gateway_packages=data.gateway_packages,
             expect=ordered,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingot.compat import Card, Decision, Machine, Wish, decide
+from ingot.compat import Card, Decision, DriverRequest, Machine, decide
 from ingot.compat import Source as Origin
 from ingot.facts.packages import AptLook, PackageState
 from ingot.operations.driver import change as driver_change
@@ -25,7 +25,7 @@ def change(look: AptLook, *rivals: str) -> list[list[str]]:
 
 def decided(version: str | None = None, source: Origin | None = None, branch: int = 580) -> Decision:
     machine = Machine(gpus=(Card(0x2237),), os_id="debian", os_version="13", kernel="6.12.57+deb13-amd64")
-    return decide(machine, Wish(branch=branch, version=version, source=source))
+    return decide(machine, DriverRequest(branch=branch, version=version, source=source))
 
 
 def test_the_pin_is_installed_before_the_driver_s_dependencies_are_resolved() -> None:

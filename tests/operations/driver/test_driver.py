@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingot.compat import Decision, Flavour, Machine, Refused, Source, Wish, decide
+from ingot.compat import Decision, DriverRequest, Flavour, Machine, Refused, Source, decide
 from ingot.facts.driver import DriverLook, DriverState, Kernel, Os, Package
 from ingot.facts.nvidia import GpuReport
 from ingot.facts.pci import PciDevice, PciReading
@@ -56,8 +56,8 @@ GOOD = DriverState(
 )
 
 
-def decision(state: DriverState = GOOD, wish: Wish | None = None) -> Decision:
-    return decide(state.machine(), wish)
+def decision(state: DriverState = GOOD, request: DriverRequest | None = None) -> Decision:
+    return decide(state.machine(), request)
 
 
 def rows(count: int, fabric: str | None = "Completed") -> GpuReport:
@@ -74,10 +74,10 @@ def test_a_host_as_decided_needs_nothing() -> None:
 
 def test_any_version_of_the_branch_is_as_decided_until_one_is_named() -> None:
     assert as_decided(decision(), replace(GOOD, packages=packages("580.159.03")))
-    wish = Wish(version="580.173.02")
-    assert not as_decided(decision(wish=wish), replace(GOOD, packages=packages("580.159.03")))
+    request = DriverRequest(version="580.173.02")
+    assert not as_decided(decision(request=request), replace(GOOD, packages=packages("580.159.03")))
     assert versioned(decision(), ("nvidia-driver-cuda",)) == ("nvidia-driver-cuda=580.*",)
-    assert versioned(decision(wish=wish), ("nvidia-driver-cuda",)) == ("nvidia-driver-cuda=580.173.02-*",)
+    assert versioned(decision(request=request), ("nvidia-driver-cuda",)) == ("nvidia-driver-cuda=580.173.02-*",)
 
 
 def test_another_branch_or_flavour_gives_way() -> None:
@@ -120,7 +120,7 @@ def test_modules_for_the_next_kernel_only_make_it_boot() -> None:
 
 def test_prebuilt_modules_have_their_kernel_s_version() -> None:
     machine = replace(GOOD.machine(), os_id="ubuntu", os_version="24.04", kernel_metas=("linux-image-generic",))
-    signed = decide(machine, Wish(source=Source.UBUNTU))
+    signed = decide(machine, DriverRequest(source=Source.UBUNTU))
     assert versioned(signed, signed.packages.driver[:2]) == (
         "linux-modules-nvidia-580-server-open-generic",
         "nvidia-headless-no-dkms-580-server-open=580.*",

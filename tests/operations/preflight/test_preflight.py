@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingot.compat import Flavour, Wish
+from ingot.compat import DriverRequest, Flavour
 from ingot.compat.images import vllm_image
 from ingot.facts.driver import DriverState, Kernel, Os
 from ingot.facts.host import HostState, Listener, Space
@@ -212,7 +212,7 @@ def test_an_xid_that_needs_a_person_is_worth_one_note() -> None:
 
 
 def test_a_wish_that_cannot_be_is_refused() -> None:
-    (said,) = findings(GOOD, replace(WANTED, driver=Wish(version="580.126.20")))
+    (said,) = findings(GOOD, replace(WANTED, driver=DriverRequest(version="580.126.20")))
     assert "known vulnerabilities" in said
 
 
@@ -237,8 +237,8 @@ def test_before_any_driver_a_partial_host_is_judged_by_as_many_gpus_as_it_names(
 
 
 def test_an_image_that_the_driver_cannot_run_is_refused() -> None:
-    wish = Wish(branch=535, image=vllm_image("vllm/vllm-openai:v0.33.0", "0.33.0"))
-    assert "CUDA 13.0 on driver branch 535" in findings(GOOD, replace(WANTED, driver=wish))[0]
+    request = DriverRequest(branch=535, image=vllm_image("vllm/vllm-openai:v0.33.0", "0.33.0"))
+    assert "CUDA 13.0 on driver branch 535" in findings(GOOD, replace(WANTED, driver=request))[0]
 
 
 def test_a_host_that_only_fronts_others_needs_neither_gpu_nor_room_for_models() -> None:
