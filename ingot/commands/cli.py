@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
+from ingot.commands.options import REFUSED, USAGE
 from ingot.errors import IngotError
 
 #: Subcommand -> where it lives. Imported when called, so that `ingot keys` does not wait for pyinfra.
@@ -47,14 +49,25 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's error is one sentence on stderr and exit status 1."""
+    """Run the command line; what goes wrong is one sentence on stderr, and an exit status of `options`."""
     try:
-        cli()
-    except IngotError as error:
-        click.echo(f"ingot: {error}", err=True)
-        sys.exit(1)
+        cli(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(USAGE)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "ingot"
+        _refuse(f"{error.format_message().rstrip('.')}. See `{command} --help`.", USAGE)
+    except click.Abort:
+        _refuse("interrupted; run the same line again to go on.")
+    except (IngotError, click.ClickException) as error:
+        _refuse(str(error))
     except OSError as error:
         # This machine's trouble, such as a full disk or a file that the user may not read.
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"ingot: {where}{error.strerror or error}; mend that and run it again.", err=True)
-        sys.exit(1)
+        _refuse(f"{where}{error.strerror or error}; mend that and run it again.")
+
+
+def _refuse(sentence: str, status: int = REFUSED) -> NoReturn:
+    click.echo(f"ingot: {sentence}", err=True)
+    sys.exit(status)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ingot.commands import when
-from ingot.errors import IngotError
-from ingot.inventory import fleet
-from ingot.secrets import keys
+from ingot.commands.options import inventory_option, json_option, print_json
 
-_inventory = click.option(
-    "--inventory",
-    default="inventories/prod.py",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Whose keys: the inventory file given to pyinfra.",
-)
+if TYPE_CHECKING:
+    from ingot.secrets.keys import Key
+
+_inventory = inventory_option("Whose keys: the inventory file given to pyinfra.")
 
 
 @click.group("keys")
@@ -31,19 +26,28 @@ def keys_group() -> None:
 @click.argument("team")
 @click.option("--expires", metavar="DAY|DURATION", help="Last day (2027-01-31, UTC), or how long (90d) it is good.")
 @_inventory
-def create(team: str, expires: str | None, inventory: Path) -> None:
+@json_option
+def create(team: str, expires: str | None, inventory: Path, as_json: bool) -> None:
     """Make a key for TEAM and print it, this once."""
+    from ingot.secrets import keys
+
     end = when.ends("--expires", expires, datetime.now(UTC)) if expires else None
-    _show(keys.create(_directory(inventory), team, end), inventory)
+    key = keys.create(_directory(inventory), team, end)
+    if as_json:
+        print_json(_made(team, key, end))
+    else:
+        _show(key, inventory)
     if end:
         click.echo(f"It works until {_moment(end)}, also where nobody deploys.", err=True)
 
 
 @keys_group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_inventory
-def list_keys(as_json: bool, inventory: Path) -> None:
+@json_option
+def list_keys(inventory: Path, as_json: bool) -> None:
     """List the keys: team, id (the start of the key's SHA-256), when it was made, when it ends, state."""
+    from ingot.secrets import keys
+
     now = datetime.now(UTC)
     rows = [
         {
@@ -56,7 +60,7 @@ def list_keys(as_json: bool, inventory: Path) -> None:
         for key in keys.read(_directory(inventory))
     ]
     if as_json:
-        click.echo(json.dumps({"keys": rows}, indent=2))
+        print_json({"keys": rows})
         return
     for row in rows:
         click.echo(f"{row['team']:<32}  {row['id']}  {row['created']}  {row['expires'] or '-':<25}  {row['state']}")
@@ -68,10 +72,16 @@ def list_keys(as_json: bool, inventory: Path) -> None:
     "--overlap", default="7d", show_default=True, metavar="DURATION", help="How long the old keys still work."
 )
 @_inventory
-def rotate(team: str, overlap: str, inventory: Path) -> None:
+@json_option
+def rotate(team: str, overlap: str, inventory: Path, as_json: bool) -> None:
     """Make a new key for TEAM and print it, this once; its other keys end after the overlap."""
+    from ingot.secrets import keys
+
     now = datetime.now(UTC)
     key, ending = keys.rotate(_directory(inventory), team, when.duration("--overlap", overlap), now)
+    if as_json:
+        print_json({**_made(team, key, None), "ending": [_ended(one) for one in ending]})
+        return
     _show(key, inventory)
     for one in ending:
         click.echo(f"Key {one.id} works until {_moment(one.end or now)}.", err=True)
@@ -81,14 +91,30 @@ def rotate(team: str, overlap: str, inventory: Path) -> None:
 @click.argument("team", required=False)
 @click.option("--id", "key_id", metavar="ID", help="Only the key with this id.")
 @_inventory
-def revoke(team: str | None, key_id: str | None, inventory: Path) -> None:
+@json_option
+def revoke(team: str | None, key_id: str | None, inventory: Path, as_json: bool) -> None:
     """Revoke every key of TEAM, or the one with an id."""
     if bool(team) == bool(key_id):
-        raise IngotError("revoke takes a team or --id: name one of them, as `ingot keys list` shows them.")
+        raise click.UsageError("revoke takes a team or --id: name one of them, as `ingot keys list` shows them.")
+    from ingot.secrets import keys
+
     directory = _directory(inventory)
     removed = keys.revoke_id(directory, key_id) if key_id else keys.revoke(directory, str(team))
+    if as_json:
+        print_json({"revoked": [_ended(one) for one in removed]})
+        return
     click.echo(f"{len(removed)} {'key' if len(removed) == 1 else 'keys'} of {removed[0].team} revoked.")
     click.echo(_next_step(inventory), err=True)
+
+
+def _made(team: str, key: str, end: datetime | None) -> dict[str, Any]:
+    from ingot.secrets.keys import fingerprint
+
+    return {"team": team, "id": fingerprint(key)[:8], "key": key, "expires": end and end.isoformat(timespec="seconds")}
+
+
+def _ended(key: Key) -> dict[str, Any]:
+    return {"team": key.team, "id": key.id, "expires": key.expires}
 
 
 def _show(key: str, inventory: Path) -> None:
@@ -106,11 +132,6 @@ def _next_step(inventory: Path) -> str:
 
 
 def _directory(inventory: Path) -> Path:
-    """The secrets directory of an inventory file, found as a deploy finds it."""
-    configured = {host.data.get("secrets_dir") for host in fleet.load(inventory).inventory}
-    if len(configured) > 1:
-        raise IngotError(
-            f"{inventory}: its hosts have different secrets_dir values ({', '.join(sorted(map(str, configured)))}); "
-            "an inventory has one, set it in group_data/all.py."
-        )
-    return keys.secrets_dir(configured.pop() if configured else None, inventory.stem)
+    from ingot.inventory.fleet import secrets_of, selected
+
+    return secrets_of(selected(inventory, ()))

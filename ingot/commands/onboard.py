@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
+from ingot.commands.options import FILE, end, inventory_option, json_option, print_json
 from ingot.errors import IngotError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ingot.onboarding.asking import Options
+    from ingot.onboarding.request import Outcome
     from ingot.onboarding.servers import BadRow, Server
-
-DEFAULT_INVENTORY = Path("inventories/prod.py")
-PARALLEL = 8
-
-
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.argument("address", required=False)
 @click.option("--from", "table", type=FILE, help="Onboard every server of this CSV (name,address,user,port,jump,…).")
-@click.option("--parallel", type=click.IntRange(1, 64), default=PARALLEL, show_default=True, help="Servers at a time.")
-@click.option("--inventory", type=FILE, default=DEFAULT_INVENTORY, show_default=True, help="What it becomes part of.")
+@click.option("--parallel", type=click.IntRange(1, 64), default=8, show_default=True, help="Servers at a time.")
+@inventory_option("What it becomes part of.")
 @click.option("--user", help="Who logs in at first contact [default: what the inventory says of it, or root].")
 @click.option("--port", type=click.IntRange(1, 65535), help="Its SSH port [default: 22].")
 @click.option("--jump", metavar="USER@HOST[:PORT]", help="Reach it through this host.")
@@ -52,6 +48,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="Seconds to wait for cloud-init and apt.",
 )
 @click.option("--dry", is_flag=True, help="Show everything, change nothing: not there, not here.")
+@json_option
 def onboard(
     name: str | None,
     address: str | None,
@@ -59,6 +56,7 @@ def onboard(
     parallel: int,
     password_stdin: bool,
     sudo_password_stdin: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Make the server at ADDRESS the member NAME of an inventory: reachable, known by its host key, and measured.
@@ -72,44 +70,60 @@ def onboard(
     # Only this command pays for paramiko and pyinfra.
     from ingot.onboarding.asking import Options, known_members
     from ingot.onboarding.servers import Server, read
+    from ingot.report.console import plain_console
+    from ingot.report.onboarding import show_one, summary, to_dict
 
     password = _line("--password-stdin") if password_stdin else None
     sudo_password = _line("--sudo-password-stdin") if sudo_password_stdin else None
     asked = Options(**options, password=password, sudo_password=sudo_password)
     # Before any connection: it patches the standard library for gevent.
     members = known_members(asked.inventory)
+    console = plain_console(stderr=as_json)
     if table:
-        _many(asked, read(table), parallel, members)
+        outcomes = _many(console, asked, read(table), parallel, members)
     else:
-        _one(asked, Server(str(name), address or ""), members)
+        outcomes = [_one(console, asked, Server(str(name), address or ""), members)]
+    for outcome in outcomes if asked.dry or not table else ():
+        if not outcome.error:
+            show_one(console, outcome, dry=asked.dry)
+    held = _judge(console, asked, [one.name for one in outcomes if not one.error])
+    if table:
+        console.print(summary(outcomes, held))
+    errors = [one.error for one in outcomes if one.error]
+    if as_json:
+        print_json({"hosts": [to_dict(one, held) for one in outcomes if not one.error], "errors": errors})
+    for name in sorted(held):
+        errors.append(f"{name}: is a member of {asked.inventory}, but preflight refuses to deploy it; mend that first.")
+    end(errors)
 
 
-def _one(asked: Options, server: Server, members: Mapping[str, Mapping[str, Any]]) -> None:
+def _one(console: Console, asked: Options, server: Server, members: Mapping[str, Mapping[str, Any]]) -> Outcome:
     from ingot.onboarding.asking import request
+    from ingot.onboarding.request import Outcome
     from ingot.onboarding.steps import onboard as run
-    from ingot.onboarding.view import Lines, show_one
+    from ingot.report.onboarding import Lines
 
-    console = Console()
-    name = server.name
     talk = Lines(console, asks=sys.stdin.isatty() and sys.stderr.isatty())
-    outcome = run(request(asked, server, members.get(name, {})), talk)
-    show_one(console, outcome, dry=asked.dry)
-    if _judge(console, asked, [name]):
-        raise IngotError(
-            f"{name}: is a member of {asked.inventory}, but preflight refuses to deploy it; mend that first."
-        )
+    try:
+        return run(request(asked, server, members.get(server.name, {})), talk)
+    except IngotError as error:
+        return Outcome(server.name, error=str(error))
 
 
 def _many(
-    asked: Options, rows: Sequence[Server | BadRow], parallel: int, members: Mapping[str, Mapping[str, Any]]
-) -> None:
+    console: Console,
+    asked: Options,
+    rows: Sequence[Server | BadRow],
+    parallel: int,
+    members: Mapping[str, Mapping[str, Any]],
+) -> list[Outcome]:
     from ingot.onboarding.asking import request
     from ingot.onboarding.many import onboard_all
     from ingot.onboarding.request import Outcome
     from ingot.onboarding.servers import BadRow
-    from ingot.onboarding.view import Board, Lines, show_one, summary
+    from ingot.report.board import Board
+    from ingot.report.onboarding import Lines
 
-    console = Console()
     requests, refused = [], []
     for row in rows:
         try:
@@ -118,22 +132,10 @@ def _many(
             requests.append(request(asked, row, members.get(row.name, {})))
         except IngotError as error:
             refused.append(Outcome(row.name, error=str(error)))
-    talk = Board(console, [one.name for one in requests]) if console.is_terminal else Lines(console, asks=False)
-    with talk.live if isinstance(talk, Board) else contextlib.nullcontext():
-        outcomes = [*onboard_all(requests, talk, parallel), *refused]
-    if asked.dry:
-        for outcome in outcomes:
-            show_one(console, outcome, dry=True)
-    held = _judge(console, asked, [one.name for one in outcomes if not one.error])
-    console.print(summary(outcomes, held))
-    failed = [outcome.error for outcome in outcomes if outcome.error]
-    for sentence in failed:
-        click.echo(f"ingot: {sentence}", err=True)
-    if failed or held:
-        raise IngotError(
-            f"{len(failed)} of {len(outcomes)} servers failed and preflight refuses {len(held)}; mend what is said "
-            "above and run the same line again: members stay as they are."
-        )
+    if not console.is_terminal:
+        return [*onboard_all(requests, Lines(console, asks=False), parallel), *refused]
+    with Board(console, [one.name for one in requests]) as board:
+        return [*onboard_all(requests, board, parallel), *refused]
 
 
 def _judge(console: Console, asked: Options, names: Sequence[str]) -> set[str]:
@@ -141,7 +143,7 @@ def _judge(console: Console, asked: Options, names: Sequence[str]) -> set[str]:
     if asked.dry or not names:
         return set()
     from ingot.onboarding.preflight import preflight
-    from ingot.onboarding.view import show_judged
+    from ingot.report.onboarding import show_judged
 
     judged = preflight(asked.inventory, names)
     for name in names:

@@ -1,11 +1,12 @@
 """`ingot sandbox up|down|list|ssh`: test hosts from the command line."""
 
+from __future__ import annotations
+
 import os
 
 import click
 
-from ingot.sandbox.errors import SandboxError
-from ingot.sandbox.sandbox import Sandbox
+from ingot.commands.options import json_option, print_json
 
 
 @click.group()
@@ -16,44 +17,62 @@ def sandbox() -> None:
 
 
 @sandbox.command()
-@click.argument("names", nargs=-1)
-@click.option("--name", "extra", multiple=True, help="Same as an argument.")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
 @click.option("--profile", default="rtx4090x1", show_default=True, help="Simulated hardware.")
 @click.option("--os", "system", default="debian13", show_default=True, help="debian13 or debian12.")
-def up(names: tuple[str, ...], extra: tuple[str, ...], profile: str, system: str) -> None:
-    """Boot hosts (default: gpu-01), or finish what an earlier call began."""
-    for name in names + extra or ("gpu-01",):
+def up(hosts: tuple[str, ...], profile: str, system: str) -> None:
+    """Boot each HOST (default: gpu-01), or finish what an earlier call began."""
+    from ingot.sandbox import Sandbox
+
+    for name in hosts or ("gpu-01",):
         host = Sandbox().up(name, profile=profile, os=system)
         click.echo(f"{host.name} is up at {host.address} ({profile}); log in with: ingot sandbox ssh {host.name}")
 
 
 @sandbox.command()
-@click.argument("names", nargs=-1)
-@click.option("--name", "extra", multiple=True, help="Same as an argument.")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
 @click.option("--all", "everything", is_flag=True, help="Every host and all they shared.")
-def down(names: tuple[str, ...], extra: tuple[str, ...], everything: bool) -> None:
-    """End hosts and remove everything of them."""
+def down(hosts: tuple[str, ...], everything: bool) -> None:
+    """End each HOST and remove everything of it."""
+    if bool(hosts) == everything:
+        raise click.UsageError("say which hosts to end, or --all: `ingot sandbox list` shows which there are.")
+    from ingot.sandbox import Sandbox
+
     if everything:
         Sandbox().down_all()
-        return
-    if not names + extra:
-        raise SandboxError("say which host to end, or --all: `ingot sandbox list` shows which there are")
-    for name in names + extra:
+    for name in hosts:
         Sandbox().down(name)
 
 
 @sandbox.command(name="list")
-def list_() -> None:
-    """Show the hosts."""
-    for host in Sandbox().hosts():
-        state = "running" if host.is_running else "off"
-        click.echo(f"{host.name}\t{host.address}\t{host.record.os}\t{host.record.profile}\t{state}")
+@json_option
+def list_(as_json: bool) -> None:
+    """Show the hosts: name, address, system, simulated hardware, whether it runs."""
+    from ingot.sandbox import Sandbox
+
+    rows = [
+        {
+            "host": host.name,
+            "address": host.address,
+            "os": host.record.os,
+            "profile": host.record.profile,
+            "state": "running" if host.is_running else "off",
+        }
+        for host in Sandbox().hosts()
+    ]
+    if as_json:
+        print_json({"hosts": rows, "errors": []})
+        return
+    for row in rows:
+        click.echo("\t".join(row.values()))
 
 
 @sandbox.command(context_settings={"ignore_unknown_options": True})
-@click.argument("name")
+@click.argument("host")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def ssh(name: str, command: tuple[str, ...]) -> None:
-    """Log in to a host, or run one command there."""
-    argv = Sandbox().host(name).ssh_command(*command)
+def ssh(host: str, command: tuple[str, ...]) -> None:
+    """Log in to HOST, or run one COMMAND there; its exit status is the command's."""
+    from ingot.sandbox import Sandbox
+
+    argv = Sandbox().host(host).ssh_command(*command)
     os.execvp(argv[0], argv)

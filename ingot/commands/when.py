@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 
-from ingot.errors import IngotError
+import click
 
 _DURATION = re.compile(r"([1-9]\d{0,4})([hdw])")
 DAY = timedelta(days=1)
@@ -15,23 +15,25 @@ _UNITS = {"h": timedelta(hours=1), "d": DAY, "w": timedelta(weeks=1)}
 def duration(option: str, text: str) -> timedelta:
     """`12h`, `7d` or `2w`.
 
-    Raises: IngotError that names the option for anything else.
+    Raises: click.UsageError that names the option for anything else.
     """
     found = _DURATION.fullmatch(text)
     if not found:
-        raise IngotError(f"{option} is {text!r}, expected hours, days or weeks such as 12h, 7d or 2w; correct it.")
+        raise click.UsageError(
+            f"{option} is {text!r}, expected hours, days or weeks such as 12h, 7d or 2w; correct it."
+        )
     return int(found.group(1)) * _UNITS[found.group(2)]
 
 
 def day(option: str, text: str) -> datetime:
     """`2027-01-31` as the first moment of that day, UTC.
 
-    Raises: IngotError that names the option for anything else.
+    Raises: click.UsageError that names the option for anything else.
     """
     try:
         return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
     except ValueError as error:
-        raise IngotError(
+        raise click.UsageError(
             f"{option} is {text!r}, expected a day such as 2027-01-31, or a duration such as 7d; correct it."
         ) from error
 
@@ -39,17 +41,17 @@ def day(option: str, text: str) -> datetime:
 def ends(option: str, text: str, now: datetime) -> datetime:
     """When something ends that is good for a duration from now, or up to and including a day.
 
-    Raises: IngotError that names the option when it cannot be read, or is over.
+    Raises: click.UsageError that names the option when it cannot be read, or is over.
     """
     end = now + duration(option, text) if _DURATION.fullmatch(text) else day(option, text) + DAY
     if end <= now:
-        raise IngotError(f"{option} is {text!r}, which is over; name a later day.")
+        raise click.UsageError(f"{option} is {text!r}, which is over; name a later day.")
     return end
 
 
 def since(option: str, text: str, now: datetime) -> datetime:
     """When something begins: a duration ago, or with a day.
 
-    Raises: IngotError that names the option when it cannot be read.
+    Raises: click.UsageError that names the option when it cannot be read.
     """
     return now - duration(option, text) if _DURATION.fullmatch(text) else day(option, text)

@@ -17,6 +17,8 @@ from pyinfra.context import ctx_host, ctx_state
 
 from ingot.errors import IngotError
 from ingot.inventory.default import DEFAULT_INVENTORY
+from ingot.inventory.host_files import ERROR_KEY
+from ingot.secrets.keys import secrets_dir
 
 Answer = TypeVar("Answer")
 
@@ -112,6 +114,22 @@ def selected(inventory: Path | None, names: Sequence[str]) -> Selected:
     return Selected(path, state, tuple(host for _, host in chosen(state, path, names)))
 
 
+def secrets_of(chosen: Selected) -> Path:
+    """The secrets directory of the inventory, found as a deploy finds it.
+
+    Raises: IngotError when its hosts have different ones.
+    """
+    # A host whose file is wrong says nothing of it.
+    right = [host for host in chosen.state.inventory if not host.data.get(ERROR_KEY)]
+    configured = {host.data.get("secrets_dir") for host in right}
+    if len(configured) > 1:
+        raise IngotError(
+            f"{chosen.path}: its hosts have different secrets_dir values ({', '.join(sorted(map(str, configured)))}); "
+            "an inventory has one, set it in group_data/all.py."
+        )
+    return secrets_dir(configured.pop() if configured else None, chosen.path.stem)
+
+
 def at_once(state: State, hosts: Sequence[Host], work: Callable[[Host], Answer]) -> list[Answer]:
     """What `work` returns for each host, in their order, all hosts at the same time; what it raises is raised."""
 
@@ -121,6 +139,22 @@ def at_once(state: State, hosts: Sequence[Host], work: Callable[[Host], Answer])
 
     with ctx_state.use(state):
         return list(state.pool.map(one, hosts))
+
+
+def asked(chosen: Selected, question: Callable[[Host], Answer]) -> list[Answer | IngotError]:
+    """What each host answers over a connection of its own, all hosts at the same time, in their order.
+
+    What goes wrong with one host is its answer, as an error whose sentence names it; it stops no other.
+    """
+
+    def one(host: Host) -> Answer | IngotError:
+        try:
+            with connected(host):
+                return question(host)
+        except IngotError as refused:
+            return refused
+
+    return at_once(chosen.state, chosen.hosts, one)
 
 
 @contextmanager

@@ -27,7 +27,8 @@ def onboard_all(
                 request.way.address,
                 error=f"{request.name}: {type(surprise).__name__} while onboarding it; run it again, and report this.",
             )
-        talk.say(request.name, "failed" if outcome.error else "done")
+        result = "failed" if outcome.error else "done"
+        talk.say(request.name, result, result)
         return outcome
 
     with ThreadPoolExecutor(max_workers=parallel) as pool:

@@ -66,8 +66,8 @@ class Outcome:
 class Talk(Protocol):
     """The operator's side. `confirm` and `secret` return None where nobody can be asked."""
 
-    def say(self, name: str, step: str) -> None:
-        """What is being done now."""
+    def say(self, name: str, step: str, result: str = "") -> None:
+        """What is being done now, and at the end how it went: done or failed."""
 
     def confirm(self, question: str) -> bool | None:
         """A yes or a no."""

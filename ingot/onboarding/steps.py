@@ -9,7 +9,7 @@ from typing import Any
 from ingot.errors import IngotError
 from ingot.facts.errors import Unread
 from ingot.facts.hardware import HardwareLook, HardwareSeen
-from ingot.onboarding import account, first_look, hardening, host_file, jump_config, known_hosts, table, waiting
+from ingot.onboarding import account, description, first_look, hardening, host_file, jump_config, known_hosts, waiting
 from ingot.onboarding.connection import Connection
 from ingot.onboarding.contact import Contact
 from ingot.onboarding.first_look import FirstLook
@@ -36,8 +36,8 @@ def onboard(request: Request, talk: Talk) -> Outcome:
         _harden(request, contact, connection, talk, outcome)
         _write(request, outcome)
         stated = before.get("gpus")
-        if stated and outcome.seen and not table.are_gpus(str(stated), outcome.seen):
-            found = table.gpus_of(outcome.seen) or table.gpu_line(outcome.seen.gpus)
+        if stated and outcome.seen and not description.are_gpus(str(stated), outcome.seen):
+            found = description.gpus_of(outcome.seen) or description.gpu_line(outcome.seen.gpus)
             outcome.remarks.append(f"its host file says gpus: {stated}, found {found}; correct the one that is wrong")
     finally:
         connection.close()
@@ -60,7 +60,7 @@ def _look(
     _allow_root(contact, connection, seen, talk)
     waiting.for_packages(connection, request.wait_s, lambda step: talk.say(request.name, step))
     outcome.seen = hardware(connection)
-    talk.say(request.name, table.summary(outcome.seen))
+    talk.say(request.name, description.summary(outcome.seen))
     if needs_gpu and not outcome.seen.gpus:
         raise IngotError(
             f"{request.name}: no NVIDIA GPU on its PCI bus, expected at least one; check that the cards are seated, "
@@ -157,7 +157,7 @@ def _write(request: Request, outcome: Outcome) -> None:
         "address": request.way.address,
         "user": request.deploy_user,
         "port": target.port,
-        "gpus": table.gpus_of(outcome.seen),
+        "gpus": description.gpus_of(outcome.seen),
         "groups": None if outcome.seen.gpus else [fronting.GROUP],
     }
 
@@ -176,6 +176,6 @@ def _write(request: Request, outcome: Outcome) -> None:
         if written := jump_config.write(ways, settings, dry=request.dry):
             outcome.changes.append(written)
     path = host_file.path_of(request.inventory, request.name)
-    about = f"Onboarded by `ingot onboard`: {table.summary(outcome.seen)}."
+    about = f"Onboarded by `ingot onboard`: {description.summary(outcome.seen)}."
     if written := host_file.write(path, about, wanted, dry=request.dry):
         outcome.changes.append(written)

@@ -1,127 +1,49 @@
-"""The page of an acceptance: verdicts with reasons, per-GPU bars against expectation, clocks and heat over time.
-
-It is made from the evidence JSON alone, so that it can be made again from a record of last year.
-"""
+"""What acceptances came to, in the terminal and as a page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
-from ingot.report.plot import Bar, Line, bars, lines
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --dim: #777; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .3rem; border-top: 1px solid var(--line);
-  padding-top: 1rem; } .dim, figcaption { color: var(--dim); } ul { padding-left: 1.2rem; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } svg { width: 100%; font: 12px system-ui, sans-serif; fill: currentColor; }
-svg .small { font-size: 10px; } .verdict { font-weight: 600; padding: .05rem .5rem; border-radius: 4px; color: #fff; }
-.pass { background: #2a8a3e; } .warn { background: #b97a00; } .fail { background: #c22; }
-table { border-collapse: collapse; } td, th { padding: .15rem .9rem .15rem 0; text-align: left;
-  border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
-"""
-#: Metric of the record's findings and floors, the figure of a GPU that it is, its name and its unit.
-FIGURES = (
-    ("matmul", "matmul_tflops", "bf16 matmul", "TFLOP/s"),
-    ("soak", "soak_tflops", "soak", "TFLOP/s"),
-    ("copy", "copy_gb_per_s", "memory copy", "GB/s"),
-    ("to_device", "to_device_gb_per_s", "host to device", "GB/s"),
-    ("to_host", "to_host_gb_per_s", "device to host", "GB/s"),
-    ("peer", "peer_gb_per_s", "to the next GPU", "GB/s"),
-)
-TRACES = (("temperature", "temperature", "°C"), ("clock", "SM clock", "MHz"), ("power", "power", "W"))
+from ingot.acceptance.evidence import Outcome
+from ingot.acceptance.finding import label
+from ingot.acceptance.speed import METRICS
+from ingot.report.acceptance_page import render
+from ingot.report.board import STYLES
+from ingot.report.console import plain_table
+from ingot.secrets import files
 
 
-def render(records: Sequence[Mapping[str, Any]]) -> str:
-    """The page of one run, a section per host."""
-    body = "\n".join(_host(record) for record in records)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Ingot: acceptance</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Acceptance</h1>\n"
-        f"{_summary(records)}\n{body}\n</body>\n</html>\n"
-    )
+def show(outcomes: Sequence[Outcome], console: Console) -> None:
+    """Each host's verdict, its findings, and what its GPUs measured."""
+    for one in outcomes:
+        verdict = str(one.verdict)
+        console.print(Text.assemble(f"{one.host}: ", (verdict, STYLES[verdict]), f" ({one.level})"))
+        for finding in one.findings:
+            console.print(f"  {finding.verdict}: {finding.text}", soft_wrap=True)
+        if one.measured.burn_in and one.measured.burn_in.gpus:
+            console.print(figures(one))
 
 
-def _summary(records: Sequence[Mapping[str, Any]]) -> str:
-    rows = "\n".join(
-        f'<tr><td><a href="#{escape(record["host"])}">{escape(record["host"])}</a></td><td>{_verdict(record)}</td>'
-        f"<td>{escape(record['level'])}</td><td>{escape(record['at'])}</td><td>{len(record['reasons'])}</td></tr>"
-        for record in records
-    )
-    head = "<tr><th>host</th><th>verdict</th><th>level</th><th>at</th><th>reasons</th></tr>"
-    return f"<table>{head}\n{rows}\n</table>"
+def figures(outcome: Outcome) -> Table:
+    """What each GPU measured."""
+    headings = [f"{words}\n{unit}" for words, unit, _ in METRICS.values()]
+    shown = plain_table("", *headings, right=headings)
+    assert outcome.measured.burn_in
+    for one in outcome.measured.burn_in.gpus:
+        values = [read(one) for _, _, read in METRICS.values()]
+        cells = ["-" if value is None else f"{value:,.1f}" for value in values]
+        shown.add_row(label(outcome.measured, one.uuid), *cells)
+    return shown
 
 
-def _verdict(record: Mapping[str, Any]) -> str:
-    verdict = escape(record["verdict"])
-    return f'<span class="verdict {verdict}">{verdict}</span>'
-
-
-def _host(record: Mapping[str, Any]) -> str:
-    measured = record["measured"]
-    names = {one["uuid"]: f"GPU {one['index']}" for one in measured["before"]["gpus"]}
-    reasons = "".join(f"<li><b>{escape(one['verdict'])}</b> {escape(one['text'])}</li>" for one in record["findings"])
-    plots = "\n".join((*_bars(record, names), *_lines(measured, names)))
-    return (
-        f'<section id="{escape(record["host"])}">\n<h2>{escape(record["host"])} {_verdict(record)}</h2>\n'
-        f'<p class="dim">{escape(", ".join(_facts(record)))}</p>\n'
-        f'<ul>{reasons or "<li>as it should be</li>"}</ul>\n<div class="plots">\n{plots}\n</div>\n</section>'
-    )
-
-
-def _facts(record: Mapping[str, Any]) -> Iterator[str]:
-    measured, hardware = record["measured"], record["hardware"]
-    gpus = measured["before"]["gpus"]
-    if gpus:
-        yield f"{len(gpus)} x {gpus[0]['name']}, driver {measured['before']['driver']}"
-    yield f"{hardware['cpu']['model']}, {hardware['memory_bytes'] / (1 << 30):.0f} GiB, kernel {hardware['kernel']}"
-    burn_in, disk = measured["burn_in"] or {}, measured["disk"]
-    if burn_in.get("software"):
-        yield burn_in["software"]
-    if burn_in.get("all_reduce_gb_per_s"):
-        yield f"all-reduce {burn_in['all_reduce_gb_per_s']:g} GB/s"
-    if burn_in.get("host_memory_gb_per_s"):
-        yield f"host memory {burn_in['host_memory_gb_per_s']:g} GB/s"
-    if disk:
-        yield f"disk {disk['read_gb_per_s']:g} GB/s read, {disk['write_gb_per_s']:g} GB/s written"
-
-
-def _bars(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
-    gpus = (record["measured"]["burn_in"] or {}).get("gpus", ())
-    # One model of GPU is the rule: its first card's floors stand for all.
-    expected: Mapping[str, Any] = next(iter(record["expected"].values()), {"floors": {}, "peaks": {}})
-    wrong = {(one["uuid"], one["metric"]) for one in record["findings"]}
-    for metric, key, title, unit in FIGURES:
-        values = [
-            Bar(names.get(one["uuid"], one["uuid"][:12]), one[key], (one["uuid"], metric) in wrong)
-            for one in gpus
-            if one[key] is not None
-        ]
-        if values:
-            yield bars(title, unit, values, floor=expected["floors"].get(metric), peak=expected["peaks"].get(metric))
-
-
-def _lines(measured: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
-    for key, title, unit in TRACES:
-        series = [
-            Line(
-                name,
-                [
-                    (one["at_s"], one[key])
-                    for one in measured["samples"]
-                    if one["uuid"] == uuid and one[key] is not None
-                ],
-            )
-            for uuid, name in names.items()
-        ]
-        yield lines(title, unit, [line for line in series if line.points])
-    gpus = (measured["burn_in"] or {}).get("gpus", ())
-    soaks = [
-        Line(names.get(one["uuid"], one["uuid"][:12]), [(point["at_s"], point["tflops"]) for point in one["points"]])
-        for one in gpus
-    ]
-    yield lines("soak", "TFLOP/s", [line for line in soaks if line.points])
+def write_page(outcomes: Sequence[Outcome], directory: Path) -> Path:
+    """The page of a run, where only its owner may read it; returns where it is."""
+    at = max(one.at for one in outcomes).replace(":", "").replace("+0000", "Z")
+    path = directory / f"{at}-{outcomes[0].level.replace(' ', '-')}.html"
+    files.replace(path, render([one.to_dict() for one in outcomes]), 0o600)
+    return path

@@ -1,13 +1,26 @@
-"""Usage of teams: sums of several hosts added up, and shown as rows."""
+"""Usage of teams: each host sums its own logs, the sums are added up here and shown as rows."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from rich.table import Table
+
+from ingot.errors import IngotError
+from ingot.facts.usage import HostUsage, Usage
 from ingot.facts.usage_on_host import STEPS
+from ingot.inventory.fleet import Selected, asked
+from ingot.report.console import plain_table
+
+#: Summing takes some seconds per gigabyte of logs.
+TIMEOUT_S = 900
+HEADINGS = ("requests", "refused", "aborted", "in", "out", "p50 s", "p95 s")
 
 
 @dataclass
@@ -59,3 +72,54 @@ def merged(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, ...], Used]:
     for row in rows:
         found.setdefault(tuple(row["group"]), Used()).add(row)
     return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the hosts summed: rows of all of them, lines that could not be read, a sentence for each that gave none."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    wrong_lines: int
+    errors: tuple[str, ...]
+
+
+def summed(chosen: Selected, begin: datetime, end: datetime, by: Sequence[str]) -> Answers:
+    """The sums of each host's logs between two moments, grouped by `by`; all hosts are asked at once."""
+    period = {"since": begin.timestamp(), "until": end.timestamp()}
+    answers: list[HostUsage | IngotError] = asked(
+        chosen, lambda host: host.get_fact(Usage, **period, by=by, _timeout=TIMEOUT_S, _ignore_errors=True)
+    )
+    good = [one for one in answers if isinstance(one, HostUsage)]
+    errors = []
+    for name, one in zip(chosen.names, answers, strict=True):
+        if isinstance(one, IngotError):
+            errors.append(str(one))
+        elif one.fault:
+            errors.append(f"{name}: {one.fault}.")
+    return Answers(tuple(row for one in good for row in one.rows), sum(one.wrong_lines for one in good), tuple(errors))
+
+
+def table(used: Mapping[tuple[str, ...], Used], groups: Sequence[str]) -> Table:
+    """One row per group."""
+    shown = plain_table(*groups, *HEADINGS, right=HEADINGS)
+    for names, one in used.items():
+        cells = [f"{cell:,}" if type(cell) is int else str(cell or "-") for cell in one.cells().values()]
+        shown.add_row(*(name or "-" for name in names), *cells)
+    return shown
+
+
+def csv_text(used: Mapping[tuple[str, ...], Used], groups: Sequence[str]) -> str:
+    """A line of headings, and one per group."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*groups, *Used().cells()))
+    writer.writerows((*group, *one.cells().values()) for group, one in used.items())
+    return text.getvalue()
+
+
+def to_dicts(used: Mapping[tuple[str, ...], Used], groups: Sequence[str]) -> list[dict[str, Any]]:
+    """The same as JSON-able values: refused requests by status."""
+    return [
+        {**dict(zip(groups, group, strict=True)), **one.cells(), "refused": dict(one.refused)}
+        for group, one in used.items()
+    ]

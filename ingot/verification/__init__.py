@@ -1,1 +1,1 @@
-"""Proving a host at any time: the checks of tests/hosts in one summary, drift from the repository, and leaving."""
+"""Proof of hosts at any time: the checks of tests/hosts in one summary, and drift from the repository."""

@@ -41,18 +41,11 @@ class HostDrift:
     errors: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: sentences by role."""
+        """As JSON has it, where there are no errors: sentences by role."""
         by_role: dict[str, list[str]] = {}
         for change in self.changes:
             by_role.setdefault(change.role, []).extend(change.lines())
-        return {"host": self.host, "drifted": bool(self.changes), "changes": by_role, "errors": list(self.errors)}
-
-
-def status(found: Sequence[HostDrift]) -> int:
-    """The exit status of a comparison: 1 with an error, else 2 with drift, else 0."""
-    if any(one.errors for one in found):
-        return 1
-    return 2 if any(one.changes for one in found) else 0
+        return {"host": self.host, "drifted": bool(self.changes), "changes": by_role}
 
 
 def compare(state: State, hosts: Sequence[Host], deploy: Path) -> list[HostDrift]:
@@ -65,7 +58,7 @@ def compare(state: State, hosts: Sequence[Host], deploy: Path) -> list[HostDrift
     state.check_for_changes = False
 
     def one(host: Host) -> HostDrift:
-        name = host.name.removeprefix("@ingot/")
+        name = host.name
         try:
             host.connect(show_errors=False, raise_exceptions=True)
         except ConnectError as refused:

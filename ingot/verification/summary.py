@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +33,9 @@ class HostSummary:
         counts = (self.passed + self.failed, self.passed, self.failed)
         return (self.host, *map(str, counts), f"{self.looked_s:.1f} s")
 
-    def sentences(self) -> Iterator[str]:
-        """What is wrong, one line each, named by host; where nothing could be looked at, that alone."""
-        for sentence in (self.trouble,) if self.trouble else self.failures:
-            yield f"{self.host}: {sentence}"
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, where the host could be looked at."""
+        return {"host": self.host, "passed": self.passed, "failed": self.failed, "failures": list(self.failures)}
 
 
 def parse(record: Mapping[str, Any]) -> tuple[HostSummary, ...]:

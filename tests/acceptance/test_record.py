@@ -18,7 +18,7 @@ from ingot.acceptance.script import Job
 from ingot.errors import IngotError
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
-from ingot.report.acceptance import render
+from ingot.report.acceptance_page import render
 from ingot.sizing import GPU
 from tests.acceptance.box import HEALTHY, NAME, burned
 

@@ -46,7 +46,7 @@ def test_a_host_that_is_in_no_inventory_is_one_sentence(command: tuple[str, ...]
 
 def test_no_fleet_is_rebooted_for_want_of_a_name() -> None:
     done = ingot("verify", "--after-reboot")
-    assert done.returncode == 1 and "needs their names" in done.stderr
+    assert done.returncode == 2 and "needs their names" in done.stderr
 
 
 def test_no_host_leaves_where_nobody_can_be_asked() -> None:

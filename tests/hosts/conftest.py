@@ -7,7 +7,6 @@ them are looked at and called at the same time, up front; the checks then judge 
 import os
 import warnings
 from collections.abc import Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import pyinfra_cli  # noqa: F401
 
-from pyinfra.api.host import Host
 from pyinfra.context import ctx_host, ctx_state
 
 from ingot.errors import IngotError
 from ingot.inventory import fleet
-from ingot.secrets import keys, verify_key
+from ingot.secrets import verify_key
 from tests.hosts.evidence import Recorder
 from tests.hosts.look import Look
 from tests.hosts.outside import Outside
@@ -78,26 +76,13 @@ _targets: list[Target] = []
 def targets(config: pytest.Config) -> list[Target]:
     """The hosts of the inventory that --limit leaves, loaded once per session."""
     if not _targets:
-        limits = config.getoption("--limit")
         try:
-            inventory = fleet.meant(config.getoption("--inventory"), limits)
-            state = fleet.load(inventory)
-            chosen = [host for host in state.inventory if not limits or any(_is_meant(host, limit) for limit in limits)]
-            for limit in limits:
-                if not any(_is_meant(host, limit) for host in chosen):
-                    raise IngotError(f"{limit}: no such host or group in {inventory}; correct it, or the inventory")
-            key = _key(config)
-            for host in chosen:
-                kept = keys.secrets_dir(host.data.get("secrets_dir"), inventory.stem)
-                _targets.append(Target(host, inventory.stem, key or verify_key.read(kept)))
+            chosen = fleet.selected(config.getoption("--inventory"), config.getoption("--limit"))
+            key, kept = _key(config), fleet.secrets_of(chosen)
+            _targets.extend(Target(host, chosen.path.stem, kept, key or verify_key.read(kept)) for host in chosen.hosts)
         except (IngotError, OSError) as error:
             raise pytest.UsageError(str(error)) from error
     return _targets
-
-
-def _is_meant(host: Host, limit: str) -> bool:
-    """As pyinfra's own --limit has it, and by the bare name of an `@ingot/` host."""
-    return fnmatch(host.name, limit) or limit in host.groups
 
 
 def _key(config: pytest.Config) -> str | None:

@@ -18,7 +18,6 @@ from testinfra.host import Host
 from ingot.facts.errors import ParseError
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import fronting
-from ingot.secrets import keys
 from tests.hosts import outside
 from tests.hosts.https import Caller
 from tests.hosts.look import TOKEN, Look, command, parse_look
@@ -52,6 +51,7 @@ class Target:
 
     host: PyinfraHost
     inventory: str
+    secrets: Path
     key: str | None = field(repr=False)
     trouble: str | None = "nobody looked at it"
     look: Look = field(default_factory=lambda: Look({}), repr=False)
@@ -101,8 +101,7 @@ class Target:
     @property
     def caller(self) -> Caller:
         """Who calls the host, with the key there is."""
-        directory = keys.secrets_dir(self.data.get("secrets_dir"), self.inventory)
-        return Caller(self.address, self.names[0], directory / "ca.crt", self.key)
+        return Caller(self.address, self.names[0], self.secrets / "ca.crt", self.key)
 
     @property
     def ca(self) -> Path:

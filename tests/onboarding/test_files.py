@@ -17,12 +17,14 @@ from ingot.facts.pci import PciDevice, PciReading
 from ingot.facts.pci_link import PciLink
 from ingot.inventory.host_files import load
 from ingot.onboarding import host_file, jump_config
+from ingot.onboarding.description import are_gpus, gpus_of, rows, summary
 from ingot.onboarding.many import onboard_all
 from ingot.onboarding.request import Outcome
 from ingot.onboarding.route import Hop, Route
-from ingot.onboarding.table import are_gpus, gpus_of, rows, summary
-from ingot.onboarding.view import Board, Lines, show_one
-from ingot.onboarding.view import summary as summary_of_all
+from ingot.report.board import Board
+from ingot.report.console import plain_console
+from ingot.report.onboarding import Lines, show_one
+from ingot.report.onboarding import summary as summary_of_all
 from ingot.sandbox import membership
 
 pytestmark = pytest.mark.onboarding
@@ -210,7 +212,7 @@ def test_a_test_hosts_file_goes_with_it(tmp_path: Path) -> None:
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
     text = io.StringIO()
-    return Console(file=text, force_terminal=terminal, width=120, color_system=None), text
+    return plain_console(file=text, force_terminal=terminal, width=120, color_system=None), text
 
 
 def test_one_server_that_fails_or_surprises_stops_no_other() -> None:
@@ -238,11 +240,10 @@ def test_one_server_that_fails_or_surprises_stops_no_other() -> None:
 
 def test_a_terminal_shows_all_servers_and_asks_nothing() -> None:
     shown, text = console(terminal=True)
-    board = Board(shown, ["gpu-01", "gpu-02"])
-    with board.live:
+    with Board(shown, ["gpu-01", "gpu-02"]) as board:
         board.say("gpu-01", "waits for cloud-init [5 s]")
-        board.say("gpu-02", "done")
-    assert "1 of 2 servers" in text.getvalue() and "waits for cloud-init [5 s]" in text.getvalue()
+        board.say("gpu-02", "done", "done")
+    assert "waits for its turn" in text.getvalue() and "waits for cloud-init [5 s]" in text.getvalue()
     assert board.confirm("?") is None and board.secret("?") is None
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from ingot.commands import demo
 from ingot.errors import IngotError
+from ingot.sandbox import demo
 from ingot.secrets import keys
 
 
 def test_a_second_demo_asks_with_the_key_of_the_first(tmp_path: Path) -> None:
     header = tmp_path / "demo.header"
     for _ in range(2):
-        demo._ensure_key(tmp_path, header)
+        demo.ensure_key(tmp_path, header)
     (kept,) = keys.read(tmp_path)
     assert keys.fingerprint(header.read_text().strip().removeprefix("Authorization: Bearer ")) == kept.sha256
     assert stat.S_IMODE(header.stat().st_mode) == 0o600
@@ -25,10 +25,10 @@ def test_the_demo_deploys_from_the_checkout() -> None:
 
 def test_a_revoked_key_of_the_demo_is_made_anew(tmp_path: Path) -> None:
     header = tmp_path / "demo.header"
-    demo._ensure_key(tmp_path, header)
+    demo.ensure_key(tmp_path, header)
     revoked = header.read_text()
     keys.revoke(tmp_path, demo.TEAM)
-    demo._ensure_key(tmp_path, header)
+    demo.ensure_key(tmp_path, header)
     assert header.read_text() != revoked
 
 

@@ -124,7 +124,6 @@ def test_a_machine_without_cgroup2_is_told_before_anything_is_made(
         (["up", "Bad_Name"], "cannot be a host name"),
         (["up", "gpu-01", "--profile", "rtx9999"], "there is no profile 'rtx9999': choose one of"),
         (["down", "nobody"], "there is no test host 'nobody'"),
-        (["down"], "say which host to end, or --all"),
         (["ssh", "nobody"], "there is no test host 'nobody'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -137,3 +136,9 @@ def test_the_command_line_refuses_in_one_sentence(
     assert isinstance(result.exception, SandboxError)
     assert sentence in str(result.exception)
     assert not (tmp_path / "state").exists()
+
+
+def test_all_hosts_end_only_when_that_is_said() -> None:
+    for arguments in (["down"], ["down", "gpu-01", "--all"]):
+        result = CliRunner().invoke(sandbox.sandbox, arguments)
+        assert result.exit_code == 2 and "say which hosts to end, or --all" in result.output

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -115,7 +116,7 @@ def test_an_end_is_a_day_or_a_duration(text: str, end: datetime) -> None:
 
 @pytest.mark.parametrize("text", ["2026-11-22", "soon", "0d", "-3d", "90", "2027-02-30", "d", ""])
 def test_what_is_no_end_or_over_is_refused(text: str) -> None:
-    with pytest.raises(IngotError, match=f"--expires is '{text}', (expected|which is over)"):
+    with pytest.raises(click.UsageError, match=f"--expires is '{text}', (expected|which is over)"):
         when.ends("--expires", text, NOW)
 
 

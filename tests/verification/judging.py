@@ -97,7 +97,7 @@ class Host:
         """Run one check as pytest does, for each of its probes where it has such."""
         module, function = CHECKS[check]
         host = SimpleNamespace(name=NAME, data=data(**self.values), groups=["gpu"], inventory=[])
-        target = Target(host, "lab", "sk-a", None, self.look, self.outside, self.leaks, self.boots)  # type: ignore[arg-type]
+        target = Target(host, "lab", Path(), "sk-a", None, self.look, self.outside, self.leaks, self.boots)  # type: ignore[arg-type]
         config = SimpleNamespace(getoption=lambda name: self.reboot)
         known = {
             "target": target,

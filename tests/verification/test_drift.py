@@ -9,23 +9,11 @@ import pytest
 from pyinfra.api.command import PyinfraCommand, StringCommand
 
 from ingot.operations.refuse import refuse
-from ingot.verification.drift import Change, HostDrift, asked, compared, status
+from ingot.verification.drift import Change, HostDrift, asked, compared
 
 pytestmark = pytest.mark.onboarding
 
 CHANGE = Change("Gateway", "nginx", ("write /etc/nginx/nginx.conf (sha256 a -> b)",))
-
-
-@pytest.mark.parametrize(
-    ("found", "expected"),
-    [
-        ([HostDrift("a"), HostDrift("b")], 0),
-        ([HostDrift("a"), HostDrift("b", (CHANGE,))], 2),
-        ([HostDrift("a", (CHANGE,)), HostDrift("b", errors=("no SSH",))], 1),
-    ],
-)
-def test_the_exit_status_tells_drift_from_errors(found: list[HostDrift], expected: int) -> None:
-    assert status(found) == expected
 
 
 def test_sentences_are_gathered_by_role_and_a_silent_operation_gives_its_name() -> None:
@@ -34,7 +22,6 @@ def test_sentences_are_gathered_by_role_and_a_silent_operation_gives_its_name() 
         "host": "a",
         "drifted": True,
         "changes": {"Gateway": [*CHANGE.sentences, "reload it"], "Docker": ["hold docker-ce"]},
-        "errors": [],
     }
 
 

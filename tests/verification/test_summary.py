@@ -25,27 +25,27 @@ def test_a_host_that_keeps_every_promise_is_a_row_of_figures() -> None:
     (found,) = parse(record(check("a"), check("b")))
     assert found.good
     assert found.cells() == ("gpu-01", "2", "2", "0", "1.2 s")
-    assert list(found.sentences()) == []
+    assert found.failures == ()
 
 
-def test_each_failure_is_a_sentence_that_names_its_host() -> None:
+def test_each_failure_is_a_sentence() -> None:
     (found,) = parse(record(check("a"), check("b", "nginx is failed; deploy again")))
     assert not found.good
     assert found.cells() == ("gpu-01", "2", "1", "1", "1.2 s")
-    assert list(found.sentences()) == ["gpu-01: nginx is failed; deploy again"]
+    assert found.failures == ("nginx is failed; deploy again",)
 
 
 def test_one_cause_of_many_failures_is_said_once() -> None:
     (found,) = parse(record(check("a", "nothing answers on port 443"), check("b", "nothing answers on port 443")))
     assert found.cells()[1:4] == ("2", "0", "2")
-    assert list(found.sentences()) == ["gpu-01: nothing answers on port 443"]
+    assert found.failures == ("nothing answers on port 443",)
 
 
 def test_a_host_that_does_not_answer_is_one_sentence_and_not_a_hundred() -> None:
     (found,) = parse(record(check("a", "no SSH"), check("b", "no SSH"), trouble="no SSH"))
     assert not found.good
     assert found.cells() == ("gpu-01", "-", "-", "-", "-")
-    assert list(found.sentences()) == ["gpu-01: no SSH"]
+    assert found.trouble == "no SSH"
 
 
 def test_a_record_of_another_version_is_refused() -> None:

@@ -71,7 +71,7 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
 
     has_docker = installed & set(DOCKER)
     if STATE not in found.paths:
-        # Whoever never deployed here, or left already: what is installed is somebody else's.
+        # Ingot was never deployed here, or is removed already: what is installed is somebody else's.
         if has_docker or any(_is_driver(name) for name in installed):
             stays.append(f"driver, Docker and nginx (there is no {STATE} to tell that Ingot installed them)")
         return Departure((), (), tuple(stays))
@@ -160,7 +160,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 @operation()
-def leave(wish: Wish) -> Generator[PyinfraCommand, None, None]:
+def remove(wish: Wish) -> Generator[PyinfraCommand, None, None]:
     """
     Take away what Ingot installed, in a unit of its own that survives the connection.
 
@@ -170,7 +170,7 @@ def leave(wish: Wish) -> Generator[PyinfraCommand, None, None]:
 
     .. code:: python
 
-        leaving.leave(leaving.Wish(keep_driver=True), name="Leave")
+        departure.remove(departure.Wish(keep_driver=True), name="Decommission")
     """
     cache_root = str(host.data.cache_root)
     found = host.get_fact(FootprintLook, image=str(host.data.engine_image), cache_root=cache_root)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ingot.departure.membership import membership, without
 from ingot.errors import IngotError
 from ingot.onboarding.known_hosts import HostKey, with_pin
-from ingot.verification.membership import membership, without
 
 pytestmark = pytest.mark.onboarding
 

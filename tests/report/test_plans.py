@@ -13,8 +13,7 @@ from ingot.report.page import render_page
 from ingot.report.terminal import BAR_WIDTH, bar, misfit, print_plan
 from ingot.sizing import Calibration, CalibrationKey, DoesNotFit, HostPlan, ModelRequest, Workload, plan_host, vllm
 from ingot.sizing.units import show_gib
-
-from .conftest import GIB, model
+from tests.sizing.conftest import GIB, model
 
 pytestmark = pytest.mark.sizing
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
-from ingot.commands import report as report_cli
 from ingot.commands.cli import cli
-from ingot.commands.report import HostReport
 from ingot.errors import IngotError
 from ingot.facts.evidence import Evidence, Recorded
+from ingot.inventory import fleet
+from ingot.report import recorded
+from ingot.report.recorded import HostReport
 
 pytestmark = pytest.mark.driver
 
@@ -91,27 +91,40 @@ def test_an_answer_that_is_cut_off_is_no_evidence(output: list[str]) -> None:
     assert Evidence().process(output) == Recorded()
 
 
+INVENTORY = (
+    "gpu = [(f'gpu-0{n}', {'ssh_hostname': '127.0.0.1', 'ssh_port': 1, 'ssh_user': 'ops'}) for n in (2, 1, 3)]\n"
+)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """An inventory of three hosts that do not answer."""
+    address = {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_user": "ops"}
+    (tmp_path / "three.py").write_text(f"gpu = {[(f'gpu-0{n}', address) for n in (2, 1, 3)]!r}\n")
+    return tmp_path / "three.py"
+
+
 def test_one_silent_host_leaves_the_others_and_fails_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "selected", lambda inventory, names: None)
     silent = HostReport("gpu-02", error="gpu-02: no SSH answer, expected one; check its network.")
-    monkeypatch.setattr(report_cli, "asked", lambda inventory, names: [host(driver=DRIVER), silent])
+    monkeypatch.setattr(recorded, "recorded", lambda chosen: [host(driver=DRIVER), silent])
     done = CliRunner().invoke(cli, ["report", "--json"])
     assert done.exit_code == 1
-    assert [one.get("error") for one in json.loads(done.stdout)["hosts"]] == [None, silent.error]
+    shown = json.loads(done.stdout)
+    assert ([one["host"] for one in shown["hosts"]], shown["errors"]) == (["gpu-01"], [silent.error])
     assert done.stderr == f"ingot: {silent.error}\n"
 
 
 def test_the_table_has_a_row_for_each_host_and_the_reasons_of_one_that_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(report_cli, "asked", lambda inventory, names: [host(driver=DRIVER, plan=PLAN)])
-    monkeypatch.setattr(report_cli, "Console", lambda: Console(width=200))
+    monkeypatch.setattr(fleet, "selected", lambda inventory, names: None)
+    monkeypatch.setattr(recorded, "recorded", lambda chosen: [host(driver=DRIVER, plan=PLAN)])
+    monkeypatch.setenv("COLUMNS", "200")
     table = CliRunner().invoke(cli, ["report"]).stdout
     assert "580.173.02 open" in table
     assert "every GPU is Turing" not in table
-    assert (
-        "gpu-01: open modules: every GPU is Turing or newer"
-        in CliRunner().invoke(cli, ["report", "--host", "gpu-01"]).stdout
-    )
+    assert "gpu-01: open modules: every GPU is Turing or newer" in CliRunner().invoke(cli, ["report", "gpu-01"]).stdout
 
 
 def test_an_inventory_that_is_not_there_is_one_sentence() -> None:
@@ -119,11 +132,7 @@ def test_an_inventory_that_is_not_there_is_one_sentence() -> None:
         CliRunner().invoke(cli, ["report", "no/such.py"], catch_exceptions=False)
 
 
-def test_hosts_that_do_not_answer_are_said_in_the_order_of_their_names(tmp_path: Path) -> None:
-    inventory = tmp_path / "three.py"
-    inventory.write_text(
-        "gpu = [(f'gpu-0{n}', {'ssh_hostname': '127.0.0.1', 'ssh_port': 1, 'ssh_user': 'ops'}) for n in (2, 1, 3)]\n"
-    )
-    found = report_cli.asked(inventory, [])
+def test_hosts_that_do_not_answer_are_said_in_the_order_of_their_names(three: Path) -> None:
+    found = recorded.recorded(fleet.selected(three, []))
     assert [(one.host, one.recorded) for one in found] == [("gpu-01", None), ("gpu-02", None), ("gpu-03", None)]
     assert all((one.error or "").startswith(f"{one.host}: ") for one in found)

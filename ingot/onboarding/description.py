@@ -1,11 +1,9 @@
-"""What a server is made of, in words and in one table."""
+"""What a server is made of, in words."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-
-from rich.table import Table
 
 from ingot.catalog.load import hardware_from_name
 from ingot.catalog.pci import GPU_OF_DEVICE
@@ -66,16 +64,6 @@ def network(seen: HardwareSeen) -> str:
     fastest = max(speeds)
     count = speeds.count(fastest)
     return f"{count} x {_speed(fastest)}" if count > 1 else _speed(fastest)
-
-
-def table(name: str, seen: HardwareSeen) -> Table:
-    """Everything that was seen of a server, one row per part."""
-    shown = Table(title=f"{name}: hardware as found", title_justify="left", box=None, show_header=False, pad_edge=False)
-    shown.add_column(style="bold", no_wrap=True)
-    shown.add_column()
-    for part, text in rows(seen):
-        shown.add_row(part, text)
-    return shown
 
 
 def rows(seen: HardwareSeen) -> Iterable[tuple[str, str]]:
