@@ -55,7 +55,7 @@ sources = {
 # --- serving
 # What a host serves: model (a name of the catalog), context (tokens per sequence), concurrency (sequences at once).
 serve = []
-# Models of this site, in the schema of ingot/catalog/models.yaml; or commits for models of that catalog:
+# Models of this site, in the schema of docs/models.md; or commits for models of that catalog:
 # {"qwen3-4b": {"revisions": {"bf16": "<40 hex digits>"}}}.
 site_models = {}
 

@@ -164,7 +164,7 @@ PURE = {
     "ingot.sizing": set(),
     "ingot.engines": set(),
     "ingot.compat": set(),
-    "ingot.catalog": {"yaml"},
+    "ingot.catalog": {"pydantic", "yaml"},
     "ingot.gateway": set(),
 }
 

@@ -52,7 +52,7 @@ def model_values(paths: Paths | None = None) -> dict[str, Any]:
 
 
 def catalog_entry(revision: str) -> dict[str, Any]:
-    """The tiny model in the form of `ingot/catalog/models.yaml`."""
+    """The tiny model in the form of a catalog entry (docs/models.md)."""
     return {
         "title": "Tiny Qwen3 with random weights",
         "license": "apache-2.0",

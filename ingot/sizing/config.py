@@ -189,7 +189,7 @@ class Reader:
         )
 
     def quantization(self) -> Any:
-        """The raw quantization section; models.yaml and surveys may carry a note in its place."""
+        """The raw quantization section; surveys may carry a note in its place."""
         nested = self.text.get("quantization_config")
         return self.outer.get("quantization_config") or self.outer.get("compression_config") or nested
 
