@@ -9,10 +9,9 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
 from ingot.facts.driver import Driver, DriverLook, DriverState
-from ingot.operations import changes, packages, reboot
-from ingot.operations.driver import change
+from ingot.operations import changes, reboot
+from ingot.operations.driver import transaction
 from ingot.operations.driver.state import module_is_current, needs_reboot, next_kernel
-from ingot.operations.refuse import refuse
 
 _LOAD = "modprobe nvidia && modprobe nvidia-uvm"
 _UNLOAD = (
@@ -25,8 +24,11 @@ _REFUSED_MODULE = (
 )
 
 
-def activate(state: DriverState) -> Generator[PyinfraCommand, None, None]:
-    """Make what is on disk run: load it, or swap it, or reboot; each only where the state asks for it."""
+def activate(state: DriverState) -> Generator[PyinfraCommand, None, str | None]:
+    """Make what is on disk run: load it, or replace what is loaded, or reboot; each only where the state asks for it.
+
+    Returns: why it may not, without the host's name; None when it was done.
+    """
     if state.nouveau:
         # What blacklists nouveau must be in the initramfs too, or it is loaded again before the root file system.
         yield StringCommand("command -v update-initramfs >/dev/null && update-initramfs -u -k all; true")
@@ -38,17 +40,17 @@ def activate(state: DriverState) -> Generator[PyinfraCommand, None, None]:
         yield StringCommand(f"{_LOAD} || {{ echo {sentence} >&2; exit 1; }}")
     elif not module_is_current(state):
         if state.users and not host.data.driver_disrupt:
-            yield refuse(
-                f"{host.name}: driver {state.running} runs, {state.on_disk} is installed, and "
-                f"{', '.join(state.users[:3])} use the GPUs; stop them, or set driver_disrupt to true for this run."
+            return (
+                f"driver {state.running} runs, {state.on_disk} is installed, and {', '.join(state.users[:3])} use the "
+                "GPUs; stop them, or set driver_disrupt to true for this run"
             )
-            return
         if host.data.driver_disrupt:
-            yield from change.commands(packages.PackagesPlan((), ()), mode="go-on", drain=True)
+            yield from transaction.drain()
         changes.announce([f"replace the running driver {state.running} by {state.on_disk}"])
         # Held modules stay: the reboot below then does what unloading could not.
         yield StringCommand(f"{_UNLOAD} && {_LOAD}; true")
     yield from reboot.reboot._inner(needed=_reboot_reason)
+    return None
 
 
 def _reboot_reason() -> str | None:

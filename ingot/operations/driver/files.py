@@ -9,7 +9,7 @@ from ingot.compat import Decision, PackageSet
 from ingot.facts.driver import DriverState
 from ingot.facts.engine import STATE
 from ingot.operations import packages, tree
-from ingot.operations.driver import change, debian_archive
+from ingot.operations.driver import debian_archive, transaction
 from ingot.operations.driver.state import as_decided, is_running_as_installed
 from ingot.operations.render import template
 
@@ -53,7 +53,7 @@ def evidence(decision: Decision, state: DriverState) -> tuple[tree.Entry, ...]:
         tree.Dir(STATE),
         tree.File(f"{STATE}/driver.json", record(decision, state)),
         # The transaction that brought this driver is over: nothing goes back any more.
-        tree.Absent(change.BEFORE),
+        tree.Absent(transaction.BEFORE),
     )
 
 

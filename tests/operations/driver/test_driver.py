@@ -11,8 +11,8 @@ from ingot.facts.pci import PciDevice, PciReading
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.facts.smi_query import QueryRow
 from ingot.operations.containers import cdi
-from ingot.operations.driver.driver import versioned
 from ingot.operations.driver.files import guards
+from ingot.operations.driver.installation import versioned
 from ingot.operations.driver.state import (
     as_decided,
     is_running_as_installed,

@@ -1,4 +1,4 @@
-"""The change of a driver: its steps in their order, and what to do when its module does not build."""
+"""The driver's packages: their steps in their order, and what to do when its module does not build."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from ingot.compat import Card, Decision, DriverRequest, Machine, decide
 from ingot.compat import Source as Origin
 from ingot.facts.packages import AptLook, PackageState
-from ingot.operations.driver import change as driver_change
+from ingot.operations.driver import installation
 from ingot.operations.packages import Source, compare
 
 pytestmark = pytest.mark.driver
@@ -19,7 +19,7 @@ PIN = "nvidia-driver-pinning-580.173.02"
 
 
 def change(look: AptLook, *rivals: str) -> list[list[str]]:
-    made = driver_change.plan(look, PIN, DRIVER, (MIRROR,), (), NAMES, rivals)
+    made = installation.plan(look, PIN, DRIVER, (MIRROR,), (), NAMES, rivals)
     return [line.split("\t") for line in made.lines]
 
 
@@ -52,7 +52,7 @@ def test_a_database_left_half_configured_is_finished_once() -> None:
 
 def test_nothing_is_done_where_everything_is_as_decided() -> None:
     look = AptLook({name: PackageState("580.173.02-1", held=True) for name in (*NAMES, PIN)})
-    assert driver_change.plan(look, PIN, DRIVER, (), (), NAMES, ()) == compare(AptLook({}), ())
+    assert installation.plan(look, PIN, DRIVER, (), (), NAMES, ()) == compare(AptLook({}), ())
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_nothing_is_done_where_everything_is_as_decided() -> None:
     ],
 )
 def test_a_module_that_does_not_build_has_a_remedy_that_fits_its_source(decision: Decision, says: str) -> None:
-    assert driver_change.remedy(decision, "6.12.57+deb13-amd64").startswith(says)
+    assert installation.remedy(decision, "6.12.57+deb13-amd64").startswith(says)
