@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from ingot.acceptance.finding import Finding, Measured, Verdict, label, model_of, under_load
 from ingot.acceptance.readings import GpuCounters
 from ingot.acceptance.reports import fresh
-from ingot.facts.xid import SEVERE, Xid
+from ingot.facts.xid import CATALOG, RECOVERY_CHANGED, Xid
 
 #: Share of the busy samples with a thermal or power-brake slowdown from which a GPU fails.
 THROTTLED = 0.05
@@ -20,10 +20,7 @@ WARNED_XIDS = frozenset({63})
 #: Xids that say hardware, firmware or a link failed; of all others, a program's, the run is warned, since none but the
 #: burn-in was there. Source: NVIDIA's Xid catalog and the list by which Azure takes nodes out
 #: (github.com/Azure/azurehpc-health-checks at 0e0a1ac2), read 2026-11-22.
-HARDWARE_XIDS = frozenset(SEVERE) | frozenset(
-    {46, 54, 56, 57, 58, 65, 73, 80, 81, 92, 94, 109, 110, 136, 143, 155, 156, 157, 158, 167, 168, 171, 172}
-    | set(range(144, 151))
-)
+HARDWARE_XIDS = frozenset(CATALOG) | {56, 57, 58, 65, 73, 80, 81, 92, 94, 157, 168, 171, 172}
 
 
 def health(measured: Measured) -> Iterator[Finding]:
@@ -68,16 +65,21 @@ def _counters(measured: Measured) -> Iterator[Finding]:
 def _xids(measured: Measured) -> Iterator[Finding]:
     reported = fresh(measured.before.xids, measured.after.xids)
     for one, times in Counter(reported).items():
-        verdict = Verdict.FAIL if one.number in HARDWARE_XIDS - WARNED_XIDS else Verdict.WARN
+        verdict = Verdict.FAIL if _is_hardware(one) and one.number not in WARNED_XIDS else Verdict.WARN
         meaning = f": {one.meaning}" if one.meaning else f" ({one.text})" if one.text else ""
         often = f" {times} times" if times > 1 else ""
         text = f"{_of_address(measured, one)} reported Xid {one.number}{often} during the run{meaning}"
         yield Finding(verdict, text, _uuid_of(measured, one))
-    before = Counter((one.address, one.number) for one in measured.before.xids if one.number in HARDWARE_XIDS)
+    before = Counter((one.address, one.number) for one in measured.before.xids if _is_hardware(one))
     for (address, number), times in before.items():
         xid = Xid(address, number)
         text = f"{_of_address(measured, xid)} reported Xid {number} {times} times since boot, before the run"
         yield Finding(Verdict.WARN, text, _uuid_of(measured, xid))
+
+
+def _is_hardware(xid: Xid) -> bool:
+    """Whether hardware, firmware or a link failed; Xid 154 says so by the action it names."""
+    return xid.number in HARDWARE_XIDS or (xid.number == RECOVERY_CHANGED and xid.action is not None)
 
 
 def _switches(measured: Measured) -> Iterator[Finding]:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ingot.acceptance.reports import SwitchError, parse_switch_errors
 from ingot.facts.smi_query import bus_id
-from ingot.facts.xid import Xid, parse_xids
+from ingot.facts.xid import SwitchError, Xid, parse_switch_errors, parse_xids
 
 #: Asked before and after; a driver that does not know a field refuses all, so that the newest are asked apart.
 COUNTER_FIELDS = (

@@ -1,6 +1,6 @@
 """Which driver serves a machine: pure, decided from PCI ids and dated rules."""
 
-from ingot.compat.decision import Activation, Decision, Fabric, Reason, Refused, decide, objections
+from ingot.compat.decision import Activation, Decision, Fabric, Reason, Refused, decide, flavours, objections
 from ingot.compat.devices import Architecture, Device, Kind, lookup
 from ingot.compat.machine import Card, DriverRequest, Flavour, Image, Machine, Source, version_key
 from ingot.compat.packages import PackageSet
@@ -22,6 +22,7 @@ __all__ = [
     "Refused",
     "Source",
     "decide",
+    "flavours",
     "lookup",
     "objections",
     "version_key",

@@ -77,6 +77,7 @@ def decide(machine: Machine, request: DriverRequest | None = None) -> Decision:
     repository = _platform(machine)
     devices = _devices(machine)
     flavour, flavour_reason = _flavour(machine, devices, request)
+    _kernel(machine, request)
     branch, branch_reasons, warnings = _branch(devices, flavour, request)
     source, source_reason = _source(machine, request, flavour, branch)
     if request.image:
@@ -121,6 +122,7 @@ def objections(machine: Machine, request: DriverRequest | None = None) -> tuple[
     try:
         devices = _devices(machine)
         flavour, _ = _flavour(machine, devices, request)
+        _kernel(machine, request)
         branch, _, _ = _branch(devices, flavour, request)
         if request.image:
             _image(devices, branch, request)
@@ -191,6 +193,15 @@ def _devices(machine: Machine) -> tuple[Device, ...]:
     return devices
 
 
+def flavours(device: Device) -> tuple[Flavour, ...]:
+    """The flavours of the module that drive a device, the better one first; none where no supported driver does."""
+    if device.architecture < Architecture.MAXWELL:
+        return ()
+    if device.architecture < Architecture.TURING:
+        return (Flavour.PROPRIETARY,)
+    return (Flavour.OPEN,) if _is_open_only(device) else (Flavour.OPEN, Flavour.PROPRIETARY)
+
+
 def _is_open_only(device: Device) -> bool:
     return device.architecture >= Architecture.BLACKWELL or device.device_id in rules.GRACE_HOPPER
 
@@ -241,6 +252,23 @@ def _flavour(machine: Machine, devices: tuple[Device, ...], request: DriverReque
     return Flavour.OPEN, Reason("open modules: every GPU is Turing or newer", rules.OPEN_NEEDS_GSP)
 
 
+def _kernel(machine: Machine, request: DriverRequest) -> None:
+    """A module that DKMS builds must know the kernel; those of Ubuntu's archive are built for theirs."""
+    if request.version is None or request.source is Source.UBUNTU:
+        return
+    for kernel in (machine.kernel, machine.newer_kernel or ""):
+        numbers = version_key(kernel)[:2]
+        for known in rules.UNBUILDABLE:
+            wished = version_key(request.version)
+            if wished[0] == known.branch and wished <= version_key(known.last) and numbers >= known.kernel:
+                raise Refused(
+                    f"driver_version {request.version} with kernel {kernel}, for which it does not build, "
+                    f"expected a version newer than {known.last}",
+                    "raise driver_version, or remove it to take the newest of the branch",
+                    rules.KERNEL_TOO_NEW,
+                )
+
+
 def _branch(
     devices: tuple[Device, ...], flavour: Flavour, request: DriverRequest
 ) -> tuple[int, tuple[Reason, ...], tuple[Reason, ...]]:
@@ -269,11 +297,18 @@ def _branch(
             rules.NO_PROPRIETARY,
         )
     for device in devices:
-        first = rules.FIRST_BRANCH.get(device.device_id, rules.FIRST_BRANCH_OF_ARCHITECTURE.get(device.architecture, 0))
-        if number < first:
+        first = rules.first_driver(device)
+        if number < version_key(first)[0]:
+            oldest_known = min(known for known in rules.BRANCHES if known >= version_key(first)[0])
             raise Refused(
-                f"driver branch {number} with {device.label}, expected branch {first} or newer",
+                f"driver branch {number} with {device.label}, expected branch {oldest_known} or newer",
                 f"set driver_branch to {rules.DEFAULT_BRANCH}",
+                rules.MIN_BRANCH,
+            )
+        if request.version and version_key(request.version) < version_key(first):
+            raise Refused(
+                f"driver_version {request.version} with {device.label}, expected {first} or newer",
+                "raise driver_version, or remove it to take the newest of the branch",
                 rules.MIN_BRANCH,
             )
     if request.version and branch.floor and version_key(request.version) < version_key(branch.floor):

@@ -98,8 +98,9 @@ RANGES = (
     (0x2414, 0x25FB, Architecture.AMPERE),
     (0x2681, 0x28F8, Architecture.ADA),
     (0x2900, 0x2FFF, Architecture.BLACKWELL),
-    (0x3182, 0x3182, Architecture.BLACKWELL),
-    (0x31C0, 0x31C3, Architecture.BLACKWELL),
+    # GB110 and GB112. Source: NVIDIA/gpu-admin-tools, read 2026-11-28.
+    (0x3180, 0x31FF, Architecture.BLACKWELL),
+    (0x3200, 0x327F, Architecture.BLACKWELL),
     (0x3340, 0x3340, Architecture.BLACKWELL),
 )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingot.compat.devices import Architecture
+from ingot.compat.devices import Architecture, Device
 
 #: When these rules were last compared with their sources.
-CHECKED = "2026-11-22"
+CHECKED = "2026-11-28"
 
 _BRANCH_TABLE = "docs.nvidia.com/datacenter/tesla/drivers supported-drivers-and-cuda-toolkit-versions (2026-09-09)"
 _KERNEL_MODULES = "docs.nvidia.com/datacenter/tesla/driver-installation-guide kernel-modules"
@@ -100,13 +100,45 @@ SOURCE = Rule(
 #: Ids served by the open modules alone although older siblings have both. Grace Hopper; source: kernel-modules.
 GRACE_HOPPER = frozenset({0x2342, 0x2343, 0x2345, 0x2348})
 
-#: First branch that drives an id, where it is later than its architecture's.
-FIRST_BRANCH = {0x2E12: 580, 0x3182: 580, 0x31C0: 580, 0x31C1: 580, 0x31C2: 580, 0x31C3: 580}
+#: First public driver that drives an id, where it is later than its architecture's first branch.
+#: Source: README of NVIDIA/open-gpu-kernel-modules by tag, read 2026-11-28.
+FIRST_DRIVER = {
+    0x2BB5: "575.57.08",
+    0x2B8C: "580",
+    0x2BB2: "580.95.05",
+    0x2BB9: "580.82.07",
+    0x2BBC: "580",
+    0x2C3A: "580.142",
+    0x2E12: "580",
+}
+#: The same for ids of one chip (GB110 and GB112: B300, GB300 and their kin).
+FIRST_DRIVER_OF_RANGE = ((0x3180, 0x327F, "580"),)
 FIRST_BRANCH_OF_ARCHITECTURE = {
     Architecture.BLACKWELL: 570,
     Architecture.HOPPER: 535,
     Architecture.ADA: 535,
 }
+
+
+def first_driver(device: Device) -> str:
+    """The first driver of a device: a branch ("580") or an exact version ("580.142"); "0" where every branch does."""
+    exact = FIRST_DRIVER.get(device.device_id)
+    ranged = next((driver for low, high, driver in FIRST_DRIVER_OF_RANGE if low <= device.device_id <= high), None)
+    return exact or ranged or str(FIRST_BRANCH_OF_ARCHITECTURE.get(device.architecture, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuildable:
+    """A branch whose versions up to `last` do not build against kernels from `kernel` on."""
+
+    branch: int
+    last: str
+    kernel: tuple[int, int]
+
+
+#: Source: Frogging-Family/nvidia-all #379 (read 2026-11-28).
+UNBUILDABLE = (Unbuildable(580, "580.119.02", (7, 0)),)
+KERNEL_TOO_NEW = Rule("a driver older than the kernel does not build against it", "Frogging-Family/nvidia-all #379")
 
 #: HGX boards whose NVLink 5 switches are not on PCI. Source: gpu-driver-container _assert_nvlink5_system.
 NVLINK5_BOARDS = frozenset({0x2901, 0x2909, 0x3182})

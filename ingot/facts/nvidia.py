@@ -31,11 +31,13 @@ _SINCE_550 = (
 _SINCE_570 = f"{_SINCE_550},gpu_recovery_action"
 # Since 610 driver_version is deprecated for kmd_version; the day it is gone this one still answers.
 _WITHOUT_DRIVER_VERSION = _SINCE_470.replace("driver_version", "kmd_version")
+#: The queries that Ingot makes, the newest driver's first.
+QUERIES = (_SINCE_570, _SINCE_550, _SINCE_470, _IDENTITY, _WITHOUT_DRIVER_VERSION)
 
 
 def _smi_query() -> str:
     """A driver that does not know a field refuses the whole query: ask for fewer until it answers."""
-    attempts = " ".join((_SINCE_570, _SINCE_550, _SINCE_470, _IDENTITY, _WITHOUT_DRIVER_VERSION))
+    attempts = " ".join(QUERIES)
     return f"""command -v nvidia-smi >/dev/null || {{ echo 'nvidia-smi: command not found'; exit 127; }}
 for fields in {attempts}; do
   answer=$(timeout {SMI_TIMEOUT_S} nvidia-smi --query-gpu=$fields --format=csv 2>&1); status=$?

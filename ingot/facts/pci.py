@@ -166,7 +166,7 @@ _LSPCI = re.compile(
 )
 # `lspci -n` prints numbers only: class, then vendor and device.
 _NUMBERS = re.compile(
-    r"^((?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\s+([0-9a-f]{4}):\s([0-9a-f]{4}):([0-9a-f]{4})(?:\s|$)",
+    r"(?:^|\s)((?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\s+([0-9a-f]{4}):\s([0-9a-f]{4}):([0-9a-f]{4})(?:\s|$)",
     re.IGNORECASE,
 )
 _SUBSYSTEM = re.compile(r"^\s*Subsystem:(?:.*\[|\s)([0-9a-f]{4}):([0-9a-f]{4})(?:\]|\s*$)", re.IGNORECASE)
@@ -175,7 +175,7 @@ _IN_USE = re.compile(r"^\s*Kernel driver in use: (\S+)")
 
 def is_lspci(text: str) -> bool:
     """Whether a line of the text is a PCI function as `lspci -nn` or `lspci -n` prints it."""
-    return any(_LSPCI.search(line) or _NUMBERS.match(line) for line in text.splitlines())
+    return any(_LSPCI.search(line) or _NUMBERS.search(line) for line in text.splitlines())
 
 
 def parse_lspci(text: str) -> PciReading:
@@ -187,7 +187,7 @@ def parse_lspci(text: str) -> PciReading:
     seen = 0
     mine = False
     for line in text.splitlines():
-        match = _LSPCI.search(line) or _NUMBERS.match(line)
+        match = _LSPCI.search(line) or _NUMBERS.search(line)
         if match:
             seen += 1
             address, class_code, vendor, device = match.groups()

@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ingot.compat import Architecture, DriverRequest, Machine, Refused, decide
+from ingot.compat import Architecture, Device, Machine, Refused, DriverRequest, decide, flavours, rules
 from ingot.facts.driver import Driver, DriverLook
 from ingot.facts.errors import ParseError, Unread
-from ingot.facts.nvidia import assemble, parse_memory, row_fault
+from ingot.facts.kernel_log import IS_LOG, KernelLog, parse_kernel_log
+from ingot.facts.nvidia import QUERIES, assemble, parse_memory, row_fault
+from ingot.facts.nvlink import IS_STATUS, NvlinkStatus, parse_nvlink
 from ingot.facts.pci import PciDevice, PciReading, is_lspci, parse_lspci
+from ingot.facts.peer_access import PeerAccess, is_peer_access, parse_peer_access
 from ingot.facts.smi_fault import GpuFault, from_message
+from ingot.facts.smi_headless import is_headless, parse_headless
 from ingot.facts.smi_list import Listed, parse_list
 from ingot.facts.smi_query import Query, QueryRow, is_header, parse_query
 from ingot.facts.smi_xml import XmlLog, parse_xml
 from ingot.facts.topology import Link, parse_topology
-from ingot.facts.xid import Xid, parse_xids
+from ingot.facts.xid import SwitchError, Xid
 from ingot.sizing import GPU
 
 #: What a terminal was told about colours, its title and pasting: recordings by script(1) keep it.
@@ -25,20 +29,28 @@ _TERMINAL = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\n]*\x07|[=>])")
 _LISTED = re.compile(r"^\s*GPU [0-9]{1,3}: \S", re.MULTILINE)
 _MATRIX = re.compile(r"^\s*GPU[0-9]+\s+(X|NV[0-9]+|PIX|PXB|PHB|NODE|SYS|SOC)\s", re.MULTILINE)
 
-#: Outputs made for people, and what to record instead.
-_FOR_PEOPLE = (
+#: Outputs that tell no GPUs, or are made for people: what each is, in the order in which they are tried.
+_OTHERS = (
     (re.compile(r"^\|\s*NVIDIA-SMI |^\+-{20,}", re.MULTILINE), "the table that nvidia-smi prints for people"),
     (re.compile(r"=+NVSMI LOG=+"), "nvidia-smi -q without -x"),
-    (re.compile(r"NVRM: "), "a kernel log"),
-    (re.compile(r"^\s*Link [0-9]+: ", re.MULTILINE), "nvidia-smi nvlink -s"),
+    (re.compile(r"^\s+(Product Name|GPU UUID|FB Memory Usage|Product Brand)\s+(:|$)", re.MULTILINE),
+     "an excerpt of nvidia-smi -q without -x"),
     (re.compile(r"^NVIDIA-SMI version", re.MULTILINE), "nvidia-smi --version"),
-    (re.compile(r"^(?:\S+, )*pid(?:,|$)", re.MULTILINE), "a query of processes"),
+    (re.compile(r"--query-(compute|accounted)-apps|^(?:\S+, )*pid(?:,|$)|^GPU-[0-9a-f-]{36}, [0-9]+, ", re.MULTILINE),
+     "a query of processes, not of GPUs"),
     (re.compile(r"^(?:.*, )?[0-9]+ MiB(?:,|$)", re.MULTILINE), "a query without its header (csv,noheader)"),
     (re.compile(r"is not a valid field to query", re.IGNORECASE), "a query with a field that the driver lacks"),
-    (re.compile(r"^(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] ", re.MULTILINE), "lspci without -nn"),
-    (re.compile(r"lspci: .*not found"), "the message of a host without lspci"),
-)
-_EXPECTED = "nvidia-smi --query-gpu=… --format=csv, -q -x, topo -m or -L, or lspci -nnk"
+    (re.compile(r"^\s*(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] ", re.MULTILINE),
+     "lspci without -nn, which prints no ids"),
+    (re.compile(r"lspci ?: .*(not found|introuvable|gefunden|no encontrada)"), "the message of a host without lspci"),
+    (re.compile(r"^(Reading package lists|(Hit|Get|Ign|Err):[0-9]+ |[EW]: |The following (packages|NEW)|Setting up "
+                r"|Unpacking |Selecting previously|dpkg: error)", re.MULTILINE),
+     "the output of apt or dpkg"),
+    (re.compile(r"^(nvidia-driver-\S+, \(kernel modules|driver\s+: nvidia-driver-)", re.MULTILINE),
+     "the output of ubuntu-drivers"),
+    (re.compile(r"^nvidia[^/,\n]*[/,] ?[0-9][^,\n]*, .*: (installed|built|added)", re.MULTILINE), "dkms status"),
+)  # fmt: skip
+_EXPECTED = "nvidia-smi --query-gpu=… --format=csv, -q -x, topo -m or -L, lspci -nnk, or dmesg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +73,13 @@ def read(text: str) -> Reading:
     for kind, is_it, parse, show in _KINDS:
         if is_it(body):
             parsed = parse(body)
-            said = from_message(body) if kind != "probe" else None
+            # A log and a recording say themselves what is wrong.
+            said = from_message(body) if kind not in ("probe", "kernel-log") else None
             return Reading(kind, parsed, {"kind": kind, **(_show_fault(said) if said else {}), **show(parsed)})
     fault = from_message(body)
     if fault:
         return Reading("fault", fault, {"kind": "fault", **_show_fault(fault)})
-    for pattern, name in _FOR_PEOPLE:
+    for pattern, name in _OTHERS:
         if pattern.search(body):
             raise ParseError(f"this is {name}, which Ingot does not read: record {_EXPECTED}.")
     first = body.strip().partition("\n")[0]
@@ -105,8 +118,12 @@ def _completed(row: QueryRow, other: QueryRow | None) -> QueryRow:
 
 def text_of(recorded: bytes) -> str:
     """A recording's text, also where a Windows terminal wrote it (UTF-16 with its mark)."""
-    wide = recorded.startswith((b"\xff\xfe", b"\xfe\xff"))
-    return recorded.decode("utf-16" if wide else "utf-8", errors="replace")
+    if recorded.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return recorded.decode("utf-16", errors="replace")
+    # Without its mark: in English text every second byte is nought.
+    if recorded[1:40:2].strip(b"\0") == b"" and len(recorded) > 8:
+        return recorded.decode("utf-16-le", errors="replace")
+    return recorded.decode("utf-8", errors="replace")
 
 
 def show_gpu(gpu: GPU) -> dict[str, Any]:
@@ -132,7 +149,10 @@ def _body(text: str) -> str:
     plain = _TERMINAL.sub("", text.replace("\ufeff", ""))
     lines = plain.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     while lines and (not lines[0].strip() or re.match(r"^(#[^!]|[$>] |\S+@\S+[:$#])", lines[0])):
-        lines.pop(0)
+        prompt = lines.pop(0)
+        if "noheader" in prompt and "--query-gpu=" in prompt:
+            # The only place that names the columns.
+            return "\n".join((prompt[prompt.index("nvidia-smi") if "nvidia-smi" in prompt else 0 :], *lines))
     return "\n".join(lines)
 
 
@@ -243,8 +263,23 @@ def _show_device(device: PciDevice) -> dict[str, Any]:
         "class": f"{device.class_code:04x}",
         "name": known.name if counts else None,
         "architecture": str(known.architecture) if counts and known.architecture is not Architecture.UNKNOWN else None,
+        "needs": _needs(known) if device.is_gpu else None,
         "subsystem": None if device.subsystem is None else f"{device.subsystem[0]:04x}:{device.subsystem[1]:04x}",
         "driver": device.driver,
+    }
+
+
+def _needs(device: Device) -> dict[str, Any]:
+    """What drives a GPU: the flavours of the module, the first driver, the last branch where there is one."""
+    if device.architecture is Architecture.UNKNOWN:
+        return {}
+    first = rules.first_driver(device)
+    last = max((number for number, branch in rules.BRANCHES.items() if branch.oldest <= device.architecture), default=0)
+    newest = max(rules.BRANCHES)
+    return {
+        "modules": flavours(device),
+        "first_driver": None if first == "0" else first,
+        "last_branch": last if last and last != newest else None,
     }
 
 
@@ -260,8 +295,67 @@ def _show_lost(rows: Iterable[QueryRow]) -> dict[str, Any]:
 def _show_xids(xids: Iterable[Xid]) -> dict[str, Any]:
     return {
         "xids": [
-            {"address": one.address, "number": one.number, "text": one.text, "meaning": one.meaning} for one in xids
+            {
+                "address": one.address,
+                "number": one.number,
+                "text": one.text,
+                "meaning": one.meaning,
+                "action": one.action.value if one.action else None,
+                "fatal": bool(one.action and one.action.is_fatal),
+            }
+            for one in xids
         ]
+    }
+
+
+def _show_switch_errors(errors: Iterable[SwitchError]) -> dict[str, Any]:
+    return {
+        "switch_errors": [
+            {
+                "address": one.address,
+                "number": one.number,
+                "text": one.text,
+                "fatal": one.is_fatal,
+                "meaning": one.meaning,
+            }
+            for one in errors
+        ]
+    }
+
+
+def _show_kernel_log(log: KernelLog) -> dict[str, Any]:
+    """The first fault stands for the log, as in every other reading; all of them follow."""
+    return {
+        **(_show_fault(log.faults[0]) if log.faults else {}),
+        **_show_xids(log.xids),
+        **_show_switch_errors(log.switch_errors),
+        "faults": [_show_fault(fault) for fault in log.faults],
+    }
+
+
+def _show_nvlink(found: Sequence[NvlinkStatus]) -> dict[str, Any]:
+    return {
+        "gpus": [
+            {
+                "index": one.gpu.index,
+                "name": one.gpu.name,
+                "uuid": one.gpu.uuid,
+                "links": {str(number): speed for number, speed in one.links.items()},
+                "active_links": one.active,
+                "note": one.note or None,
+            }
+            for one in found
+        ]
+    }
+
+
+def _show_peer_access(found: Sequence[PeerAccess]) -> dict[str, Any]:
+    return {
+        "about": "nvidia-smi topo -p2p: which GPUs reach each other's memory, not the topology (nvidia-smi topo -m)",
+        "gpus": [
+            {"index": one.index, "peers": {str(peer): status for peer, status in one.peers.items()}} for one in found
+        ],
+        "all_reach_each_other": all(status == "OK" for one in found for status in one.peers.values()),
     }
 
 
@@ -335,16 +429,31 @@ def _show_memory(memory: tuple[int, int]) -> dict[str, Any]:
     return {"total_bytes": memory[0], "available_bytes": memory[1]}
 
 
+_ASKED = re.compile(r"--query-gpu=([a-z0-9_.,]+)")
+
+
+def _asked(text: str) -> list[list[str]]:
+    """The fields of the commands that a recording has."""
+    return [found.split(",") for found in _ASKED.findall(text)]
+
+
+def _read_headless(text: str) -> Query:
+    return parse_headless(text, _asked(text) or [query.split(",") for query in QUERIES])
+
+
 _Kind = tuple[str, Callable[[str], object], Callable[[str], Any], Callable[[Any], dict[str, Any]]]
 
 # The first that recognises the text reads it.
 _KINDS: tuple[_Kind, ...] = (
     ("probe", lambda text: "@@ingot-begin " in text, _read_look, _same),
     ("xml", lambda text: "<nvidia_smi_log" in text or text.lstrip().startswith("<?xml"), parse_xml, _show_log),
+    ("nvlink", lambda text: IS_STATUS.search(text) and _LISTED.search(text), parse_nvlink, _show_nvlink),
     ("list", _LISTED.search, parse_list, _show_list),
+    ("peer-access", is_peer_access, parse_peer_access, _show_peer_access),
     ("topology", _MATRIX.search, parse_topology, _show_topology),
     ("query", lambda text: any(map(is_header, text.splitlines())), parse_query, _show_query),
+    ("query", lambda text: is_headless(text, _asked(text)), _read_headless, _show_query),
     ("lspci", is_lspci, parse_lspci, show_pci),
-    ("kernel-log", lambda text: "NVRM: Xid" in text, parse_xids, _show_xids),
+    ("kernel-log", IS_LOG.search, parse_kernel_log, _show_kernel_log),
     ("memory", lambda text: re.search(r"^MemTotal:", text, re.MULTILINE), _read_memory, _show_memory),
 )

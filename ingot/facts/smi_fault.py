@@ -27,6 +27,12 @@ class Fault(StrEnum):
     HANGS = "hangs"
     NO_INSTANCES = "no-instances"
     UNREADABLE = "unreadable"
+    WRONG_FLAVOUR = "wrong-flavour"
+    UNSUPPORTED = "unsupported"
+    NOT_INITIALISED = "not-initialised"
+    HELD_BY_ANOTHER = "held-by-another-driver"
+    NOT_BUILT = "not-built"
+    FABRIC_MISMATCH = "fabric-mismatch"
     OTHER = "other"
 
 
@@ -61,7 +67,7 @@ _SENTENCES: dict[Fault, tuple[str, str]] = {
         "read `dmesg | grep -i xid` on the host, then reboot it",
     ),
     Fault.NO_PERMISSION: (
-        "nvidia-smi lacks permission, expected root to reach the GPUs",
+        "the operating system keeps nvidia-smi from the GPUs (no hardware fault), expected root to reach them",
         "check that sudo works, and SELinux or the device cgroup on the host",
     ),
     Fault.LIBRARY: (
@@ -92,11 +98,48 @@ _SENTENCES: dict[Fault, tuple[str, str]] = {
         "nvidia-smi printed what Ingot cannot read, expected its CSV",
         "send the output of `ingot probe HOST --record FILE` with a bug report",
     ),
+    Fault.WRONG_FLAVOUR: (
+        "the kernel module is of the wrong flavour for a GPU, expected open modules from Turing on and proprietary "
+        "ones before it (Blackwell and Grace Hopper run with open ones only)",
+        "remove driver_flavour from the host's values and run the deploy, which installs the right one",
+    ),
+    Fault.UNSUPPORTED: (
+        "the driver does not know a GPU of this host, expected a branch that drives it",
+        "set driver_branch to the branch that `ingot probe HOST` names for this GPU and run the deploy",
+    ),
+    Fault.NOT_INITIALISED: (
+        "the driver could not initialise a GPU, expected it to answer",
+        "read `dmesg | grep -i nvrm` above that line (GSP firmware, wrong module flavour, an Xid), reboot the host, "
+        "and have the card checked if it returns",
+    ),
+    Fault.HELD_BY_ANOTHER: (
+        "another kernel driver holds the GPUs (nouveau or the like), expected NVIDIA's",
+        "run the deploy, whose driver role blacklists nouveau and reboots the host",
+    ),
+    Fault.NOT_BUILT: (
+        "the NVIDIA module does not build for a kernel of this host, expected it for every kernel that can boot",
+        "set driver_version or driver_branch to one that knows this kernel, or boot an older kernel instead of it",
+    ),
+    Fault.FABRIC_MISMATCH: (
+        "fabric manager and driver have different versions, expected one version",
+        "run the deploy, which installs the fabric manager at exactly the driver's version",
+    ),
     Fault.OTHER: (
         "nvidia-smi failed, expected the GPUs' figures",
         "run `nvidia-smi` on the host and follow its message",
     ),
 }
+
+# How shells say "command not found" in other languages, before or after the command's name.
+_NOT_FOUND = (
+    "kommando nicht gefunden|befehl nicht gefunden|befehl wurde nicht gefunden|commande introuvable|"
+    "commande inconnue|orden no encontrada|no se encontr. la orden|comando non trovato|comando n.o encontrado|"
+    "opdracht niet gevonden|kommandot? finns inte|kommando ikke fundet|kommandoen? ikke funnet|"
+    "komentoa ei l.ydy|polecenie? nie znalezion[oe]|nie znaleziono polecenia|nie odnaleziono polecenia|"
+    "p..kaz nenalezen|komut bulunamad.|команда не найдена|команду не знайдено|未找到命令|找不到命令|命令未找到|"
+    "コマンドが見つかりません|명령을 찾을 수 없|명령어를 찾을 수 없|is not recognized as (an internal|a name|the name)"
+)
+_LOCALISED = rf"nvidia-smi.{{0,40}}({_NOT_FOUND})|({_NOT_FOUND}).{{0,20}}nvidia-smi"
 
 # Order matters: the specific message before the general one it contains.
 # Sources: nvidia-smi(1), NVIDIA's troubleshooting page, issues quoted in the captures of tests/facts.
@@ -104,9 +147,16 @@ _MESSAGES: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), fault)
     for pattern, fault in (
         (r"driver/library version mismatch", Fault.MISMATCH),
+        (r"mismatch in versions between nvidia-smi and nvml", Fault.MISMATCH),
+        (r"rm version mismatch", Fault.MISMATCH),
+        (r"fabric ?manager.*version \S+ do(n['\u2019]t| not|es not) match", Fault.FABRIC_MISMATCH),
+        (r"bad return status for module build on kernel", Fault.NOT_BUILT),
+        (r"nvidia driver (module )?is not supported by|not supported by open nvidia\.ko", Fault.WRONG_FLAVOUR),
+        (r"requires use of the nvidia open kernel modules", Fault.WRONG_FLAVOUR),
         (r"couldn['\u2019]?t communicate with (the )?nvidia driver", Fault.NOT_LOADED),
         (r"driver (is )?not loaded", Fault.NOT_LOADED),
-        (r"could not insert '?nvidia", Fault.NOT_LOADED),
+        (r"could not insert (module )?'?nvidia", Fault.NOT_LOADED),
+        (r"module nvidia\S* not found", Fault.NOT_LOADED),
         (r"unable to determine the device handle.*external power", Fault.POWER),
         (r"unable to determine the device handle.*issue with gpu interrupts", Fault.INTERRUPT),
         (r"unable to determine the device handle.*gpu is lost", Fault.LOST),
@@ -114,6 +164,7 @@ _MESSAGES: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
         (r"unable to determine the device handle", Fault.UNKNOWN_ERROR),
         (r"fallen off the bus", Fault.LOST),
         (r"failed to initialize nvml: insufficient permissions", Fault.NO_PERMISSION),
+        (r"gpu access blocked by the operating system", Fault.NO_PERMISSION),
         # nvidia-smi spells it so.
         (r"do not have suffi(ci)?ent permissions", Fault.NO_PERMISSION),
         (r"failed to initialize nvml: .*not found", Fault.LIBRARY),
@@ -121,7 +172,8 @@ _MESSAGES: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
         (r"failed to initialize nvml", Fault.UNKNOWN_ERROR),
         (r"couldn['\u2019]?t find libnvidia-ml", Fault.LIBRARY),
         (r"infoROM is corrupted", Fault.INFOROM),
-        (r"nvidia-smi: (command )?not found", Fault.NOT_INSTALLED),
+        (r"nvidia-smi ?: (command )?not found", Fault.NOT_INSTALLED),
+        (_LOCALISED, Fault.NOT_INSTALLED),
         (r"command '?nvidia-smi'? not found|command not found: nvidia-smi", Fault.NOT_INSTALLED),
         (r"nvidia-smi'?: no such file or directory", Fault.NOT_INSTALLED),
         (r"no devices (were )?found", Fault.NO_DEVICES),

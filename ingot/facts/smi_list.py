@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ingot.facts.errors import ParseError
 
-_GPU = re.compile(r"^GPU ([0-9]{1,3}): (.*?)(?: \(UUID: ([^)]*)\))?$")
+_GPU = re.compile(r"^GPU ([0-9]{1,3}): (.*?)(?: \(UUID: ([^)]*)(\)?))?$")
+_WHOLE_UUID = re.compile(r"^GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
 _MIG = re.compile(r"^\s*MIG (\S+)\s+Device\s+([0-9]{1,3}): \(UUID: (MIG-[^)\s]+)\)\s*$")
 
 #: What stands in place of the name of a GPU that does not answer.
@@ -45,7 +46,9 @@ def parse_list(text: str) -> tuple[Listed, ...]:
         if gpu and gpu.group(2).startswith(_SILENT):
             silent = True
         elif gpu:
-            index, name, uuid = gpu.groups()
+            index, name, uuid, end = gpu.groups()
+            if uuid and not end and not _WHOLE_UUID.match(uuid):
+                raise ParseError(f"the line of GPU {index} is torn ({line.strip()[-40:]!r}): record it again.")
             found.append(Listed(int(index), name, uuid if uuid and uuid.startswith("GPU-") else None))
         elif mig:
             if not found:

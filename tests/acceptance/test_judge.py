@@ -10,9 +10,8 @@ from ingot.acceptance.finding import Measured, Verdict
 from ingot.acceptance.judge import judge
 from ingot.acceptance.measured import Diagnostics, DiskRates
 from ingot.acceptance.readings import Look
-from ingot.acceptance.reports import SwitchError
 from ingot.acceptance.speed import medians
-from ingot.facts.xid import Xid
+from ingot.facts.xid import SwitchError, Xid
 from tests.acceptance.box import COUNTERS, HEALTHY, NAME, SAMPLES, burned, counted, sampled, uuid
 
 pytestmark = pytest.mark.onboarding

@@ -8,8 +8,8 @@ import pytest
 
 from ingot.acceptance.measured import BurnIn, Point, parse_burn_in, parse_dcgm, parse_fio
 from ingot.acceptance.readings import parse_look, parse_nvlink, parse_replays, parse_trace, table
-from ingot.acceptance.reports import SwitchError, fresh, parse_switch_errors
-from ingot.facts.xid import Xid
+from ingot.acceptance.reports import fresh
+from ingot.facts.xid import SwitchError, Xid, parse_switch_errors
 from tests.facts.captures import capture
 
 pytestmark = pytest.mark.onboarding

@@ -179,17 +179,18 @@ TABLE = [
     # Branches and versions.
     Row("595 drops pascal", debian(P40), "last branch of the architecture", DriverRequest(branch=595)),
     Row("blackwell on 535", debian(RTX5090), "first branch of the GPU", DriverRequest(branch=535)),
+    Row(
+        "a driver that does not build",
+        debian(A10, kernel="7.0.9-1-amd64"),
+        "a driver older than the kernel does not build against it",
+        DriverRequest(version="580.119.02"),
+    ),
     Row("b300 on 570", debian(B300), "first branch of the GPU", DriverRequest(branch=570)),
     Row("a branch nobody knows", debian(A10), "branch unknown", DriverRequest(branch=581)),
     Row("version of another branch", debian(A10), "branch unknown", DriverRequest(version="595.71.05")),
     Row("exact version", debian(A10), Gets(packages=DEBIAN_OPEN), DriverRequest(version="580.173.02")),
     Row("version below the floor", debian(A10), "driver below the security floor", DriverRequest(version="580.126.20")),
-    Row(
-        "an ended branch warns",
-        debian(A10),
-        Gets(branch=570, warns="ended in February 2026"),
-        DriverRequest(branch=570),
-    ),
+    Row("an ended branch warns", debian(A10), Gets(branch=570, warns="ended in February 2026"), DriverRequest(branch=570)),
     # Secure Boot.
     Row("ubuntu signs its modules", ubuntu(A10, secure_boot=True), Gets(source=UBUNTU, packages=SIGNED)),
     Row(

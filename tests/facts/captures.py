@@ -3,6 +3,8 @@
 from pathlib import Path
 
 DIRECTORY = Path(__file__).parent / "captures"
+#: Captures that were taken later, each with the reading that is right for it in its own test.
+SECOND = Path(__file__).parent / "second_captures"
 
 
 def capture(name: str) -> str:

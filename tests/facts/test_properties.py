@@ -25,21 +25,25 @@ from ingot.facts.driver import (
 from ingot.facts.errors import ParseError
 from ingot.facts.hardware import HardwareLook, parse_cpu
 from ingot.facts.host import HostLook, parse_listeners, parse_spaces
+from ingot.facts.kernel_log import parse_kernel_log
 from ingot.facts.nics import parse_infiniband, parse_nics
 from ingot.facts.nvidia import Gpus, parse_memory
+from ingot.facts.nvlink import parse_nvlink
 from ingot.facts.packages import parse_installed, parse_keyrings
 from ingot.facts.paths import parse_paths
 from ingot.facts.pci import PciGpus, parse_lspci, parse_sysfs
 from ingot.facts.pci_link import parse_links
+from ingot.facts.peer_access import parse_peer_access
 from ingot.facts.replay import combine, read
 from ingot.facts.sections import split
 from ingot.facts.smi_fault import from_message
+from ingot.facts.smi_headless import parse_headless
 from ingot.facts.smi_list import parse_list
 from ingot.facts.smi_query import bus_id, parse_query
 from ingot.facts.smi_xml import parse_xml
 from ingot.facts.topology import parse_topology
-from ingot.facts.xid import parse_xids
-from tests.facts.captures import capture, names
+from ingot.facts.xid import parse_switch_errors, parse_xids
+from tests.facts.captures import SECOND, capture, names
 
 pytestmark = pytest.mark.driver
 
@@ -52,6 +56,11 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "sysfs": parse_sysfs,
     "message": from_message,
     "xids": parse_xids,
+    "switch errors": parse_switch_errors,
+    "kernel log": parse_kernel_log,
+    "links": parse_nvlink,
+    "peer access": parse_peer_access,
+    "headless": parse_headless,
     "bus id": bus_id,
     "memory": parse_memory,
     "running": parse_running,
@@ -77,7 +86,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     ),
     "nics": parse_nics,
     "infiniband": parse_infiniband,
-    "links": parse_links,
+    "pcie links": parse_links,
     "cpu": lambda text: parse_cpu(text, text),
     "memory modules": parse_memory_modules,
     "chassis": parse_chassis,
@@ -85,7 +94,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 #: Facts must not even raise that: one host's nonsense would stop every host.
 FACTS = (Gpus, PciGpus, Driver, HostLook, HardwareLook, Cdi, AptSources)
 
-CAPTURES = [capture(name) for name in names("*")]
+CAPTURES = [capture(name) for name in names("*")] + [path.read_text("utf-8") for path in sorted(SECOND.iterdir())]
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

@@ -29,7 +29,13 @@ def test_a_capture_is_recognised_and_read_as_json(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["h100-mig__q.txt", "l4__table.txt", "h200__version.txt", "err__dmesg-gsp-initfail.txt", "jetson-orin__table.txt"],
+    [
+        "h100-mig__q.txt",
+        "l4__table.txt",
+        "h200__version.txt",
+        "ubuntu-drivers__list-gpgpu.txt",
+        "jetson-orin__table.txt",
+    ],
 )
 def test_an_output_for_people_is_refused_with_what_to_record_instead(name: str) -> None:
     with pytest.raises(ParseError, match="which Ingot does not read: record nvidia-smi --query-gpu"):
@@ -187,7 +193,7 @@ def test_lspci_is_read_by_numbers(text: str) -> None:
     [
         ("01:00.0 VGA compatible controller: NVIDIA Corporation AD102 (rev a1)\n", "lspci without -nn"),
         ("gpu_uuid, pid, process_name\nGPU-3a, 4711, python\n", "a query of processes"),
-        ("0, GPU-3a, NVIDIA L4, 23034 MiB\n", "a query without its header"),
+        ("0, 1, 23034 MiB\n", "a query without its header"),
         ('Field "fabric.state" is not a valid field to query.\n', "a field that the driver lacks"),
     ],
 )
@@ -205,7 +211,8 @@ def test_a_kernel_log_tells_its_xids() -> None:
         ("0018:01:00", 149),
         ("0000:03:00", 14),
     ]
-    assert "power-cycle" in shown["xids"][0]["meaning"]
+    assert "nvidia-smi --gpu-reset -i 0000:9b:00.0" in shown["xids"][0]["meaning"]
+    assert "power-cycle" in shown["xids"][1]["meaning"]
     assert shown["xids"][4]["meaning"] is None
 
 
