@@ -1,4 +1,4 @@
-"""What a decision is made from: the machine as found, and what its owner wishes."""
+"""What a decision is made from: the machine as it was found, and what its owner asks for."""
 
 from __future__ import annotations
 

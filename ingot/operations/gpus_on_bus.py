@@ -1,4 +1,4 @@
-"""The GPUs that a bus full of PCI ids stands for, before any driver tells."""
+"""The GPUs of a host by the PCI ids on its bus, for as long as no driver reports them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ingot.sizing import GPU
 
 
 def expected(bus: PciReading) -> list[GPU]:
-    """The catalog's GPUs of the bus, named by address; empty when the catalog lacks one of them.
+    """The GPUs of the bus as the catalog knows them, with their PCI address as UUID; empty when it lacks one of them.
 
-    A driver never tells of those that belong to a virtual machine.
+    GPUs that belong to a virtual machine are left out: no driver of the host will report them.
     """
     catalog = load_gpus()
     gpus: list[GPU] = []
@@ -34,7 +34,7 @@ def expected(bus: PciReading) -> list[GPU]:
 
 
 def usable(report: GpuReport, bus: PciReading, use: Any) -> tuple[GPU, ...]:
-    """The GPUs that Ingot may use (`use` is the value gpus_use): as measured, else as the bus promises them.
+    """The GPUs that Ingot may use (`use` is gpus_use): as their driver measures them, else as the catalog knows them.
 
     Raises: IngotError when `use` names another.
     """
@@ -45,11 +45,11 @@ def usable(report: GpuReport, bus: PciReading, use: Any) -> tuple[GPU, ...]:
 
 
 def promised(gpus: Sequence[GPU], use: Any) -> tuple[GPU, ...]:
-    """Those of a host's GPUs that Ingot may use, while only their kind is known.
+    """Those of a host's expected GPUs that Ingot may use, before a driver tells their UUIDs.
 
     Raises: IngotError when `use` names another.
     """
     if isinstance(use, Sequence) and any(str(name).upper().startswith(("GPU-", "MIG-")) for name in use):
-        # Nothing tells a UUID yet: as many as are named stand for them.
+        # No UUID is known yet: the first ones stand for as many as are named.
         return tuple(gpus[: len(use)])
     return gpus_use.chosen(gpus, use)

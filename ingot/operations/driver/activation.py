@@ -1,4 +1,4 @@
-"""What is installed comes to run: loaded, swapped, or by a reboot where nothing else helps."""
+"""Makes the installed driver run: loads its module, replaces the loaded one, or reboots where nothing else helps."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def activate(state: DriverState) -> Generator[PyinfraCommand, None, str | None]:
         if host.data.driver_disrupt:
             yield from transaction.drain()
         changes.announce([f"replace the running driver {state.running} by {state.on_disk}"])
-        # Held modules stay: the reboot below then does what unloading could not.
+        # A module that is in use cannot be unloaded: then the reboot below replaces it.
         yield StringCommand(f"{_UNLOAD} && {_LOAD}; true")
     yield from reboot.reboot._inner(needed=_reboot_reason)
     return None

@@ -1,4 +1,4 @@
-"""Debian's own driver is in components of its archive that most hosts have off: they are added beside what is there."""
+"""Debian's own driver: the components of its archive that carry it, described where a host lacks them."""
 
 from __future__ import annotations
 

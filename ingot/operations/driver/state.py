@@ -1,4 +1,4 @@
-"""What a host's driver is compared with the decision: installed, built, running, answering. Pure."""
+"""How a host's driver compares with the decision: installed, built, running, answering. Pure."""
 
 from __future__ import annotations
 
