@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ingot.compat import Architecture, Device, Machine, Refused, DriverRequest, decide, flavours, rules
+from ingot.compat import Architecture, Device, DriverRequest, Machine, Refused, decide, flavours, rules
 from ingot.facts.driver import Driver, DriverLook
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.kernel_log import IS_LOG, KernelLog, parse_kernel_log

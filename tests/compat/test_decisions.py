@@ -190,7 +190,12 @@ TABLE = [
     Row("version of another branch", debian(A10), "branch unknown", DriverRequest(version="595.71.05")),
     Row("exact version", debian(A10), Gets(packages=DEBIAN_OPEN), DriverRequest(version="580.173.02")),
     Row("version below the floor", debian(A10), "driver below the security floor", DriverRequest(version="580.126.20")),
-    Row("an ended branch warns", debian(A10), Gets(branch=570, warns="ended in February 2026"), DriverRequest(branch=570)),
+    Row(
+        "an ended branch warns",
+        debian(A10),
+        Gets(branch=570, warns="ended in February 2026"),
+        DriverRequest(branch=570),
+    ),
     # Secure Boot.
     Row("ubuntu signs its modules", ubuntu(A10, secure_boot=True), Gets(source=UBUNTU, packages=SIGNED)),
     Row(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingot.compat import Card, Flavour, Machine, Refused, DriverRequest, decide
+from ingot.compat import Card, DriverRequest, Flavour, Machine, Refused, decide
 from ingot.facts.errors import ParseError
 from ingot.facts.replay import read, text_of
 from tests.facts.captures import SECOND
