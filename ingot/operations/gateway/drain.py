@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
 
-from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
 from pyinfra.context import host
 
 from ingot.facts.gateway import ENGINES, FLEET
@@ -24,6 +27,8 @@ RELOAD = "if systemctl is-active -q nginx; then nginx -t -q && systemctl reload 
 QUIET_LOOKS = 3
 #: Longer than one look at one replica may take, seconds.
 LOOK_S = 5
+#: curl's status where nothing listens, so that nothing can run there.
+REFUSED = 7
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -31,8 +36,9 @@ Commands = Generator[PyinfraCommand, None, None]
 def drain(addresses: Collection[str] | None, grace_s: int) -> Commands:
     """Keep new requests from these replicas (`ip:port`; None: all of the host), and let running ones end.
 
-    It waits for at most `grace_s`; what runs then is cut off by whoever stops the replica. With no replica left callers
-    get 503 with Retry-After, and fleet gateways pass the host by. For bodies of operations:
+    It waits for at most `grace_s`; what runs then is cut off by whoever stops the replica. A replica that does not
+    answer may be at work all the same, so it is given all of that time, and a warning names it. With no replica left
+    callers get 503 with Retry-After, and fleet gateways pass the host by. For bodies of operations:
     `yield from drain.drain(None, grace_s=120)`.
     """
     found: PoolState = host.get_fact(Pool)
@@ -41,7 +47,16 @@ def drain(addresses: Collection[str] | None, grace_s: int) -> Commands:
     if not found.has_gateway or not chosen:
         return
     yield from _write(found, wanted)
-    yield StringCommand(f"{RELOAD}; {idle(chosen, grace_s)}", _timeout=grace_s + LOOK_S * (len(chosen) + 1) + 60)
+    yield StringCommand(RELOAD)
+    yield FunctionCommand(wait, (chosen, grace_s), {})
+
+
+def wait(state: State, host: Host, addresses: Sequence[str], grace_s: int) -> bool:
+    """Wait until these replicas are idle, for at most `grace_s`, and warn of those that gave no answer."""
+    _, output = host.run_shell_command(StringCommand(idle(addresses, grace_s)), _timeout=grace_s + 60)
+    for line in output.stdout_lines:
+        logger.warning(f"{host.print_prefix}{host.name}: {line}")
+    return True
 
 
 def restore(model: str, address: str) -> Commands:
@@ -55,14 +70,24 @@ def restore(model: str, address: str) -> Commands:
 
 
 def idle(addresses: Sequence[str], grace_s: int) -> str:
-    """A shell command that waits until no request runs or waits on these replicas, for at most `grace_s`."""
+    """A shell command that waits until no request runs or waits on these replicas, for at most `grace_s`.
+
+    It prints a sentence where the time is up and a replica has not said whether requests run.
+    """
     return (
-        f"end=$(($(date +%s) + {grace_s})); quiet=0; "
-        f"while [ $quiet -lt {QUIET_LOOKS} ] && [ $(date +%s) -lt $end ]; do sleep 0.5; "
-        f"busy=$(for address in {' '.join(addresses)}; do "
-        f'curl --silent --noproxy "*" --max-time {LOOK_S} "http://$address/metrics"; done '
+        f"end=$(($(date +%s) + {grace_s})); quiet=0; unknown=; "
+        f"while [ $quiet -lt {QUIET_LOOKS} ]; do sleep 0.5; busy=; silent=; "
+        f"for address in {' '.join(addresses)}; do "
+        "left=$((end - $(date +%s))); [ $left -gt 0 ] || break 2; "
+        f"[ $left -le {LOOK_S} ] || left={LOOK_S}; "
+        'told=$(curl --silent --fail --noproxy "*" --max-time $left "http://$address/metrics"); status=$?; '
+        f'if [ $status -ne 0 ] && [ $status -ne {REFUSED} ]; then silent="$silent $address"; fi; '
+        'running=$(printf "%s\\n" "$told" '
         "| awk '/num_requests_(running|waiting)[{ ]/ {n += $NF} END {print n + 0}'); "
-        'if [ "$busy" = 0 ]; then quiet=$((quiet + 1)); else quiet=0; fi; done'
+        '[ "$running" = 0 ] || busy=yes; done; unknown=$silent; '
+        'if [ -z "$busy$silent" ]; then quiet=$((quiet + 1)); else quiet=0; fi; done; '
+        f"for address in ${{silent:-$unknown}}; do "
+        f'echo "$address did not say within {grace_s} s whether requests run; those that do are cut off."; done'
     )
 
 

@@ -24,6 +24,7 @@ from ingot.facts.nvidia import Gpus
 from ingot.facts.paths import Paths, PathsLook, PathState
 from ingot.facts.pool import Pool, PoolState
 from ingot.gateway.upstreams import UPSTREAMS_FILE, parse_upstreams
+from ingot.operations.gateway import drain
 from ingot.operations.serving import engine
 from ingot.sizing import GPU
 
@@ -105,7 +106,9 @@ class OneHost:
         return bool(self.commands or self.refused)
 
     def _take(self, command: Any) -> None:
-        if isinstance(command, FunctionCommand):
+        if isinstance(command, FunctionCommand) and command.function is drain.wait:
+            self.commands.append(drain.idle(*command.args))
+        elif isinstance(command, FunctionCommand):
             self.refused.append(command.args[0])
         elif "_stdin" in command.connector_arguments:
             self._write(command.connector_arguments["_stdin"])

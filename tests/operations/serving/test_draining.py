@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,8 +60,8 @@ def test_each_replica_is_drained_replaced_and_put_back_before_the_next(served: O
     served.data.engine_extra_args = ["--seed", "1"]
     assert served.run(engine.replicas) and served.refused == []
     assert story(served) == [
-        *("marks", f"wait for {FIRST}", "small-0", "marks", "reload"),
-        *("marks", f"wait for {SECOND}", "small-1", "marks", "reload"),
+        *("marks", "reload", f"wait for {FIRST}", "small-0", "marks", "reload"),
+        *("marks", "reload", f"wait for {SECOND}", "small-1", "marks", "reload"),
     ]
     assert "down" not in served.files[ENGINES] and "draining" not in served.files[UPSTREAMS_FILE]
 
@@ -83,7 +86,7 @@ def test_the_last_good_replica_gets_its_callers_back(served: OneHost) -> None:
     served.answers[ReplicaGlance] = lambda **_: glances.pop(0)
     served.data.engine_extra_args = ["--no-such-flag"]
     served.run(engine.replicas)
-    assert story(served) == ["marks", f"wait for {FIRST}", "small-0", "small-0", "marks", "reload"]
+    assert story(served) == ["marks", "reload", f"wait for {FIRST}", "small-0", "small-0", "marks", "reload"]
     assert "draining" not in served.files[UPSTREAMS_FILE]
 
 
@@ -106,7 +109,7 @@ def test_callers_of_a_model_do_not_meet_another_one_at_its_address(served: OneHo
 
 def test_every_replica_of_a_host_is_drained_by_one_call(served: OneHost) -> None:
     served.run(SimpleNamespace(_inner=lambda: drain.drain(None, grace_s=60)))
-    assert story(served) == ["marks", f"wait for {FIRST} {SECOND}"]
+    assert story(served) == ["marks", "reload", f"wait for {FIRST} {SECOND}"]
     assert 'map "" $engine_0_out { default "draining"; }' in served.files[ENGINES]
 
 
@@ -137,19 +140,84 @@ def test_the_look_at_a_pool_says_whether_there_is_a_gateway() -> None:
     assert Pool().process(found) == PoolState((Upstream("a", (FIRST,)),), held_out=True, has_gateway=False)
 
 
-@pytest.mark.parametrize(("busy_looks", "calls"), [(0, 3), (2, 5), (1000, 3)])
-def test_waiting_ends_when_nothing_runs_or_the_time_is_up(tmp_path: Path, busy_looks: int, calls: int) -> None:
-    """curl is a stand-in that says "one runs" so many times; the clock goes on a second with each look at it."""
-    (tmp_path / "curl").write_text(
-        f"#!/bin/sh\necho x >>{tmp_path}/calls; n=$(wc -l <{tmp_path}/calls)\n"
-        f"[ $n -le {busy_looks} ] && echo 'vllm:num_requests_running{{engine=\"0\"}} 1.0' || "
-        "echo 'vllm:num_requests_running{engine=\"0\"} 0.0'\n"
-    )
-    (tmp_path / "date").write_text(f"#!/bin/sh\necho x >>{tmp_path}/clock; wc -l <{tmp_path}/clock\n")
-    (tmp_path / "sleep").write_text("#!/bin/sh\n")
-    for tool in ("curl", "date", "sleep"):
-        (tmp_path / tool).chmod(0o755)
-    grace_s = 4 if busy_looks == 1000 else 60
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    subprocess.run(["sh", "-c", drain.idle([FIRST], grace_s)], env=environment, check=True, timeout=30)
-    assert len((tmp_path / "calls").read_text().split()) == calls
+ONE_RUNS = """echo 'vllm:num_requests_running{engine="0"} 1.0'"""
+NONE_RUNS = """echo 'vllm:num_requests_running{engine="0"} 0.0'"""
+
+
+@dataclass
+class Waited:
+    """What a wait looked at, how long it took by its own clock, and what it said."""
+
+    looks: int
+    took_s: int
+    said: str
+
+
+@pytest.fixture
+def waited(tmp_path: Path) -> Callable[..., Waited]:
+    """Runs the wait with stand-ins: curl does what the test says (`$n` counts its calls), the clock stands still
+    but for half a second's sleep, which takes one, and for a curl that lets its `$most` seconds pass."""
+
+    def run(addresses: list[str], grace_s: int, answer: str) -> Waited:
+        tools = {
+            "curl": f"echo x >>{tmp_path}/calls; n=$(wc -l <{tmp_path}/calls); clock={tmp_path}/clock; "
+            'while [ $# -gt 1 ]; do [ "$1" != --max-time ] || most=$2; shift; done; url=$1; '
+            f"hang() {{ echo $(($(cat $clock) + most)) >$clock; exit 28; }}; {answer}",
+            "date": f"cat {tmp_path}/clock",
+            "sleep": f"echo $(($(cat {tmp_path}/clock) + 1)) >{tmp_path}/clock",
+        }
+        (tmp_path / "clock").write_text("0\n")
+        (tmp_path / "calls").write_text("")
+        for name, text in tools.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+        environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        command = ["sh", "-c", drain.idle(addresses, grace_s)]
+        done = subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True, text=True)
+        calls = len((tmp_path / "calls").read_text().split())
+        return Waited(calls, int((tmp_path / "clock").read_text()), done.stdout)
+
+    return run
+
+
+@pytest.mark.parametrize(("busy_looks", "looks"), [(0, 3), (2, 5)])
+def test_waiting_ends_when_nothing_runs(waited: Callable[..., Waited], busy_looks: int, looks: int) -> None:
+    found = waited([FIRST], 60, f"[ $n -le {busy_looks} ] && {ONE_RUNS} || {NONE_RUNS}")
+    assert (found.looks, found.said) == (looks, "")
+
+
+def test_waiting_ends_when_the_time_is_up(waited: Callable[..., Waited]) -> None:
+    found = waited([FIRST], 10, ONE_RUNS)
+    assert found.took_s >= 10 and found.said == "", "an engine that says that it works is not unknown"
+
+
+@pytest.mark.parametrize("answer", ["hang", "exit 52", "exit 22"], ids=["silence", "a broken answer", "an error"])
+def test_an_engine_that_accepts_and_does_not_answer_gets_all_the_time_and_not_more(
+    waited: Callable[..., Waited], answer: str
+) -> None:
+    found = waited([FIRST], 120, answer)
+    assert found.took_s in (120, 121), "to its end, which a sleep before the next look may pass"
+    assert found.said == f"{FIRST} did not say within 120 s whether requests run; those that do are cut off.\n"
+
+
+def test_the_silence_of_one_engine_is_not_covered_by_anothers_answer(waited: Callable[..., Waited]) -> None:
+    found = waited([FIRST, SECOND], 60, f"case $url in *{FIRST}*) hang ;; *) {NONE_RUNS} ;; esac")
+    assert found.took_s >= 60 and FIRST in found.said and SECOND not in found.said
+
+
+def test_an_engine_that_answers_again_is_believed(waited: Callable[..., Waited]) -> None:
+    found = waited([FIRST], 120, f"[ $n -gt 2 ] || hang; {NONE_RUNS}")
+    assert found.took_s < 20 and found.said == ""
+
+
+def test_where_nothing_listens_nothing_runs(waited: Callable[..., Waited]) -> None:
+    found = waited([FIRST], 120, "exit 7")
+    assert (found.looks, found.said) == (3, "")
+
+
+def test_a_real_connection_without_an_answer_is_seen() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        command = ["sh", "-c", drain.idle([address], 2)]
+        done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    assert done.stdout.startswith(f"{address} did not say within 2 s")
