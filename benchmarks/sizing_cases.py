@@ -18,28 +18,23 @@ from ingot.sizing import SizingError
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.config import architecture_from_config, with_encoder
 from ingot.sizing.engine import FLASHINFER, EngineProfile, vllm
+from ingot.sizing.families import MODELLED, NOT_MODELLED
 from ingot.sizing.split import Parallel
 from ingot.sizing.start import Arguments, Device
 from ingot.sizing.units import GIB, gib
 
-# Architecture names whose model type is not the name in snake case without its suffix.
+# Architecture names whose model type is not the name without its suffix.
 MODEL_TYPES = {
-    "DeepseekV2ForCausalLM": "deepseek_v2",
-    "DeepseekV3ForCausalLM": "deepseek_v3",
+    "BertModel": "bert",
+    "DeciLMForCausalLM": "nemotron-nas",
     "DotsOCRForCausalLM": "dots_ocr",
-    "GlmMoeDsaForCausalLM": "glm_moe_dsa",
-    "GptOssForCausalLM": "gpt_oss",
-    "GraniteMoeHybridForCausalLM": "granitemoehybrid",
-    "MiniMaxM2ForCausalLM": "minimax_m2",
-    "NemotronHForCausalLM": "nemotron_h",
-    "OPTForCausalLM": "opt",
+    "GPT2LMHeadModel": "gpt2",
+    "HunYuanDenseV1ForCausalLM": "hunyuan_v1_dense",
+    "HunYuanMoEV1ForCausalLM": "hunyuan_v1_moe",
+    "InternVLChatModel": "internvl_chat",
     "QWenLMHeadModel": "qwen",
-    "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl",
-    "Qwen3NextForCausalLM": "qwen3_next",
-    "Qwen3VLForConditionalGeneration": "qwen3_vl",
-    "Qwen3VLMoeForConditionalGeneration": "qwen3_vl_moe",
-    "Qwen3_5ForConditionalGeneration": "qwen3_5",
-    "Qwen3_5MoeForConditionalGeneration": "qwen3_5_moe",
+    "RobertaModel": "roberta",
+    "XLMRobertaModel": "xlm-roberta",
 }
 # GPU names as people write them, most specific first, and their key in the catalog.
 GPU_NAMES = (
@@ -298,6 +293,14 @@ class Case:
         return None
 
 
+def _plain(name: str) -> str:
+    """A name without what spellings differ in."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+KNOWN_TYPES = {_plain(known): known for known in (*MODELLED, *NOT_MODELLED)}
+
+
 def load_cases(cases: Path, models: Path) -> list[Case]:
     """Every case of a file, with the surveyed shape of its model."""
     surveyed = {survey["model_id"]: survey for survey in json.loads(models.read_text(encoding="utf-8"))}
@@ -318,8 +321,8 @@ def survey_architecture(survey: Mapping[str, Any]) -> Architecture:
     config = {key: value for key, value in survey.items() if value is not None}
     name = str(config.get("architecture") or "").split("/")[-1]
     config["architectures"] = [name]
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", re.sub(r"For[A-Z].*", "", name)).lower()
-    config.setdefault("model_type", MODEL_TYPES.get(name, snake))
+    bare = re.sub(r"For[A-Z].*", "", name)
+    config.setdefault("model_type", MODEL_TYPES.get(name) or KNOWN_TYPES.get(_plain(bare), bare.lower()))
     config.pop("quantization_config", None)
     note = str(config.get("layer_types_note") or config.get("source") or "")
     mixed = re.search(r"(\d+) attention(?: \+ (\d+) mamba2| layers)", note)

@@ -60,7 +60,8 @@ class Architecture:
 
     `max_model_len` is what the model was trained for (None: the config does not say). `dtype` is that of the
     unquantised weights. `quantization` and `kv_cache_dtype` are what the config itself names (None: nothing).
-    `outer_type` is the model type of the whole where the decoder is nested in it.
+    `outer_type` is the model type of the whole where the decoder is nested in it. `approximate` says that the design is
+    not modelled and was read as layers of plain attention.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Architecture:
     kv_cache_dtype: str | None = None
     quantization: str | None = None
     outer_type: str = ""
+    approximate: bool = False
 
     @cached_property
     def parameters(self) -> int:

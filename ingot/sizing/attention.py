@@ -39,6 +39,13 @@ class ChunkedLocal(FullAttention):
 
 
 @dataclass(frozen=True, slots=True)
+class CrossAttention(FullAttention):
+    """Attention to an encoder's output of up to `frames` positions (Whisper), which stay as long as the sequence."""
+
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class LatentAttention:
     """Multi-head latent attention (DeepSeek, Kimi): one compressed vector per token, the same on every rank."""
 

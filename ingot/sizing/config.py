@@ -13,15 +13,25 @@ from typing import Any
 
 from ingot.sizing import blocks
 from ingot.sizing.architecture import Architecture, Encoder, Layer, WeightGroup
-from ingot.sizing.attention import Attention, FullAttention, GatedDeltaNet, LatentAttention, Mamba2
+from ingot.sizing.attention import Attention, CrossAttention, FullAttention, GatedDeltaNet, LatentAttention, Mamba2
+from ingot.sizing.encoders import MOST_LAYERS, encoder_of, speech_encoder
 from ingot.sizing.errors import ConfigError, UnknownArchitecture
-from ingot.sizing.layers import LATENT_MODEL_TYPES, attention_of, layer_kind
+from ingot.sizing.families import (
+    CACHELESS_MODEL_TYPES,
+    CROSS_MODEL_TYPES,
+    LATENT_MODEL_TYPES,
+    TIED_MODEL_TYPES,
+    UNGATED_MODEL_TYPES,
+    why_not_modelled,
+)
+from ingot.sizing.layers import attention_of, layer_kind
 from ingot.sizing.quantization import scheme_of_config
 from ingot.sizing.units import DTYPE_BYTES
 
 TEXT_CONFIG_KEYS = ("thinker_config", "text_config", "llm_config", "language_config", "llm", "language_model")
 KV_HEAD_KEYS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers")
+DECODER_LAYER_KEYS = ("decoder_layers", *LAYER_KEYS)
 HEAD_KEYS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
 HIDDEN_KEYS = ("hidden_size", "n_embd", "d_model", "dim", "model_dim")
 FEED_FORWARD_KEYS = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "d_ff", "decoder_ffn_dim")
@@ -49,55 +59,29 @@ LENGTH_KEYS = (
 )
 # Rope scalings whose factor is already contained in max_position_embeddings, or does not extend it.
 ROPE_WITHOUT_FACTOR = frozenset({"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"})
-# Designs with caches that are not computed here. The value says what is missing.
-NOT_MODELLED = {
-    "deepseek_v32": "its sparse attention keeps an indexer cache beside the latent one",
-    "deepseek_v4": "its layers compress their caches at several ratios",
-    "deepseek_v41": "its layers compress their caches at several ratios",
-    "glm_moe_dsa": "its sparse attention keeps an indexer cache beside the latent one",
-    "glm5_next": "its sparse attention keeps an indexer cache beside the latent one",
-    "kimi_linear": "its Kimi delta attention layers have states that are not described here",
-    "minimax_text_01": "its lightning attention layers have states that are not described here",
-    "minimax_m1": "its lightning attention layers have states that are not described here",
-    "bailing_hybrid": "its lightning attention layers have states that are not described here",
-    "falcon_h1": "its layers keep attention and state side by side",
-    "jamba": "its Mamba-1 layers have states that are not described here",
-    "mamba": "its Mamba-1 layers have states that are not described here",
-    "falcon_mamba": "its Mamba-1 layers have states that are not described here",
-    "zamba2": "its attention blocks are shared between layers",
-    "lfm2": "its short convolutions have states that are not described here",
-    "lfm2_moe": "its short convolutions have states that are not described here",
-    "rwkv": "its recurrent states are not described here",
-    "longcat_flash": "it has two attention layers per decoder layer",
-    "minicpm3": "its latent attention is cached uncompressed",
-    "t5": "an encoder's and a decoder's memory are not described here",
-    "whisper": "an encoder's and a decoder's memory are not described here",
-    "bart": "an encoder's and a decoder's memory are not described here",
-}
-UNGATED_MODEL_TYPES = frozenset(
-    {"opt", "gpt2", "gpt_neox", "gpt_bigcode", "falcon", "bloom", "mpt", "phi", "starcoder2", "nemotron", "nemotron_h"}
-)
-# Families whose configs leave to code that the output matrix is the embedding.
-TIED_MODEL_TYPES = frozenset({"gemma", "gemma2", "gemma3_text", "gemma3", "gemma3n_text", "gpt2", "cohere", "cohere2"})
+# Encoders that number positions from behind their padding token.
+POSITIONS_FROM_PAD = frozenset({"roberta", "xlm-roberta", "camembert"})
 LARGEST = 2**40
-MOST_LAYERS = 2048
 
 
-def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
+def architecture_from_config(config: Mapping[str, Any], *, approximate: bool = False) -> Architecture:
     """The architecture that a config.json describes.
 
-    Raises UnknownArchitecture where the design is not modelled and ConfigError where the config cannot be true.
+    With `approximate`, a design that is not modelled is read as layers of plain attention and marked as such, so that
+    its plan keeps a wide margin. Raises UnknownArchitecture where the design is not modelled and ConfigError where the
+    config cannot be true.
     """
     if not isinstance(config, Mapping):
         raise ConfigError(f"A model's config is {type(config).__name__}, expected config.json's content, an object.")
-    return Reader(config).read()
+    return Reader(config, approximate=approximate).read()
 
 
 class Reader:
     """One pass over one config: `outer` is the file, `text` the part that describes the decoder."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], *, approximate: bool = False) -> None:
         self.outer = config
+        self.approximate = approximate
         self.text = text_config(config)
         architectures = config.get("architectures") or ()
         if isinstance(architectures, str):
@@ -142,25 +126,26 @@ class Reader:
 
     def read(self) -> Architecture:
         """The whole architecture. Raises UnknownArchitecture and ConfigError."""
-        for model_type in (self.model_type, str(self.outer.get("model_type") or "")):
-            if model_type in NOT_MODELLED:
-                raise UnknownArchitecture(
-                    f"{self.name} ({model_type}) is not modelled: {NOT_MODELLED[model_type]}. "
-                    "Measure it once with its engine, or choose another model."
-                )
+        unknown = why_not_modelled((self.model_type, str(self.outer.get("model_type") or "")))
+        if unknown and not self.approximate:
+            raise UnknownArchitecture(
+                f"{self.name} ({self.model_type}) is not modelled: {unknown}. Plan it with a wide margin by "
+                "`approximate: true` in its entry of the site's models, or choose another model."
+            )
         self.hidden = self.count(*HIDDEN_KEYS)
         self.heads = self.count(*HEAD_KEYS)
         self.vocab = self.count(*VOCAB_KEYS)
         self.experts = self.count(*EXPERT_KEYS, default=0, least=0)
         self.expert_width = self.count("moe_intermediate_size", *FEED_FORWARD_KEYS, default=0, least=0)
-        depth = self.count(*LAYER_KEYS)
+        crossed = self.model_type in CROSS_MODEL_TYPES
+        depth = self.count(*(DECODER_LAYER_KEYS if crossed else LAYER_KEYS))
         if depth > MOST_LAYERS:
             raise ConfigError(f"{self.name}: config.json says {depth} layers, expected at most {MOST_LAYERS}.")
         known: dict[Any, Layer] = {}
         layers = []
         for index in range(depth):
-            layer = self.layer(index, depth)
-            layers.append(known.setdefault((layer.attention, layer.weights), layer))
+            for layer in (self.layer(index, depth), *([self.cross_layer()] if crossed else [])):
+                layers.append(known.setdefault((layer.attention, layer.weights), layer))
         tied = bool(self.first(("tie_word_embeddings",), default=self.model_type in TIED_MODEL_TYPES))
         head: tuple[WeightGroup, ...] = blocks.norms(self.hidden)
         if not tied:
@@ -186,6 +171,7 @@ class Reader:
             kv_cache_dtype=cache,
             quantization=scheme,
             outer_type=str(self.outer.get("model_type") or ""),
+            approximate=bool(unknown),
         )
 
     def quantization(self) -> Any:
@@ -202,6 +188,13 @@ class Reader:
         if not only or kind == "only mlp":
             weights = (*weights, *self.feed_forward(index))
         return Layer(attention, (*weights, *blocks.norms(self.hidden, 0 if only else self.hidden)))
+
+    def cross_layer(self) -> Layer:
+        """The part of a decoder layer that attends to the encoder's output, whose keys and values stay as well."""
+        width = self.head_dim()
+        attention = CrossAttention(self.heads, width, width, self.count("max_source_positions", default=1500))
+        weights = blocks.attention_block(self.hidden, self.heads, self.heads, width, width)
+        return Layer(attention, (*weights, *blocks.norms(self.hidden)))
 
     def mixer(self, attention: Attention | None, index: int, depth: int) -> tuple[WeightGroup, ...]:
         """The weights of a layer's attention or state part."""
@@ -220,6 +213,8 @@ class Reader:
         if isinstance(attention, Mamba2):
             return blocks.mamba_block(self.hidden, attention)
         own = attention
+        if own is None and self.model_type in CACHELESS_MODEL_TYPES:
+            return blocks.attention_block(self.hidden, self.heads, self.heads, self.head_dim(), self.head_dim())
         if own is None:  # a layer that reads another's cache has queries only
             shared = attention_of(self, layer_kind(self, index, depth), index, depth, shared=False)
             if not isinstance(shared, FullAttention):
@@ -293,7 +288,7 @@ class Reader:
         """Whether the cache holds latent vectors (MLA)."""
         if not self.text.get("kv_lora_rank"):
             return False
-        if self.model_type and self.model_type not in LATENT_MODEL_TYPES:
+        if self.model_type and self.model_type not in LATENT_MODEL_TYPES and not self.approximate:
             raise UnknownArchitecture(
                 f"{self.name} ({self.model_type}) has kv_lora_rank, but is not known to cache latent vectors: "
                 "measure it once with its engine, or choose another model."
@@ -301,18 +296,10 @@ class Reader:
         return True
 
     def encoder(self) -> Encoder | None:
-        """The image tower as far as its config tells: its blocks, and two projections into the decoder."""
-        vision = self.outer.get("vision_config")
-        if not isinstance(vision, Mapping):
-            return None
-        width = _positive(vision, "hidden_size", "embed_dim", "width")
-        depth = _positive(vision, "depth", "num_hidden_layers", "layers")
-        if not width or not depth or width >= 2**20 or depth > MOST_LAYERS:
-            return None
-        inner = _positive(vision, "intermediate_size") or 4 * width
-        matrices = 3 if str(vision.get("hidden_act", "")).lower() == "silu" else 2
-        blocks_ = depth * (4 * width * width + matrices * width * inner)
-        return Encoder(blocks_ + width * self.hidden + self.hidden * self.hidden, width, depth)
+        """The image or audio tower."""
+        return (
+            speech_encoder(self.outer) if self.model_type in CROSS_MODEL_TYPES else encoder_of(self.outer, self.hidden)
+        )
 
     def dtype(self) -> str:
         """The type of unquantised weights as they are served: 32 bits are served in 16."""
@@ -327,6 +314,8 @@ class Reader:
         if not lengths:
             return None
         longest = min(lengths)
+        if self.model_type in POSITIONS_FROM_PAD:
+            longest -= self.count("pad_token_id", default=1, least=0) + 1
         scaling = self.first(("rope_scaling", "rope_parameters"))
         if not isinstance(scaling, Mapping) or "gemma3" in str(self.outer.get("model_type")) + self.model_type:
             return longest
@@ -355,11 +344,3 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(nested, Mapping):
             return text_config(nested)
     return config
-
-
-def _positive(source: Mapping[str, Any], *keys: str) -> int | None:
-    for key in keys:
-        value = source.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None

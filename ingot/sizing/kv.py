@@ -16,6 +16,7 @@ from ingot.sizing.architecture import Architecture
 from ingot.sizing.attention import (
     Attention,
     ChunkedLocal,
+    CrossAttention,
     FullAttention,
     GatedDeltaNet,
     LatentAttention,
@@ -115,6 +116,8 @@ class Geometry:
             return (2 if self.settings.prefix_caching else 1) + self.settings.speculative
         if isinstance(attention, SlidingWindow):
             return ceil_div(min(attention.window - 1 + in_flight, length), block) + 1
+        if isinstance(attention, CrossAttention):
+            return ceil_div(attention.frames, block)
         if isinstance(attention, ChunkedLocal):
             return ceil_div(min(attention.chunk + in_flight, length), block)
         return ceil_div(length, block * self.settings.context_parallel)

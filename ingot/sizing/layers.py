@@ -15,12 +15,9 @@ from ingot.sizing.attention import (
     SlidingWindow,
 )
 from ingot.sizing.errors import ConfigError, UnknownArchitecture
+from ingot.sizing.families import CACHELESS_MODEL_TYPES
 from ingot.sizing.units import DTYPE_BYTES
 
-# Model types whose cache holds latent vectors where their config has kv_lora_rank.
-LATENT_MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe_lite", "pangu_ultra_moe", "axk1"})
-# Encoders for embeddings: they attend once and keep nothing.
-CACHELESS_MODEL_TYPES = frozenset({"bert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "distilbert"})
 # One letter per layer: mixer, attention, feed-forward, experts (each its own layer).
 PATTERN = {"M": "only mamba", "*": "only attention", "-": "only mlp", "E": "only mlp"}
 KINDS = {

@@ -6,9 +6,19 @@ from typing import Any
 
 import pytest
 
-from ingot.sizing import ConfigError, UnknownArchitecture, architecture_from_config
-from ingot.sizing.attention import ChunkedLocal, FullAttention, GatedDeltaNet, LatentAttention, Mamba2, SlidingWindow
+from ingot.sizing import ConfigError, UnknownArchitecture, architecture_from_config, vllm
+from ingot.sizing.attention import (
+    ChunkedLocal,
+    CrossAttention,
+    FullAttention,
+    GatedDeltaNet,
+    LatentAttention,
+    Mamba2,
+    SlidingWindow,
+)
+from ingot.sizing.kv import CacheSettings, geometry
 from ingot.sizing.quantization import scheme_of_config
+from ingot.sizing.split import Parallel
 
 pytestmark = pytest.mark.sizing
 
@@ -78,7 +88,10 @@ def test_twice_nested_configs_are_found(qwen3: dict[str, Any]) -> None:
         ({"model_type": "qwen2", "sliding_window": 4096, "use_sliding_window": False}, "FFFF"),
         ({"model_type": "qwen2", "sliding_window": 4096, "use_sliding_window": True, "max_window_layers": 2}, "FFSS"),
         ({"model_type": "llama4_text", "attention_chunk_size": 8192}, "CCCF"),
-        ({"model_type": "x", "layer_types": ["full_attention", "sliding_attention"] * 2, "sliding_window": 8}, "FSFS"),
+        (
+            {"model_type": "llama", "layer_types": ["full_attention", "sliding_attention"] * 2, "sliding_window": 8},
+            "FSFS",
+        ),
     ],
 )
 def test_each_family_has_its_pattern(qwen3: dict[str, Any], keys: dict[str, Any], pattern: str) -> None:
@@ -151,6 +164,59 @@ def test_a_config_that_cannot_be_true_is_refused(qwen3: dict[str, Any], change: 
 def test_what_is_not_modelled_is_refused_with_its_reason(qwen3: dict[str, Any], model_type: str) -> None:
     with pytest.raises(UnknownArchitecture, match="not modelled: it"):
         architecture_from_config(qwen3 | {"model_type": model_type})
+
+
+@pytest.mark.parametrize("model_type", ["foobar", "mimo_v2_flash", "nemotron-nas", "plamo2", "", "qwen9"])
+def test_what_is_on_no_list_is_refused_and_says_how_to_plan_it_all_the_same(
+    qwen3: dict[str, Any], model_type: str
+) -> None:
+    with pytest.raises(UnknownArchitecture, match="`approximate: true`"):
+        architecture_from_config(qwen3 | {"model_type": model_type})
+    read = architecture_from_config(qwen3 | {"model_type": model_type}, approximate=True)
+    assert read.approximate
+    assert read.layers == architecture_from_config(qwen3).layers
+    assert not architecture_from_config(qwen3, approximate=True).approximate
+
+
+BGE_M3: dict[str, Any] = {
+    "architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta", "num_hidden_layers": 24, "hidden_size": 1024,
+    "num_attention_heads": 16, "intermediate_size": 4096, "vocab_size": 250002, "max_position_embeddings": 8194,
+    "pad_token_id": 1, "torch_dtype": "float32",
+}  # fmt: skip
+WHISPER: dict[str, Any] = {
+    "architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper", "d_model": 1280,
+    "decoder_layers": 4, "encoder_layers": 32, "num_hidden_layers": 32, "decoder_attention_heads": 20,
+    "decoder_ffn_dim": 5120, "encoder_ffn_dim": 5120, "vocab_size": 51866, "max_source_positions": 1500,
+    "max_target_positions": 448, "num_mel_bins": 128, "torch_dtype": "float16",
+}  # fmt: skip
+
+
+def test_an_encoder_keeps_nothing_and_weighs_all_its_layers() -> None:
+    bge = architecture_from_config(BGE_M3)
+    assert {layer.attention for layer in bge.layers} == {None}
+    assert bge.parameters == pytest.approx(568e6, rel=0.02)  # as its card says
+    assert bge.max_model_len == 8192
+
+
+def test_a_speech_decoder_keeps_what_its_encoder_saw() -> None:
+    turbo = architecture_from_config(WHISPER)
+    assert turbo.parameters == pytest.approx(809e6, rel=0.02)  # whisper-large-v3-turbo, as its card says
+    assert turbo.max_model_len == 448
+    assert [type(layer.attention).__name__ for layer in turbo.layers] == ["FullAttention", "CrossAttention"] * 4
+    assert turbo.layers[1].attention == CrossAttention(20, 64, 64, 1500)
+    pool = geometry(turbo, Parallel(), CacheSettings(), vllm())
+    # 448 tokens of its own in 28 blocks, 1,500 frames in 94, each for four layers.
+    assert pool.blocks_per_request(448, 2048) == 28 + 94
+    assert pool.block_bytes == 4 * 16 * 20 * 2 * 64 * 2
+
+
+def test_audio_towers_are_counted_beside_image_towers(qwen3: dict[str, Any]) -> None:
+    audio = {"d_model": 1280, "encoder_layers": 32, "encoder_ffn_dim": 5120}
+    heard = architecture_from_config(
+        {"model_type": "omni", "thinker_config": {"text_config": qwen3, "audio_config": audio}}
+    )
+    assert heard.encoder is not None
+    assert heard.encoder.parameters == 32 * 12 * 1280**2 + 1280 * 4096 + 4096**2
 
 
 def test_unknown_kinds_of_layers_are_refused(qwen3: dict[str, Any]) -> None:
