@@ -161,7 +161,7 @@ class Reader:
             feed_forward=self.count(*FEED_FORWARD_KEYS, default=self.expert_width, least=0),
             max_model_len=self.max_model_len(),
             dtype=self.dtype(),
-            embedding=(blocks.vocabulary("embedding", self.vocab, self.hidden),),
+            embedding=self.embeddings(depth),
             head=head,
             encoder=self.encoder(),
             experts=self.experts if self.experts > 1 else 0,
@@ -173,6 +173,15 @@ class Reader:
             outer_type=str(self.outer.get("model_type") or ""),
             approximate=bool(unknown),
         )
+
+    def embeddings(self, depth: int) -> tuple[WeightGroup, ...]:
+        """The embedding, and those that Gemma's small models keep for every layer."""
+        own = blocks.vocabulary("embedding", self.vocab, self.hidden)
+        width = self.count("hidden_size_per_layer_input", default=0, least=0)
+        if not width:
+            return (own,)
+        rows = self.count("vocab_size_per_layer_input", default=self.vocab)
+        return own, blocks.vocabulary("embeddings of each layer", rows, width * depth)
 
     def quantization(self) -> Any:
         """The raw quantization section; surveys may carry a note in its place."""
