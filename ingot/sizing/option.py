@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from ingot.sizing.adapters import is_drafted
 from ingot.sizing.calibration import Calibration, CalibrationKey
 from ingot.sizing.engine import EngineProfile
 from ingot.sizing.overheads import startup_bytes
 from ingot.sizing.request import ModelRequest, Variant
 from ingot.sizing.split import Parallel, spread_sizes, tensor_sizes
 from ingot.sizing.start import (
+    APPROXIMATE_BAND,
     FLASHINFER_CAPABILITY,
     Arguments,
     Demand,
@@ -22,6 +24,7 @@ from ingot.sizing.start import (
     predict,
 )
 from ingot.sizing.units import GIB, ceil_div
+from ingot.sizing.weights import KNOWN_SIZE_BAND, KnownWeights, from_size
 
 # A cache in 8 bits costs less than weights in 8 bits, but it costs.
 FP8_CACHE_LOSS = 3
@@ -154,14 +157,7 @@ def _attempt(
 ) -> Option:
     workload, variant = request.workload, choice.variant
     sequences = ceil_div(workload.concurrency, parallel.data)
-    arguments = Arguments(
-        max_model_len=workload.context,
-        max_num_seqs=sequences,
-        max_num_batched_tokens=max(batch or batched_tokens(kind, sequences), sequences),
-        kv_cache_dtype=choice.kv_cache_dtype,
-        enforce_eager=engine.build == "cpu",
-        prefix_caching=engine.state_prefix_caching,
-    )
+    arguments = _arguments(request, choice, sequences, batch or batched_tokens(kind, sequences), engine)
     need = demand(
         variant.architecture,
         variant.quantization,
@@ -171,7 +167,7 @@ def _attempt(
         flashinfer=kind.capability is None or kind.capability >= FLASHINFER_CAPABILITY,
         switched=kind.switched,
         unified=kind.unified,
-        checkpoint_stages=_checkpoint(variant, parallel),
+        known=_known(variant, parallel, encoder=arguments.encoder),
     )
     measured = _measured(variant, parallel, arguments, kind, engine, calibrations)
     if measured is not None:
@@ -179,6 +175,8 @@ def _attempt(
     usable = max(free - startup_bytes(parallel.gpus), 0)
     device = Device(kind.total, usable, kind.total_band, kind.capability, kind.unified)
     sequences_bytes = need.request_blocks * sequences * need.geometry.block_bytes
+    if variant.architecture.approximate:
+        sequences_bytes += int(sequences_bytes * APPROXIMATE_BAND)
     needed = sequences_bytes + engine.null_blocks * need.geometry.block_bytes
     most = _most(device, need, engine)
     prediction = predict(need, device, most, engine)
@@ -205,6 +203,28 @@ def _attempt(
         fits,
         bool(unable),
         reason or "it fits",
+    )
+
+
+def _arguments(request: ModelRequest, choice: Choice, sequences: int, batch: int, engine: EngineProfile) -> Arguments:
+    """What the engine of one data parallel rank is started with."""
+    context, speculation = request.workload.context, request.speculation
+    # An encoder attends to whole sequences, so its batch holds at least one.
+    whole = all(layer.attention is None for layer in choice.variant.architecture.layers)
+    return Arguments(
+        max_model_len=context,
+        max_num_seqs=sequences,
+        max_num_batched_tokens=max(batch, sequences, context if whole else 0),
+        kv_cache_dtype=choice.kv_cache_dtype,
+        enforce_eager=engine.build == "cpu",
+        prefix_caching=engine.state_prefix_caching,
+        encoder=request.sees,
+        pooling=request.model.kind in ("embed", "rerank"),
+        adapters=len(request.adapters),
+        adapter_rank=max((adapter.rank for adapter in request.adapters), default=0),
+        speculation=speculation,
+        speculative=speculation.tokens if speculation else 0,
+        draft_layers=1 if speculation and is_drafted(speculation) else 0,
     )
 
 
@@ -240,9 +260,16 @@ def _most(device: Device, need: Demand, engine: EngineProfile) -> float:
     return max(min(engine.utilization, share), 0.0)
 
 
-def _checkpoint(variant: Variant, parallel: Parallel) -> tuple[int, ...] | None:
-    """Weights by stage from the variant's own files, where they were read."""
-    return variant.checkpoint.stages(variant.architecture, parallel) if variant.checkpoint else None
+def _known(variant: Variant, parallel: Parallel, *, encoder: bool) -> KnownWeights | None:
+    """Weights from the variant's own files: their headers where they were read, else their size where it is known."""
+    if variant.checkpoint:
+        stages = variant.checkpoint.stages(variant.architecture, parallel)
+        return KnownWeights(stages, KNOWN_SIZE_BAND, "safetensors headers")
+    if variant.checkpoint_bytes:
+        return from_size(
+            variant.architecture, variant.quantization, parallel, variant.checkpoint_bytes, encoder=encoder
+        )
+    return None
 
 
 def _measured(

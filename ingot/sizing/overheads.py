@@ -221,15 +221,17 @@ def capture_sizes(sequences: int, largest: int = 512) -> int:
     return small + max(0, min(most, 256) // 8) + max(0, (most - 256) // 16)
 
 
-def graphs(layers: int, sequences: int, *, enforce_eager: bool, unswitched_ranks: int = 1) -> Estimate:
-    """CUDA graphs of all captured batch sizes.
+def graphs(
+    layers: int, sequences: int, *, enforce_eager: bool, unswitched_ranks: int = 1, twice: bool = False
+) -> Estimate:
+    """CUDA graphs of all captured batch sizes; `twice` where each is captured with adapters and without.
 
     `unswitched_ranks` are ranks whose all-reduce runs over NCCL's rings rather than in a switch or by peer access:
     from eight on, its buffers in the graphs are as large again as all else.
     """
     if enforce_eager:
         return Estimate(0, 0, "no graphs: enforce_eager", "engine argument")
-    sizes = capture_sizes(sequences)
+    sizes = capture_sizes(sequences) * (2 if twice else 1)
     rings = GRAPH_RING_FACTOR if unswitched_ranks >= GRAPH_RING_RANKS else 1
     amount = gib(GRAPH_BASE_GIB) + int(GRAPH_MIB_PER_LAYER_AND_SIZE * rings * layers * sizes * MIB)
     return Estimate(

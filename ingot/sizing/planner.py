@@ -84,7 +84,7 @@ def _check(situation: Situation, requests: Sequence[ModelRequest]) -> None:
             )
         if request.replicas is not None and request.replicas < 1:
             raise WorkloadError(f"{host}: {model.name} is asked for {request.replicas} replicas, expected at least 1.")
-        lengths = [variant.architecture.max_model_len for variant in model.variants]
+        lengths = [model.longest(variant) for variant in model.variants]
         longest = max((length for length in lengths if length is not None), default=None)
         if longest is not None and asked > longest:
             raise WorkloadError(

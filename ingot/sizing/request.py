@@ -81,6 +81,11 @@ class Model:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def longest(self, variant: Variant) -> int | None:
+        """The longest context that a variant can be served with, by YaRN where the card promises it; None: not said."""
+        native = variant.architecture.max_model_len
+        return native if native is None or self.yarn is None else max(native, self.yarn.context)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
@@ -104,3 +109,9 @@ class ModelRequest:
 
     def __hash__(self) -> int:
         return hash((self.model.name, self.workload.context, self.workload.concurrency, self.variant))
+
+    @property
+    def sees(self) -> bool:
+        """Whether the towers of other modalities than text are built: a limit of zero for each leaves them out."""
+        limits = self.arguments.limit_mm_per_prompt
+        return not self.arguments.language_model_only and not (limits and not any(limits.values()))

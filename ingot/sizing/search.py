@@ -51,7 +51,7 @@ def _options(
     """
     roomiest = [sorted((slot.free for slot in pool.slots), reverse=True) for pool in situation.pools]
     for choice in choices(request):
-        length = choice.variant.architecture.max_model_len
+        length = request.model.longest(choice.variant)
         if length is not None and request.workload.context > length:
             continue
         found: list[Option] = []

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 from ingot.sizing import overheads
+from ingot.sizing.adapters import ADAPTER_BAND, DRAFT_BAND, adapter_bytes, draft_bytes
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.attention import GatedDeltaNet, Mamba2
 from ingot.sizing.calibration import Calibration
@@ -20,10 +21,11 @@ from ingot.sizing.engine import EngineProfile
 from ingot.sizing.kv import CacheSettings, Geometry, geometry
 from ingot.sizing.memory import MemoryBreakdown, Term
 from ingot.sizing.overheads import Estimate
-from ingot.sizing.quantization import SCHEMES
+from ingot.sizing.quantization import SCHEMES, Scheme
+from ingot.sizing.serving import Speculation
 from ingot.sizing.split import Parallel
 from ingot.sizing.units import DTYPE_BYTES, GIB, MIB, show_gib
-from ingot.sizing.weights import stage_weights
+from ingot.sizing.weights import KnownWeights, stage_weights
 
 FLASHINFER_CAPABILITY = (8, 0)
 # GPUs of this generation are built behind an NVSwitch, in whose memory NCCL reduces.
@@ -33,6 +35,10 @@ MEASURED_BAND = 64 * MIB
 
 # What logs call weights beyond all tensors of the files: buffers, rotary tables, alignment (about thirty logs).
 EXTRA_WEIGHTS = 60 * MIB
+# The same where kernels pad and repack experts.
+EXTRA_PADDED_WEIGHTS = 150 * MIB
+# How far weights and activations of a design that is not modelled may be off, as a share.
+APPROXIMATE_BAND = 0.25
 
 RefusalKind = Literal["R1", "R2", "R3", "R4", "R5", "R6", "R7"]
 
@@ -42,7 +48,7 @@ class Arguments:
     """What an engine is started with, as far as its memory goes.
 
     `encoder` False serves text only; `pooling` embeds and never samples. `compiles` False finds the code that an
-    earlier start compiled.
+    earlier start compiled. `adapters` are LoRA slots of `adapter_rank`. `speculation` drafts tokens ahead.
     """
 
     max_model_len: int
@@ -58,6 +64,9 @@ class Arguments:
     encoder: bool = True
     pooling: bool = False
     compiles: bool = True
+    adapters: int = 0
+    adapter_rank: int = 0
+    speculation: Speculation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +147,13 @@ def demand(
     flashinfer: bool,
     switched: bool = False,
     unified: bool = False,
-    checkpoint_stages: tuple[int, ...] | None = None,
+    known: KnownWeights | None = None,
 ) -> Demand:
     """What each rank needs, from the shapes alone.
 
     `flashinfer` says whether the GPU runs FlashInfer's sampler, `switched` whether GPUs are joined by an NVSwitch,
     `unified` whether GPU and host share their memory.
-    `checkpoint_stages` are weights read from the files themselves.
+    `known` are weights that the files themselves tell. Raises WorkloadError for a draft whose memory is not described.
     """
     element = DTYPE_BYTES.get(cache_dtype(architecture, arguments.kv_cache_dtype), 2.0)
     settings = CacheSettings(
@@ -157,7 +166,7 @@ def demand(
     )
     pool = geometry(architecture, parallel, settings, engine)
     scheme = SCHEMES[quantization]
-    stages = checkpoint_stages or stage_weights(architecture, quantization, parallel, encoder=arguments.encoder)
+    stages = known.stages if known else stage_weights(architecture, quantization, parallel, encoder=arguments.encoder)
     tokens = _profiled_tokens(arguments, engine)
     one = overheads.forward(architecture, parallel, tokens, engine, enforce_eager=arguments.enforce_eager)
     passes: list[tuple[str, Estimate]] = [("forward pass", one)]
@@ -178,27 +187,21 @@ def demand(
         least = max(item.bytes if item.least_bytes is None else item.least_bytes for _, item in here)
         candidates.append((weights + peak.bytes, weights, replace(peak, band_bytes=band), name, least))
     _, weights, peak, name, least = max(candidates, key=lambda item: item[0])
-    weights += EXTRA_WEIGHTS
     if architecture.experts and engine.experts_add and name != "forward pass":
         peak, least = overheads.added(peak, one), least + one.bytes
     if arguments.compiles and not arguments.enforce_eager:
         peak = overheads.compiling(peak, engine)
-    weight_band = int(weights * scheme.band)
-    if architecture.encoder and arguments.encoder:
-        weight_band += GIB // 5 // parallel.tensor
-    source = "safetensors headers" if checkpoint_stages else "config.json, vLLM's own split per layer"
-    if checkpoint_stages:
-        weight_band = int(weights * 0.005)
+    if architecture.approximate:
+        peak = replace(peak, band_bytes=peak.band_bytes + int(peak.bytes * APPROXIMATE_BAND))
     return Demand(
-        weights=Term(
-            weights, "derived", weight_band, _weights_formula(architecture, quantization, parallel, stages), source
-        ),
+        weights=_weights(architecture, scheme, weights, parallel, arguments, known, len(stages)),
         activation=Term(peak.bytes, "default", peak.band_bytes, f"{name}: {peak.formula}", peak.source),
         graphs=overheads.graphs(
             len(architecture.layers),
-            arguments.max_num_seqs,
+            arguments.max_num_seqs * (1 + arguments.speculative),
             enforce_eager=arguments.enforce_eager,
             unswitched_ranks=1 if switched else parallel.tensor,
+            twice=bool(arguments.adapters),
         ).term(),
         non_torch=overheads.non_torch(
             parallel.tensor * parallel.data, parallel.pipeline, engine, switched=switched, unified=unified
@@ -342,15 +345,43 @@ def breakdown(
     )
 
 
-def _weights_formula(architecture: Architecture, quantization: str, parallel: Parallel, stages: tuple[int, ...]) -> str:
-    element = SCHEMES[quantization].element_bytes or DTYPE_BYTES[architecture.dtype]
+def _weights(
+    architecture: Architecture,
+    scheme: Scheme,
+    held: int,
+    parallel: Parallel,
+    arguments: Arguments,
+    known: KnownWeights | None,
+    stages: int,
+) -> Term:
+    """The weights of the fullest stage with what adapters and a draft add to them."""
+    band = int(held * (known.band if known else scheme.band))
+    if architecture.approximate and not known:
+        band = max(band, int(held * APPROXIMATE_BAND))
+    if architecture.encoder and arguments.encoder and not known:
+        band += GIB // 5 // parallel.tensor
+    amount = held + (EXTRA_PADDED_WEIGHTS if scheme.pads != (1, 1) else EXTRA_WEIGHTS)
+    formula = _weights_formula(architecture, scheme, parallel, stages)
+    source = known.source if known else "config.json, vLLM's own split per layer"
+    if arguments.adapters:
+        slots = arguments.adapters * adapter_bytes(architecture, arguments.adapter_rank, parallel)
+        amount, band = amount + slots, band + int(slots * ADAPTER_BAND)
+        formula += f" + {arguments.adapters} LoRA slots of rank {arguments.adapter_rank} ({show_gib(slots)})"
+    if arguments.speculation is not None and (draft := draft_bytes(architecture, arguments.speculation, parallel)):
+        amount, band = amount + draft, band + int(draft * DRAFT_BAND)
+        formula += f" + the draft of {arguments.speculation.method} ({show_gib(draft)})"
+    return Term(amount, "derived", band, formula, source)
+
+
+def _weights_formula(architecture: Architecture, scheme: Scheme, parallel: Parallel, stages: int) -> str:
+    element = scheme.element_bytes or DTYPE_BYTES[architecture.dtype]
     text = f"{architecture.parameters / 1e9:.2f} billion parameters at {element:.3g} bytes"
-    if quantization != "none":
-        text += f" ({quantization}; embeddings, norms and routers at {DTYPE_BYTES[architecture.dtype]:g})"
+    if scheme.name != "none":
+        text += f" ({scheme.name}; embeddings, norms and routers at {DTYPE_BYTES[architecture.dtype]:g})"
     if parallel.tensor > 1:
         text += f", over {parallel.tensor} ranks"
     if parallel.expert and architecture.experts:
         text += f", the experts over {parallel.tensor * parallel.data}"
-    if len(stages) > 1:
-        text += f", the heaviest of {len(stages)} stages"
+    if stages > 1:
+        text += f", the heaviest of {stages} stages"
     return text

@@ -11,7 +11,6 @@ from ingot.sizing.quantization import SCHEMES, Scheme
 from ingot.sizing.split import Parallel, parameters_on_rank, pipeline_stages
 from ingot.sizing.units import DTYPE_BYTES
 
-
 # How far weights may be off that are known from the size of their files, as a share: kernels repack quantised ones.
 KNOWN_SIZE_BAND, KNOWN_SIZE_QUANTISED_BAND = 0.005, 0.015
 # Files whose size differs by more than this from the shapes hold something else beside the weights that are served.
@@ -40,7 +39,8 @@ def from_size(
         return None
     stages = stage_weights(architecture, quantization, parallel, encoder=encoder)
     band = KNOWN_SIZE_BAND if quantization == "none" else KNOWN_SIZE_QUANTISED_BAND
-    return KnownWeights(tuple(int(held * ratio) for held in stages), band, "size of the files, split as config.json says")
+    source = "size of the files, split as config.json says"
+    return KnownWeights(tuple(int(held * ratio) for held in stages), band, source)
 
 
 @lru_cache(maxsize=8192)
