@@ -9,7 +9,6 @@ import click
 
 from ingot.commands import when
 from ingot.commands.options import end, hosts_options, json_option, print_json
-from ingot.facts.usage_on_host import GROUPS
 
 
 @click.command()
@@ -18,7 +17,7 @@ from ingot.facts.usage_on_host import GROUPS
     "--since", default="30d", show_default=True, metavar="DAY|DURATION", help="From this day (UTC), or so long."
 )
 @click.option("--until", metavar="DAY", help="Up to and including this day (UTC).  [default: now]")
-@click.option("--by", default="team,model", show_default=True, help=f"What to sum by: some of {', '.join(GROUPS)}.")
+@click.option("--by", default="team,model", show_default=True, help="What to sum by: some of team, model, day, key.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @json_option
 def usage(
@@ -53,6 +52,8 @@ def usage(
 
 
 def _groups(by: str) -> tuple[str, ...]:
+    from ingot.facts.usage_on_host import GROUPS
+
     groups = tuple(dict.fromkeys(by.split(",")))
     unknown = [group for group in groups if group not in GROUPS]
     if unknown:

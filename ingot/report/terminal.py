@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ingot.report import explain
+from ingot.report.console import plain_console
 from ingot.sizing import Calibration, DoesNotFit, HostPlan, ReplicaPlan
 from ingot.sizing.units import show_gib
 
@@ -24,12 +25,7 @@ def print_plan(
     console: Console | None = None,
 ) -> None:
     """Print one host's plan; `formulas` adds each number's formula and source."""
-    (console or Console()).print(render(plan, measured=tuple(measured), formulas=formulas))
-
-
-def print_misfit(error: DoesNotFit, *, console: Console | None = None) -> None:
-    """Print why nothing fits: the arithmetic, what binds, and the nearest plans that do."""
-    (console or Console()).print(misfit(error))
+    (console or plain_console()).print(render(plan, measured=tuple(measured), formulas=formulas))
 
 
 def render(plan: HostPlan, *, measured: tuple[Calibration, ...] = (), formulas: bool = False) -> RenderableType:
