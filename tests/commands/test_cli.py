@@ -1,18 +1,24 @@
-"""A user's mistake on the command line is one sentence on stderr and exit status 1."""
+"""The command line is quick to help, and says a user's mistake in one sentence."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ingot.commands.cli import COMMANDS
 from ingot.secrets import files
+
+BIN = Path(sys.executable).parent
+#: What commands load when they run, and never for their help.
+HEAVY = {"cryptography", "gevent", "jinja2", "paramiko", "pydantic", "pyinfra", "rich", "yaml"}
 
 
 def said(*arguments: object) -> str:
     """What `ingot` says on stderr when it fails."""
     done = subprocess.run(
-        [Path(sys.executable).parent / "ingot", *map(str, arguments)],
+        [BIN / "ingot", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -21,6 +27,40 @@ def said(*arguments: object) -> str:
     assert done.returncode == 1
     assert done.stderr.startswith("ingot: ") and done.stderr.count("\n") == 1
     return done.stderr
+
+
+@pytest.mark.parametrize("words", [("--help",), *((name, "--help") for name in COMMANDS)], ids=" ".join)
+def test_no_help_loads_what_only_work_needs(words: tuple[str, ...]) -> None:
+    code = (
+        "import sys; from ingot.commands.cli import cli; "
+        f"cli({list(words)!r}, standalone_mode=False); "
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("Usage: ")
+    assert not HEAVY & set(done.stderr.split())
+
+
+def test_help_takes_less_than_a_quarter_of_the_processor_time_of_pyinfras_version() -> None:
+    def least_s(*command: object) -> float:
+        """The least processor time of several runs: what else the machine does makes none of them cheaper."""
+        used = []
+        for _ in range(5):
+            running = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+            used.append(os.wait4(running.pid, 0)[2])
+            running.returncode = 0
+        return min(one.ru_utime + one.ru_stime for one in used)
+
+    pyinfra = least_s(BIN / "pyinfra", "--version")
+    assert least_s(BIN / "ingot", "--help") < 0.25 * pyinfra
+    assert least_s(BIN / "ingot", "plan", "--help") < 0.25 * pyinfra
+
+
+def test_a_command_line_that_cannot_be_read_ends_with_two() -> None:
+    done = subprocess.run([BIN / "ingot", "verfiy"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ingot: No such command 'verfiy'") and done.stderr.endswith("See `ingot --help`.\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_inventory_that_raises_is_named(tmp_path: Path) -> None:

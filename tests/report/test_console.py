@@ -74,8 +74,7 @@ def test_there_is_no_other_way_to_a_terminal() -> None:
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "ingot").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        and _name(node.func) in (Console.__name__, "from_markup")
+        if isinstance(node, ast.Call) and _name(node.func) in (Console.__name__, "from_markup")
     }
     assert makers == {"ingot/report/console.py"}
 
