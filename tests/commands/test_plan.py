@@ -89,9 +89,9 @@ def test_a_users_mistake_is_one_sentence(words: tuple[str, ...], sentence: str) 
 
 
 def test_beyond_the_models_context_is_an_error_and_not_a_misfit() -> None:
-    result = run("--gpu", "h100x8", "--model", "qwen3-8b", "--context", "100000")
+    result = run("--gpu", "h100x8", "--model", "qwen3-8b", "--context", "200000")
     assert result.exit_code == 1
-    assert "trained for 40960" in result.output
+    assert "trained for 131072" in result.output
 
 
 def test_the_worked_examples_are_planned_from_their_host_files() -> None:
