@@ -385,9 +385,9 @@ def test_a_new_process_takes_over_and_the_old_one_ends_its_streams(tmp_path: Pat
 
     async def answering(call: Call) -> None:
         call.begin_stream()
-        await call.event(piece("a"))
+        await call.event(piece("甲"))
         await replaced.wait()
-        await call.event(piece("b"))
+        await call.event(piece("乙"))
         await call.end_stream()
 
     async def test() -> None:
@@ -398,8 +398,8 @@ def test_a_new_process_takes_over_and_the_old_one_ends_its_streams(tmp_path: Pat
             old.send_signal(signal.SIGTERM)
             later = await ask(made.socket, STREAM)
             replaced.set()
-            assert text_of(await answer.events()) == "b"
-            assert text_of(await later.events()) == "ab"
+            assert text_of(await answer.events()) == "乙"
+            assert text_of(await later.events()) == "甲乙"
             assert await asyncio.to_thread(old.wait, 10) == 0
             new.kill()
             new.wait()

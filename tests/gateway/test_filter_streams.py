@@ -153,9 +153,9 @@ def test_what_is_held_comes_with_the_choices_end() -> None:
 
 
 def test_other_forms_of_the_text_are_dropped() -> None:
-    event = chunk(delta={"content": "x"}, logprobs={"content": [{"token": "1"}]}, token_ids=[1])
+    event = chunk(delta={"content": "好"}, logprobs={"content": [{"token": "1"}]}, token_ids=[1])
     (out,) = events_of(Stream(RULES).feed(sent({**event, "prompt_token_ids": [1, 2]})))
-    assert out == chunk(delta={"content": "x"})
+    assert out == chunk(delta={"content": "好"})
 
 
 def test_texts_of_unknown_fields_are_redacted_too() -> None:
@@ -238,7 +238,7 @@ def test_usage_is_read_and_told_only_to_who_asked(rules: Any, asked: bool) -> No
     charge = budget.charge(50, 0.0)
     assert charge
     spent = Spent(budget, charge, prompt_tokens=2)
-    out = Stream(rules, spent, usage_asked=asked).feed(sent(chunk(delta={"content": "x"}), USAGE))
-    assert events_of(out) == [chunk(delta={"content": "x"}), *([USAGE] if asked else [])]
+    out = Stream(rules, spent, usage_asked=asked).feed(sent(chunk(delta={"content": "好"}), USAGE))
+    assert events_of(out) == [chunk(delta={"content": "好"}), *([USAGE] if asked else [])]
     spent.settle(1.0)
     assert budget.used(1.0) == 7

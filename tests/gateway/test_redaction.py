@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 
 from ingot.errors import IngotError
 from ingot.gateway import personal_data
-from ingot.gateway.filter.checks import CHECKS, luhn, mod_11_2
+from ingot.gateway.filter.checks import luhn, mod_11_2
 from ingot.gateway.filter.json_text import JsonRedactor
 from ingot.gateway.filter.redactor import Redactor
-from ingot.gateway.filter.rules import Rules, plain
+from ingot.gateway.filter.rules import Rules
 from ingot.gateway.teams import Team
 
 pytestmark = pytest.mark.gateway
@@ -25,8 +26,10 @@ SITE = {
     "project": {"pattern": r"\bPRJ(?:-[A-Z]{2,4}|_\d{1,3}){1,2}", "max_length": 13},
     "lazy": {"pattern": r"(?<![a-z])q(?:ab|a|[0-9]{0,2}?z)", "max_length": 4},
 }
+CASES = json.loads((Path(__file__).parent / "data" / "redaction_cases.json").read_text(encoding="utf-8"))
 STORED = personal_data.rules(SITE)
 RULES = Rules.from_dicts(STORED)
+BUILT_IN = Rules.from_dicts(personal_data.rules({}))
 
 #: From the standard's own examples and issuers' published test numbers.
 CAUGHT = {
@@ -36,6 +39,8 @@ CAUGHT = {
         "440524188001010014",
         "110105 19491231 002X",
         "110105194912310021",
+        "1101 0519 4912 3100 2X",
+        "110105491231002",
     ],
     "mobile": [
         "13800138000",
@@ -61,13 +66,12 @@ CAUGHT = {
 LEFT_ALONE = [
     "1380013800",
     "138001380001",
-    "a13800138000",
-    "13800138000b",
+    "5f13800138000",
+    "13800138000b7",
     "12800138000",
     "4111111111111112",
     "1732320000000",
     "3.14159265358979",
-    "110105 19491231 0021",
     "2024-11-23 13:30",
     "E1234567890",
     "ST-1234567",
@@ -77,19 +81,8 @@ AROUND = ["", "手机", "号码：", " ", "（", "\n"]
 
 
 def whole(text: str) -> str:
-    """The plain reference, on the whole text: the rules' patterns in their order at every place in turn."""
-    seen, out, place = plain(text), "", 0
-    while place < len(text):
-        for rule in STORED:
-            found = re.compile(rule["pattern"], re.ASCII).match(seen, place)
-            if found and (rule["check"] is None or CHECKS[rule["check"]](found.group())):
-                out += f"[redacted:{rule['name']}]"
-                place = found.end()
-                break
-        else:
-            out += text[place]
-            place += 1
-    return out
+    """The text redacted in one piece."""
+    return in_pieces(Redactor(RULES), [text])
 
 
 def cut(text: str, places: list[int]) -> list[str]:
@@ -158,7 +151,11 @@ def test_any_patterns_are_searched_for_in_pieces_as_in_the_whole(first: str, sec
         shortest, longest = re._parser.parse(pattern).getwidth()  # type: ignore[attr-defined]
         assume(shortest > 0 and longest <= 60)
         site[name] = {"pattern": pattern, "max_length": 60}
-    stored = personal_data.rules(site)[len(personal_data.BUILT_IN) :]
+    try:
+        stored = personal_data.rules(site)[len(personal_data.BUILT_IN) :]
+    except IngotError as heavy:
+        assert "too many ways" in str(heavy)
+        assume(False)
     rules, out, place = Rules.from_dicts(stored), "", 0
     while place < len(text):
         found = next((one for rule in stored if (one := re.compile(rule["pattern"]).match(text, place))), None)
@@ -173,18 +170,63 @@ def test_letter_by_letter_is_redacted_as_the_whole(text: str) -> None:
     assert in_pieces(Redactor(RULES), list(text)) == whole(text)
 
 
-def test_ordinary_text_is_not_held_back() -> None:
+def test_ordinary_text_is_held_back_for_a_word_at_most() -> None:
     redactor = Redactor(RULES)
-    assert [redactor.feed(piece) for piece in ("The", " weather", "今天", " is", " fine.")] == [
-        "The",
-        " weather",
-        "今天",
-        " is",
-        " fine.",
+    assert [redactor.feed(piece) for piece in ("The", " weather", "今天", " is", " fine.", " So")] == [
+        "",
+        "The ",
+        "weather今天",
+        " ",
+        "is ",
+        "fine. ",
     ]
+    assert redactor.end() == "So"
+    redactor = Redactor(RULES)
     assert redactor.feed("手机1380") == "手机"
     assert redactor.feed("0") == ""
-    assert redactor.feed("年") == "13800年"
+    assert redactor.feed("年初") == "13800年初"
+
+
+@pytest.mark.parametrize("share", ["whole", 1, 2, 3, 7])
+def test_the_list_of_texts_is_redacted_as_a_compliance_officer_signs(share: str | int) -> None:
+    """Recall of 95 % and false alarms of 3 % are what is promised; the list holds every way of writing that we know."""
+    parts = missed = negatives = taken = 0
+    for case in CASES:
+        text = case["text"]
+        size = len(text) if isinstance(share, str) else share
+        out = in_pieces(Redactor(BUILT_IN), [text[at : at + size] for at in range(0, len(text), size)])
+        parts += len(case["find"])
+        missed += sum(part in out for part in case["find"])
+        negatives += not case["find"]
+        taken += not case["find"] and out != text
+    assert parts >= 250
+    assert negatives >= 150
+    assert missed <= parts * 0.05
+    assert taken <= negatives * 0.03
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("订单 20241123001 的收件电话是13800138000", "mobile"),
+        ("卡号 4111111111111112", "bank-card"),
+        ("旧证 110105491231002", "resident-id"),
+    ],
+)
+def test_words_before_a_number_raise_its_confidence(text: str, name: str) -> None:
+    assert f"[redacted:{name}]" in whole(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["订单号13800138000", "总价 13800138000 元", "v203.0.113.77 版本 8.8.8.8", "型号 E12345678"]
+)
+def test_words_before_a_number_lower_its_confidence(text: str) -> None:
+    assert whole(text).count("[redacted") == ("v203" in text)
+
+
+def test_a_rule_with_a_higher_threshold_takes_only_what_is_more_certain() -> None:
+    strict = Rules.from_dicts([{"name": "mobile", "number": True, "threshold": 0.9}])
+    assert in_pieces(Redactor(strict), ["13800138000, 手机13800138000"]) == "13800138000, 手机[redacted:mobile]"
 
 
 values = st.recursive(
@@ -247,7 +289,7 @@ def test_json_text_that_is_none_is_redacted_the_same_however_it_is_cut(text: str
 
 
 @settings(deadline=None)
-@given(st.integers(200, 300), st.sampled_from(["", "-", " 13800138000.5", ' "x"']), cuts)
+@given(st.integers(200, 300), st.sampled_from(["", "-", " 13800138000", ' "x"']), cuts)
 def test_numbers_that_no_one_means_are_redacted_the_same_however_they_are_cut(
     length: int, after: str, places: list[int]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ingot.gateway.filter.numbers import LOOK_BACK
 from ingot.gateway.filter.rules import Rules, plain
 
 
@@ -14,7 +15,7 @@ class Redactor:
     def __init__(self, rules: Rules, before: str = "", after: str = "") -> None:
         self._rules = rules
         self._around = before, after
-        # The last character that was given back (guards look at it), then what is held.
+        # The last characters that were given back (rules look at them), then what is held.
         self._text = ""
         self._plain = ""
         self._done = 0
@@ -31,7 +32,7 @@ class Redactor:
 
     def _release(self, until: int) -> str:
         text, start, out = self._text, self._done, ""
-        while (match := self._rules.first(self._plain, start)) and match.start < until:
+        while start < until and (match := self._rules.first(self._plain, start, until)):
             out += f"{text[start : match.start]}{self._around[0]}{match.rule.replacement}{self._around[1]}"
             self._rules.hits[match.rule.name] += 1
             start = match.end
@@ -40,6 +41,6 @@ class Redactor:
         if start < until:
             out += text[start:until]
             start = until
-        keep = max(start - 1, 0)
+        keep = max(start - LOOK_BACK, 0)
         self._text, self._plain, self._done = text[keep:], self._plain[keep:], start - keep
         return out

@@ -10,20 +10,33 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ingot.gateway.filter.checks import CHECKS
+from ingot.gateway.filter import numbers
+from ingot.gateway.filter.addresses import CHECKS
+from ingot.gateway.filter.recognisers import RECOGNISERS, THRESHOLD, Sight, recognised
+
+#: The rules that Ingot brings.
+BUILT_IN = frozenset([*RECOGNISERS, "email"])
+
+#: Matches nothing.
+NEVER = "(?!)"
+#: No number of a person has fewer characters.
+SHORTEST = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One kind of personal data: `pattern` finds it, `check` (a name of CHECKS) may still say no.
+    """One kind of personal data: a kind of number that RECOGNISERS knows, a pattern, or both.
 
-    `grows` matches the tail of a text that may still become a match; `longest` is a match's length at most.
+    A number counts from the confidence `threshold` on. `pattern` finds a text that `check` (a name of CHECKS) may still
+    refuse; `grows` matches the tail of a text that may still become a match; `longest` is a match's length at most.
     """
 
     name: str
-    pattern: str
-    grows: str
-    longest: int
+    number: bool = False
+    threshold: float = THRESHOLD
+    pattern: str = ""
+    grows: str = ""
+    longest: int = 0
     check: str | None = None
 
     @property
@@ -57,7 +70,7 @@ def plain(text: str) -> str:
 
 
 class Rules:
-    """Rules in the order of their precedence. Where several match at one place the first one counts."""
+    """Rules in the order of their precedence. Of several matches at one place the longest counts, then the first."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
@@ -65,17 +78,57 @@ class Rules:
         self.hits: Counter[str] = Counter()
         if not self.rules:
             raise ValueError("no rules")
+        self._numbers = [rule for rule in self.rules if rule.number]
+        patterns = [rule for rule in self.rules if rule.pattern]
         self._each: list[tuple[Rule, re.Pattern[str], Callable[[str], bool] | None]] = [
-            (rule, re.compile(rule.pattern, re.ASCII), CHECKS[rule.check] if rule.check else None)
-            for rule in self.rules
+            (rule, re.compile(rule.pattern, re.ASCII), CHECKS[rule.check] if rule.check else None) for rule in patterns
         ]
-        self._any = re.compile("|".join(f"(?:{rule.pattern})" for rule in self.rules), re.ASCII)
-        self._grows = re.compile("|".join(f"(?:{rule.grows})" for rule in self.rules), re.ASCII)
-        self._longest = max(rule.longest for rule in self.rules)
+        self._any = re.compile("|".join(f"(?:{rule.pattern})" for rule in patterns) or NEVER, re.ASCII)
+        self._grows = re.compile("|".join(f"(?:{rule.grows})" for rule in patterns) or NEVER, re.ASCII)
+        # Of what Ingot brings, nothing matches without one of these; most pieces of an answer have none of them.
+        self._hint = re.compile("[0-9@:]") if all(rule.name in BUILT_IN for rule in self.rules) else None
+        self._longest = max((rule.longest for rule in patterns), default=0)
 
-    def first(self, text: str, start: int) -> Match | None:
-        """The first match at or after `start` of a text that is `plain`; guards see what is before it."""
-        while candidate := self._any.search(text, start):
+    def first(self, text: str, start: int, until: int) -> Match | None:
+        """The first match from `start` on that begins before `until`; text is `plain`, what is before is looked at."""
+        if self._hint and not self._hint.search(text, start):
+            return None
+        number = self._first_number(text, start, until) if self._numbers else None
+        pattern = self._first_pattern(text, start, number.start + 1 if number else until)
+        if number and pattern:
+            return min(pattern, number, key=lambda match: (match.start, -match.end))
+        return number or pattern
+
+    def _first_number(self, text: str, start: int, until: int) -> Match | None:
+        place = numbers.begins(text, start)
+        while place is not None and place < until:
+            found = self._number_at(text, place)
+            if found and found.start < until:
+                return found
+            place = numbers.begins(text, place + 1)
+        return None
+
+    def _number_at(self, text: str, place: int) -> Match | None:
+        number = numbers.number_at(text, place)
+        if len(number.written) < SHORTEST:
+            return None
+        sight = Sight(number, text, place)
+        best: tuple[float, int, Rule] | None = None
+        for rule in self._numbers:
+            seen = recognised(rule.name, sight)
+            if seen and seen[1] >= rule.threshold and (best is None or seen[1] > best[0]):
+                best = seen[1], number.end(seen[0]), rule
+        if best is None:
+            return None
+        _, end, rule = best
+        # A bracket around the number stays; one that is closed within it, as around an area code, goes.
+        inside = text[place:end]
+        start = place if ")" in inside else number.places[0]
+        closes = text[end : end + 1] == ")" and text.count("(", start, end) > text.count(")", start, end)
+        return Match(start, end + closes, rule)
+
+    def _first_pattern(self, text: str, start: int, until: int) -> Match | None:
+        while (candidate := self._any.search(text, start)) and candidate.start() < until:
             start = candidate.start()
             for rule, pattern, check in self._each:
                 found = pattern.match(text, start)
@@ -87,7 +140,8 @@ class Rules:
     def undecided(self, text: str, start: int) -> int:
         """The first place at or after `start` where more text could still make, lengthen or forbid a match."""
         found = self._grows.search(text, max(start, len(text) - self._longest))
-        return found.start() if found else len(text)
+        place = found.start() if found else len(text)
+        return min(place, numbers.undecided(text, start)) if self._numbers else place
 
     def counted_anew(self) -> Rules:
         """The same rules with counts of their own."""
