@@ -175,6 +175,9 @@ gateway_read_timeout_s = 3600
 # Patterns of this site to redact, besides those that Ingot knows, each with the longest text that it may match:
 # {"staff-number": {"pattern": "ST-[0-9]{6}", "max_length": 9}}.
 gateway_redact_patterns = {}
+# From which confidence on, between 0 and 1, a rule for numbers replaces a text, where 0.5 is not what a site wants:
+# {"bank-card": 0.7, "landline": 0.3}.
+gateway_redact_thresholds = {}
 # Requests that one team may start per minute on a host; a tenth of it may come at once.
 gateway_requests_per_minute = 6000
 # Routes that are open besides models, chat and completions, where the served model does them: some of "audio",

@@ -40,8 +40,12 @@ LONGEST_PATTERN = 256
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
-def rules_file(teams: Iterable[Team], site: object, default_max_tokens: object) -> str:
+def rules_file(
+    teams: Iterable[Team], site: object, default_max_tokens: object, thresholds: Mapping[str, float] | None = None
+) -> str:
     """The filter's rules file: every rule, and what each team that is filtered asked for.
+
+    `thresholds` are the confidences from which on rules for numbers replace a text, where they are not the usual one.
 
     Raises: IngotError for a pattern that cannot be used, a rule that does not exist or a number that is none.
     """
@@ -49,7 +53,7 @@ def rules_file(teams: Iterable[Team], site: object, default_max_tokens: object) 
         raise IngotError(
             f"gateway_default_max_tokens is {default_max_tokens!r}, expected a whole number from 1 on; correct it."
         )
-    known = rules(site)
+    known = rules(site, thresholds)
     names = [rule["name"] for rule in known]
     settings = {"default_max_tokens": default_max_tokens, "rules": known}
     settings["teams"] = {team.name: _policy(team, names) for team in teams if team.filtered}
@@ -73,7 +77,7 @@ def _policy(team: Team, names: list[str]) -> dict[str, Any]:
     }
 
 
-def rules(site: object) -> list[dict[str, Any]]:
+def rules(site: object, thresholds: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
     """The built-in rules and the site's (`gateway_redact_patterns`: name -> pattern and max_length), in order.
 
     Raises: IngotError naming the pattern that cannot be used.
@@ -81,6 +85,8 @@ def rules(site: object) -> list[dict[str, Any]]:
     found = []
     for name in BUILT_IN:
         rule: dict[str, Any] = {"name": name, "number": name in NUMBERS}
+        if thresholds and name in thresholds:
+            rule["threshold"] = thresholds[name]
         if name in PATTERNS:
             pattern, check = PATTERNS[name]
             made = bounded(name, pattern, LONGEST_PATTERN)

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ingot.errors import IngotError
 from ingot.gateway.patterns import bounded
-from ingot.gateway.personal_data import BUILT_IN
+from ingot.gateway.personal_data import BUILT_IN, NUMBERS
 from ingot.gateway.routes import OPTIONAL
 from ingot.gateway.teams import NAME as TEAM_NAME
 from ingot.settings.kinds import (
@@ -56,6 +56,12 @@ def _https(value: str) -> str:
 def _route(value: str) -> str:
     if value not in ROUTES:
         raise ValueError(f"{_ROUTES_WORDS}{nearest(value, ROUTES)}")
+    return value
+
+
+def _number(value: str) -> str:
+    if value not in NUMBERS:
+        raise ValueError(f"one of {', '.join(NUMBERS)}{nearest(value, NUMBERS)}")
     return value
 
 
@@ -141,6 +147,13 @@ class Gateway(Section):
             Annotated[Pattern, Expected("pattern and max_length")],
         ],
         Expected("patterns by name such as {'staff-number': {'pattern': 'ST-[0-9]{6}', 'max_length': 9}}"),
+    ]
+    gateway_redact_thresholds: Annotated[
+        dict[
+            Annotated[str, AfterValidator(_number), Expected(f"one of {', '.join(NUMBERS)}")],
+            Annotated[float, Field(ge=0, le=1), Expected("a number between 0 and 1")],
+        ],
+        Expected("a number between 0 and 1 by rule such as {'bank-card': 0.7}"),
     ]
     gateway_requests_per_minute: Count
     gateway_routes: Annotated[

@@ -28,7 +28,7 @@ TEAMS = (team("sales", redact=("all",)), team("lab", tokens_per_minute=1000), te
 
 
 def wanted(**asked: Any) -> filter_site.Filter:
-    made = filter_site.wanted((*TEAMS, *([team("more", **asked)] if asked else [])), {}, 1024, "sha256:0", 3600)
+    made = filter_site.wanted((*TEAMS, *([team("more", **asked)] if asked else [])), {}, {}, 1024, "sha256:0", 3600)
     assert made
     return made
 
@@ -46,7 +46,7 @@ def test_only_the_teams_that_asked_pass_the_filter() -> None:
 
 
 def test_without_such_a_team_nothing_of_it_is_there() -> None:
-    assert filter_site.wanted((team("plain"),), {}, 1024, "sha256:0", 3600) is None
+    assert filter_site.wanted((team("plain"),), {}, {}, 1024, "sha256:0", 3600) is None
     made = files(None)
     assert not [path for path in made if "filter" in path]
     assert "filtered" not in made["/etc/nginx/nginx.conf"] and "_or_filter" not in made["/etc/nginx/nginx.conf"]
@@ -104,6 +104,7 @@ VALUES = Data(
     gateway_max_body="1m",
     gateway_requests_per_minute=60,
     gateway_redact_patterns={},
+    gateway_redact_thresholds={},
     gateway_default_max_tokens=1024,
     gateway_read_timeout_s=60,
 )

@@ -52,6 +52,7 @@ def _of(one: Host, image: str) -> Filter | None:
     return filter_site.wanted(
         tuple(resolved),
         data.gateway_redact_patterns,
+        data.gateway_redact_thresholds,
         data.gateway_default_max_tokens,
         image,
         data.gateway_read_timeout_s,

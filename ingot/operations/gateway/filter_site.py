@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,13 +78,18 @@ class Filter:
 
 
 def wanted(
-    teams: Sequence[Team], patterns: object, default_max_tokens: object, image: str, stop_grace_s: int
+    teams: Sequence[Team],
+    patterns: object,
+    thresholds: Mapping[str, float],
+    default_max_tokens: object,
+    image: str,
+    stop_grace_s: int,
 ) -> Filter | None:
     """The filter that these teams need; None where none does.
 
     Raises: IngotError for a rule or a pattern that cannot be used.
     """
-    rules = personal_data.rules_file(teams, patterns, default_max_tokens)
+    rules = personal_data.rules_file(teams, patterns, default_max_tokens, thresholds)
     filtered = tuple(team.name for team in teams if team.filtered)
     return Filter(filtered, rules, image, stop_grace_s) if filtered else None
 
