@@ -34,7 +34,7 @@ INVENTORY = """
 from ingot.inventory.host_files import load
 from ingot.sandbox.inventory import hosts
 from pathlib import Path
-_wrong = load(Path(__file__).parent / "hosts", frozenset()).group("gpu")
+_wrong = load(Path(__file__).parent / "hosts").group("gpu")
 _big = {{"serve": [{{"model": "llama-3.3-70b-instruct", "context": 131072, "concurrency": 64}}]}}
 sandbox = [
     (name, {{**data, **(_big if name.endswith("too-big") else {{}})}})

@@ -135,7 +135,7 @@ def test_a_front_stays_as_it_is_while_a_host_file_is_wrong() -> None:
 def test_a_typo_in_the_gateways_file_does_not_take_the_fleet_apart(tmp_path: Path) -> None:
     (tmp_path / "gw-01.yaml").write_text("adress: 10.0.0.5\ngroups: [gateway]\n")
     (tmp_path / "gpu-01.yaml").write_text("address: 10.0.0.11\n")
-    groups = load(tmp_path, frozenset()).groups()
+    groups = load(tmp_path).groups()
     assert {name: sorted(one for one, _ in hosts) for name, hosts in groups.items()} == {
         "gateway": ["@ingot/gw-01"],
         "gpu": ["@ingot/gpu-01", "@ingot/gw-01"],
@@ -155,7 +155,7 @@ def test_a_plan_of_the_inventory_leaves_its_gateways_out(tmp_path: Path) -> None
     (tmp_path / "hosts" / "gpu-01.yaml").write_text(f"address: 10.0.0.11\ngpus: a10gx1\n{serve}")
     (tmp_path / "lab.py").write_text(
         "from pathlib import Path\nfrom ingot.inventory.host_files import load\n"
-        'globals().update(load(Path(__file__).parent / "hosts", frozenset()).groups())\n'
+        'globals().update(load(Path(__file__).parent / "hosts").groups())\n'
     )
     command = [str(Path(sys.executable).parent / "ingot"), "plan", str(tmp_path / "lab.py"), "--offline"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
