@@ -15,8 +15,8 @@ from typing import Any
 
 from ingot.catalog import load_gpus
 from ingot.sizing import SizingError
-from ingot.sizing.architecture import Architecture
-from ingot.sizing.config import architecture_from_config, with_encoder
+from ingot.sizing.architecture import Architecture, Encoder
+from ingot.sizing.config import architecture_from_config
 from ingot.sizing.engine import FLASHINFER, EngineProfile, vllm
 from ingot.sizing.families import MODELLED, NOT_MODELLED
 from ingot.sizing.split import Parallel
@@ -333,7 +333,7 @@ def survey_architecture(survey: Mapping[str, Any]) -> Architecture:
     missing = stated - architecture.parameters
     multimodal = "Conditional" in name or "vision_depth" in config or "OCR" in name
     if multimodal and missing > 0:
-        return with_encoder(architecture, missing)
+        return _with_encoder(architecture, missing)
     head = architecture.vocab_size * architecture.hidden_size
     if stated and not architecture.tied and -missing > head // 2:
         return replace(architecture, head=architecture.head[:1], tied=True)
@@ -355,3 +355,10 @@ def _with_pattern(config: dict[str, Any], attention: int) -> dict[str, Any]:
         config.setdefault("intermediate_size", 768)
         config.setdefault("shared_intermediate_size", 1536)
     return config
+
+
+def _with_encoder(architecture: Architecture, parameters: int) -> Architecture:
+    """The architecture with an encoder of so many parameters, where a catalog knows better than the config."""
+    known = architecture.encoder
+    hidden, depth = (known.hidden_size, known.depth) if known else (0, 0)
+    return replace(architecture, encoder=Encoder(parameters, hidden, depth))

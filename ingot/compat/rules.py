@@ -145,9 +145,8 @@ NVLINK5_BOARDS = frozenset({0x2901, 0x2909, 0x3182})
 #: Compute trays of rack-scale systems: the switches sit in their own trays.
 RACK_SCALE = frozenset({0x2941, 0x31C2})
 
-#: Lowest container toolkit Ingot installs, and what it installs unless told otherwise.
+#: Lowest container toolkit Ingot installs.
 TOOLKIT_MINIMUM = "1.19.1"
-TOOLKIT_DEFAULT = "1.20.0"
 
 DEFAULT_BRANCH = 580
 

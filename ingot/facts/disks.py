@@ -53,16 +53,6 @@ class Disk:
         """NVMe, HDD or SSD, as people order them."""
         return "NVMe" if self.is_nvme else "HDD" if self.rotational else "SSD"
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was found on it: no file system, partition, RAID or volume."""
-        return not self.contents
-
-    @property
-    def is_system(self) -> bool:
-        """Whether the running system is on it."""
-        return bool({"/", "/boot", "/boot/efi", "/usr"} & set(self.mounts))
-
 
 def parse_lsblk(text: str) -> tuple[Disk, ...]:
     """The disks of `lsblk --json --bytes`: whole ones, not removable, with a size.

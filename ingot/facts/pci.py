@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pyinfra.api.facts import FactBase
-
 from ingot.compat.devices import NVIDIA_VENDOR, Device, Kind, lookup
-from ingot.facts.errors import ParseError, Unread
-from ingot.facts.sections import answer, compose, split
+from ingot.facts.errors import ParseError
 
 # One line per NVIDIA function; `-` where the kernel has no such file. Display functions add their configuration
 # space, in which a virtual GPU says what it is.
@@ -79,30 +75,6 @@ class PciReading:
     def nvswitches(self) -> tuple[PciDevice, ...]:
         """The NVSwitches of the host (none on NVLink 5 boards, whose switches sit elsewhere)."""
         return tuple(device for device in self.functions if device.is_nvswitch)
-
-    def bound_to(self, driver: str) -> tuple[PciDevice, ...]:
-        """GPUs that a given kernel driver holds (nouveau, vfio-pci, nvidia)."""
-        return tuple(device for device in self.gpus if device.driver == driver)
-
-
-class PciGpus(FactBase[PciReading | Unread]):
-    """NVIDIA devices on the PCI bus, before any driver.
-
-    Returns: PciReading((PciDevice('0000:00:1e.0', 0x2237, 0x0302, (0x10de, 0x152f), 0, None),))
-    """
-
-    @staticmethod
-    def default() -> PciReading | Unread:
-        return Unread()
-
-    def command(self) -> str:
-        return compose({"pci": QUESTION})
-
-    def process(self, output: Iterable[str]) -> PciReading | Unread:
-        try:
-            return parse_sysfs(answer(split(output), "pci").output)
-        except ParseError as error:
-            return Unread(str(error))
 
 
 def parse_sysfs(text: str) -> PciReading:

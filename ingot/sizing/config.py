@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ingot.sizing import blocks
@@ -337,13 +336,6 @@ class Reader:
         if not 1 <= factor <= LARGEST:
             raise ConfigError(f"{self.name}: config.json says rope factor {factor!r}, expected at least 1.")
         return int(longest * factor)
-
-
-def with_encoder(architecture: Architecture, parameters: int) -> Architecture:
-    """The architecture with an encoder of so many parameters, where a catalog knows better than the config."""
-    known = architecture.encoder
-    hidden, depth = (known.hidden_size, known.depth) if known else (0, 0)
-    return replace(architecture, encoder=Encoder(parameters, hidden, depth))
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -45,10 +45,10 @@ def test_a_look_that_was_cut_off_is_data() -> None:
 
 def test_an_empty_nvme_disk_has_nothing_on_it() -> None:
     (disk,) = disks(device("nvme1n1", "disk", model="SAMSUNG MZQL23T8HCLS-00A07  ", serial="S64HNE0", tran="nvme"))
-    assert (disk.model, disk.kind, disk.is_empty, disk.size_bytes) == (
+    assert (disk.model, disk.kind, disk.contents, disk.size_bytes) == (
         "SAMSUNG MZQL23T8HCLS-00A07",
         "NVMe",
-        True,
+        (),
         3_840_755_982_336,
     )
 
@@ -67,7 +67,6 @@ def test_a_system_disk_shows_its_file_systems() -> None:
             tran="nvme",
         )
     )
-    assert disk.is_system
     assert disk.contents == ("vfat on /boot/efi", "ext4 on /boot", "LVM", "ext4 on /")
 
 
@@ -78,7 +77,7 @@ def test_raid_members_and_what_they_carry_are_named() -> None:
         device("sda", "disk", rota=True, tran="sas", fstype="zfs_member"),
     )
     assert found[0].contents == ("member of a Linux RAID", "raid0 md0 (xfs on /srv/models)")
-    assert not found[0].is_system and found[0].mounts == ("/srv/models",)
+    assert found[0].mounts == ("/srv/models",)
     assert (found[2].kind, found[2].contents) == ("HDD", ("ZFS",))
 
 

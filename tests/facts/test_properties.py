@@ -31,7 +31,7 @@ from ingot.facts.nvidia import Gpus, parse_memory
 from ingot.facts.nvlink import parse_nvlink
 from ingot.facts.packages import parse_installed, parse_keyrings
 from ingot.facts.paths import parse_paths
-from ingot.facts.pci import PciGpus, parse_lspci, parse_sysfs
+from ingot.facts.pci import parse_lspci, parse_sysfs
 from ingot.facts.pci_link import parse_links
 from ingot.facts.peer_access import parse_peer_access
 from ingot.facts.replay import combine, read
@@ -92,7 +92,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "chassis": parse_chassis,
 }
 #: Facts must not even raise that: one host's nonsense would stop every host.
-FACTS = (Gpus, PciGpus, Driver, HostLook, HardwareLook, Cdi, AptSources)
+FACTS = (Gpus, Driver, HostLook, HardwareLook, Cdi, AptSources)
 
 CAPTURES = [capture(name) for name in names("*")] + [path.read_text("utf-8") for path in sorted(SECOND.iterdir())]
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
