@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from ingot.inventory import expectation
 from ingot.inventory.errors import InventoryError
+from ingot.inventory.member_name import is_member_name
 from ingot.settings import NAMES
 from ingot.settings.read import HOST_FILE, HOST_FILE_ERROR
 
@@ -22,8 +22,6 @@ from ingot.settings.read import HOST_FILE, HOST_FILE_ERROR
 ERROR_KEY = HOST_FILE_ERROR
 
 DEFAULT_GROUP = "gpu"
-
-_HOST_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
 
 
 class Expect(BaseModel):
@@ -155,7 +153,7 @@ class _Twins:
 def _read(path: Path) -> tuple[HostFile | None, str | None]:
     """A host file parsed, or the sentence that says what is wrong with it."""
     name = path.stem
-    if not _HOST_NAME.fullmatch(name):
+    if not is_member_name(name):
         return None, (
             f"{name}: {path} names its host {name!r}, which is no host name; "
             "rename the file using a-z, 0-9, '-' and '.', at most 63 characters."

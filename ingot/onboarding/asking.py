@@ -9,10 +9,11 @@ from typing import Any
 
 from ingot.errors import IngotError
 from ingot.inventory.fleet import load
+from ingot.inventory.member_name import is_member_name
 from ingot.onboarding import account, host_file, host_key, keys
 from ingot.onboarding.request import Request
 from ingot.onboarding.route import Route, route
-from ingot.onboarding.servers import Server, is_host_name
+from ingot.onboarding.servers import Server
 
 #: The account that deploys use, unless a host file or the operator names another.
 DEPLOY_USER = "ingot"
@@ -54,7 +55,7 @@ def known_members(inventory: Path) -> Mapping[str, Mapping[str, Any]]:
         if any((inventory.parent / inventory.stem).glob("*.y*ml")):
             raise
         return {}
-    return {host.name.removeprefix("@ingot/"): host.data.dict() for host in hosts}  # type: ignore[no-untyped-call]
+    return {host.name: host.data.dict() for host in hosts}  # type: ignore[no-untyped-call]
 
 
 def request(asked: Options, server: Server, known: Mapping[str, Any]) -> Request:
@@ -64,7 +65,7 @@ def request(asked: Options, server: Server, known: Mapping[str, Any]) -> Request
     """
     name = server.name
     try:
-        if not is_host_name(name):
+        if not is_member_name(name):
             raise IngotError(
                 f"{name!r} is no host name, expected a-z, 0-9, '-' and '.', at most 63; choose another one."
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ingot.errors import IngotError
+from ingot.inventory.member_name import is_member_name
 
 #: Columns; only the first two are needed. What is empty is taken from the command line.
 COLUMNS = ("name", "address", "user", "port", "jump", "ssh_config", "fingerprint")
-
-_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +36,6 @@ class BadRow:
 
     name: str
     sentence: str
-
-
-def is_host_name(name: str) -> bool:
-    """Whether a host file can have the name."""
-    return bool(_NAME.match(name))
 
 
 def read(path: Path) -> tuple[Server | BadRow, ...]:
@@ -94,7 +87,7 @@ def _row(
 ) -> Server | BadRow:
     name, address, port = row.get("name", ""), row.get("address", ""), row.get("port", "")
     where = f"{name or path.name}: line {number} of {path}"
-    if not is_host_name(name):
+    if not is_member_name(name):
         return BadRow(name or f"line {number}", f"{where} names {name!r}, expected a-z, 0-9, '-' and '.'; correct it.")
     if not address:
         return BadRow(name, f"{where} has no address; add it.")

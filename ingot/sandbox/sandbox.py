@@ -1,6 +1,5 @@
 """Make, find and remove test hosts; whatever died half-way is made whole or removed by the next call."""
 
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -8,14 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from ingot.inventory.member_name import is_member_name
 from ingot.sandbox import aptrepo, guest, image, machine, membership, network, requirements, simulated
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.host import TestHost
 from ingot.sandbox.network import Network
 from ingot.sandbox.paths import Paths
 from ingot.sandbox.state import HostRecord, free_number, locked, read_record, read_records, write_record
-
-NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def _print(line: str) -> None:
@@ -50,7 +48,7 @@ class Sandbox:
 
         Raises: SandboxError when this machine cannot have test hosts, or the host differs from what is asked.
         """
-        if not NAME.fullmatch(name):
+        if "." in name or not is_member_name(name):
             raise SandboxError(f"{name!r} cannot be a host name: use lower-case letters, digits and hyphens")
         if profile not in simulated.PROFILES:
             raise SandboxError(f"there is no profile {profile!r}: choose one of {', '.join(simulated.PROFILES)}")
