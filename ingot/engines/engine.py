@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ingot.engines.service import Service
-from ingot.sizing import ReplicaPlan
+from ingot.sizing import Adapter, EngineArguments, Kind, ReplicaPlan, Speculation, Yarn
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A planned replica with its place on the host: service name, address, directories, bytes of weights."""
+    """A planned replica with its place on the host: service name, address, directories, bytes of weights.
+
+    `kind` is what it is for, `arguments` what its engine is told about the model; `template` is the text of the chat
+    template that they name. `width` is how many numbers an embedding has. `yarn` extends its context where the plan
+    is longer than `native_context`. `draft_directory` holds the weights of a draft, where `speculation` has any of its
+    own; `adapters` lie in directories of the host.
+    """
 
     plan: ReplicaPlan
     name: str
@@ -21,6 +27,15 @@ class Replica:
     model_directory: str
     cache_directory: str
     weight_bytes: int
+    kind: Kind = "generate"
+    arguments: EngineArguments = field(default_factory=EngineArguments)
+    template: str | None = None
+    width: int | None = None
+    native_context: int | None = None
+    yarn: Yarn | None = None
+    speculation: Speculation | None = None
+    draft_directory: str | None = None
+    adapters: tuple[tuple[Adapter, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,11 @@ class Service:
     health_path: str
     stop_grace_s: int
     start_deadline_s: int
+    kind: str = "generate"
+    width: int | None = None
+    calls_tools: bool = False
+    reasons: bool = False
+    adapters: tuple[str, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -81,6 +86,7 @@ class Service:
                 "devices": tuple(stored["devices"]),
                 "tmpfs": tuple(stored["tmpfs"]),
                 "ulimits": tuple((key, value) for key, value in stored["ulimits"]),
+                "adapters": tuple(stored["adapters"]),
             }
         )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from importlib.resources import files
 
+from ingot.engines import vllm_arguments
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.service import Mount, Service
 
@@ -19,9 +21,17 @@ ACCOUNTS = "/accounts"
 #: On the host: what every replica loads, and where each writes one file of accounts.
 HOST_LIBRARY = "/var/lib/ingot/engine/lib"
 HOST_ACCOUNTS = "/var/log/ingot/engine"
+#: Chat templates of ours and of the site, as they lie in the library.
+HOST_TEMPLATES = f"{HOST_LIBRARY}/templates"
 #: The middleware as it lies in the library.
 MIDDLEWARE_FILE = "ingot_accounting.py"
 MIDDLEWARE = (files(__package__) / "accounting.py").read_bytes()
+#: Our own chat templates by file name; a model names one of these or a file of the site.
+OUR_TEMPLATES = {
+    file.name: file.read_text(encoding="utf-8")
+    for file in (files(__package__) / "templates").iterdir()
+    if file.name.endswith(".jinja")
+}
 
 #: No hub, no usage statistics, no redirects out of the house; everything that is worth keeping over a restart
 #: (compiled graphs, kernels) goes below CACHE. USER and LOGNAME spare torch a look into the image's passwd file.
@@ -66,14 +76,13 @@ class VLLM(Engine):
             name=replica.name,
             model=replica.served_name,
             image=values.image,
-            argv=("vllm", "serve", MODEL, *_flags(replica, values), *values.extra_args),
-            env=tuple(sorted({**ENVIRONMENT, **_accounting(replica), **values.extra_env}.items())),
-            mounts=(
-                Mount(replica.model_directory, MODEL),
-                Mount(replica.cache_directory, CACHE, read_only=False),
-                Mount(HOST_LIBRARY, LIBRARY),
-                Mount(HOST_ACCOUNTS, ACCOUNTS, read_only=False),
+            argv=(
+                *("vllm", "serve", MODEL, *_flags(replica, values)),
+                *vllm_arguments.words(replica),
+                *values.extra_args,
             ),
+            env=tuple(sorted({**ENVIRONMENT, **_accounting(replica), **values.extra_env}.items())),
+            mounts=tuple(_mounts(replica)),
             devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
             user=USER,
             tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
@@ -86,7 +95,23 @@ class VLLM(Engine):
             health_path="/health",
             stop_grace_s=values.stop_grace_s,
             start_deadline_s=START_BASE_S + replica.weight_bytes // START_BYTES_PER_S,
+            kind=replica.kind,
+            width=replica.width,
+            calls_tools=replica.arguments.tool_call_parser is not None,
+            reasons=replica.arguments.reasoning_parser is not None,
+            adapters=tuple(adapter.name for adapter, _ in replica.adapters),
         )
+
+
+def _mounts(replica: Replica) -> Iterator[Mount]:
+    yield Mount(replica.model_directory, MODEL)
+    yield Mount(replica.cache_directory, CACHE, read_only=False)
+    yield Mount(HOST_LIBRARY, LIBRARY)
+    yield Mount(HOST_ACCOUNTS, ACCOUNTS, read_only=False)
+    if replica.draft_directory:
+        yield Mount(replica.draft_directory, vllm_arguments.DRAFT)
+    for adapter, directory in replica.adapters:
+        yield Mount(directory, f"{vllm_arguments.ADAPTERS}/{adapter.name}")
 
 
 def _accounting(replica: Replica) -> dict[str, str]:

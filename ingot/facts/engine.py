@@ -51,9 +51,9 @@ class EngineState:
 class EngineLook(FactBase[EngineState]):
     """Containers, their health, the stored plan and measurements, in one command.
 
-    A running container is healthy when its health route says 200 and, if no request runs or waits, a completion
-    of one token succeeds: vLLM's API server goes on saying 200 after its engine stalled. A busy engine is not
-    asked for a completion, because queueing behind real work is not a fault.
+    A running container is healthy when its health route says 200 and, if no request runs or waits, it does what it
+    is for (a completion, an embedding, an order, a transcript): vLLM's API server goes on saying 200 after its engine
+    stalled. A busy engine is not asked, because queueing behind real work is not a fault.
     """
 
     def command(self, probe: bool = True) -> str:
@@ -61,11 +61,11 @@ class EngineLook(FactBase[EngineState]):
         labels = (
             "{{.Name}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
             '{{index .Config.Labels "ingot.port"}} {{index .Config.Labels "ingot.model"}} '
-            '{{index .Config.Labels "ingot.health"}}'
+            '{{index .Config.Labels "ingot.health"}} {{or (index .Config.Labels "ingot.kind") "generate"}}'
         )
         each = (
             f"for id in $(docker ps --quiet --filter {_OURS}); do "
-            f"set -- $(docker inspect --format {shlex.quote(labels)} $id); endpoint=$2:$3; model=$4; "
+            f"set -- $(docker inspect --format {shlex.quote(labels)} $id); endpoint=$2:$3; model=$4; kind=$6; "
             f"code=$({CURL} --max-time 10 http://$endpoint$5); "
             'busy=$(curl --silent --noproxy "*" --max-time 10 "http://$endpoint/metrics" '
             "| awk '/num_requests_(running|waiting)[{ ]/ {n += $NF} END {print n + 0}'); "

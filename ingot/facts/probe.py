@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from ingot.facts import sections
+from ingot.facts.asking import SILENCE
 
 #: A request whose HTTP status is printed; the address follows.
 CURL = "curl --silent --noproxy '*' --output /dev/null --write-out '%{http_code}'"
 
 
+#: What the engine of a kind is asked to see that it still works: several tokens, since vLLM's CPU build has died on
+#: shorter prompts on processors with AMX.
+_PROMPT = "Does this engine still answer? Count from one to ten."
+_BODIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "embed": ("/v1/embeddings", {"input": _PROMPT}),
+    "rerank": ("/v1/rerank", {"query": _PROMPT, "documents": [_PROMPT, "Yes."]}),
+    "generate": ("/v1/completions", {"prompt": _PROMPT, "max_tokens": 1, "temperature": 0}),
+}
+
+
 def ask(seconds: int) -> str:
-    """A completion of one token from $model at $endpoint: prints the HTTP status, 000 when none came in time."""
+    """A request to $model of $kind at $endpoint: prints the HTTP status, 000 when no answer came in time."""
+    cases = "".join(f"{kind}) {_post(path, body, seconds)} ;; " for kind, (path, body) in _BODIES.items())
+    speech = (
+        f"{SILENCE} | {CURL} --max-time {seconds} --form 'file=@-;filename=silence.wav;type=audio/wav' "
+        '--form-string "model=$model" "http://$endpoint/v1/audio/transcriptions"'
+    )
+    return f'case "$kind" in {cases}transcribe) {speech} ;; *) echo 000 ;; esac'
+
+
+def _post(path: str, body: Mapping[str, Any], seconds: int) -> str:
+    # The model's name is a variable of the shell within the JSON.
+    text = json.dumps({"model": "$model", **body}).replace('"', '\\"')
     return (
-        f"{CURL} --max-time {seconds} --header 'Content-Type: application/json' "
-        '--data "{\\"model\\":\\"$model\\",\\"prompt\\":\\"1\\",\\"max_tokens\\":1,\\"temperature\\":0}" '
-        '"http://$endpoint/v1/completions"'
+        f"{CURL} --max-time {seconds} --header 'Content-Type: application/json' --data \"{text}\" "
+        f'"http://$endpoint{path}"'
     )
 
 

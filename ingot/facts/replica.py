@@ -16,36 +16,46 @@ from ingot.facts.probe import CURL, ask, lines_of
 @dataclass(frozen=True, slots=True)
 class Glance:
     """One slice of waiting: Docker's word for the container, its restarts and exit code, what its health route and
-    a completion answered ("000" is no answer, "" not asked), and its last log line."""
+    a request of its kind answered ("000" is no answer, "" not asked), and its last log line."""
 
     status: str
     restarts: int = 0
     exit_code: int = 0
     health: str = "000"
-    completion: str = ""
+    answered: str = ""
     last_line: str = ""
 
     @property
     def ready(self) -> bool:
-        """It is healthy and has produced a token."""
-        return self.status == "running" and self.health == "200" and self.completion == "200"
+        """It is healthy and has answered what it is for."""
+        return self.status == "running" and self.health == "200" and self.answered == "200"
 
 
 class ReplicaGlance(FactBase[Glance]):
     """Watch one starting replica for at most `seconds`; returns as soon as it serves, stops or has restarted."""
 
-    def command(self, container: str, endpoint: str, model: str, health: str, seconds: int, restarts: int = 0) -> str:
+    def command(
+        self,
+        container: str,
+        endpoint: str,
+        model: str,
+        health: str,
+        seconds: int,
+        restarts: int = 0,
+        kind: str = "generate",
+    ) -> str:
         inspect = "docker inspect --format '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}'"
         return (
             f"container={shlex.quote(container)}; endpoint={shlex.quote(endpoint)}; model={shlex.quote(model)}; "
+            f"kind={shlex.quote(kind)}; "
             f"end=$(($(date +%s) + {seconds})); while :; do "
             f'state=$({inspect} "$container" 2>/dev/null) || state="missing 0 0"; '
-            f"health=000; completion=; "
+            f"health=000; answered=; "
             f'case "$state" in "running {restarts} "*) ;; *) break ;; esac; '
             f'health=$({CURL} --max-time 10 "http://$endpoint{health}"); '
-            f'if [ "$health" = 200 ]; then completion=$({ask(60)}); break; fi; '
+            f'if [ "$health" = 200 ]; then answered=$({ask(60)}); break; fi; '
             "if [ $(date +%s) -ge $end ]; then break; fi; sleep 1; done; "
-            'echo "$state $health ${completion:--}"; docker logs --tail 1 "$container" 2>&1 | cut -c 1-200'
+            'echo "$state $health ${answered:--}"; docker logs --tail 1 "$container" 2>&1 | cut -c 1-200'
         )
 
     @staticmethod
@@ -59,13 +69,13 @@ class ReplicaGlance(FactBase[Glance]):
 def parse_glance(output: Iterable[str]) -> Glance:
     """The answer of `ReplicaGlance`."""
     lines = list(output)
-    status, restarts, exit_code, health, completion = lines[0].split()
+    status, restarts, exit_code, health, answered = lines[0].split()
     return Glance(
         status,
         int(restarts),
         int(exit_code),
         health,
-        "" if completion == "-" else completion,
+        "" if answered == "-" else answered,
         lines[1].strip() if len(lines) > 1 else "",
     )
 

@@ -4,7 +4,10 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ingot.engines import VLLM, Engine, Mount, Replica, Service, Values, accounting
+from ingot.sizing import Adapter, EngineArguments, Speculation, Yarn
 
 from .conftest import plan
 
@@ -99,3 +102,74 @@ def test_a_sites_own_words_come_last_and_its_variables_win(replica: Replica, val
 
 def test_engines_are_known_by_name() -> None:
     assert Engine.known["vllm"] is VLLM
+
+
+def argv_of(replica: Replica, values: Values, **changes: object) -> list[str]:
+    return list(VLLM.service(replace(replica, **changes), values).argv)  # type: ignore[arg-type]
+
+
+def test_a_models_own_arguments_reach_its_engine_alone(replica: Replica, values: Values) -> None:
+    said = EngineArguments(
+        tool_call_parser="hermes",
+        reasoning_parser="qwen3",
+        chat_template_kwargs={"enable_thinking": False},
+        tokenizer_mode="mistral",
+        limit_mm_per_prompt={"video": 0, "image": 4},
+        engine_args={"mm-encoder-tp-mode": "data", "async-scheduling": True, "enable-chunked-prefill": False},
+    )
+    argv = argv_of(replica, values, arguments=said, template="{{ bos_token }}")
+    assert argv[argv.index("--enable-auto-tool-choice") :] == [
+        *("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--reasoning-parser", "qwen3"),
+        *("--chat-template", "/ingot/templates/38924663eb3df1cd.jinja"),
+        *("--default-chat-template-kwargs", '{"enable_thinking": false}', "--tokenizer-mode", "mistral"),
+        *("--limit-mm-per-prompt", '{"image": 4, "video": 0}', "--mm-encoder-tp-mode", "data"),
+        *("--async-scheduling", "--no-enable-chunked-prefill"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["embed", "rerank"])
+def test_models_that_write_no_text_are_pooled(replica: Replica, values: Values, kind: str) -> None:
+    argv = argv_of(replica, values, kind=kind)
+    assert argv[argv.index("--runner") + 1] == "pooling"
+    assert "--runner" not in argv_of(replica, values, kind="transcribe")
+
+
+def test_a_longer_context_than_the_configs_is_asked_for_by_yarn(replica: Replica, values: Values) -> None:
+    yarn = Yarn(4.0, 32768, 1000000.0)
+    long = replace(replica.plan, max_model_len=131072)
+    argv = argv_of(replica, values, plan=long, yarn=yarn, native_context=40960)
+    assert argv[argv.index("--hf-overrides") + 1] == (
+        '{"max_position_embeddings": 131072, "rope_parameters": {"factor": 4.0, '
+        '"original_max_position_embeddings": 32768, "rope_theta": 1000000.0, "rope_type": "yarn"}}'
+    )
+    # Never where the config's own context is enough: short prompts suffer.
+    assert "--hf-overrides" not in argv_of(replica, values, yarn=yarn, native_context=40960)
+
+
+def test_drafts_and_adapters_are_loaded_at_start_from_their_directories(replica: Replica, values: Values) -> None:
+    adapters = (
+        (Adapter("sales", "org/sales", "a" * 40, 24), "/srv/models/sales/adapter/aaa"),
+        (Adapter("support", "org/support", "b" * 40, 8), "/srv/models/support/adapter/bbb"),
+    )
+    with_both = replace(
+        replica,
+        speculation=Speculation("eagle3", 3, "org/draft", "c" * 40),
+        draft_directory="/srv/models/m/draft-eagle3/ccc",
+        adapters=adapters,
+    )
+    service = VLLM.service(with_both, values)
+    argv = list(service.argv)
+    assert argv[argv.index("--speculative-config") + 1] == (
+        '{"method": "eagle3", "model": "/draft", "num_speculative_tokens": 3}'
+    )
+    assert argv[argv.index("--enable-lora") :] == [
+        *("--enable-lora", "--max-loras", "2", "--max-lora-rank", "32"),
+        *("--lora-modules", "sales=/adapters/sales", "support=/adapters/support"),
+    ]
+    assert Mount("/srv/models/m/draft-eagle3/ccc", "/draft") in service.mounts
+    assert Mount("/srv/models/sales/adapter/aaa", "/adapters/sales") in service.mounts
+    assert service.adapters == ("sales", "support")
+    ngram = argv_of(replica, values, speculation=Speculation("ngram", 4, lookup=3))
+    assert ngram[ngram.index("--speculative-config") + 1] == (
+        '{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 3}'
+    )

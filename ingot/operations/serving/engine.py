@@ -16,7 +16,7 @@ from ingot.operations import logs, tree
 from ingot.operations.changes import announce
 from ingot.operations.refuse import Refusal, refuse
 from ingot.operations.render import template
-from ingot.operations.serving import planning
+from ingot.operations.serving import planning, templates
 from ingot.operations.serving.rollout import COMPOSE, LAST_GOOD, Commands, Rollout
 from ingot.operations.serving.services import container, services, settings_of_host
 
@@ -76,13 +76,19 @@ def replicas() -> Commands:
             "`systemctl status docker` on the host."
         )
         return
-    wanted = services(planned, settings)
+    try:
+        wanted = services(planned, settings)
+        read = templates.entries(model.arguments for model in planned.served)
+    except IngotError as error:
+        yield refuse(f"{host.name}: {error}")
+        return
     rollout = Rollout(settings, planned, wanted, found)
     todo, surplus = steps(wanted, running(found)), leftovers(wanted, running(found))
     if not todo and not surplus and rollout.agrees():
         host.noop(f"{len(wanted)} replicas serve as planned")
         return
     announce(_sentences(todo, surplus))
+    yield from tree.tree._inner(entries=read)
     for step in todo:
         failed = yield from rollout.take(step)
         if failed:

@@ -49,6 +49,11 @@ class Planned:
     free_bytes: Mapping[str, int | None]
     inputs: str
 
+    @property
+    def served(self) -> tuple[Model, ...]:
+        """The models that replicas are planned of, each once."""
+        return tuple(self.models[name] for name in dict.fromkeys(replica.model for replica in self.plan.replicas))
+
     def to_dict(self) -> dict[str, Any]:
         """What /var/lib/ingot/plan.json holds; `ingot plan` reads it back."""
         return {

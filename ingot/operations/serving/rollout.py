@@ -1,4 +1,4 @@
-"""Replicas replaced one at a time: each proven by an answer, and undone when it does not give one."""
+"""Replicas replaced one at a time: each proven by what it is for, and undone when it does not give one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.context import host, state
 
-from ingot.engines import Service, Step, observed
+from ingot.engines import Service, Step, observed, proof
+from ingot.facts.asking import Answer, Asked
 from ingot.facts.engine import STATE, EngineState
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.operations import tree
@@ -33,11 +34,13 @@ LAST_GOOD = "engine/last-good"
 SLICE_S = 10
 #: Longer than any one command of a watch may take (a slice, a health probe, a completion), seconds.
 COMMAND_S = 150
+#: How long one request of a proof may take: thoughts of several thousand tokens come before a forced call.
+PROOF_S = 180
 #: How long a lost connection is tried again, seconds.
 RECONNECT_S = 180
 
 Commands = Generator[PyinfraCommand, None, None]
-Answer = TypeVar("Answer")
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -103,7 +106,7 @@ class Rollout:
             return None
         began = time.monotonic()
         try:
-            trouble = watch(service, before) or self._hold(service, before)
+            trouble = watch(service, before) or prove(service) or self._hold(service, before)
             if trouble:
                 return (yield from self._give_up(service, trouble, displaced))
         except Lost:
@@ -211,7 +214,7 @@ class Lost(Exception):
     """The connection to the host was lost and not found again in time."""
 
 
-def ask(fact: type[FactBase[Answer]], **arguments: Any) -> Answer:
+def ask(fact: type[FactBase[Found]], **arguments: Any) -> Found:
     """A fact's answer, across lost connections. Raises: Lost."""
     began = time.monotonic()
     while (answer := host.get_fact(fact, **arguments, _ignore_errors=True)) == fact.default():
@@ -222,7 +225,7 @@ def ask(fact: type[FactBase[Answer]], **arguments: Any) -> Answer:
 
 
 def watch(service: Service, restarts: int) -> str | None:
-    """Wait until a starting replica has produced a token. Returns: None, or what is wrong with it.
+    """Wait until a starting replica has answered once. Returns: None, or what is wrong with it.
 
     `restarts` is how often Docker had restarted it before; one more is a crash, and a crash at start is final.
     Raises: Lost.
@@ -237,6 +240,7 @@ def watch(service: Service, restarts: int) -> str | None:
             health=service.health_path,
             seconds=SLICE_S,
             restarts=restarts,
+            kind=service.kind,
             _timeout=COMMAND_S,
         )
         spent = time.monotonic() - began
@@ -248,13 +252,31 @@ def watch(service: Service, restarts: int) -> str | None:
             return f"crashed {spent:.0f} s after its start (exit code {glance.exit_code})"
         silent += glance.health == "200"
         if silent >= 3:
-            return f"says it is healthy but gave no completion in {silent} attempts (last answer {glance.completion})"
+            return f"says it is healthy but gave no answer in {silent} attempts (last status {glance.answered})"
         if spent > service.start_deadline_s:
             return f"was not ready after {spent:.0f} s (its model was given {service.start_deadline_s} s)"
         logger.info(
             f"{host.print_prefix}{service.name} starts: {spent:.0f} s of at most {service.start_deadline_s} s; "
             f"{glance.last_line[:100]}"
         )
+
+
+def prove(service: Service) -> str | None:
+    """Have a replica do what it is for. Returns: None, or what it did instead. Raises: Lost."""
+    asked = proof.questions(service)
+    answers: tuple[Answer, ...] = ask(
+        Asked,
+        endpoint=service.endpoint,
+        requests=[(one.path, one.body, one.speech) for one in asked],
+        seconds=PROOF_S,
+        _timeout=PROOF_S * len(asked) + COMMAND_S,
+    )
+    for question, answer in zip(asked, answers, strict=True):
+        said = proof.trouble(service, question, answer.status, answer.text)
+        if said:
+            return said
+    logger.info(f"{host.print_prefix}{service.name} gave {', '.join(dict.fromkeys(one.shows for one in asked))}")
+    return None
 
 
 def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Settings, planned: Planned) -> Calibration:

@@ -15,6 +15,7 @@ from ingot.facts.engine import PROJECT, STATE
 from ingot.operations.containers.image import image_of_host
 from ingot.operations.refuse import Refusal
 from ingot.operations.render import template
+from ingot.operations.serving import templates
 from ingot.operations.serving.planning import Planned
 
 #: Address of the first replica within the engine's network.
@@ -70,8 +71,9 @@ def services(planned: Planned, settings: Settings) -> tuple[Service, ...]:
         number = count.setdefault(replica.model, 0)
         count[replica.model] += 1
         name = f"{service_name(replica.model)}-{number}"
-        variants = {one.name: one for one in planned.models[replica.model].variants}
-        directory = f"{settings.cache_root}/{replica.model}/{variants[replica.variant].directory}"
+        model = planned.models[replica.model]
+        variant = next(one for one in model.variants if one.name == replica.variant)
+        directory = f"{settings.cache_root}/{replica.model}/{variant.directory}"
         place = Replica(
             plan=replica,
             name=name,
@@ -80,6 +82,12 @@ def services(planned: Planned, settings: Settings) -> tuple[Service, ...]:
             model_directory=directory,
             cache_directory=cache_directory(name),
             weight_bytes=replica.memory.weights.bytes * len(replica.gpu_uuids),
+            kind=model.kind,
+            arguments=model.arguments,
+            template=templates.text(model.arguments.chat_template),
+            width=variant.architecture.hidden_size if model.kind == "embed" else None,
+            native_context=variant.architecture.max_model_len,
+            yarn=model.yarn,
         )
         made.append(VLLM.service(place, settings.values))
     return tuple(made)

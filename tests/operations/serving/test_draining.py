@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ingot.facts.asking import Answer, Asked
 from ingot.facts.gateway import ENGINES
 from ingot.facts.pool import Pool, PoolState
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
@@ -31,7 +32,8 @@ def served() -> OneHost:
     """A host with a gateway that serves its plan."""
     host = OneHost()
     host.answers |= {
-        ReplicaGlance: Glance("running", health="200", completion="200"),
+        ReplicaGlance: Glance("running", health="200", answered="200"),
+        Asked: (Answer("200", '{"choices": [{"text": "one"}]}'),),
         ReplicaEvidence: Evidence("running", 0, "200"),
         ReplicaLog: [],
     }
@@ -81,7 +83,7 @@ def test_a_run_that_died_between_drain_and_start_is_healed(served: OneHost) -> N
 
 
 def test_the_last_good_replica_gets_its_callers_back(served: OneHost) -> None:
-    crash, ready = Glance("exited", exit_code=1), Glance("running", health="200", completion="200")
+    crash, ready = Glance("exited", exit_code=1), Glance("running", health="200", answered="200")
     glances = [crash, ready]
     served.answers[ReplicaGlance] = lambda **_: glances.pop(0)
     served.data.engine_extra_args = ["--no-such-flag"]
@@ -100,7 +102,7 @@ def test_callers_of_a_model_do_not_meet_another_one_at_its_address(served: OneHo
     served.answers[ReplicaEvidence] = Evidence("running", 0, "200")
     marks: list[str] = []
     served.answers[ReplicaGlance] = lambda **_: (
-        marks.append(served.files[ENGINES]) or Glance("running", health="200", completion="200")
+        marks.append(served.files[ENGINES]) or Glance("running", health="200", answered="200")
     )
     served.run(engine.replicas)
     assert f"server {SECOND} max_fails=3 fail_timeout=5s;" in marks[0], "the second still serves the old model"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ingot.facts.asking import Answer, Asked
 from ingot.facts.engine import EngineLook, EngineState
 from ingot.facts.nvidia import Gpus
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
@@ -15,7 +16,7 @@ from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.operations.serving import engine, rollout
 from tests.operations.serving.onehost import OneHost, card, running
 
-READY = Glance("running", health="200", completion="200")
+READY = Glance("running", health="200", answered="200")
 HEALTHY = Evidence("running", 0, "200", (), ("Available KV cache memory: 11.50 GiB",))
 
 
@@ -23,7 +24,12 @@ HEALTHY = Evidence("running", 0, "200", (), ("Available KV cache memory: 11.50 G
 def fresh() -> OneHost:
     """A host on which nothing serves yet and every replica starts well."""
     host = OneHost()
-    host.answers |= {ReplicaGlance: READY, ReplicaEvidence: HEALTHY, ReplicaLog: ["ValueError: no"]}
+    host.answers |= {
+        ReplicaGlance: READY,
+        ReplicaEvidence: HEALTHY,
+        ReplicaLog: ["ValueError: no"],
+        Asked: (Answer("200", '{"choices": [{"text": "one"}]}'),),
+    }
     return host
 
 
@@ -65,6 +71,13 @@ def test_a_fresh_host_gets_its_replicas_one_after_the_other(fresh: OneHost) -> N
     measured = json.loads(fresh.files["/var/lib/ingot/measured.json"])["measured"]
     assert [one["available_kv_bytes"] for one in measured] == [int(11.5 * 1024**3)]
     assert {"plan.json", "small-0.json", "small-1.json"} <= {path.rpartition("/")[2] for path in fresh.files}
+
+
+def test_a_replica_that_does_not_do_what_it_is_for_is_a_failed_one(fresh: OneHost) -> None:
+    fresh.answers[Asked] = (Answer("400", '{"error": {"message": "no such model"}}'),)
+    fresh.run(engine.replicas)
+    assert "small-0 answered /v1/completions with 400 where a completion was expected" in fresh.refused[0]
+    assert "there was nothing to go back to" in fresh.refused[0]
 
 
 def test_preparing_a_fresh_host_starts_nothing(fresh: OneHost) -> None:
@@ -142,7 +155,7 @@ def test_a_first_start_that_fails_is_not_left_for_the_next_boot(fresh: OneHost) 
     [
         (Glance("missing"), "has no container (Docker refused to make or start it)"),
         (Glance("running", restarts=1, exit_code=1), "crashed 0 s after its start (exit code 1)"),
-        (Glance("running", health="200", completion="000"), "says it is healthy but gave no completion in 3 attempts"),
+        (Glance("running", health="200", answered="000"), "says it is healthy but gave no answer in 3 attempts"),
     ],
 )
 def test_what_is_wrong_with_a_start_is_said(fresh: OneHost, glance: Glance, trouble: str) -> None:
