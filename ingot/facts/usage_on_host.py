@@ -34,6 +34,10 @@ WORD = re.compile(r"[A-Za-z0-9._:/@-]{0,256}", re.ASCII)
 LONGEST_LINE = 65536
 #: More than any request can take.
 MOST_TOKENS = 10**12
+#: Requests that wait at a time for an engine's line to name their model; the oldest of more count without a model.
+MOST_WAITING = 100_000
+#: Groups at most; lines of further ones count as unreadable. A taken-over engine could name any number.
+MOST_ROWS = 100_000
 #: The port of callers; a fleet gateway comes by another one, and wrote the request down itself.
 PORT = 443
 
@@ -88,6 +92,8 @@ class Sums:
             raise ValueError
         group = tuple(said[name] for name in self.by)
         if group not in self.rows:
+            if len(self.rows) >= MOST_ROWS:
+                raise ValueError
             self.rows[group] = {"requests": 0, "refused": {}, "aborted": 0, "first_byte": {}}
             self.rows[group].update(prompt_tokens=0, completion_tokens=0)
         return self.rows[group]
@@ -103,7 +109,10 @@ class Sums:
             return
         if entry["team"] and not entry["model"]:
             # Which model it was may be in an engine's line.
-            self.waiting[entry["request_id"]] = (entry, moment)
+            kept = {name: entry[name] for name in ("team", "key", "status")}
+            self.waiting[entry["request_id"]] = (kept, moment)
+            if len(self.waiting) > MOST_WAITING:
+                self.request(*self.waiting.pop(next(iter(self.waiting))), "")
         else:
             self.request(entry, moment, entry["model"] if entry["team"] else "")
 

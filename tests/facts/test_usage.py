@@ -127,6 +127,30 @@ def test_a_request_whose_model_nginx_does_not_know_is_found_at_the_engine(logs: 
     assert {group: row["requests"] for group, row in logs.rows().items()} == {("sales", "qwen"): 1, ("sales", ""): 1}
 
 
+def test_what_waits_for_an_engines_word_is_bounded_and_nothing_of_it_is_lost(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage_on_host, "MOST_WAITING", 3)
+    sums = usage_on_host.Sums(DAY, DAY + 86400, ["team", "model"])
+    logs.write("gateway/access.jsonl", *(asked(request_id=str(number), model="") for number in range(10)))
+    sums.read(logs.root, "gateway/access.jsonl", sums.gateway)
+    assert list(sums.waiting) == ["7", "8", "9"]
+    assert sums.rows["sales", ""]["requests"] == 7
+    logs.write("engine/qwen-0.jsonl", *(served(request_id=str(number)) for number in range(10)))
+    sums.read(logs.root, "engine/*.jsonl", sums.engine)
+    assert {group: row["requests"] for group, row in sums.rows.items()} == {("sales", ""): 7, ("sales", "qwen"): 3}
+    assert sums.rows["sales", "qwen"]["prompt_tokens"] == 100 and sums.waiting == {}
+
+
+def test_an_engine_cannot_make_any_number_of_rows(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage_on_host, "MOST_ROWS", 3)
+    sums = usage_on_host.Sums(DAY, DAY + 86400, ["model"])
+    logs.write("engine/qwen-0.jsonl", *(served(model=f"m{number}") for number in (*range(10), 0)))
+    sums.read(logs.root, "engine/*.jsonl", sums.engine)
+    assert (sorted(sums.rows), sums.wrong) == ([("m0",), ("m1",), ("m2",)], 7)
+    assert sums.rows["m0",]["prompt_tokens"] == 20
+
+
 def test_rotated_and_compressed_logs_are_read_too(logs: Logs) -> None:
     for name in ("access.jsonl", "access.jsonl-20261122-1790000000", "access.jsonl-20261121-1780000000.gz"):
         logs.write(f"gateway/{name}", asked())
