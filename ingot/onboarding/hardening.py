@@ -19,7 +19,8 @@ SETTINGS = {
     "X11Forwarding": "no",
 }
 
-#: Seconds after which the server puts the old state back by itself, unless the new login was proven meanwhile.
+#: Seconds after which the server puts the old state back by itself, unless the new login was proven meanwhile; a boot
+#: in between does it at once.
 REVERT_AFTER_S = 120
 
 # While this file exists the settings are unproven; it holds what was there before, nothing for no file.
@@ -34,7 +35,24 @@ _RELOAD = "if systemctl --quiet is-active ssh.service; then systemctl reload ssh
 _RESTORE_FILE = (
     f"if [ -s {_BEFORE} ]; then cp {_BEFORE} {DROP_IN}.old && mv -f {DROP_IN}.old {DROP_IN}; else rm -f {DROP_IN}; fi"
 )
-_RESTORE = f"if [ -e {_BEFORE} ]; then {_RESTORE_FILE}; {_RELOAD}; rm -f {_BEFORE}; fi"
+# The timer lives in memory: a reboot in between ends it. So the next boot puts the old state back too, before sshd.
+_SERVICE = f"/etc/systemd/system/{_UNIT}.service"
+_AT_BOOT = f"/etc/systemd/system/multi-user.target.wants/{_UNIT}.service"
+_FORGET = f"rm -f {_BEFORE} {_AT_BOOT} {_SERVICE}"
+_RESTORE = f"if [ -e {_BEFORE} ]; then {_RESTORE_FILE}; {_RELOAD}; {_FORGET}; fi"
+_SERVICE_TEXT = f"""\
+# Written by Ingot (ingot onboard --harden); gone when the new login was proven, or the old settings are back.
+[Unit]
+Description=Ingot: put back the sshd settings that were never proven
+Before=ssh.service ssh.socket
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c '{_RESTORE}'
+
+[Install]
+WantedBy=multi-user.target
+"""
 
 _LOOK = f'[ ! -e {_BEFORE} ] && [ "$(cat {DROP_IN} 2>/dev/null)" = "$(cat)" ]'
 
@@ -42,7 +60,7 @@ _APPLY = f"""
 set -eu
 umask 022
 # Before the reload, which never came to see it.
-drop() {{ {_RESTORE_FILE}; rm -f {_BEFORE}; systemctl --quiet stop {_UNIT}.timer; echo "$1"; exit 3; }}
+drop() {{ {_RESTORE_FILE}; {_FORGET}; systemctl --quiet stop {_UNIT}.timer; echo "$1"; exit 3; }}
 new=$(cat)
 systemctl --quiet stop {_UNIT}.timer 2>/dev/null || true
 systemctl --quiet reset-failed {_UNIT}.service 2>/dev/null || true
@@ -50,7 +68,15 @@ if [ ! -e {_BEFORE} ]; then
   cat {DROP_IN} > {_BEFORE}.new 2>/dev/null || : > {_BEFORE}.new
   mv -f {_BEFORE}.new {_BEFORE}
 fi
-systemd-run --quiet --collect --unit {_UNIT} --on-active={REVERT_AFTER_S} sh -c '{_RESTORE}'
+cat > {_SERVICE}.new <<'END'
+{_SERVICE_TEXT}END
+mv -f {_SERVICE}.new {_SERVICE}
+mkdir -p {_AT_BOOT.rpartition("/")[0]}
+ln -sf {_SERVICE} {_AT_BOOT}
+# On disk before what they undo, whatever becomes of the power.
+sync {_BEFORE} {_SERVICE} {_BEFORE.rpartition("/")[0]} {_SERVICE.rpartition("/")[0]} {_AT_BOOT.rpartition("/")[0]}
+systemctl daemon-reload
+systemd-run --quiet --collect --unit {_UNIT}.service --on-active={REVERT_AFTER_S}
 mkdir -p /etc/ssh/sshd_config.d
 printf '%s\\n' "$new" > {DROP_IN}.new
 mv -f {DROP_IN}.new {DROP_IN}
@@ -65,7 +91,7 @@ done
 {_RELOAD}
 """
 
-_CONFIRM = f"systemctl --quiet stop {_UNIT}.timer 2>/dev/null; rm -f {_BEFORE}"
+_CONFIRM = f"systemctl --quiet stop {_UNIT}.timer 2>/dev/null; {_FORGET}"
 _PUT_BACK = f"systemctl --quiet stop {_UNIT}.timer 2>/dev/null; {_RESTORE}"
 
 

@@ -251,10 +251,23 @@ def test_a_hardening_that_nobody_confirms_undoes_itself(whole: Whole, monkeypatc
             whole.onboard(harden=True)
     assert not whole.takes_passwords()
     # What the timer starts two minutes later.
+    assert whole.machine.succeeds("systemctl show -P Unit ingot-sshd-revert.timer") == "ingot-sshd-revert.service\n"
     whole.machine.succeeds("systemctl start ingot-sshd-revert.service")
-    whole.machine.wait_until_succeeds("[ ! -e /etc/ssh/.ingot-before ]")
+    whole.machine.fails("ls /etc/ssh/.ingot-before")
     assert whole.takes_passwords()
     whole.machine.succeeds("systemctl stop ingot-sshd-revert.timer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hardening, "confirm", dies)
+        with pytest.raises(Killed):
+            whole.onboard(harden=True)
+    assert not whole.takes_passwords()
+    # A boot within the two minutes ends the timer.
+    whole.machine.reboot()
+    assert whole.takes_passwords()
+    whole.machine.fails(f"ls {hardening.DROP_IN} || ls /etc/ssh/.ingot-before")
+    whole.machine.fails("systemctl is-active ingot-sshd-revert.timer")
+    assert whole.onboard(harden=True).changes and not whole.takes_passwords()
 
 
 # --- many
