@@ -8,29 +8,33 @@ from dataclasses import dataclass
 
 from pyinfra.api.facts import FactBase
 
+from ingot.facts.engine import PROJECT as ENGINE_PROJECT
+from ingot.facts.filter import PROJECT as FILTER_PROJECT
 from ingot.facts.gateway import ACME_NAME, CONFIGURATION, TLS_DIRECTORY
+from ingot.facts.models import MADE, MARKER, SET_ASIDE
 from ingot.facts.sections import Section, compose, split
 
-#: Where Ingot's own files lie, as patterns of the shell.
+#: Ingot's own directories, and those of the certificate that it has issued, as patterns of the shell.
 PATHS = (
     "/etc/ingot",
     "/etc/nginx/ingot",
     "/var/lib/ingot",
-    "/run/ingot-*",
     "/run/ingot/filter",
-    "/etc/tmpfiles.d/ingot-*",
-    "/var/log/nginx/ingot-*",
-    "/etc/logrotate.d/ingot*",
-    "/etc/modprobe.d/ingot-*",
+    "/run/ingot-request-bodies",
     f"/etc/letsencrypt/*/{ACME_NAME}",
     f"/etc/letsencrypt/renewal/{ACME_NAME}.conf",
+)
+#: Files of Ingot's in directories that others write to as well: a name is no proof there, its words in the file are.
+SHARED_PATHS = (
+    "/etc/tmpfiles.d/ingot-*",
+    "/etc/logrotate.d/ingot*",
+    "/etc/modprobe.d/ingot-*",
     "/etc/letsencrypt/renewal-hooks/*/ingot*",
     "/etc/systemd/system/*.d/ingot*.conf",
 )
 #: What belongs to the driver, and stays with it.
 APT_PATHS = (
     "/etc/apt/apt.conf.d/51ingot-*",
-    "/etc/apt/keyrings/ingot-*",
     "/etc/apt/preferences.d/ingot-*",
     "/etc/apt/sources.list.d/ingot-*",
 )
@@ -45,14 +49,24 @@ SECRETS = (
 LOGS = "/var/log/ingot"
 #: There from before Docker is removed until its data are: what lies in it was seen to be nobody else's.
 DOCKER_GOES = "/var/lib/ingot/docker-goes"
+#: Names of the packages, and directories of Docker's data, that a host had before Ingot changed its packages for the
+#: first time. Without it nobody can tell what Ingot installed.
+BEFORE = "/var/lib/ingot/before"
+#: References of the images that Ingot has loaded or pulled: those that were not there when it looked.
+IMAGES = "/var/lib/ingot/engine/images"
+#: Compose projects of Ingot's; others may begin with its name, too.
+PROJECTS = (ENGINE_PROJECT, FILTER_PROJECT)
 _PROJECT = "com.docker.compose.project"
-_MARKER = ".ingot-verified.json"
+_WRITTEN = "^(#|//|Explanation:) ?[Ww]ritten by Ingot"
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """One look. Containers by name; images by id; sites are nginx' of somebody else; models are directories.
+    """One look. Containers by name; images by id; sites are nginx' of somebody else.
 
+    `models` are directories that Ingot has made, those of unfinished transfers among them; `others_models` are
+    directories that were there before Ingot verified what is in them, and the one where it put others' files aside.
+    `before` are packages and directories that were there before Ingot; None where nothing tells.
     `docker` says whether dockerd answered, `others` what of somebody else's is in it (containers, volumes, images),
     `docker_goes` that an earlier run was cut off while it removed Docker.
     """
@@ -67,7 +81,9 @@ class Footprint:
     apt_paths: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    others_models: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    before: frozenset[str] | None = None
     docker_goes: bool = False
     nginx_is_ours: bool = False
     logs: bool = False
@@ -80,10 +96,14 @@ def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
     def lines(name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(line for line in answers[name].output.splitlines() if line.strip()))
 
-    ours = {cells[0]: cells[1] for line in lines("containers") if (cells := line.split("\t"))[2].startswith("ingot-")}
-    others = [f"container {cells[0]}" for line in lines("containers") if (cells := line.split("\t"))[0] not in ours]
-    others += [f"volume {name}" for name in lines("volumes")]
-    images = dict(line.split("\t") for line in lines("images"))
+    def cells(name: str) -> list[list[str]]:
+        # Where Docker is not, what the shell says of that is no answer.
+        return [line.split("\t") for line in lines(name)] if answers["docker"].status == 0 else []
+
+    ours = {name: image for name, image, project in cells("containers") if project in PROJECTS}
+    others = [f"container {name}" for name, *_ in cells("containers") if name not in ours]
+    others += [f"volume {name}" for name, *_ in cells("volumes")]
+    images = {image: name for image, name in cells("images")}  # noqa: C416
     mine = set(ours.values()) | set(lines("known_images"))
     kept = {image: name for image, name in images.items() if image not in mine}
     others += [f"image {name if '<none>' not in name else image[:19]}" for image, name in kept.items()]
@@ -98,7 +118,9 @@ def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
         apt_paths=lines("apt_paths"),
         secrets=lines("secrets"),
         models=lines("models"),
+        others_models=tuple(path for path in lines("others_models") if path not in lines("models")),
         packages=lines("packages"),
+        before=frozenset(lines("before")) if answers["before"].status == 0 else None,
         docker_goes=answers["docker_goes"].status == 0,
         nginx_is_ours=answers["nginx"].status == 0,
         logs=answers["logs"].status == 0,
@@ -106,21 +128,18 @@ def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
     )
 
 
-def repository(image: str) -> str:
-    """An image's name without tag and digest."""
-    name = image.partition("@")[0]
-    return name if "/" in name.rpartition(":")[2] else name.rpartition(":")[0] or name
-
-
 class FootprintLook(FactBase[Footprint]):
-    """Everything of Ingot's on a host; `image` is the one that its values name, `cache_root` where its models lie.
+    """Everything of Ingot's on a host; `cache_root` is where its models lie.
 
     Returns: Footprint(docker=True, containers=("ingot-engine-qwen3-0",), networks=("ingot-engine",), …)
     """
 
-    def command(self, image: str, cache_root: str) -> str:
+    def command(self, cache_root: str) -> str:
         def listed(patterns: tuple[str, ...]) -> str:
             return f'for f in {" ".join(patterns)}; do [ ! -e "$f" ] && [ ! -L "$f" ] || echo "$f"; done'
+
+        def written(patterns: tuple[str, ...]) -> str:
+            return f"grep -lsE '{_WRITTEN}' {' '.join(patterns)}"
 
         root = shlex.quote(cache_root)
         return compose(
@@ -129,22 +148,25 @@ class FootprintLook(FactBase[Footprint]):
                 "containers": "docker ps -aq --no-trunc | xargs -r docker inspect --format "
                 f"'{{{{.Name}}}}\t{{{{.Image}}}}\t{{{{index .Config.Labels \"{_PROJECT}\"}}}}' | sed 's|^/||'",
                 "networks": f"docker network ls --format '{{{{.Name}}}}\t{{{{.Label \"{_PROJECT}\"}}}}' "
-                "| awk -F'\\t' '$2 ~ /^ingot-/ { print $1 }'",
+                f"| awk -F'\\t' '$2 ~ /^({'|'.join(PROJECTS)})$/ {{ print $1 }}'",
                 "volumes": "docker volume ls -q",
                 "images": "docker image ls --no-trunc --format '{{.ID}}\t{{.Repository}}:{{.Tag}}'",
-                # The one that is configured, those that were proven here, and older ones of the same name.
-                "known_images": f"docker image ls --no-trunc -q {shlex.quote(repository(image))}; "
-                f"docker image inspect --format '{{{{.Id}}}}' {shlex.quote(image)} "
-                "$(grep -rhoE 'sha256:[0-9a-f]{64}' /var/lib/ingot/engine/last-good) 2>/dev/null",
+                "known_images": f"docker image inspect --format '{{{{.Id}}}}' $(cat {IMAGES}) 2>/dev/null",
                 "units": "cd /etc/systemd/system && grep -lsE '^(# Written by Ingot|Description=Ingot:)' ingot-*",
-                "paths": listed(PATHS),
-                "apt_paths": listed(APT_PATHS),
+                "paths": f"{listed(PATHS)}; {written(SHARED_PATHS)}",
+                # A key has no words of its own: it is the one that a source of Ingot's names.
+                "apt_paths": f'{written(APT_PATHS[-1:])} | xargs -r awk \'$1 == "Signed-By:" && '
+                '$2 ~ "^/etc/apt/keyrings/ingot-" { print $2 }\' | sort -u; '
+                f"{written(APT_PATHS)}",
                 "secrets": f"ls {' '.join(SECRETS)} 2>/dev/null",
-                "models": f"find {root} -mindepth 1 -maxdepth 5 -name {_MARKER} -printf '%h\\n' 2>/dev/null; "
-                f"find {root} -mindepth 1 -maxdepth 4 -type d '(' -name '*.incomplete' -o -name '*.incoming' "
-                "-o -name .quarantine ')' 2>/dev/null",
+                "models": f"find {root}/ -mindepth 1 -maxdepth 5 -name {MADE} -type f -printf '%h\\n' 2>/dev/null "
+                f'| while read -r d; do as=$(cat "$d/{MADE}"); case "$d" in '
+                '"$as" | "$as.incomplete" | "$as.incoming") echo "$d" ;; esac; done',
+                "others_models": f"find {root}/ -mindepth 1 -maxdepth 5 '(' -name {MARKER} -printf '%h\\n' ')' "
+                f"-o -path {root}/{SET_ASIDE} -print 2>/dev/null",
                 "packages": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' | "
                 "awk -F'\\t' '$1 !~ /^.[nc]/ { print $2 }'",
+                "before": f"cat {BEFORE}",
                 "docker_goes": f"test -e {DOCKER_GOES}",
                 "nginx": f"grep -q '^# Written by Ingot' {CONFIGURATION}",
                 "logs": f"test -e {LOGS}",

@@ -15,6 +15,11 @@ from ingot.facts.sections import compose, split
 
 #: In a model directory: what was verified when it was published.
 MARKER = ".ingot-verified.json"
+#: In every directory below a cache's root that Ingot itself has made, with the path that it was made as: what has it
+#: may be deleted again. The root may be shared with others, and a directory may have been there before Ingot.
+MADE = ".ingot-made"
+#: Below a cache's root: files of Ingot's own that failed their digests, and what others had put where a model belongs.
+QUARANTINE, SET_ASIDE = ".quarantine", ".set-aside"
 
 
 @dataclass(frozen=True, slots=True)

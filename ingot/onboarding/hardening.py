@@ -36,8 +36,8 @@ _RESTORE_FILE = (
     f"if [ -s {_BEFORE} ]; then cp {_BEFORE} {DROP_IN}.old && mv -f {DROP_IN}.old {DROP_IN}; else rm -f {DROP_IN}; fi"
 )
 # The timer lives in memory: a reboot in between ends it. So the next boot puts the old state back too, before sshd.
-_SERVICE = f"/etc/systemd/system/{_UNIT}.service"
-_AT_BOOT = f"/etc/systemd/system/multi-user.target.wants/{_UNIT}.service"
+_SERVICE = f"/etc/systemd/system/{_UNIT}-at-boot.service"
+_AT_BOOT = f"/etc/systemd/system/multi-user.target.wants/{_UNIT}-at-boot.service"
 _FORGET = f"rm -f {_BEFORE} {_AT_BOOT} {_SERVICE}"
 _RESTORE = f"if [ -e {_BEFORE} ]; then {_RESTORE_FILE}; {_RELOAD}; {_FORGET}; fi"
 _SERVICE_TEXT = f"""\
@@ -48,7 +48,7 @@ Before=ssh.service ssh.socket
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c '{_RESTORE}'
+ExecStart=/bin/sh -c 'if [ -e {_BEFORE} ]; then {_RESTORE_FILE}; fi; {_FORGET}'
 
 [Install]
 WantedBy=multi-user.target
@@ -75,8 +75,7 @@ mkdir -p {_AT_BOOT.rpartition("/")[0]}
 ln -sf {_SERVICE} {_AT_BOOT}
 # On disk before what they undo, whatever becomes of the power.
 sync {_BEFORE} {_SERVICE} {_BEFORE.rpartition("/")[0]} {_SERVICE.rpartition("/")[0]} {_AT_BOOT.rpartition("/")[0]}
-systemctl daemon-reload
-systemd-run --quiet --collect --unit {_UNIT}.service --on-active={REVERT_AFTER_S}
+systemd-run --quiet --collect --unit {_UNIT} --on-active={REVERT_AFTER_S} sh -c '{_RESTORE}'
 mkdir -p /etc/ssh/sshd_config.d
 printf '%s\\n' "$new" > {DROP_IN}.new
 mv -f {DROP_IN}.new {DROP_IN}

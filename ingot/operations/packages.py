@@ -14,6 +14,7 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from ingot.facts.footprint import BEFORE
 from ingot.facts.packages import Apt, AptLook
 from ingot.operations import changes, detached
 
@@ -192,7 +193,7 @@ def compare(
 def members(plan: PackagesPlan, host_name: str, lock_timeout_s: int) -> dict[str, str]:
     """The files that `packages.sh` reads."""
     lines = [f"host\t{host_name}", f"patience\t{lock_timeout_s}", *plan.lines, ""]
-    return {"plan": "\n".join(lines), "progress": 'tail -n 1 "$1/out"'}
+    return {"plan": "\n".join(lines), "before": BEFORE, "progress": 'tail -n 1 "$1/out"'}
 
 
 @operation()

@@ -141,10 +141,23 @@ installing() {
   fail "apt-get failed to install $*: $(reason)"
 }
 
+# What was here before Ingot, written once: whatever it lists is never Ingot's to remove.
+remember() {
+  mkdir -p -m 0755 "${1%/*}"
+  {
+    dpkg-query -W -f='${db:Status-Abbrev}\t${Package}\n' | awk -F'\t' '$1 !~ /^.[nc]/ { print $2 }'
+    for directory in /var/lib/docker /var/lib/containerd; do
+      [ -z "$(ls -A "$directory" 2>/dev/null)" ] || echo "$directory"
+    done
+  } | put "$1"
+}
+
 if [ ! -e /run/cloud-init/result.json ] && command -v cloud-init >/dev/null; then
   timeout "$patience" cloud-init status --wait || :
 fi
 status=0
+before=$(cat "$work/before")
+[ -e "$before" ] || remember "$before"
 while IFS="$tab" read -r step one two three four; do
   echo "== $(date -u +%FT%TZ) $step $one"
   case $step in

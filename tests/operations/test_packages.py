@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import subprocess
+from pathlib import Path
 
 from ingot.facts.packages import Apt, AptLook, PackageState, parse_installed, parse_keyrings
-from ingot.operations.packages import Pin, Source, compare
+from ingot.operations.packages import RUN, Pin, Source, compare
 
 FINGERPRINT = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88"
 DOCKER = Source(
@@ -140,3 +142,20 @@ def test_one_command_answers_for_packages_files_and_keyrings():
     assert Apt().process(lines) == AptLook(
         {"curl": PackageState("8")}, ("nvidia-dkms-580",), {"/etc/apt/preferences.d/ingot-x": "a" * 64}, {}
     )
+
+
+def test_what_was_here_before_ingot_is_written_once(tmp_path: Path) -> None:
+    """Before the first change; whatever Ingot installs afterwards does not come to it."""
+    (tmp_path / "bin").mkdir()
+    tool = tmp_path / "bin/dpkg-query"
+    (tmp_path / "plan").write_text("host\tgpu-01\n")
+    (tmp_path / "before").write_text(f"{tmp_path}/state/before")
+    script = RUN.replace("PATH=/usr", f"PATH={tmp_path}/bin:/usr").replace("/var/lib/", f"{tmp_path}/")
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "containerd/io.containerd").mkdir(parents=True)
+    for states in (r"ii \tcurl\nhi \tnvidia-driver\nrc \told\nun \tnever\niU \thalf\n", r"ii \tdocker-ce\n"):
+        tool.write_text(f"#!/bin/sh\nprintf '{states}'\n")
+        tool.chmod(0o755)
+        subprocess.run(["sh", "-c", script, "sh", tmp_path, tmp_path / "log"], check=True, timeout=60)
+        kept = (tmp_path / "state/before").read_text()
+        assert kept == f"curl\nnvidia-driver\nhalf\n{tmp_path}/containerd\n"

@@ -13,6 +13,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.facts.engine import STATE
+from ingot.facts.footprint import IMAGES
 from ingot.facts.image import ImageLook
 from ingot.operations import detached
 from ingot.operations.changes import announce
@@ -88,7 +89,7 @@ def image() -> Generator[PyinfraCommand, None, None]:
     if found.present:
         host.noop(f"image {wanted.reference} is already here")
         return
-    members = {"host": host.name, "image": wanted.reference, "progress": PROGRESS}
+    members = {"host": host.name, "image": wanted.reference, "known": IMAGES, "progress": PROGRESS}
     if wanted.archive is None:
         announce([f"pull image {wanted.reference}"])
     else:

@@ -1,5 +1,6 @@
 # Brings the engine's image: loads $1/archive where there is one, else pulls $1/image from its registry.
-# $1/host names the host in sentences; with $1/pushed the archive is removed afterwards.
+# $1/host names the host in sentences; with $1/pushed the archive is removed afterwards. $1/known names the list of images
+# that Ingot has brought: what was here before is not in it, and never Ingot's to remove.
 set -u
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 work=$1
@@ -19,6 +20,10 @@ last() {
 }
 
 timeout 30 docker version >"$work/said" 2>&1 || fail "Docker does not answer ($(last)), expected it to take an image"
+
+known=$(cat "$work/known")
+mkdir -p -m 0755 "${known%/*}"
+docker image inspect "$image" >/dev/null 2>&1 || grep -qxF "$image" "$known" 2>/dev/null || echo "$image" >>"$known"
 
 if [ -e "$work/archive" ]; then
   archive=$(cat "$work/archive")

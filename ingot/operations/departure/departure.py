@@ -12,7 +12,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.facts.engine import STATE
-from ingot.facts.footprint import DOCKER_GOES, LOGS, Footprint, FootprintLook
+from ingot.facts.footprint import BEFORE, DOCKER_GOES, LOGS, Footprint, FootprintLook
 from ingot.operations import changes, detached
 from ingot.operations.containers import cdi, docker
 from ingot.operations.gateway import drain
@@ -23,7 +23,7 @@ UNIT = "ingot-decommission"
 #: How long a run waits for packages and data to be removed, seconds.
 LIMIT_S = 3600
 DOCKER = (*docker.VENDOR_PACKAGES, *(name for names in docker.DISTRIBUTION_PACKAGES.values() for name in names))
-DOCKER_DATA = ("/var/lib/docker", "/var/lib/containerd", "/etc/docker")
+DOCKER_DATA = ("/var/lib/docker", "/var/lib/containerd")
 CDI_FILES = ("/etc/cdi/nvidia.yaml", "/var/run/cdi/nvidia.yaml")
 _DRIVER = re.compile(r"nvidia|^libcuda|^cuda-drivers|^nvlsm$")
 _NGINX = re.compile(r"^(nginx|libnginx-mod)(-|$)")
@@ -89,35 +89,50 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
     if wish.wipe_keys and found.secrets:
         step(f"overwrite {_listed(found.secrets)}", "shred", *found.secrets)
     _nginx(found, step, stays)
-    keep_docker = wish.keep_docker or bool(found.others)
-    if keep_docker and has_docker:
-        why = "as asked" if wish.keep_docker else f"{_listed(found.others)} in it is not Ingot's"
-        stays.append(f"Docker, its daemon.json and the container toolkit ({why})")
+    others = f"{_listed(found.others)} in it is not Ingot's" if found.others else None
+    docker_stays = has_docker and (_as_asked(wish.keep_docker) or others or _was_there(found, DOCKER))
+    if docker_stays:
+        stays.append(f"Docker, its daemon.json and the container toolkit ({docker_stays})")
         if found.images:
             step(f"remove {len(found.images)} engine images", "images", *found.images)
     else:
-        toolkit = sorted(installed & set(cdi.PACKAGES))
+        toolkit = sorted(name for name in installed & set(cdi.PACKAGES) if not _was_there(found, (name,)))
         if toolkit:
             step(f"remove the container toolkit ({len(toolkit)} packages)", "purge", *toolkit)
         if has_docker or found.docker_goes:
+            data = [directory for directory in DOCKER_DATA if not _was_there(found, (directory,))]
             step(
-                f"remove Docker with all that is in it ({_listed(DOCKER_DATA)})",
-                "docker", DOCKER_GOES, ",".join(DOCKER_DATA), *sorted(has_docker),
+                f"remove Docker with all that is in it ({_listed(data)})",
+                "docker", DOCKER_GOES, ",".join(data) or "-", *sorted(has_docker),
             )  # fmt: skip
     driver = sorted(name for name in installed if _is_driver(name))
-    if driver and wish.keep_driver:
-        stays.append("the driver, with its holds, pins and package source (as asked)")
+    driver_stays = driver and (_as_asked(wish.keep_driver) or _was_there(found, filter(_is_driver, found.before or ())))
+    if driver_stays:
+        stays.append(f"the driver, with its holds, pins and package source ({driver_stays})")
     elif driver:
         step(f"remove the driver ({len(driver)} packages)", "driver", *driver)
         # Whatever stays of the toolkit, no device is left that they could name.
         step(f"delete {_listed(CDI_FILES)}", "absent", *CDI_FILES)
     _models(found, wish, cache_root, step, stays)
-    own = [path for path in (*found.paths, *found.apt_paths) if not _stays(path, wish.keep_driver, keep_docker)]
+    own = [
+        path for path in (*found.paths, *found.apt_paths) if not _stays(path, bool(driver_stays), bool(docker_stays))
+    ]
     # Its state is what tells that Ingot was here: last of all.
     own.sort(key=lambda path: path == STATE)
     if own:
         step(f"delete {_listed(own)}", "absent", *own)
     return Departure(tuple(line for line, _ in steps), tuple(sentence for _, sentence in steps), tuple(stays))
+
+
+def _as_asked(asked: bool) -> str | None:
+    return "as asked" if asked else None
+
+
+def _was_there(found: Footprint, names: Iterable[str]) -> str | None:
+    """Why these may not be Ingot's to remove; None where it is known that none of them was there before it."""
+    if found.before is None:
+        return f"nothing tells whether it was here before Ingot, since {BEFORE} is missing"
+    return "it was here before Ingot" if found.before.intersection(names) else None
 
 
 def _is_driver(package: str) -> bool:
@@ -132,10 +147,16 @@ def _nginx(found: Footprint, step: _Step, stays: list[str]) -> None:
         step("give nginx the configuration of its package back", "nginx")
         stays.append(f"nginx ({_listed(found.sites)} is not Ingot's)")
     elif packages := sorted(name for name in found.packages if _NGINX.search(name)):
+        if why := _was_there(found, filter(_NGINX.search, found.before or ())):
+            step("give nginx the configuration of its package back", "nginx")
+            stays.append(f"nginx ({why})")
+            return
         step(f"remove nginx ({len(packages)} packages)", "purge", *packages)
 
 
 def _models(found: Footprint, wish: Wish, cache_root: str, step: _Step, stays: list[str]) -> None:
+    if found.others_models:
+        stays.append(f"{_listed(found.others_models)} (Ingot has not made it)")
     if not found.models:
         return
     if wish.wipe_models:
@@ -173,7 +194,7 @@ def remove(wish: Wish) -> Generator[PyinfraCommand, None, None]:
         departure.remove(departure.Wish(keep_driver=True), name="Decommission")
     """
     cache_root = str(host.data.cache_root)
-    found = host.get_fact(FootprintLook, image=str(host.data.engine_image), cache_root=cache_root)
+    found = host.get_fact(FootprintLook, cache_root=cache_root)
     try:
         departure = plan(found, wish, cache_root)
     except Occupied as why:

@@ -8,6 +8,8 @@ work=$1
 log=$2
 exec >>"$log" 2>&1
 tab=$(printf '\t')
+# Names of what was here before Ingot.
+before=/var/lib/ingot/before
 host='this host'
 
 fail() {
@@ -25,8 +27,8 @@ removed() {
   apt -s "$@" 2>/dev/null | sed -n 's/^\(Remv\|Purg\) \([^ :]*\).*/\2/p' | sort -u
 }
 
-# Removes packages with what was installed for them alone. What others still need, and what was unused before, stays;
-# where something of others would have to go, nothing goes.
+# Removes packages with what was installed for them alone. What others still need, what was unused before, and what was
+# here before Ingot, stays; where something of others would have to go, nothing goes.
 purge() {
   # Asked for nothing, dpkg-query would name every package there is.
   [ $# -gt 0 ] || fail 'a step names no package'
@@ -35,7 +37,7 @@ purge() {
   dpkg --configure -a || :
   # shellcheck disable=SC2086
   apt-mark unhold $here >/dev/null
-  removed autoremove >"$work/unused"
+  { removed autoremove && cat "$before" 2>/dev/null; } | sort -u >"$work/unused"
   # shellcheck disable=SC2086
   removed purge $here >"$work/asked"
   printf '%s\n' "$here" >"$work/here"
@@ -81,7 +83,7 @@ nginx_of_package() {
 
 docker_with_data() {
   goes=$1
-  data=$(echo "$2" | tr , ' ')
+  data=$(echo "${2#-}" | tr , ' ')
   shift 2
   touch "$goes"
   systemctl stop docker.socket docker containerd 2>/dev/null || :
@@ -91,6 +93,9 @@ docker_with_data() {
     [ ! -d "$directory" ] || find "$directory" -mindepth 1 -xdev -delete || fail "could not empty $directory"
     rmdir "$directory" 2>/dev/null || :
   done
+  # Keys of registries, and whatever else somebody laid there, are not Docker's.
+  rm -f /etc/docker/daemon.json /etc/docker/key.json
+  rmdir /etc/docker 2>/dev/null || :
 }
 
 driver() {
@@ -130,7 +135,12 @@ while IFS= read -r line; do
     models)
       root=$1
       shift
-      rm -rf -- "$@" || fail "could not delete $*"
+      for directory; do
+        # The proof that it is Ingot's goes last: what was cut off, the next run finds again.
+        proof=$directory/.ingot-made
+        [ ! -f "$proof" ] || { find "$directory" -xdev -mindepth 1 ! -path "$proof" -delete && rm -f -- "$proof" &&
+          rmdir -- "$directory"; } || fail "could not delete $directory"
+      done
       # What is left of <model>/<variant>/<revision>, where nothing of others lies in it.
       for directory; do rmdir "${directory%/*}" "${directory%/*/*}" 2>/dev/null; done
       fstrim "$root" 2>/dev/null || echo 'the disk was not told which blocks are free'

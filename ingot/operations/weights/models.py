@@ -14,7 +14,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.errors import IngotError
-from ingot.facts.models import MARKER, Fetched, ModelDirectory, Models, Room, Text
+from ingot.facts.models import MADE, MARKER, Fetched, ModelDirectory, Models, Room, Text
 from ingot.operations import changes, detached
 from ingot.operations.refuse import refuse
 from ingot.operations.serving import planning
@@ -71,8 +71,19 @@ def trouble(found: ModelDirectory) -> str | None:
         if now.kind != "f" or (now.bytes, now.mtime) != (verified.bytes, verified.mtime):
             return f"{path} changed since it was verified"
     for path, now in found.entries.items():
-        if now.kind != "d" and path not in known and path != MARKER:
+        if now.kind != "d" and path not in known and path not in (MARKER, MADE):
             return f"{path} does not belong there"
+    return None
+
+
+def in_the_way(wanted: Wanted, found: ModelDirectory) -> str | None:
+    """The sentence that refuses a model whose transfers would meet somebody else's files; None where they do not."""
+    for suffix, there in (("incomplete", found.incomplete), ("incoming", found.incoming)):
+        if there and MADE not in there:
+            return (
+                f"{wanted.target}.{suffix} was not made by Ingot (it holds no {MADE}), expected nothing there; "
+                "move it away."
+            )
     return None
 
 
@@ -185,7 +196,8 @@ def _pushed(
     quoted = shlex.quote(incoming)
     yield StringCommand(
         f"mkdir -p {shlex.quote(str(PurePosixPath(incoming).parent))} && "
-        f'install -d -m 0700 -o "${{SUDO_USER:-root}}" {quoted}'
+        f'install -d -m 0700 -o "${{SUDO_USER:-root}}" {quoted} && '
+        f"printf '%s\\n' {shlex.quote(wanted.target)} >{quoted}/{MADE}"
     )
     sent = []
     for index, one in enumerate(listed):
@@ -226,7 +238,9 @@ def cached() -> Commands:
             place = origin(data.sources, wanted.variant, wanted.label)
             listed = _listed(wanted, place, token)
             needed = missing_bytes(listed, found)
-            refused = no_room(wanted.label, data.cache_root, needed, len(listed), state.room)
+            refused = in_the_way(wanted, found) or no_room(
+                wanted.label, data.cache_root, needed, len(listed), state.room
+            )
             if refused:
                 raise IngotError(refused)
         except IngotError as error:

@@ -24,17 +24,40 @@ host=$(value host)
 root=$(value root)
 target=$(value target)
 marker=.ingot-verified.json
+made=.ingot-made
+quarantine=$root/.quarantine
 touch "$work/curl"
 trap 'rm -f "$work/curl"' EXIT
 echo "== $(date -u +%FT%TZ) $target"
 
-# What fails verification or was never listed is set aside, where nothing mounts it; the last one is kept.
+# A directory of Ingot's own: the proof lies in it before anything else, and names what it was made as, for a copy of the
+# directory is somebody else's.
+own() {
+  [ -d "$1" ] || mkdir -p -- "$1" || return 1
+  [ -n "$(ls -A "$1")" ] || printf '%s\n' "$2" >"$1/$made"
+}
+
+is_own() {
+  [ -f "$1/$made" ] && [ "$(cat "$1/$made")" = "$2" ]
+}
+
+# A file of Ingot's own that fails its digest is kept where nothing mounts it; the last one of its name.
 quarantine() {
-  mkdir -p -m 0700 "$root/.quarantine"
-  aside=$root/.quarantine/$(printf '%s' "${1#"$root"/}" | tr / _)
-  rm -rf -- "$aside"
-  mv -T -- "$1" "$aside"
+  own "$quarantine" "$quarantine" && chmod 0700 "$quarantine"
+  is_own "$quarantine" "$quarantine" || { set_aside "$1" "$2" && return; }
+  mv -fT -- "$1" "$quarantine/$(aside "$1")"
+  echo "quarantined: $1 ($2)"
+}
+
+# What others put where a model belongs leaves the way, and is never deleted.
+set_aside() {
+  mkdir -p -m 0700 "$root/.set-aside"
+  mv -T --backup=numbered -- "$1" "$root/.set-aside/$(aside "$1")"
   echo "set aside: $1 ($2)"
+}
+
+aside() {
+  printf '%s' "${1#"$root"/}" | tr / _
 }
 
 # Whether the file has the digest of the manifest; leaves its sha256 in $sum.
@@ -83,13 +106,16 @@ fetch() {
 
 dir=$target
 [ -d "$target" ] && [ ! -L "$target" ] || dir=$target.incomplete
-mkdir -p -- "$dir" || fail "could not make $dir"
+[ "$dir" = "$target" ] || own "$dir" "$target" || fail "could not make $dir"
+ours=no
+! is_own "$dir" "$target" || ours=yes
 # A repair that is cut off must not look verified.
 rm -f -- "$dir/$marker"
 
-find "$dir" -mindepth 1 ! -type d -printf '%P\n' | while read -r path; do
-  awk -F'\t' -v p="$path" '$1 == "file" && ($2 == p || $2 ".part" == p) { found = 1 } END { exit !found }' \
-    "$work/plan" || quarantine "$dir/$path" 'not in the manifest'
+# Another's half of a file is not gone on with.
+find "$dir" -mindepth 1 ! -type d ! -name "$made" ! -name .marker -printf '%P\n' | while read -r path; do
+  awk -F'\t' -v p="$path" -v ours="$ours" '$1 == "file" && ($2 == p || (ours == "yes" && $2 ".part" == p)) { found = 1 }
+    END { exit !found }' "$work/plan" || set_aside "$dir/$path" 'not in the manifest'
 done
 
 : >"$work/files"
@@ -97,14 +123,18 @@ grep "^file$tab" "$work/plan" >"$work/list"
 while IFS="$tab" read -r _ path bytes sha git trusted url; do
   file=$dir/$path
   part=$file.part
-  [ ! -L "$file" ] || quarantine "$file" 'a link'
+  [ ! -L "$file" ] || set_aside "$file" 'a link'
   mkdir -p -- "${file%/*}"
   if [ -f "$file" ] && [ "$trusted" = yes ]; then
     sum=$sha
   elif [ -f "$file" ] && [ "$(size "$file")" -eq "$bytes" ] && good "$file" "$sha" "$git"; then
     echo "kept: $path"
   else
-    [ ! -e "$file" ] || quarantine "$file" 'not as the manifest says'
+    if [ -f "$file" ] && [ "$ours" = yes ]; then
+      quarantine "$file" 'not as the manifest says'
+    elif [ -e "$file" ]; then
+      set_aside "$file" 'not as the manifest says'
+    fi
     fetch "$part" "$bytes" "$url"
     if ! good "$part" "$sha" "$git"; then
       quarantine "$part" "$found, expected $expected"
@@ -129,5 +159,5 @@ find "$dir" -type d -exec chmod 0755 {} + -exec sync {} +
 if [ "$dir" != "$target" ]; then
   mv -T -- "$dir" "$target" || fail "could not publish $target"
 fi
-rm -rf -- "$target.incoming"
+! is_own "$target.incoming" "$target" || rm -rf -- "$target.incoming"
 sync -- "${target%/*}"

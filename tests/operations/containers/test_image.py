@@ -86,7 +86,7 @@ def run_script(tmp_path: Path, members: dict[str, str], **situation: str) -> tup
     (tmp_path / "docker").write_text(DOCKER)
     (tmp_path / "docker").chmod(0o755)
     (tmp_path / "calls").touch()
-    for name, text in {"host": "gpu-01", "image": ID, **members}.items():
+    for name, text in {"host": "gpu-01", "image": ID, "known": f"{tmp_path}/images", **members}.items():
         (tmp_path / name).write_text(text)
     script = image.SCRIPT.replace("PATH=/usr", f"PATH={tmp_path}:/usr").replace("sleep", ":")
     done = subprocess.run(
@@ -100,6 +100,14 @@ def run_script(tmp_path: Path, members: dict[str, str], **situation: str) -> tup
         sentence.read_text() if sentence.exists() else "",
         (tmp_path / "calls").read_text().split("\n"),
     )
+
+
+@pytest.mark.parametrize(("held", "listed"), [("another", f"{ID}\n"), (ID, None)], ids=["brought", "here before"])
+def test_only_what_ingot_brought_is_listed_as_its_own(tmp_path: Path, held: str, listed: str | None) -> None:
+    for _ in range(2):
+        run_script(tmp_path, {}, HELD=held)
+    known = tmp_path / "images"
+    assert (known.read_text() if known.exists() else None) == listed
 
 
 def test_a_busy_registry_is_asked_again(tmp_path: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ingot.facts.footprint import Footprint, parse_footprint, repository
-from ingot.facts.sections import Section
-from ingot.operations.departure.departure import Departure, Occupied, Wish, plan
+from ingot.facts import footprint
+from ingot.facts.footprint import Footprint, FootprintLook, parse_footprint
+from ingot.facts.models import MADE, MARKER, SET_ASIDE
+from ingot.facts.sections import Section, split
+from ingot.operations.departure.departure import SCRIPT, Departure, Occupied, Wish, plan
 
 pytestmark = pytest.mark.onboarding
 
@@ -41,6 +46,7 @@ SERVED = Footprint(
         "nvidia-driver-cuda",
         "openssh-server",
     ),
+    before=frozenset({"openssh-server"}),
     nginx_is_ours=True,
 )
 
@@ -95,7 +101,7 @@ def test_a_docker_that_does_not_answer_is_not_emptied() -> None:
 
 def test_a_removal_of_docker_that_was_cut_off_is_finished() -> None:
     left = replace(SERVED, docker=False, containers=(), packages=("openssh-server",), docker_goes=True)
-    assert words(plan(left, Wish(), ROOT), "docker") >= {"/var/lib/docker,/var/lib/containerd,/etc/docker"}
+    assert words(plan(left, Wish(), ROOT), "docker") >= {"/var/lib/docker,/var/lib/containerd"}
 
 
 def test_somebody_elses_site_keeps_nginx_with_its_packages_own_configuration() -> None:
@@ -117,6 +123,145 @@ def test_keys_are_overwritten_and_models_deleted_on_request_alone() -> None:
     assert verbs(departure).index("shred") < verbs(departure).index("absent")
 
 
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A cache root with a model, a transfer and a quarantine of Ingot's, and everything that others could have."""
+    root = tmp_path / "models"
+
+    def directory(name: str, made_as: str | None = None, verified: bool = False) -> Path:
+        made = root / name
+        made.mkdir(parents=True)
+        (made / "weights").write_text("x")
+        if made_as:
+            (made / MADE).write_text(f"{root}/{made_as}\n")
+        if verified:
+            (made / MARKER).write_text("{}")
+        return made
+
+    directory("a/bf16/1", "a/bf16/1", verified=True)
+    directory("b/bf16/2.incomplete", "b/bf16/2")
+    directory("b/bf16/2.incoming", "b/bf16/2")
+    directory(".quarantine", ".quarantine")
+    directory("theirs/x.incomplete")
+    directory("theirs/x.incoming")
+    directory("theirs/.quarantine")
+    directory("theirs/copy-of-a", "a/bf16/1", verified=True)
+    directory("c/bf16/3", verified=True)
+    directory(SET_ASIDE)
+    (root / "a/notes").write_text("theirs")
+    return root
+
+
+def look_at(root: Path) -> Footprint:
+    """What the look finds below a root on this machine."""
+    command = FootprintLook().command(cache_root=str(root))
+    said = subprocess.run(["sh", "-c", command], check=True, timeout=60, capture_output=True, text=True).stdout
+    return parse_footprint(split(said.splitlines()))
+
+
+def tree_of(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+def test_models_are_deleted_only_where_ingot_can_prove_that_it_made_them(shared: Path, tmp_path: Path) -> None:
+    found = look_at(shared)
+    assert {path.removeprefix(f"{shared}/") for path in found.models} == {
+        "a/bf16/1", "b/bf16/2.incomplete", "b/bf16/2.incoming", ".quarantine",
+    }  # fmt: skip
+    departure = plan(
+        replace(SERVED, models=found.models, others_models=found.others_models), Wish(wipe_models=True), "/"
+    )
+    assert any(f"{shared}/c/bf16/3" in kept and f"{shared}/{SET_ASIDE}" in kept for kept in departure.stays)
+    before = tree_of(shared)
+    leave(tmp_path, "models", str(shared), *found.models, f"{shared}/theirs")
+    assert before - tree_of(shared) == {
+        "a/bf16", "b", "b/bf16",
+        *(path for path in before if path.startswith(("a/bf16/", "b/bf16/", ".quarantine"))),
+    }  # fmt: skip
+    assert look_at(shared).models == ()
+
+
+def test_a_name_like_ingots_is_no_proof_where_others_write_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {
+        "logrotate.d/ingot-nginx": "# Written by Ingot (roles/gateway.py): …",
+        "logrotate.d/ingots-shop": "/var/log/shop {}",
+        "modprobe.d/ingot-theirs.conf": "# not written by Ingot",
+        "apt.conf.d/51ingot-nvidia": "// Written by Ingot. …",
+        "preferences.d/ingot-docker": "Explanation: written by Ingot",
+        "preferences.d/ingot-shop": "Package: shop",
+        "sources.list.d/ingot-docker.sources": "# Written by Ingot.\nSigned-By: /etc/apt/keyrings/ingot-docker.gpg",
+        "sources.list.d/ingot-debian.sources": "# Written by Ingot.\nSigned-By: /usr/share/keyrings/debian.gpg",
+        "sources.list.d/ingot-shop.sources": "Signed-By: /etc/apt/keyrings/ingot-shop.gpg",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    for patterns in ("SHARED_PATHS", "APT_PATHS"):
+        here = tuple(re.sub(r".*/(?=[^/]+\.d/)", f"{tmp_path}/", one) for one in getattr(footprint, patterns))
+        monkeypatch.setattr(footprint, patterns, here)
+    found = look_at(tmp_path)
+    assert [path for path in found.paths if path.startswith(str(tmp_path))] == [f"{tmp_path}/logrotate.d/ingot-nginx"]
+    assert [path.removeprefix(f"{tmp_path}/") for path in found.apt_paths] == [
+        "/etc/apt/keyrings/ingot-docker.gpg", "apt.conf.d/51ingot-nvidia", "preferences.d/ingot-docker",
+        "sources.list.d/ingot-debian.sources", "sources.list.d/ingot-docker.sources",
+    ]  # fmt: skip
+
+
+def leave(tmp_path: Path, *step: str) -> None:
+    """Follow one step of a departure on this machine."""
+    (tmp_path / "plan").write_text("\t".join(step) + "\n")
+    script = SCRIPT.replace("systemctl daemon-reload", ":")
+    subprocess.run(["sh", "-c", script, "sh", tmp_path, tmp_path / "log"], check=True, timeout=60)
+
+
+def test_a_deletion_of_models_that_is_cut_off_is_gone_on_with(shared: Path, tmp_path: Path) -> None:
+    """Whatever is deleted first: as long as anything of Ingot's is there, so is the proof."""
+    target = shared / "a/bf16/1"
+    (target / "weights").unlink()
+    (target / MARKER).unlink()
+    assert str(target) in look_at(shared).models
+    leave(tmp_path, "models", str(shared), str(target))
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "stays", "verb"),
+    [
+        ("docker.io", "Docker, its daemon.json and the container toolkit (it was here before Ingot)", "docker"),
+        ("containerd.io", "Docker, its daemon.json and the container toolkit (it was here before Ingot)", "docker"),
+        (
+            "nvidia-driver-535",
+            "the driver, with its holds, pins and package source (it was here before Ingot)",
+            "driver",
+        ),
+        ("nginx-common", "nginx (it was here before Ingot)", None),
+    ],
+)
+def test_what_was_here_before_ingot_stays(before: str, stays: str, verb: str | None) -> None:
+    """Also where Ingot has put another version, or another vendor's package, in its place."""
+    departure = plan(replace(SERVED, before=frozenset({before})), Wish(), ROOT)
+    assert stays in departure.stays and verb not in verbs(departure)
+    assert ("nginx" in words(departure, "purge")) == ("nginx" not in before)
+    kept = {"docker": "ingot-docker.sources", "driver": "ingot-nvidia.sources"}.get(verb or "")
+    assert not any(kept and path.endswith(kept) for path in words(departure, "absent"))
+
+
+def test_without_a_record_of_what_was_here_before_nothing_is_taken_for_ingots() -> None:
+    departure = plan(replace(SERVED, before=None), Wish(), ROOT)
+    assert {"docker", "driver", "purge"}.isdisjoint(verbs(departure))
+    assert sum("nothing tells whether it was here before Ingot" in kept for kept in departure.stays) == 3
+
+
+def test_data_that_was_here_before_docker_stays() -> None:
+    departure = plan(replace(SERVED, before=frozenset({"/var/lib/containerd"})), Wish(), ROOT)
+    assert "/var/lib/docker" in words(departure, "docker")
+
+
+def test_packages_of_the_toolkit_stay_one_by_one() -> None:
+    departure = plan(replace(SERVED, before=frozenset({"libnvidia-container1"})), Wish(), ROOT)
+    assert words(departure, "purge") == {"nginx", "nginx-common"} and "docker" in verbs(departure)
+
+
 def test_a_host_that_ingot_never_was_on_loses_nothing() -> None:
     departure = plan(Footprint(docker=True, packages=("docker-ce", "nvidia-driver-cuda", "nginx")), Wish(), ROOT)
     assert departure.lines == ()
@@ -126,26 +271,28 @@ def test_a_host_that_ingot_never_was_on_loses_nothing() -> None:
 def test_a_look_tells_ours_from_others() -> None:
     said = {
         "docker": "29.0.0",
-        "containers": "ingot-engine-a-0\tsha256:aa\tingot-engine\ntheirs\tsha256:bb\t",
+        "containers": "ingot-engine-a-0\tsha256:aa\tingot-engine\ntheirs\tsha256:bb\t\nalike\tsha256:bb\tingot-shop",
         "networks": "ingot-engine",
         "volumes": "data",
         "images": "sha256:aa\tvllm/vllm-openai:v1\nsha256:bb\tredis:7\nsha256:cc\tvllm/vllm-openai:v0",
         "known_images": "sha256:cc",
     }
-    names = ("units", "paths", "apt_paths", "secrets", "models", "packages", "docker_goes", "nginx", "logs", "sites")
+    said["before"] = "docker-ce\nnginx"
+    names = (
+        "units",
+        "paths",
+        "apt_paths",
+        "secrets",
+        "models",
+        "others_models",
+        "packages",
+        "docker_goes",
+        "nginx",
+        "logs",
+        "sites",
+    )
     found = parse_footprint({**{name: Section("", 1) for name in names}, **{k: Section(v) for k, v in said.items()}})
     assert found.containers == ("ingot-engine-a-0",) and found.images == ("sha256:aa", "sha256:cc")
-    assert found.others == ("container theirs", "volume data", "image redis:7")
+    assert found.others == ("container theirs", "container alike", "volume data", "image redis:7")
+    assert found.before == {"docker-ce", "nginx"}
     assert found.docker and not found.docker_goes
-
-
-@pytest.mark.parametrize(
-    ("image", "name"),
-    [
-        ("vllm/vllm-openai:v0.33.0", "vllm/vllm-openai"),
-        ("registry:5000/vllm", "registry:5000/vllm"),
-        ("registry:5000/vllm:1@sha256:aa", "registry:5000/vllm"),
-    ],
-)
-def test_an_image_is_known_by_its_repository(image: str, name: str) -> None:
-    assert repository(image) == name

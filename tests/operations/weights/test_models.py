@@ -15,7 +15,7 @@ import pytest
 
 from ingot.catalog import load_models
 from ingot.errors import IngotError
-from ingot.facts.models import Found, ModelDirectory, Room, Verified, parse_models
+from ingot.facts.models import MADE, Found, ModelDirectory, Room, Verified, parse_models
 from ingot.operations.serving import planning
 from ingot.operations.weights import models
 from ingot.operations.weights.manifest import MANIFEST, ModelFile, Origin, chosen, origin, parse_manifest
@@ -149,6 +149,7 @@ def test_what_a_run_fetched_before_it_died_is_used_by_the_next(cache, target, mi
     name = "model-00001-of-00001.safetensors"
     incomplete = target.with_name(f"{REVISION}.incomplete")
     incomplete.mkdir(parents=True)
+    (incomplete / MADE).write_text(f"{target}\n")
     (incomplete / f"{name}.part").write_bytes(CONTENT[name][:200_000])
     (incomplete / "config.json").write_bytes(CONTENT["config.json"])
     assert cache().succeeded
@@ -160,8 +161,9 @@ def test_a_corrupt_file_is_set_aside_and_fetched_once_more(cache, target, mirror
     corrupt = bytes(len(CONTENT["tokenizer.json"]))
     mirror.answers["tokenizer.json"] = [corrupt]
     assert cache().succeeded and contents(target) == CONTENT
-    (aside,) = (tmp_path / "models/.quarantine").iterdir()
-    assert aside.read_bytes() == corrupt
+    assert contents(tmp_path / "models/.quarantine") == {
+        f"tiny_bf16_{REVISION}.incomplete_tokenizer.json.part": corrupt
+    }
 
 
 def test_a_digest_that_never_matches_fails_with_both_and_publishes_nothing(cache, target, mirror):
@@ -219,9 +221,49 @@ def test_what_nobody_listed_is_taken_out_of_the_directory(cache, target, tmp_pat
     make(target / "modeling.py")
     healed = cache()
     assert "modeling.py does not belong there" in healed.said
-    assert contents(target) == CONTENT and [path.name for path in (tmp_path / "models/.quarantine").iterdir()] == [
+    assert contents(target) == CONTENT and [path.name for path in (tmp_path / "models/.set-aside").iterdir()] == [
         f"tiny_bf16_{REVISION}_modeling.py"
     ]
+
+
+def test_what_others_put_in_its_place_is_set_aside_each_time_and_never_deleted(cache, target, tmp_path):
+    cache()
+    for text in ("theirs", "theirs too"):
+        (target / "notes.txt").write_text(text)
+        assert cache().succeeded
+    kept = (tmp_path / "models/.set-aside").iterdir()
+    assert sorted(path.read_text() for path in kept) == ["theirs", "theirs too"]
+
+
+@pytest.mark.parametrize("suffix", ["incomplete", "incoming"])
+def test_a_directory_of_somebody_else_is_not_taken_for_a_transfer(cache, target, suffix):
+    theirs = target.with_name(f"{REVISION}.{suffix}")
+    theirs.mkdir(parents=True)
+    (theirs / "0").write_text("theirs")
+    refused = cache()
+    assert not refused.succeeded and f"{theirs} was not made by Ingot" in refused.said
+    assert (theirs / "0").read_text() == "theirs" and not target.exists()
+
+
+def test_a_model_that_was_there_before_is_verified_and_stays_its_owners(cache, target, tmp_path):
+    target.mkdir(parents=True)
+    for name, data in CONTENT.items():
+        (target / name).write_bytes(data)
+    (target / "tokenizer.json").write_bytes(b"[]")
+    (target / "model-00001-of-00001.safetensors.part").write_bytes(b"half")
+    assert cache().succeeded and contents(target) == CONTENT
+    assert not (target / MADE).exists(), "decommission --wipe-models would delete it"
+    assert sorted(path.read_bytes() for path in (tmp_path / "models/.set-aside").iterdir()) == [b"[]", b"half"]
+
+
+def test_a_quarantine_of_somebody_else_is_left_alone(cache, target, mirror, tmp_path):
+    theirs = tmp_path / "models/.quarantine"
+    theirs.mkdir(parents=True)
+    (theirs / "virus").write_text("theirs")
+    mirror.answers["tokenizer.json"] = [b"[]"]
+    assert cache().succeeded and contents(target) == CONTENT
+    assert [path.name for path in theirs.iterdir()] == ["virus"]
+    assert [path.read_bytes() for path in (tmp_path / "models/.set-aside").iterdir()] == [b"[]"]
 
 
 def test_a_model_is_pushed_from_this_machine_with_its_digests(cache, target, tmp_path):
