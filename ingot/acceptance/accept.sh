@@ -15,7 +15,9 @@ burning() { systemctl show --value -p ActiveState ingot-accept-burn.service | gr
 # A burn-in that an earlier run started goes on by itself; what it took away comes back before anything else is done.
 while burning; do sleep 1; done
 if [ -e "/etc/systemd/system/$restore" ]; then systemctl start "$restore"; fi
-docker rm --force ingot-acceptance >/dev/null 2>&1
+docker ps -aq --filter label=ingot.acceptance | xargs -r docker rm --force >/dev/null 2>&1
+# The file of a measurement that was cut off: where it lies others may keep files of such names, other hosts' runs too.
+if [ -e "$results/disk_file" ]; then rm -f -- "$(cat "$results/disk_file")" "$results/disk_file"; fi
 
 if [ "$again" = 1 ] || [ "$(cat "$results/key" 2>/dev/null)" != "$key" ]; then
   rm -rf "$results"
@@ -36,7 +38,6 @@ if [ ! -e "$results/disk" ]; then
   # Before the first deploy the cache root is not there: its nearest parent is on the same disk.
   place=$cache_root
   until [ -d "$place" ]; do place=$(dirname "$place"); done
-  rm -f "$place"/.ingot-accept.*
   # Nothing of the host is kept from the disk: a quarter of what is free is the most.
   free=$(df -B1 --output=avail "$place" | tail -n 1)
   size=$((free / 4))
@@ -47,14 +48,17 @@ if [ ! -e "$results/disk" ]; then
       --no-install-recommends fio
   fi
   if [ "$size" -ge 67108864 ] && command -v fio >/dev/null; then
-    file=$(mktemp "$place/.ingot-accept.XXXXXXXX")
+    file=$(mktemp -u "$place/.ingot-accept.XXXXXXXX")
+    # Noted before it is made.
+    echo "$file" >"$results/disk_file"
+    (set -C && : >"$file") || exit 1
     half=$((disk_s / 2))
     say 'measuring the disk'
     timeout $((disk_s * 4 + 120)) fio --output-format=json --filename="$file" --size="$size" --bs=1M --direct=1 \
       --ioengine=libaio --iodepth=32 --end_fsync=1 \
       --name=write --rw=write --runtime="$half" \
       --name=read --stonewall --rw=read --runtime="$half" >"$results/.disk"
-    rm -f "$file"
+    rm -f "$file" "$results/disk_file"
     mv "$results/.disk" "$results/disk"
   fi
 fi

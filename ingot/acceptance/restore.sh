@@ -2,7 +2,7 @@
 # $1 is the directory of results; nothing is done where nothing was taken. Does not touch what a deploy changed since.
 set -u
 results=$1
-docker rm --force ingot-acceptance >/dev/null 2>&1
+docker ps -aq --filter label=ingot.acceptance | xargs -r docker rm --force >/dev/null 2>&1
 [ -e "$results/stopped" ] || exit 0
 names=$(cat "$results/stopped")
 # shellcheck disable=SC2086 # several names

@@ -1,8 +1,15 @@
 """Where test hosts live on this machine."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from ingot.sandbox.errors import SandboxError
+
+#: All that a sandbox ever puts into its two directories.
+CACHE_ENTRIES = frozenset({"apt-key", "apt.lock", "engine-image", "images", "mirror", "model.lock"})
+STATE_ENTRIES = frozenset({"hosts", "key", "key.pub", "secrets"})
 
 
 @dataclass(frozen=True)
@@ -43,3 +50,24 @@ class Paths:
     def host(self, name: str) -> Path:
         """Everything that belongs to host `name`."""
         return self.hosts / name
+
+
+def remove(directory: Path, entries: frozenset[str]) -> None:
+    """Delete a directory of a sandbox's, which may have been named by mistake.
+
+    Raises: SandboxError, and nothing is deleted, when anything else than these entries lies in it.
+    """
+    if not directory.exists():
+        return
+    # What a write that was cut off has left begins with a dot and the entry's name.
+    others = sorted(
+        one.name
+        for one in directory.iterdir()
+        if one.name not in entries and not one.name.startswith(tuple(f".{entry}." for entry in entries))
+    )
+    if others:
+        raise SandboxError(
+            f"{directory} stays, since {', '.join(others[:3])} in it is not Ingot's: move that away, or delete the "
+            "directory yourself"
+        )
+    shutil.rmtree(directory)

@@ -12,7 +12,7 @@ from ingot.sandbox import aptrepo, guest, image, machine, membership, network, r
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.host import TestHost
 from ingot.sandbox.network import Network
-from ingot.sandbox.paths import Paths
+from ingot.sandbox.paths import CACHE_ENTRIES, STATE_ENTRIES, Paths, remove
 from ingot.sandbox.state import HostRecord, free_number, locked, read_record, read_records, write_record
 
 
@@ -137,8 +137,7 @@ class Sandbox:
         if names:
             raise SandboxError(f"the cache is in use by {', '.join(names)}: end them first, `ingot sandbox down --all`")
         with _in_one_sentence("the cache could not be removed"):
-            if self.paths.cache.exists():
-                shutil.rmtree(self.paths.cache)
+            remove(self.paths.cache, CACHE_ENTRIES)
 
     def _remove(self, name: str) -> None:
         machine.kill(self.paths, name)
@@ -157,7 +156,7 @@ class Sandbox:
         for record in read_records(self.paths):
             self._forget(record.name)
         network.down(self.paths.state)
-        shutil.rmtree(self.paths.state)
+        remove(self.paths.state, STATE_ENTRIES)
 
     def _ensure_key(self) -> None:
         if self.paths.key.with_suffix(".pub").exists() and self.paths.key.exists():

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -44,9 +45,9 @@ def test_it_has_the_hardware_of_its_profile(host: TestHost) -> None:
     assert "0x10de" in host.succeeds("cat /sys/bus/pci/devices/*/vendor")
 
 
-def test_its_login_needs_the_pinned_key(host: TestHost) -> None:
+def test_its_login_needs_the_pinned_key(host: TestHost, tmp_path: Path) -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEhlcmUgaXMgYW5vdGhlciBrZXkgLi4uIDEyMw=="
-    wrong = host.paths.state / "wrong_known_hosts"
+    wrong = tmp_path / "wrong_known_hosts"
     wrong.write_text(f"{host.address} {key}\n")
     command = [word.replace(str(host.known_hosts_path), str(wrong)) for word in host.ssh_command("true")]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 255

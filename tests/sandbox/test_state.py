@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ingot.sandbox import Sandbox
 from ingot.sandbox.errors import SandboxError
-from ingot.sandbox.paths import Paths
+from ingot.sandbox.paths import CACHE_ENTRIES, STATE_ENTRIES, Paths, remove
 from ingot.sandbox.state import (
     FIRST_NUMBER,
     LAST_NUMBER,
@@ -93,3 +94,28 @@ def test_who_waited_for_a_removed_directory_holds_the_new_one(tmp_path: Path) ->
 def _take(path: Path) -> None:
     with locked(path):
         pass
+
+
+@pytest.mark.parametrize("entries", [CACHE_ENTRIES, STATE_ENTRIES], ids=["cache", "state"])
+def test_a_directory_with_somebody_elses_files_is_not_deleted(tmp_path: Path, entries: frozenset[str]) -> None:
+    """INGOT_SANDBOX_CACHE and INGOT_SANDBOX_STATE may name a home directory by mistake."""
+    for name in (*entries, f".{min(entries)}.123"):
+        (tmp_path / "it" / name).mkdir(parents=True)
+    (tmp_path / "it/thesis.tex").write_text("theirs")
+    with pytest.raises(SandboxError, match=r"it stays, since thesis\.tex in it is not Ingot's"):
+        remove(tmp_path / "it", entries)
+    assert (tmp_path / "it/thesis.tex").exists() and len(list((tmp_path / "it").iterdir())) == len(entries) + 2
+    (tmp_path / "it/thesis.tex").unlink()
+    remove(tmp_path / "it", entries)
+    assert not (tmp_path / "it").exists()
+    remove(tmp_path / "it", entries)
+
+
+def test_the_cache_is_removed_by_that_rule(paths: Paths) -> None:
+    (paths.cache / "mirror").mkdir(parents=True)
+    (paths.cache / "photos").mkdir()
+    with pytest.raises(SandboxError, match="photos"):
+        Sandbox(paths).purge()
+    (paths.cache / "photos").rmdir()
+    Sandbox(paths).purge()
+    assert not paths.cache.exists()

@@ -18,7 +18,7 @@ from ingot.operations.refuse import Refusal, refuse
 from ingot.operations.render import template
 from ingot.operations.serving import planning, templates
 from ingot.operations.serving.rollout import COMPOSE, LAST_GOOD, Commands, Rollout
-from ingot.operations.serving.services import container, services, settings_of_host
+from ingot.operations.serving.services import removal, services, settings_of_host
 
 UNIT = "/etc/systemd/system/ingot-engine.service"
 ROTATION = "/etc/logrotate.d/ingot-engine"
@@ -95,7 +95,7 @@ def replicas() -> Commands:
             yield refuse(failed)
             return
     for name in surplus:
-        yield StringCommand(f"docker rm --force {container(name)} >/dev/null 2>&1 || true")
+        yield StringCommand(removal(name))
     yield from tree.tree._inner(entries=rollout.final())
 
 

@@ -22,7 +22,7 @@ from ingot.operations import tree
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import drain
 from ingot.operations.serving.planning import Planned, calibrations
-from ingot.operations.serving.services import Settings, cache_directory, compose_file, container, upstreams
+from ingot.operations.serving.services import Settings, cache_directory, compose_file, container, removal, upstreams
 from ingot.sizing import Calibration, CalibrationKey, ReplicaPlan
 from ingot.sizing.calibration import dump
 
@@ -189,7 +189,7 @@ class Rollout:
             # Docker may yet bring it up; nginx sees for itself whether it answers.
             yield from drain.restore(service.model, service.endpoint)
             return f"{sentence}; it served with these settings before, so look for what changed on the host."
-        yield StringCommand(f"docker rm --force {name} >/dev/null 2>&1 || true", _timeout=COMMAND_S)
+        yield StringCommand(removal(service.name), _timeout=COMMAND_S)
         del self.live[service.name]
         back = [self.last_good[one.name] for one in displaced if one.name in self.last_good]
         if not back:

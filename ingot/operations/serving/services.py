@@ -126,3 +126,10 @@ def upstreams(wanted: Iterable[Service]) -> list[dict[str, Any]]:
 def container(service: str) -> str:
     """The container of a service."""
     return f"{PROJECT}-{service}"
+
+
+def removal(service: str) -> str:
+    """A command that removes the container of a service, and leaves one of that name which Ingot has not made."""
+    name = container(service)
+    project = "docker inspect --format '{{index .Config.Labels \"com.docker.compose.project\"}}'"
+    return f"{{ {project} {name} | grep -qx {PROJECT} && docker rm --force {name}; }} >/dev/null 2>&1 || true"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from ingot.facts.engine import EngineLook, EngineState
 from ingot.facts.nvidia import Gpus
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.facts.smi_fault import Fault, GpuFault
-from ingot.operations.serving import engine, rollout
+from ingot.operations.serving import engine, rollout, services
 from tests.operations.serving.onehost import OneHost, card, running
 
 READY = Glance("running", health="200", answered="200")
@@ -114,7 +117,7 @@ def test_a_replica_that_starts_is_waited_for_and_not_restarted(served: OneHost) 
 def test_a_replica_that_is_no_longer_planned_goes_last(served: OneHost) -> None:
     served.data.serve = [{"model": "small", "context": 2048, "concurrency": 8, "replicas": 1}]
     served.run(engine.replicas)
-    assert "docker rm --force ingot-engine-small-1 >/dev/null 2>&1 || true" in served.commands
+    assert services.removal("small-1") in served.commands
     assert "/var/lib/ingot/engine/last-good/small-1.json" not in served.files
     assert list(yaml.safe_load(served.composed())["services"]) == ["small-0"]
 
@@ -181,7 +184,7 @@ def test_a_connection_that_stays_lost_leaves_the_start_alone(fresh: OneHost, mon
         "gpu-01: the connection was lost while small-0 starts, and not found again within 0 s; it goes on there, run "
         "again to wait for it."
     ]
-    assert not any("docker rm --force ingot-engine-small-0" in command for command in fresh.commands)
+    assert services.removal("small-0") not in fresh.commands
 
 
 def test_a_new_start_left_by_a_cut_off_run_still_has_something_to_go_back_to(served: OneHost) -> None:
@@ -256,3 +259,40 @@ def test_a_torn_or_foreign_state_file_is_made_anew(served: OneHost) -> None:
     assert served.run(engine.replicas) and served.refused == []
     assert ups(served) == [], "what serves as wanted goes on serving"
     assert not served.run(engine.replicas)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        Evidence("exited", 0, "200"),
+        Evidence("running", 1, "200"),
+        Evidence("running", 0, "503"),
+        Evidence("running", 0, "000"),
+    ],
+    ids=["its container ended", "it restarted", "it says that it is not healthy", "its port is shut"],
+)
+def test_a_replica_that_does_not_go_on_serving_gives_way(served: OneHost, held: Evidence) -> None:
+    good = dict(served.files)
+    served.data.engine_extra_args = ["--seed", "1"]
+    served.answers[ReplicaEvidence] = held
+    served.run(engine.replicas)
+    (refused,) = served.refused
+    assert (
+        "small-0 answered once and then stopped within" in refused and "the last good small-0 serves again" in refused
+    )
+    assert ups(served) == ["small-0", "small-0"], "the second replica is not touched"
+    proven = "/var/lib/ingot/engine/last-good/small-0.json"
+    assert served.files[proven] == good[proven]
+
+
+@pytest.mark.parametrize(("project", "removed"), [("ingot-engine", True), ("ingot-engine-too", False), ("", False)])
+def test_a_container_of_the_same_name_that_ingot_has_not_made_stays(
+    tmp_path: Path, project: str, removed: bool
+) -> None:
+    (tmp_path / "docker").write_text(
+        f'#!/bin/sh\necho "$*" >>{tmp_path}/calls\n[ "$1" != inspect ] || echo "{project}"\n'
+    )
+    (tmp_path / "docker").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-c", services.removal("small-0")], check=True, timeout=60, env=environment)
+    assert ("rm --force ingot-engine-small-0" in (tmp_path / "calls").read_text()) == removed
