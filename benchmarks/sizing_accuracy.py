@@ -22,8 +22,8 @@ from estimators import ESTIMATORS, Question
 from sizing_cases import Case, load_cases
 
 from ingot.sizing.architecture import Architecture
-from ingot.sizing.kv import CacheSettings, Geometry, geometry
-from ingot.sizing.start import FLASHINFER_CAPABILITY, Arguments, Prediction, cache_dtype, demand, predict
+from ingot.sizing.kv import CacheSettings, Geometry, cache_dtype, geometry
+from ingot.sizing.start import FLASHINFER_CAPABILITY, Arguments, Prediction, demand, predict
 from ingot.sizing.units import DTYPE_BYTES, GIB, gib
 from ingot.sizing.weights import stage_weights
 

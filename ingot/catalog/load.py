@@ -13,8 +13,8 @@ import yaml
 from ingot.catalog import entry
 from ingot.sizing.errors import CatalogError
 from ingot.sizing.hardware import GPU, Hardware
+from ingot.sizing.pace import Peak
 from ingot.sizing.request import Model
-from ingot.sizing.throughput import Peak
 from ingot.sizing.units import MIB, gib
 
 #: libyaml's loader where it was built in: several times faster.

@@ -17,11 +17,12 @@ from ingot.sizing.errors import (
 from ingot.sizing.fit import DoesNotFit
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.memory import MemoryBreakdown, Term
+from ingot.sizing.pace import Peak
 from ingot.sizing.plan import HostPlan, ReplicaPlan
 from ingot.sizing.planner import fits, plan_host
 from ingot.sizing.request import Model, ModelRequest, Variant, Workload
 from ingot.sizing.serving import KINDS, Adapter, EngineArguments, Kind, Speculation, Yarn
-from ingot.sizing.throughput import Peak, Throughput
+from ingot.sizing.throughput import Throughput
 
 __all__ = [
     "GPU",

@@ -42,6 +42,8 @@ class EngineProfile:
     + state_prefix_caching: prefix caching is on by default for models with state layers, at one block more each
     + spreads_experts: data parallel ranks may share one set of experts
     + expert_chunk: tokens that experts work on at once; 0 for all there are
+    + overlaps_steps: it prepares a step while the one before runs
+    + offloads_cache: blocks that the cache drops may be kept in the host's memory
     + block_size: tokens per cache block unless the attention backend wants another
     """
 
@@ -68,6 +70,8 @@ class EngineProfile:
     state_prefix_caching: bool = True
     spreads_experts: bool = True
     expert_chunk: int = 0
+    overlaps_steps: bool = True
+    offloads_cache: bool = True
     block_size: int = 16
 
     def __hash__(self) -> int:
@@ -85,7 +89,8 @@ class EngineProfile:
 
 # What changed in which version, oldest first; each entry holds until a later one changes it. Known from release notes
 # and vllm-project/vllm pull requests: graph accounting, FlashInfer (26859, 40376), Nemotron-H's states (29978, 39032),
-# tokens in flight (47728), experts' chunks (34086). Known from logs only, so good to one minor version: the capacity
+# tokens in flight (47728), experts' chunks (34086), asynchronous scheduling by default (0.14), several cache groups in
+# host memory (36610). Known from logs only, so good to one minor version: the capacity
 # wording, the share of memory, the Triton sampler, the counted context, prefix caching beside states. The second model
 # runner, the default since 0.27, estimates CUDA graphs since 0.32 (`v1/worker/gpu/cudagraph_utils.py`); until then
 # requested = consumed + activation + cache in every log. Since then a start that compiles keeps about 2 GiB that a
@@ -114,6 +119,8 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
             "experts_add": False,
             "spreads_experts": False,
             "expert_chunk": 32768,
+            "overlaps_steps": False,
+            "offloads_cache": False,
         },
     ),
     ((0, 7, 1), {"latent_cache": True}),
@@ -121,8 +128,10 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
     ((0, 9), {"sampler_copies_least": FLASHINFER}),
     ((0, 9, 1), {"hybrid_cache": True, "spreads_experts": True}),
     ((0, 11, 1), {"sampler_copies_least": SORTING}),
+    ((0, 14), {"overlaps_steps": True}),
     ((0, 16), {"sampler_copies": TRITON, "sampler_copies_flashinfer": TRITON, "sampler_copies_least": FLASHINFER}),
     ((0, 18), {"expert_chunk": 0}),
+    ((0, 19), {"offloads_cache": True}),
     ((0, 20), {"assumes_float32_state": True}),
     ((0, 20, 2), {"capacity_wording": "concurrency"}),
     (

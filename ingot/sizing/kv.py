@@ -123,6 +123,13 @@ class Geometry:
         return ceil_div(length, block * self.settings.context_parallel)
 
 
+def cache_dtype(architecture: Architecture, asked: str) -> str:
+    """The cache's number format: as asked, as the checkpoint says, or the model's own. The engine's own rule."""
+    if asked != "auto":
+        return asked
+    return architecture.kv_cache_dtype or architecture.dtype
+
+
 @lru_cache(maxsize=4096)
 def geometry(
     architecture: Architecture, parallel: Parallel, settings: CacheSettings, engine: EngineProfile

@@ -17,13 +17,14 @@ from ingot.sizing.errors import HardwareError, WorkloadError
 from ingot.sizing.hardware import Hardware
 from ingot.sizing.option import BFLOAT16_CAPABILITY, Option
 from ingot.sizing.overheads import startup_bytes
+from ingot.sizing.pace import Pace, Peak
 from ingot.sizing.placement import Slot, is_nvlinked, pools
 from ingot.sizing.plan import HostPlan, ReplicaPlan
 from ingot.sizing.request import ModelRequest
 from ingot.sizing.search import Placed, Situation, best, place_option, take
 from ingot.sizing.start import breakdown
 from ingot.sizing.teach import teach
-from ingot.sizing.throughput import Peak, Throughput, estimate
+from ingot.sizing.throughput import Throughput, estimate
 
 
 def plan_host(
@@ -128,7 +129,7 @@ def _wants_more(situation: Situation, request: ModelRequest, done: Sequence[Plac
     rates = [_throughput(situation, one) for one in done]
     if any(rate is None for rate in rates):
         return True
-    return sum(rate.decode_tokens_per_s for rate in rates if rate) < wanted
+    return sum(rate.output_tokens_per_s for rate in rates if rate) < wanted
 
 
 # --- the answer
@@ -200,15 +201,15 @@ def _throughput(situation: Situation, placed: Placed) -> Throughput | None:
     peak = situation.peaks.get(option.kind.name)
     if peak is None:
         return None
-    need = option.need
-    return estimate(
+    pace = Pace(
         option.choice.variant.architecture,
-        weight_bytes=need.weights.bytes,
-        request_bytes=need.request_blocks * need.geometry.block_bytes,
-        context=option.arguments.max_model_len,
-        sequences=option.arguments.max_num_seqs,
-        parallel=option.parallel,
-        peak=peak,
+        option.choice.variant.quantization,
+        option.parallel,
+        peak,
         nvlink=is_nvlinked(placed.slots),
-        quantized=option.choice.variant.quantization.startswith("fp8"),
+        batch=option.arguments.max_num_batched_tokens,
+        overlaps=situation.engine.overlaps_steps,
+        cache_dtype=option.choice.kv_cache_dtype,
     )
+    sequences = option.arguments.max_num_seqs * option.parallel.data
+    return estimate(pace, context=option.arguments.max_model_len, sequences=sequences)

@@ -14,9 +14,9 @@ from ingot.sizing.engine import EngineProfile
 from ingot.sizing.hardware import Hardware
 from ingot.sizing.option import Choice, Option, attempt, choices, splits
 from ingot.sizing.overheads import startup_bytes
+from ingot.sizing.pace import Peak
 from ingot.sizing.placement import Pool, Slot, free_slots, place
 from ingot.sizing.request import ModelRequest
-from ingot.sizing.throughput import Peak
 
 # How many combinations of choices are tried before the best found so far is taken.
 MOST_STEPS = 4000

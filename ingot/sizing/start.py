@@ -18,7 +18,7 @@ from ingot.sizing.architecture import Architecture
 from ingot.sizing.attention import GatedDeltaNet, Mamba2
 from ingot.sizing.calibration import Calibration
 from ingot.sizing.engine import EngineProfile
-from ingot.sizing.kv import CacheSettings, Geometry, geometry
+from ingot.sizing.kv import CacheSettings, Geometry, cache_dtype, geometry
 from ingot.sizing.memory import MemoryBreakdown, Term
 from ingot.sizing.overheads import Estimate
 from ingot.sizing.quantization import SCHEMES, Scheme
@@ -127,13 +127,6 @@ class Prediction:
     def blocks(self) -> int:
         """Cache blocks."""
         return self.demand.geometry.blocks(self.available)
-
-
-def cache_dtype(architecture: Architecture, asked: str) -> str:
-    """The cache's number format: as asked, as the checkpoint says, or the model's own. The engine's own rule."""
-    if asked != "auto":
-        return asked
-    return architecture.kv_cache_dtype or architecture.dtype
 
 
 @lru_cache(maxsize=16384)
