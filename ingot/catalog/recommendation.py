@@ -32,7 +32,7 @@ class Recommendation:
             split += f" x PP {replica.pipeline_parallel_size}"
         if replica.data_parallel_size > 1:
             split += f" x DP {replica.data_parallel_size}"
-        rate = f"{replica.estimate.decode_tokens_per_s:,.0f}" if replica.estimate else "-"
+        rate = f"{replica.estimate.output_tokens_per_s:,.0f}" if replica.estimate else "-"
         return (
             self.tier,
             f"{self.count} x {self.gpu}",

@@ -103,7 +103,8 @@ def speed(replica: ReplicaPlan) -> str:
         return ""
     sequences = replica.max_num_seqs * replica.data_parallel_size
     return (
-        f"{rates.decode_tokens_per_s:,.0f} tokens/s decoding {sequences} sequences ({rates.bound}), "
+        f"{rates.output_tokens_per_s:,.0f} tokens/s for {sequences} sequences whose prompts are three times as long as "
+        f"their answers, {rates.decode_tokens_per_s:,.0f} while no prompt is read ({rates.bound}), "
         f"{rates.prefill_tokens_per_s:,.0f} tokens/s prefill, first token of a full context after "
         f"{rates.first_token_s:g} s; {rates.basis}"
     )

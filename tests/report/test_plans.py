@@ -62,7 +62,7 @@ def test_the_terminal_shows_every_term_and_alike_replicas_once(found: HostPlan) 
     assert show_gib(replica.memory.weights.bytes) in text
     assert text.count("█" * 40) == 1
     assert "and 1 more like it on GPU 2, 3" in text
-    assert "estimate: roofline" in text
+    assert "estimate: from peak figures" in text
     assert replica.memory.weights.formula not in text
 
 
