@@ -277,5 +277,6 @@ def test_answers_that_are_redacted_are_not_told_as_tokens(asks: dict[str, Any]) 
 
 def test_a_stream_of_unknown_events_is_refused_where_answers_are_redacted() -> None:
     ask = {"stream": True, "input": "x"}
-    assert refusal(Policy(redact=RULES), ask, "/v1/responses").param == "stream"
-    assert prepared(Policy(redact=RULES), CHAT, "application/json", json.dumps(ask).encode(), 1024).body
+    assert refusal(Policy(redact=RULES), ask, "/v1/audio/transcriptions").param == "stream"
+    for path in (CHAT, "/v1/responses", "/v1/messages"):
+        assert prepared(Policy(redact=RULES), path, "application/json", json.dumps(ask).encode(), 1024).body

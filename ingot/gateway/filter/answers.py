@@ -40,22 +40,23 @@ def redacted(answer: Json, rules: Rules, *, json_content: bool = False) -> Json:
     """A whole answer with every text in it redacted. `json_content`: the request asked for JSON as content."""
     json_keys = frozenset({"arguments", "content", "text"}) if json_content else frozenset({"arguments"})
     if not isinstance(answer, dict):
-        return _within(answer, rules, json_keys, "")
+        return within(answer, rules, json_keys, "")
     return {
-        key: value if key in _ENVELOPE else _within(value, rules, json_keys, key)
+        key: value if key in _ENVELOPE else within(value, rules, json_keys, key)
         for key, value in answer.items()
         if key not in DROPPED
     }
 
 
-def _within(value: Json, rules: Rules, json_keys: frozenset[str], key: str) -> Json:
+def within(value: Json, rules: Rules, json_keys: frozenset[str], key: str) -> Json:
+    """A part of an answer with every text in it redacted; `json_keys` are fields whose texts are JSON."""
     if isinstance(value, str):
         return _whole(JsonRedactor(rules) if key in json_keys else Redactor(rules), value)
     if isinstance(value, list):
-        return [_within(one, rules, json_keys, key) for one in value]
+        return [within(one, rules, json_keys, key) for one in value]
     if isinstance(value, dict):
         return {
-            _whole(Redactor(rules), name): _within(one, rules, json_keys, name)
+            _whole(Redactor(rules), name): within(one, rules, json_keys, name)
             for name, one in value.items()
             if name not in DROPPED
         }
@@ -75,11 +76,16 @@ class StreamedAnswer:
         self._rules = rules
         self._json_content = json_content
         self._texts: dict[Place, Redactor | JsonRedactor] = {}
+        #: The name of a called function as it came, and as it was sent.
+        self._names: dict[Place, tuple[str, str]] = {}
         self._finished: set[int] = set()
         self._envelope: dict[str, Json] = {}
 
-    def event(self, event: Json) -> Json:
-        """One event's content, redacted. Raises: Withheld."""
+    def event(self, event: Json, name: str = "") -> list[tuple[str, Json]]:
+        """What to send for one event, with its name. Raises: Withheld."""
+        return [(name, self._redacted(event))]
+
+    def _redacted(self, event: Json) -> Json:
         if not isinstance(event, dict):
             raise Withheld
         choices = event.get("choices")
@@ -88,7 +94,7 @@ class StreamedAnswer:
         if not isinstance(choices, list):
             raise Withheld
         out = {
-            key: value if key in _ENVELOPE else _within(value, self._rules, frozenset(), key)
+            key: value if key in _ENVELOPE else within(value, self._rules, frozenset(), key)
             for key, value in event.items()
             if key != "choices" and key not in DROPPED
         }
@@ -96,15 +102,13 @@ class StreamedAnswer:
         self._envelope = event
         return out
 
-    def end(self) -> Json | None:
-        """A last event with what was held for choices that never said that they ended; None when nothing was."""
+    def end(self) -> list[tuple[str, Json]]:
+        """A last event with what was held for choices that never said that they ended, if anything was."""
         left = [choice for index in sorted({place[0] for place in self._texts}) if (choice := self._left(index))]
         if not left:
-            return None
-        return {
-            **{key: value for key, value in self._envelope.items() if key in _ENVELOPE - {"usage"}},
-            "choices": left,
-        }
+            return []
+        envelope = {key: value for key, value in self._envelope.items() if key in _ENVELOPE - {"usage"}}
+        return [("", {**envelope, "choices": left})]
 
     def _left(self, index: int) -> Json | None:
         choice: dict[str, Json] = {}
@@ -129,7 +133,7 @@ class StreamedAnswer:
             elif key in _FIXED:
                 out[key] = value
             elif key not in DROPPED:
-                out[key] = _within(value, self._rules, frozenset(), key)
+                out[key] = within(value, self._rules, frozenset(), key)
         if choice.get("finish_reason") is not None:
             self._finished.add(index)
             self._flush(index, out)
@@ -151,7 +155,7 @@ class StreamedAnswer:
             elif key in ("content", "tool_calls", "function_call"):
                 raise Withheld
             elif key not in DROPPED:
-                out[key] = _within(value, self._rules, frozenset(), key)
+                out[key] = within(value, self._rules, frozenset(), key)
         return out
 
     def _call(self, index: int, call: Json) -> Json:
@@ -163,19 +167,30 @@ class StreamedAnswer:
             if key == "function" and isinstance(value, dict):
                 out[key] = self._function((index, "tool_calls", number), value)
             elif key not in _FIXED:
-                out[key] = _within(value, self._rules, frozenset(), key)
+                out[key] = within(value, self._rules, frozenset(), key)
             else:
                 out[key] = value
         return out
 
     def _function(self, place: Place, function: dict[str, Json]) -> dict[str, Json]:
-        return {
-            key: self._feed(place, value, json_text=True)
-            if key == "arguments" and isinstance(value, str)
-            else _within(value, self._rules, frozenset(), key)
-            for key, value in function.items()
-            if key not in DROPPED
-        }
+        out: dict[str, Json] = {}
+        for key, value in function.items():
+            if key == "arguments" and isinstance(value, str):
+                out[key] = self._feed(place, value, json_text=True)
+            elif key == "name" and isinstance(value, str):
+                out[key] = self._name(place, value)
+            elif key not in DROPPED:
+                out[key] = within(value, self._rules, frozenset(), key)
+        return out
+
+    def _name(self, place: Place, piece: str) -> str:
+        """A function's name, which comes whole. Raises: Withheld where pieces of it are personal data together."""
+        before, clean = self._names.get(place, ("", ""))
+        sent = _whole(Redactor(self._rules), piece)
+        self._names[place] = before + piece, clean + sent
+        if before and _whole(Redactor(self._rules), before + piece) != clean + sent:
+            raise Withheld
+        return sent
 
     def _feed(self, place: Place, piece: str, *, json_text: bool) -> str:
         text = self._texts.get(place)

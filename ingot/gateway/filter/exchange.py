@@ -200,6 +200,7 @@ def _relay(asked: Asked, body: wire.Body, engine: asyncio.WriteTransport, writer
     stream = Stream(
         asked.policy.redact,
         asked.spent,
+        path=asked.path,
         json_content=asked.prepared.json_content,
         usage_asked=asked.prepared.usage_asked,
     )

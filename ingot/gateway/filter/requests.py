@@ -13,8 +13,10 @@ from ingot.gateway.filter.redactor import Redactor
 from ingot.gateway.filter.rules import Rules
 from ingot.gateway.filter.settings import Policy
 
+#: Routes whose streams tell their usage where they are asked to; those of the others always do.
+_ASKED_FOR_USAGE = ("/v1/chat/completions", "/v1/completions")
 #: Routes whose streams are known field by field.
-STREAMED = ("/v1/chat/completions", "/v1/completions")
+STREAMED = (*_ASKED_FOR_USAGE, "/v1/responses", "/v1/messages")
 #: Routes that answer with numbers only.
 NUMBERS = ("/v1/embeddings",)
 #: Routes whose answers cost no tokens of their own.
@@ -84,7 +86,7 @@ def prepared(policy: Policy, path: str, content_type: str, body: bytes, default_
     if policy.check:
         request = _checked(request, policy.check, redacts=policy.check_redacts)
     usage_asked = True
-    if policy.tokens_per_minute and stream and path in STREAMED:
+    if policy.tokens_per_minute and stream and path in _ASKED_FOR_USAGE:
         options = request.get("stream_options") or {}
         if not isinstance(options, dict):
             raise refusals.bad_request("stream_options is not a JSON object.")

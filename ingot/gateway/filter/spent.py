@@ -10,7 +10,8 @@ from ingot.gateway.filter.budget import Budget, Charge
 
 @dataclass(slots=True)
 class Spent:
-    """One request's cost so far, in tokens: `told` is what the engine said, `pieces` are its answer's events.
+    """One request's cost so far, in tokens: `told` is what the engine said, `input_tokens` the
+    prompt's share where it is told apart, `pieces` are its answer's events.
 
     `begun`: the engine gave an answer at all. `left`: the caller hung up.
     """
@@ -20,17 +21,20 @@ class Spent:
     prompt_tokens: int
     pieces: int = 0
     told: int | None = None
+    input_tokens: int = 0
     begun: bool = False
     left: bool = False
 
     def see(self, body: Any) -> None:
         """Read the usage out of a body or an event."""
-        # The last event of /v1/responses has the whole answer in it.
-        for one in (body, body.get("response")) if isinstance(body, dict) else ():
+        # The last event of /v1/responses has the whole answer in it, the first one of /v1/messages an empty one.
+        for one in (body, body.get("response"), body.get("message")) if isinstance(body, dict) else ():
             usage = one.get("usage") if isinstance(one, dict) else None
             if isinstance(usage, dict):
-                parts = [usage.get(name) for name in ("input_tokens", "output_tokens")]
-                total = usage.get("total_tokens", sum(part for part in parts if type(part) is int))
+                if type(usage.get("input_tokens")) is int:
+                    self.input_tokens = usage["input_tokens"]
+                answer = usage.get("output_tokens")
+                total = usage.get("total_tokens", self.input_tokens + (answer if type(answer) is int else 0))
                 self.told = total if type(total) is int else self.told
 
     def settle(self, now: float) -> None:

@@ -8,6 +8,7 @@ from ingot.gateway.filter.answers import StreamedAnswer, Withheld, compact
 from ingot.gateway.filter.events import COMMENT, Event, Events, written
 from ingot.gateway.filter.rules import Rules
 from ingot.gateway.filter.spent import Spent
+from ingot.gateway.filter.typed_streams import StreamedMessage, StreamedResponse
 
 #: An event larger than this is withheld, bytes.
 LARGEST_EVENT = 4 * 1024 * 1024
@@ -18,10 +19,16 @@ class Stream:
     """One stream. `usage_asked`: whether its caller asked for the usage, which the filter always has told."""
 
     def __init__(
-        self, rules: Rules | None, spent: Spent | None = None, *, json_content: bool = False, usage_asked: bool = True
+        self,
+        rules: Rules | None,
+        spent: Spent | None = None,
+        *,
+        path: str = "/v1/chat/completions",
+        json_content: bool = False,
+        usage_asked: bool = True,
     ) -> None:
         self._events = Events(LARGEST_EVENT)
-        self._answer = StreamedAnswer(rules, json_content=json_content) if rules else None
+        self._answer = _answer(path, rules, json_content=json_content) if rules else None
         self._spent = spent
         self._usage_asked = usage_asked
         self._done = False
@@ -57,12 +64,21 @@ class Stream:
             if usage is not None and not content.get("choices"):
                 return b""
         self._count()
-        return written(compact(self._answer.event(content) if self._answer else content), event.name)
+        named = self._answer.event(content, event.name) if self._answer else [(event.name, content)]
+        return b"".join(written(compact(one), name) for name, one in named)
 
     def _count(self) -> None:
         if self._spent:
             self._spent.pieces += 1
 
     def _flush(self) -> bytes:
-        last = self._answer.end() if self._answer else None
-        return written(compact(last)) if last else b""
+        left = self._answer.end() if self._answer else []
+        return b"".join(written(compact(one), name) for name, one in left)
+
+
+def _answer(path: str, rules: Rules, *, json_content: bool) -> StreamedAnswer | StreamedResponse | StreamedMessage:
+    if path == "/v1/responses":
+        return StreamedResponse(rules, json_content=json_content)
+    if path == "/v1/messages":
+        return StreamedMessage(rules)
+    return StreamedAnswer(rules, json_content=json_content)
