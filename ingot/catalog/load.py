@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ingot.catalog import entry
+from ingot.catalog import entry, names
 from ingot.sizing.errors import CatalogError
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.pace import Peak
@@ -82,21 +82,20 @@ def peaks() -> Mapping[str, Peak]:
 
 
 def hardware_from_name(name: str) -> Hardware:
-    """Hardware like `rtx4090x2`, or several joined by `+`. Raises CatalogError for a GPU nobody listed."""
+    """Hardware like `rtx4090x2`, `RTX 4090` or what nvidia-smi prints, or several joined by `+`.
+
+    Raises: CatalogError for a GPU that is in no catalog.
+    """
     gpus: list[GPU] = []
-    for part in name.lower().replace(" ", "").split("+"):
-        key, count = part, 1
-        if part not in load_gpus():
-            key, separator, number = part.rpartition("x")
-            if not separator or not number.isdigit() or not 1 <= int(number) <= 64:
-                key = ""
-            else:
-                count = int(number)
-        if key not in load_gpus():
+    known = {key: gpu.name for key, gpu in load_gpus().items()}
+    for part in name.split("+"):
+        found = names.find_gpus(part, known)
+        if found is None:
             raise CatalogError(
-                f"{name!r} is not a GPU of the catalog, expected <gpu>x<count> with one of "
-                f"{', '.join(load_gpus())}: add it to ingot/catalog/gpus.yaml."
+                f"{part.strip()!r} is not a GPU of the catalog, expected <gpu>x<count> such as rtx4090x2"
+                f"{names.nearest_gpus(part, known)}; correct it, or add it to ingot/catalog/gpus.yaml."
             )
+        key, count = found
         offset = len(gpus)
         for gpu in load_gpus()[key].hardware(count).gpus:
             index = gpu.index + offset
@@ -130,7 +129,7 @@ def load_models(site: Mapping[str, Any] | None = None) -> dict[str, Model]:
 def _pinned(models: Mapping[str, Model], name: str, revisions: Any) -> Model:
     """A model of the catalog at the commits that a site chose, by variant."""
     if name not in models:
-        raise CatalogError(f"site_models pins {name!r}, which is in no catalog, expected one of {', '.join(models)}.")
+        raise CatalogError(f"site_models pins {name!r}, which is in no catalog{names.nearest(name, models)}.")
     known = [variant.name for variant in models[name].variants]
     if not isinstance(revisions, Mapping) or set(revisions) - set(known):
         raise CatalogError(

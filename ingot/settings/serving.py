@@ -8,9 +8,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ingot.catalog import load_models
-from ingot.settings.kinds import Count, Expected, Many, Section, Switch, Text, Wrong, nearest, refuse
-from ingot.sizing import Model, SizingError
+from ingot.catalog import find_model, load_models
+from ingot.catalog.names import nearest
+from ingot.settings.kinds import Count, Expected, Many, Section, Switch, Text, Wrong, refuse
+from ingot.sizing import CatalogError, Model, SizingError
 
 #: A model as nginx' configuration, a directory's name and a URL carry it.
 MODEL_NAME = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9._:/@-]*[A-Za-z0-9][A-Za-z0-9._:/@-]*")
@@ -24,8 +25,16 @@ def _described(value: dict[str, Any]) -> dict[str, Any]:
         load_models(value)
     # Besides what the catalog says itself, whatever a wrong type in it comes to.
     except (SizingError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"models in the schema of ingot/catalog/models.yaml: {str(error).rstrip('.')}") from None
+        raise ValueError(f"models as docs/models.md describes them: {str(error).rstrip('.')}") from None
     return value
+
+
+def _named(item: Any, models: dict[str, Model]) -> Any:
+    try:
+        model, variant = find_model(item["model"], models)
+    except CatalogError:
+        return item
+    return {**item, "model": model.name, **({"variant": variant} if variant and not item.get("variant") else {})}
 
 
 class Serve(Section):
@@ -54,6 +63,18 @@ class Serving(Section):
     serve: Annotated[Many[Serve], Expected("a list of models, each with model, context and concurrency")]
     site_models: Annotated[dict[str, Any], AfterValidator(_described), Expected("models by name")]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_people_type(cls, data: Any) -> Any:
+        """Names of hubs and other spellings become the catalog's: `Qwen/Qwen3-8B-AWQ` is a variant of qwen3-8b."""
+        try:
+            models = load_models(data.get("site_models"))
+            serve = [_named(item, models) for item in data["serve"]]
+        except (SizingError, TypeError, ValueError, KeyError, AttributeError):
+            # What is wrong is said where it is checked.
+            return data
+        return {**data, "serve": serve}
+
     @property
     def models(self) -> dict[str, Model]:
         """Every model that can be served, by name."""
@@ -68,7 +89,7 @@ class Serving(Section):
         models = self.models
         for index, one in enumerate(self.serve):
             if one.model not in models:
-                words = f"a model of ingot/catalog/models.yaml or of site_models{nearest(one.model, models)}"
+                words = f"a model of the catalog or of site_models{nearest(one.model, models)}"
                 yield Wrong(("serve", index, "model"), one.model, words)
                 continue
             variants = [variant.name for variant in models[one.model].variants]

@@ -48,7 +48,7 @@ def test_there_is_much_to_choose_from_in_every_kind() -> None:
     assert len(models) >= 60
     assert sum(len(model.variants) for model in models.values()) >= 100
     kinds = Counter(model.kind for model in models.values())
-    assert all(kinds[kind] for kind in KINDS if kind != "transcribe")
+    assert all(kinds[kind] for kind in KINDS)
 
 
 @pytest.mark.parametrize("version", PINNED)
