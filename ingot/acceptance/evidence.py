@@ -87,7 +87,7 @@ def operator() -> str:
 
 
 def standing(stored: str, level: str) -> str | None:
-    """Why a host that failed before does not pass by an acceptance that proves less; None where nothing stands.
+    """Why a host that failed before stays failed: this acceptance proves less than that one. None where it may pass.
 
     `stored` is the text of ACCEPTANCE_FILE, `level` what is proven now.
     """

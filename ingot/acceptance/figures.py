@@ -56,7 +56,7 @@ class Floors:
 
 
 def floors(name: str, gpus: int) -> Floors:
-    """The floors of a GPU by the name its driver reports, in a box of so many; none for a GPU nobody listed."""
+    """The floors of a GPU by the name its driver reports, in a server with `gpus` of them; none if unlisted."""
     model = _by_name().get(name)
     if model is None:
         return Floors()

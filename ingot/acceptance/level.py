@@ -29,7 +29,7 @@ class Level:
         return self if hours is None else replace(self, soak_s=hours * 3600)
 
     def longest_s(self, gpus: int) -> int:
-        """How long a burn-in of so many GPUs may take before it is ended: what hangs is waited for by the script."""
+        """How long a burn-in of so many GPUs may take before it is ended; the limits of each step are within it."""
         measured = self.seconds * (8 + gpus) * 3
         return int(measured + self.soak_s * 1.5 + {1: 300, 2: 900, 3: 3600}[self.dcgm] + OVERHEAD_S * 15)
 
@@ -53,6 +53,6 @@ def proves(level: str) -> int:
 
 
 def key_of(level: Level, *, boot_id: str, image: str, gpus: Sequence[str], driver: str, script: str) -> str:
-    """What finished steps belong to: after a reboot, or with another level, image, driver or GPU, all are repeated."""
+    """The key of finished steps: it changes with a reboot, level, image, driver or GPU, and all are repeated then."""
     parts = [asdict(level), boot_id, image, list(gpus), driver, hashlib.sha256(script.encode()).hexdigest()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

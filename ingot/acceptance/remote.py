@@ -1,4 +1,4 @@
-"""Commands on a host outside of a deploy, as its inventory says to run them."""
+"""Runs commands on a host outside of a deploy, with sudo where its inventory says so."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(host: Host, command: str, *, stdin: str | None = None, timeout_s: float 
 
 
 def write(host: Host, path: str, text: str) -> None:
-    """Whole or not at all, readable by everyone, since the gateway and people read it."""
+    """Write a file in one step. Everyone may read it, since the gateway and people do."""
     quoted = shlex.quote(path)
     done = run(
         host,

@@ -1,4 +1,4 @@
-"""The catalog's GPU of a PCI device id, so that a host can be judged before any driver runs. Source: pci.ids."""
+"""The catalog's GPU of a PCI device id, so that a host can be planned before it has a driver. Source: pci.ids."""
 
 from __future__ import annotations
 

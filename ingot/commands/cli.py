@@ -1,4 +1,4 @@
-"""The `ingot` command: every subcommand lives beside what it drives; this file only gathers them."""
+"""The `ingot` command: it finds each subcommand in its own file, and turns errors into sentences."""
 
 from __future__ import annotations
 

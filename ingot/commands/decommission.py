@@ -37,7 +37,7 @@ def decommission(
 ) -> None:
     """Take one HOST out of service and out of the inventory.
 
-    What others installed on it stays, and is said. Safe to repeat: what a run left that was cut off, the next removes.
+    What others installed stays, and is listed. Safe to repeat: the next run finishes what an interrupted one left.
     """
     if not hosts:
         raise click.UsageError("a host is taken out of service by its name; give it.")

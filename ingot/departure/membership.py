@@ -15,7 +15,7 @@ from ingot.secrets import files
 
 @dataclass(frozen=True)
 class Membership:
-    """Where an inventory knows a host: its file, and the name (None: unreadable) by which its key is pinned."""
+    """What an inventory holds of a host: its file, and the name that its host key is pinned for (None: unreadable)."""
 
     host: str
     file: Path
@@ -34,7 +34,7 @@ class Membership:
         )
 
     def end(self) -> None:
-        """Take the host out; the file goes last, so that a run that was cut off can be repeated."""
+        """Take the host out. The file is deleted last, so that an interrupted run can be repeated."""
         with locked(self.file.parent):
             text = read(self.known_hosts)
             if self.pinned_as and pins(text, self.pinned_as):
@@ -43,9 +43,9 @@ class Membership:
 
 
 def membership(inventory: Path, host: str) -> Membership:
-    """What an inventory says of a host.
+    """Find what an inventory holds of a host.
 
-    Raises: IngotError when the host has no file: then the inventory is not one of files.
+    Raises: IngotError when the host has no file, so that there is nothing to take out.
     """
     file = path_of(inventory, host)
     if not file.is_file():
@@ -62,12 +62,12 @@ def membership(inventory: Path, host: str) -> Membership:
 
 
 def without(text: str, name: str) -> str:
-    """A known_hosts text that pins no key for a name any more; a line that names others too goes on naming them."""
+    """A known_hosts text without the pins of a name; a line that names other hosts too keeps their names."""
     return "".join(f"{kept}\n" for line in text.splitlines() if (kept := _without(line, name)))
 
 
 def _without(line: str, name: str) -> str:
-    """A line that does not name a server; empty when it named no other."""
+    """The line without the name of a server; empty when it names no other server."""
     if not pins(line, name):
         return line
     patterns, _, key = line.strip().partition(" ")

@@ -1,4 +1,4 @@
-"""The `@ingot` pyinfra connector: SSH with what a fleet needs set, and connection errors in one sentence.
+"""The `@ingot` pyinfra connector: SSH with settings for a fleet; each connection error is one sentence.
 
 Registered as a pyinfra connector in pyproject.toml; `inventories/*.py` name their hosts `@ingot/<host>`.
 """
@@ -17,16 +17,16 @@ from pyinfra.connectors.ssh import SSHConnector
 from ingot.inventory.host_files import ERROR_KEY
 from ingot.settings import WrongValues, check_given
 
-#: Seconds between SSH keepalives, and until unanswered data ends a connection (a link that swallows packets).
+#: Seconds between SSH keepalives; seconds after which unanswered data ends a connection (the link loses packets).
 KEEPALIVE_S = 15
 DEAD_LINK_S = 60
 
-# What goes wrong is said once, by the connector; paramiko's threads would print tracebacks beside it.
+# The connector reports each error once. paramiko's threads would print tracebacks too.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 class IngotConnector(SSHConnector):
-    """SSH without Nagle's delay, with keepalive, and refusing a host alone whose file or values are wrong."""
+    """SSH without Nagle's delay and with keepalive. A host whose file or values are wrong is refused, and no other."""
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -53,7 +53,7 @@ class IngotConnector(SSHConnector):
         self._prove_sudo()
 
     def _tune(self) -> None:
-        """Each command would wait about 45 ms for a delayed acknowledgement without TCP_NODELAY."""
+        """Set keepalive, and TCP_NODELAY: without it each command waits about 45 ms for a delayed acknowledgement."""
         assert self.client is not None
         transport = self.client.get_transport()
         assert transport is not None

@@ -1,4 +1,4 @@
-"""The inventory of commands that are given none."""
+"""The inventory that a command uses when none is named."""
 
 from pathlib import Path
 

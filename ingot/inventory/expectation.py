@@ -1,4 +1,4 @@
-"""What a server was ordered with, as people write it: "8 x H100 80GB", "2 TB", "8 x 3.84 TB NVMe", "400 Gb/s"."""
+"""The hardware that was ordered, as people write it: "8 x H100 80GB", "2 TB", "8 x 3.84 TB NVMe", "400 Gb/s"."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GpusOrdered:
     memory_gb: int | None = None
 
     def is_model(self, *names: str) -> bool:
-        """Whether one of a device's names is the ordered model: `A10` is no `A10G`, `RTX4090` is an `RTX 4090`."""
+        """Whether one of a device's names is the ordered model: `A10` is not `A10G`, `RTX4090` is an `RTX 4090`."""
         return any(self._matches(_words(name)) for name in names)
 
     def _matches(self, found: list[str]) -> bool:
@@ -68,7 +68,7 @@ class MemoryOrdered:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What was ordered; what nobody stated is empty."""
+    """What was ordered; a part that nobody stated is empty."""
 
     gpus: tuple[GpusOrdered, ...] = ()
     memory: MemoryOrdered | None = None
@@ -80,7 +80,7 @@ class Expectation:
 
 
 def parse(stated: Mapping[str, str]) -> Expectation:
-    """The `expect:` of a host file. Raises: ValueError, saying which spelling is meant."""
+    """The `expect:` of a host file. Raises: ValueError that names the expected spelling."""
     return Expectation(
         gpus=parse_gpus(stated["gpus"]) if stated.get("gpus") else (),
         memory=parse_memory(stated["memory"]) if stated.get("memory") else None,
@@ -168,5 +168,5 @@ def _words(text: str) -> list[str]:
 
 
 def _same(ordered: str, found: str) -> bool:
-    """Words of a product name; `SXM` is any generation of it."""
+    """The words of a product name; `SXM` stands for every generation of SXM."""
     return ordered == found or (ordered == "sxm" and found.startswith("sxm"))

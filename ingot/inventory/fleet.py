@@ -30,7 +30,7 @@ def load(inventory: Path) -> State:
     """
     if not inventory.is_file():
         raise IngotError(f"{inventory}: no such inventory file; name the one given to pyinfra.")
-    # Importing it patches the standard library for gevent: only those who load an inventory shall pay.
+    # This import takes time and patches the standard library for gevent: only those who load an inventory need it.
     from pyinfra_cli.inventory import make_inventory  # type: ignore[import-untyped]
 
     state = State()
@@ -76,7 +76,7 @@ def _some(names: Sequence[str], most: int = 8) -> str:
 
 
 def meant(inventory: Path | None, names: Sequence[str]) -> Path:
-    """The inventory file that is given, else the first that has every one of `names`: prod before all others."""
+    """The given inventory file, else the first inventory that has all of `names`; prod.py comes first."""
     if inventory or not names:
         return inventory or DEFAULT_INVENTORY
     for path in (
@@ -119,7 +119,7 @@ def secrets_of(chosen: Selected) -> Path:
 
     Raises: IngotError when its hosts have different ones.
     """
-    # A host whose file is wrong says nothing of it.
+    # A host whose file is wrong has no values.
     right = [host for host in chosen.state.inventory if not host.data.get(ERROR_KEY)]
     configured = {host.data.get("secrets_dir") for host in right}
     if len(configured) > 1:
@@ -131,7 +131,7 @@ def secrets_of(chosen: Selected) -> Path:
 
 
 def at_once(state: State, hosts: Sequence[Host], work: Callable[[Host], Answer]) -> list[Answer]:
-    """What `work` returns for each host, in their order, all hosts at the same time; what it raises is raised."""
+    """Run `work` for all hosts at the same time; return its results in the hosts' order. Its exceptions are raised."""
 
     def one(host: Host) -> Answer:
         with ctx_host.use(host):
@@ -142,9 +142,9 @@ def at_once(state: State, hosts: Sequence[Host], work: Callable[[Host], Answer])
 
 
 def asked(chosen: Selected, question: Callable[[Host], Answer]) -> list[Answer | IngotError]:
-    """What each host answers over a connection of its own, all hosts at the same time, in their order.
+    """Ask all hosts at the same time, each over its own connection; return the answers in the hosts' order.
 
-    What goes wrong with one host is its answer, as an error whose sentence names it; it stops no other.
+    The answer of a host that fails is an IngotError whose sentence names the host. The other hosts go on.
     """
 
     def one(host: Host) -> Answer | IngotError:
@@ -159,9 +159,9 @@ def asked(chosen: Selected, question: Callable[[Host], Answer]) -> list[Answer |
 
 @contextmanager
 def connected(host: Host) -> Iterator[None]:
-    """A connection to the host in context, up to the end of the block.
+    """Connect to the host, up to the end of the block.
 
-    Raises: IngotError, a sentence that begins with the host's name, when there is none to be had.
+    Raises: IngotError, a sentence that begins with the host's name, when it cannot be reached.
     """
     name = host.name
     try:

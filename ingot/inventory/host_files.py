@@ -18,14 +18,14 @@ from ingot.inventory.member_name import is_member_name
 from ingot.settings import NAMES
 from ingot.settings.read import HOST_FILE, HOST_FILE_ERROR
 
-#: pyinfra host data under which a host file's error travels to the connector, which refuses that host alone.
+#: The key of pyinfra's host data that carries a host file's error to the connector, which refuses that host alone.
 ERROR_KEY = HOST_FILE_ERROR
 
 DEFAULT_GROUP = "gpu"
 
 
 class Expect(BaseModel):
-    """What was ordered, in words: preflight and acceptance name each difference."""
+    """What was ordered, in words. Preflight and acceptance compare it with the host and name each difference."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -74,8 +74,8 @@ class Fleet:
     members: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...]
 
     def groups(self) -> dict[str, list[tuple[str, dict[str, Any]]]]:
-        """Every group that a host file names, so that no host is left out of a run by a group nobody listed."""
-        # Were every file wrong, their sentences would still have to reach somebody: by the group files have by default.
+        """Every group that a host file names: a group exists as soon as one host file names it."""
+        # If every file is wrong, their hosts still need a group to be reported: the default one.
         named = {group for _, groups, _ in self.members for group in groups} or {DEFAULT_GROUP}
         return {name: self.group(name) for name in sorted(named)}
 
@@ -114,7 +114,7 @@ def load(directory: Path | str) -> Fleet:
 
 
 class _HostFileLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which it would take the last without a word."""
+    """A YAML loader that refuses a key that is given twice; PyYAML would silently take the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -127,7 +127,7 @@ class _HostFileLoader(yaml.SafeLoader):
 
 
 class _Twins:
-    """Host files that share a name or an address: neither can be meant."""
+    """Host files that share a name or an address: all of them are refused."""
 
     def __init__(self, read: list[tuple[Path, HostFile | None, str | None]]) -> None:
         self.by_name: dict[str, list[Path]] = defaultdict(list)
@@ -186,7 +186,7 @@ def _read(path: Path) -> tuple[HostFile | None, str | None]:
 
 
 def _stated_groups(path: Path) -> tuple[str, ...]:
-    """The groups that a wrong file still states: hosts must not lose their fleet gateway by a typo in its file."""
+    """The groups that a wrong file still states: a fleet must not lose its gateway by a typo in the gateway's file."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):

@@ -1,1 +1,1 @@
-"""A stranger becomes a fleet member: first contact, what it is made of, and its place in the inventory."""
+"""A new server becomes a member of an inventory: first login, deploy user, hardware, host file."""

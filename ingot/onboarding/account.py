@@ -13,10 +13,10 @@ from ingot.onboarding.keys import PublicKey
 _NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 _CHANGE = "ingot-change: "
 
-#: Package installation on a server that has no sudo, by the apt of the moment.
+#: How long the installation of sudo may take, seconds.
 _APT_TIMEOUT_S = 600
 
-# What differs is said and then done; with `dry` it is only said. Written aside and renamed, so that a run that dies
+# Differences are printed, then changed; with `dry` only printed. Files are renamed into place, so that a run that dies
 # leaves the old file or the new one. A file of sudoers.d with a dot in its name is not read by sudo.
 _SCRIPT = r"""
 set -eu
@@ -115,7 +115,7 @@ def checked_name(user: str) -> str:
 
 
 def converge(connection: Connection, user: str, keys: Sequence[PublicKey], *, dry: bool = False) -> tuple[str, ...]:
-    """Make the deploy user what it shall be, or with `dry` find what is not; what differed, one phrase each.
+    """Set up the deploy user, or with `dry` only compare; return a phrase for each difference.
 
     Raises: IngotError naming the step that the server refused.
     """

@@ -1,4 +1,4 @@
-"""Everything decided about a server before it is contacted: the command line, a row, and what the inventory says."""
+"""What is decided about a server before Ingot connects: by the command line, a row of the table, and the inventory."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def request(asked: Options, server: Server, known: Mapping[str, Any]) -> Request
             raise IngotError(f"no address, and {asked.inventory} has no such host; run `ingot onboard {name} ADDRESS`.")
         if "@" in address or any(character.isspace() for character in address):
             raise IngotError(f"{address!r} is no address, expected a name or an IP address; the user goes into --user.")
-        # A server that moved keeps nothing of how it was reached.
+        # At a new address, the old way to reach the server does not count.
         known = known if address == known.get("ssh_hostname") else {}
         deploy_user = account.checked_name(asked.deploy_user or _deploy_user(asked.inventory, name, known))
         way = _way(asked, server, address, known)

@@ -22,7 +22,7 @@ _READY, _BEGIN = "ingot-ready", "ingot-begin-of-input"
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a command ended with."""
+    """How a command ended: its exit status and output."""
 
     status: int
     output: str
@@ -91,7 +91,7 @@ class Connection:
             finally:
                 channel.close()
         except (SSHException, OSError, EOFError) as broken:
-            # What was sent stays out of the sentence: it may have held a password.
+            # The sentence does not repeat the input: it may hold a password.
             raise IngotError(
                 f"{self.name}: the connection broke ({in_words(broken)}), expected an answer within {timeout_s:g} s; "
                 "run it again, it goes on where it stopped."
@@ -108,7 +108,7 @@ class Connection:
 
 
 def _until_ready(channel: Channel) -> bytes:
-    """Wait for the script's first word; what came instead, where sudo did not let it run."""
+    """Wait for the mark that the script prints first; return what came instead when sudo refuses to run it."""
     word = f"{_READY}\n".encode()
     got = b""
     while len(got) < len(word) and (some := channel.recv(len(word) - len(got))):

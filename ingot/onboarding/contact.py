@@ -1,4 +1,4 @@
-"""First contact, and every later connection of one onboarding: the same key each time, the fitting login."""
+"""All connections of one onboarding, from the first login on: each accepts the same host key only."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _RELOAD_S = 10
 
 
 class Contact:
-    """The ways into one server. Remembers the host keys that were trusted: no later connection takes another."""
+    """Connects to one server. It remembers the host keys that were trusted; later connections accept no other."""
 
     def __init__(self, request: Request, talk: Talk) -> None:
         self.request = request
         self.talk = talk
         self.trusted: dict[tuple[str, int], HostKey] = {}
-        #: Of the first login; sudo mostly takes the same one.
+        #: The password of the first login; sudo mostly takes the same one.
         self.login_password: str | None = None
 
     def first(self) -> Connection:
-        """Log in to a stranger; to a server that was here before, as its deploy user.
+        """Log in for the first time; to a server that is a member already, as its deploy user.
 
         Raises: IngotError, one sentence naming the host.
         """
@@ -82,7 +82,7 @@ class Contact:
         return connection
 
     def proof_after_reload(self) -> Connection:
-        """`proof`, with patience for a port that sshd is opening again. Raises: IngotError."""
+        """`proof`, tried again while sshd reopens its port after a reload. Raises: IngotError."""
         deadline = time.monotonic() + _RELOAD_S
         while True:
             try:
@@ -93,7 +93,7 @@ class Contact:
                 time.sleep(0.3)
 
     def target_key(self) -> HostKey:
-        """The key that the server was trusted by."""
+        """The host key that was trusted."""
         target = self.request.way.target
         return self.trusted[target.address, target.port]
 

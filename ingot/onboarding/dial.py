@@ -1,4 +1,4 @@
-"""A connection as far as the host key: through jump hosts, with nothing sent before the key is trusted."""
+"""Connects as far as the host key, through jump hosts; nothing is sent before the key is trusted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ALGORITHMS = {
     "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
 }
 
-# What goes wrong is said once, by a sentence; paramiko's threads would print tracebacks beside it.
+# Each error is reported once, as a sentence. paramiko's threads would print tracebacks too.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 #: Decides about a key that is shown, and raises where it is not to be trusted.
@@ -122,6 +122,6 @@ def _unreachable(name: str, hop: Hop, under: Sequence[Transport], error: BaseExc
 
 
 def in_words(error: BaseException) -> str:
-    """What the system or paramiko says, without Python's names where there are words."""
+    """The message of an error of the system or paramiko; the name of its class where it has no message."""
     words = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return words[:1].lower() + words[1:]

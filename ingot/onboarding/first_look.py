@@ -1,4 +1,4 @@
-"""What a stranger is, asked as the user who logged in: enough to refuse it before anything is changed."""
+"""The first questions to a new server, asked as the login user: enough to refuse it before anything is changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUPPORTED = "Ubuntu 22.04, 24.04 or 26.04 or Debian 12 or 13"
 
 @dataclass(frozen=True, slots=True)
 class FirstLook:
-    """A server before anything is known of it. `sudo_says` is sudo's refusal without a password, None if it agrees."""
+    """What a new server answers. `sudo_says` is sudo's refusal without a password, None if sudo needs none."""
 
     kernel: str
     arch: str
@@ -39,7 +39,7 @@ class FirstLook:
 def look(connection: Connection) -> FirstLook:
     """Ask a server what it is.
 
-    Raises: IngotError when it answers as no Unix does.
+    Raises: IngotError when the answers are not those of a Unix system.
     """
     done = connection.run(compose(QUESTIONS))
     try:

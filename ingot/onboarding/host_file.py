@@ -56,7 +56,7 @@ def known(inventory: Path, name: str, address: str, port: int) -> Mapping[str, A
 
 
 def portable(path: Path, inventory: Path) -> Path:
-    """A path as a host file has it for a whole team: from the checkout, from the home directory, or absolute."""
+    """A path that suits everybody in a team: relative to the checkout, else to the home directory, else absolute."""
     absolute = Path.cwd() / path.expanduser()
     root = fleet.root(inventory)
     for base, shown in ((root.absolute(), Path()), (Path.home(), Path("~"))):
@@ -116,7 +116,7 @@ def write(path: Path, about: str, wanted: Mapping[str, Any], *, dry: bool = Fals
 
 
 def _unset(text: str, wanted: Mapping[str, Any]) -> str | None:
-    """A key that a repaired text does not have as wanted, so that it is better left alone."""
+    """The first key that the text still has wrong, so that the file is left alone; None when all are right."""
     try:
         parsed = yaml.safe_load(text)
     except yaml.YAMLError:

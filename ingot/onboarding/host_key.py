@@ -36,7 +36,7 @@ class Rules:
 def fingerprint(text: str, name: str) -> str:
     """A fingerprint as `ssh-keygen -l` prints it, without padding.
 
-    Raises: IngotError when it is none.
+    Raises: IngotError when the text is not a fingerprint.
     """
     if not _FINGERPRINT.match(text):
         raise IngotError(
@@ -47,7 +47,7 @@ def fingerprint(text: str, name: str) -> str:
 
 
 def is_trusted(name: str, hop: Hop, shown: HostKey, pinned: Sequence[Pin], rules: Rules, file: Path) -> bool:
-    """Whether a shown key needs no question: it is pinned, is the required one, or new ones are accepted.
+    """Whether a key is trusted without a question: it is pinned, it is the required one, or new ones are accepted.
 
     Raises: IngotError, before anything but the key exchange was sent, for a key that is not the pinned or required one.
     """

@@ -44,7 +44,7 @@ def with_block(text: str, host: str, settings: Sequence[str]) -> str:
 
 
 def write(path: Path, settings: Mapping[str, Sequence[str]], *, dry: bool = False) -> str | None:
-    """Have the file say these settings of these hosts; what was done, None where nothing differs."""
+    """Write these settings of these hosts into the file; return what was done, None where nothing differs."""
     with locked(path.parent) if not dry else nullcontext():
         old = read(path)
         new = old or HEAD

@@ -79,7 +79,7 @@ def read_public(path: Path) -> tuple[PublicKey, ...]:
 
 
 def operators(files: Sequence[Path], identity: Path | None) -> tuple[PublicKey, ...]:
-    """The public keys to install: the files given, else the half of `identity`, the agent's, or those of ~/.ssh.
+    """The public keys to install: the files given, else the public half of `identity`, the agent's, or those of ~/.ssh.
 
     Raises: IngotError when there is none.
     """

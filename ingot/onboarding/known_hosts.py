@@ -1,4 +1,4 @@
-"""A known_hosts file as OpenSSH reads it: which key is pinned for whom, and one more line without disturbing others."""
+"""A known_hosts file as OpenSSH reads it: finds the pinned keys of a name, and adds a line without changing others."""
 
 from __future__ import annotations
 

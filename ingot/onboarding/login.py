@@ -10,7 +10,7 @@ from ingot.onboarding.dial import CONNECT_TIMEOUT_S
 
 
 class NoLogin(Exception):
-    """A login that was refused: why, what was offered, and whether a password could do."""
+    """A login that was refused: why, what was offered, and whether a password could work."""
 
     def __init__(self, why: str, offered: str, takes_passwords: bool = True) -> None:
         super().__init__(why)

@@ -20,7 +20,7 @@ def onboard_all(
             outcome = step(request, talk)
         except IngotError as refused:
             outcome = Outcome(request.name, request.way.address, error=str(refused))
-        # One server's surprise must not take the others down; the sentence says that it was one.
+        # An unexpected error of one server must not stop the others; its sentence says that it was unexpected.
         except Exception as surprise:
             outcome = Outcome(
                 request.name,

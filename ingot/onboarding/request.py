@@ -1,4 +1,4 @@
-"""What onboarding is asked for one server, and how it talks to whoever asked."""
+"""The request to onboard one server, its outcome, and the interface to the operator."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Outcome:
 
 
 class Talk(Protocol):
-    """The operator's side. `confirm` and `secret` return None where nobody can be asked."""
+    """The interface to the operator. `confirm` and `secret` return None where nobody can be asked."""
 
     def say(self, name: str, step: str, result: str = "") -> None:
         """What is being done now, and at the end how it went: done or failed."""

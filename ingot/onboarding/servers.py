@@ -49,7 +49,7 @@ def read(path: Path) -> tuple[Server | BadRow, ...]:
 def parse(text: str, path: Path) -> tuple[Server | BadRow, ...]:
     """The rows of a table with a heading; `;` and tabs divide columns too, `#` begins a remark.
 
-    Raises: IngotError when the heading is wrong: nothing can be meant by any row then.
+    Raises: IngotError when the heading is wrong, since no row can be read then.
     """
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()[:1] not in ("", "#")]
     if not lines:

@@ -47,7 +47,7 @@ def onboard(request: Request, talk: Talk) -> Outcome:
 def _look(
     request: Request, contact: Contact, connection: Connection, talk: Talk, outcome: Outcome, *, needs_gpu: bool
 ) -> None:
-    """Everything that can refuse the server, and the wait for a server that is still setting itself up."""
+    """Check everything that can refuse the server, and wait while the server is still setting itself up."""
     seen = first_look.look(connection)
     if refused := first_look.refusal(seen):
         raise IngotError(f"{request.name}: {refused}.")
@@ -69,7 +69,7 @@ def _look(
 
 
 def _allow_root(contact: Contact, connection: Connection, seen: FirstLook, talk: Talk) -> None:
-    """Find out how root's rights are had. Raises: IngotError when they are not."""
+    """Find out how to become root. Raises: IngotError when they are not."""
     name, user = connection.name, connection.user
     if user == "root" or seen.sudo_says is None:
         return
@@ -110,7 +110,7 @@ def hardware(connection: Connection) -> HardwareSeen:
 
 
 def _account(request: Request, contact: Contact, connection: Connection, talk: Talk, outcome: Outcome) -> None:
-    """The deploy user, proven in a connection of its own. What comes first is the pin: from here on it is a member."""
+    """Set up the deploy user and prove its login in a new connection. The host key is pinned first."""
     target = request.way.target
     entry, key = entry_name(target.address, target.port), contact.target_key()
     if request.dry:
@@ -131,7 +131,7 @@ def _account(request: Request, contact: Contact, connection: Connection, talk: T
 
 
 def _harden(request: Request, contact: Contact, connection: Connection, talk: Talk, outcome: Outcome) -> None:
-    """sshd without passwords and root; put back where the new login does not survive it."""
+    """Switch password and root logins off; switch them on again when the new login does not work any more."""
     if not request.harden or hardening.is_hard(connection):
         return
     outcome.changes.append(f"hardens sshd ({hardening.DROP_IN})")
@@ -150,7 +150,7 @@ def _harden(request: Request, contact: Contact, connection: Connection, talk: Ta
 
 
 def _write(request: Request, outcome: Outcome) -> None:
-    """The member's place in the inventory."""
+    """Write the member's host file."""
     assert outcome.seen is not None
     target = request.way.target
     wanted: dict[str, Any] = {

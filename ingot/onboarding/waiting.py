@@ -1,4 +1,4 @@
-"""Patience with a server that is still setting itself up: cloud-init, then whoever holds the package manager."""
+"""Waits for a server that is still setting itself up: for cloud-init, then for the package manager's locks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ingot.errors import IngotError
 from ingot.facts.host import APT_LOCK
 from ingot.onboarding.connection import Connection
 
-#: Seconds between signs of life, from cloud-init and of the package manager's locks.
+#: Seconds between two looks: at cloud-init, and at the package manager's locks.
 TICK_S, _LOCK_TICK_S = 5, 1
 #: `cloud-init status`: 2 is done with errors it recovered from. Source: cloud-init's documentation, return codes.
 _DONE, _FAILED, _DEGRADED, _STILL_BUSY = 0, 1, 2, 124

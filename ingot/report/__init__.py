@@ -1,1 +1,1 @@
-"""Plans and figures for people: tables and bars in the terminal, and self-contained HTML."""
+"""What people read: tables, lines and bars in the terminal, and self-contained HTML pages."""

@@ -1,6 +1,6 @@
 """The page of an acceptance: verdicts with reasons, per-GPU bars against expectation, clocks and heat over time.
 
-It is made from the evidence JSON alone, so that it can be made again from a record of last year.
+It is made from the evidence JSON alone, so that old records can be shown too.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _bars(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
     gpus = (record["measured"]["burn_in"] or {}).get("gpus", ())
-    # One model of GPU is the rule: its first card's floors stand for all.
+    # A server mostly has one model of GPU: the floors of the first card are shown for all.
     expected: Mapping[str, Any] = next(iter(record["expected"].values()), {"floors": {}, "peaks": {}})
     wrong = {(one["uuid"], one["metric"]) for one in record["findings"]}
     for metric, key, title, unit in FIGURES:

@@ -39,7 +39,7 @@ def render(plan: HostPlan, *, measured: tuple[Calibration, ...] = (), formulas: 
 
 
 def misfit(error: DoesNotFit) -> RenderableType:
-    """The teaching part of a DoesNotFit; its sentence is printed by whoever reports errors."""
+    """The explanation of a DoesNotFit: arithmetic, what binds, what would fit. The caller prints its sentence."""
     parts: list[RenderableType] = []
     if error.table:
         table = Table(box=None, pad_edge=False, show_header=False)

@@ -98,13 +98,13 @@ def cgroup(paths: Paths, name: str = "") -> Path:
 
 
 def cgroup_name(paths: Paths, name: str = "") -> Path:
-    """Where that is below the mount of cgroup2: nothing needs to be known but the state directory."""
+    """The path of that cgroup below the mount of cgroup2; it follows from the state directory alone."""
     sandbox = hashlib.sha256(str(paths.state).encode()).hexdigest()[:12]
     return Path("ingot-sandbox") / sandbox / name
 
 
 def running(paths: Paths, name: str) -> bool:
-    """Whether the host is powered on: its supervisor lives (what outlives that one is a wreck to be restarted)."""
+    """Whether the host is powered on: its supervisor runs. Processes that outlive it are ended by the next boot."""
     try:
         return bool((cgroup(paths, name) / "cgroup.procs").read_text())
     except OSError:

@@ -105,7 +105,7 @@ def forward_rules(network: Network) -> list[list[str]]:
 
 
 def up(owner: Path) -> Network:
-    """Make the owner's network, or make whole what is there of it."""
+    """Make the owner's network, or complete one that was made in part."""
     with _machine_locked():
         network = find(owner) or _add_bridge(owner)
         address = f"{network.gateway}/{network.subnet.prefixlen}"
@@ -172,7 +172,7 @@ def _as_it_is(index: int, owner: str) -> Network:
 
 
 def _remove(network: Network) -> None:
-    """Rules first, the bridge last: it is what tells the next call that something is left."""
+    """Remove the rules first and the bridge last: as long as it exists, the next call knows that something is left."""
     if succeeds(["nft", "list", "table", "ip", network.bridge]):
         run(["nft", "delete", "table", "ip", network.bridge])
     for rule in forward_rules(network):

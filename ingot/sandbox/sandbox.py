@@ -73,7 +73,7 @@ class Sandbox:
         return TestHost(self.paths, net, record)
 
     def _ensure_made(self, net: Network, asked: HostRecord) -> HostRecord:
-        """The host that is there, if it is whole; else whatever is there of it gives way to a new one."""
+        """The existing host if it is complete; an incomplete one is replaced by a new one."""
         name = asked.name
         old = read_record(self.paths, name)
         if old and old.made and old.address == net.address(old.number) and self._has_image(old):
@@ -132,7 +132,7 @@ class Sandbox:
             self._remove_everything()
 
     def purge(self) -> None:
-        """Remove the cache too: images, packages, models. Raises: SandboxError while a host stands on it."""
+        """Remove the cache too: images, packages, models. Raises: SandboxError while a host uses it."""
         names = [host.name for host in self.hosts()]
         if names:
             raise SandboxError(f"the cache is in use by {', '.join(names)}: end them first, `ingot sandbox down --all`")
@@ -146,7 +146,7 @@ class Sandbox:
             shutil.rmtree(self.paths.host(name))
 
     def _forget(self, name: str) -> None:
-        """What onboarding wrote of a host into the checkout goes with it."""
+        """Delete what onboarding wrote into the checkout about a host."""
         known_hosts = self.paths.host(name) / "known_hosts"
         if known_hosts.is_file():
             membership.forget(name, known_hosts.read_text().strip())

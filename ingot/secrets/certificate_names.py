@@ -1,4 +1,4 @@
-"""Names in certificates: what one is good for, and the scope that a CA may sign in."""
+"""Names in certificates: the names that a certificate is valid for, and those that a CA may sign."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ZONE = re.compile(r"\.?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-
 
 
 def certificate_names(certificate: x509.Certificate) -> frozenset[str]:
-    """DNS names and addresses that a certificate is good for."""
+    """DNS names and addresses that a certificate is valid for."""
     try:
         alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -28,7 +28,7 @@ def certificate_names(certificate: x509.Certificate) -> frozenset[str]:
 
 
 def covers(certificate: x509.Certificate, name: str) -> bool:
-    """Whether a certificate is good for a name or an address; `*.` stands for one label (RFC 9525 §6.3)."""
+    """Whether a certificate is valid for a name or an address; `*.` stands for one label (RFC 9525 §6.3)."""
     try:
         name = str(ipaddress.ip_address(name))
     except ValueError:
@@ -66,7 +66,7 @@ def general_name(name: str) -> x509.GeneralName:
 
 
 def normal(name: str) -> str:
-    """A name as it comes back out of a certificate."""
+    """A name in the form in which a certificate gives it back."""
     return str(general_name(name).value)
 
 
@@ -78,7 +78,7 @@ def constraint(entry: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_network(entry))
     except ValueError as error:
-        # What is meant as a network must not become a zone: a CA is made once, and everybody trusts that one.
+        # A mistyped network must not become a DNS zone: the CA is made once, and all callers trust it.
         if not _ZONE.fullmatch(entry):
             raise IngotError(
                 f"gateway_ca_scope holds {entry!r}, expected a network such as 10.0.0.0/8 or a DNS zone such as "

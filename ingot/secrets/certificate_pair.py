@@ -1,4 +1,4 @@
-"""A certificate and its key, given as two files of the control machine and judged before a host sees them."""
+"""A certificate and its key in two files of the control machine, checked before they are sent to a host."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ingot.secrets.certificate_names import certificate_names, covers
 #: Mozilla guideline 6.0, intermediate: RSA of at least this size, or one of these curves.
 RSA_BITS = 2048
 CURVES = ("secp256r1", "secp384r1")
-#: A warning begins this long before the end, or in the last third of a short life.
+#: Deploys warn this long before a certificate ends, or in the last third of a shorter lifetime.
 WARN_BEFORE = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The host's certificate first, then what leads to a root; `pem` is the key and these, for nginx to read as one."""
+    """The host's certificate, then its issuers up to a root. `pem` is the key with these, as nginx reads them."""
 
     chain: tuple[x509.Certificate, ...]
     pem: str = field(repr=False)
@@ -133,7 +133,7 @@ def _good(file: Path, chain: Sequence[x509.Certificate], now: datetime) -> None:
                 "for that, or correct this machine's clock."
             )
         algorithm = certificate.signature_hash_algorithm
-        # Nobody checks a root's own signature.
+        # Clients do not check a root's own signature.
         if algorithm and algorithm.digest_size < 32 and certificate.issuer != certificate.subject:
             raise IngotError(
                 f"{file}: {_called(certificate)} is signed with {algorithm.name}, expected SHA-256 or better; renew it."

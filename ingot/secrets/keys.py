@@ -20,7 +20,7 @@ from ingot.gateway.teams import NAME
 from ingot.secrets import files
 
 KEYS_FILE = "keys.yaml"
-#: Hosts know a key for so long after its end, so that their logs tell who still uses it.
+#: Hosts keep a key's hash for this long after its end, so that their logs show who still uses it.
 REMEMBERED = timedelta(days=30)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -41,11 +41,11 @@ class Key:
 
     @property
     def end(self) -> datetime | None:
-        """When it stops to work; None: never."""
+        """When the key stops working; None: never."""
         return datetime.fromisoformat(self.expires) if self.expires else None
 
     def works(self, now: datetime) -> bool:
-        """Whether it opens anything at this moment."""
+        """Whether the key is accepted at this moment."""
         return self.end is None or now < self.end
 
 
@@ -77,7 +77,7 @@ def read(directory: Path) -> tuple[Key, ...]:
 
 
 def create(directory: Path, team: str, expires: datetime | None = None) -> str:
-    """Make a key for a team and return it; this is the only time that it exists outside the caller's hands.
+    """Make a key for a team and return it. Only its hash is kept: the key cannot be shown again.
 
     Raises: IngotError when the team's name cannot be used.
     """
@@ -93,9 +93,9 @@ def create(directory: Path, team: str, expires: datetime | None = None) -> str:
 
 
 def rotate(directory: Path, team: str, overlap: timedelta, now: datetime) -> tuple[str, tuple[Key, ...]]:
-    """Make a new key for a team, and let its others end after `overlap`: the new key, and those that end.
+    """Make a new key for a team and end its other keys after `overlap`; return the new key and those that end.
 
-    What ends earlier anyway keeps its end.
+    A key that ends earlier keeps its end.
     Raises: IngotError when the team has no key that works.
     """
     end = now + overlap
@@ -127,7 +127,7 @@ def revoke_id(directory: Path, key_id: str) -> tuple[Key, ...]:
 
 
 def lasting(keys: Sequence[Key], now: datetime) -> tuple[Key, ...]:
-    """The keys that hosts are told: not those that ended long ago."""
+    """The keys that hosts know: all but those that ended more than REMEMBERED ago."""
     return tuple(key for key in keys if key.works(now - REMEMBERED))
 
 

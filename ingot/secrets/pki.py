@@ -1,4 +1,4 @@
-"""The internal certificate authority: it lives on the control machine and signs what hosts ask for."""
+"""The internal certificate authority: it is kept on the control machine and signs the hosts' requests."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from ingot.secrets.certificate_names import (
     scope_text,
 )
 
-#: A clock that is up to this late still accepts a fresh certificate.
+#: A clock that is slow by up to this much still accepts a new certificate.
 CLOCK_SKEW = timedelta(hours=1)
 CA_LIFETIME = timedelta(days=3650)
-#: What public certificates are limited to from 2029 on (CA/Browser Forum ballot SC-081v3).
+#: The longest lifetime of public certificates from 2029 on (CA/Browser Forum ballot SC-081v3).
 LEAF_LIFETIME = timedelta(days=47)
 #: A deploy renews a certificate that ends sooner than this.
 RENEW_BEFORE = timedelta(days=30)
-#: Every caller must be told of a new CA: that takes a while.
+#: Deploys warn this long before the CA ends: every caller must get the new CA first.
 CA_WARN_BEFORE = timedelta(days=180)
 
 #: Key and certificate of the CA in one file, so that the pair is made in one step or not at all.
 CA_FILE = "ca.pem"
-#: What callers trust; made from CA_FILE, may be given to anyone.
+#: The certificate that callers trust: made from CA_FILE, not secret.
 CA_CERTIFICATE_FILE = "ca.crt"
 
 
@@ -151,7 +151,7 @@ def why_renew(
         return "made for another key"
     if certificate_names(leaf) != frozenset(normal(name) for name in names):
         return "the names changed"
-    # The last one of a CA ends with it.
+    # A certificate does not outlive its CA.
     last = leaf.not_valid_after_utc >= ca.certificate.not_valid_after_utc
     if leaf.not_valid_after_utc - moment < RENEW_BEFORE and not last:
         return f"ends {leaf.not_valid_after_utc:%Y-%m-%d}"

@@ -21,6 +21,6 @@ def read(directory: Path) -> str | None:
 
 
 def provide(directory: Path) -> None:
-    """Have a key that works; one that was revoked (`ingot keys revoke ingot-verify`) is made anew."""
+    """Make the key unless there is one that works; a revoked one (`ingot keys revoke ingot-verify`) is replaced."""
     if read(directory) is None:
         files.replace(directory / FILE, keys.create(directory, TEAM) + "\n", mode=0o600)

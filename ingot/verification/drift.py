@@ -54,7 +54,7 @@ def compare(state: State, hosts: Sequence[Host], deploy: Path) -> list[HostDrift
 
     # deploy.py imports its roles from beside it.
     sys.path.insert(0, str(deploy.parent))
-    # Operations are asked here, further than pyinfra's own check, which ends at each one's first change.
+    # Operations are asked to their end here; pyinfra's own check ends at the first change of each.
     state.check_for_changes = False
 
     def one(host: Host) -> HostDrift:
@@ -67,7 +67,7 @@ def compare(state: State, hosts: Sequence[Host], deploy: Path) -> list[HostDrift
             with ctx_config.use(state.config.copy()):
                 exec_file(str(deploy))
                 return compared(state, host, name)
-        # Whatever breaks off here is of this host: a lost connection, or values that a role cannot work with.
+        # An error here concerns this host alone: a lost connection, or values that a role cannot use.
         except Exception as error:
             return HostDrift(name, errors=(f"the dry run broke off ({type(error).__name__}: {error}); run it again",))
         finally:
@@ -85,7 +85,7 @@ def compared(state: State, host: Host, name: str) -> HostDrift:
     for operation in host.op_hash_order:
         before = len(changes.announced(host))
         refusal, acts = asked(state.get_op_data_for_host(host, operation).command_generator())
-        # What an operation before it would bring may be all that it lacks.
+        # An earlier operation may bring what this one lacks: its refusal does not count then.
         if refusal and not found:
             refusals.append(refusal.removeprefix(f"{name}: "))
         elif acts and not refusal:
@@ -94,15 +94,15 @@ def compared(state: State, host: Host, name: str) -> HostDrift:
             found.append(Change(role, what or role, said))
     if host in state.failed_hosts:
         refusals.append("a question to it was not answered; run it again")
-    # One cause is said by several roles, and what would change is uncertain then.
+    # Several roles may name the same cause. The changes are uncertain then.
     return HostDrift(name, errors=tuple(dict.fromkeys(refusals))) if refusals else HostDrift(name, tuple(found))
 
 
 def asked(commands: Iterator[PyinfraCommand]) -> tuple[str | None, bool]:
-    """What an operation comes to without its commands being run: the sentence that refuses, or whether it acts.
+    """What an operation would do, without running its commands: the sentence of its refusal, or whether it would act.
 
-    What it does after its first command may be confused by that command not having run: it is listened to, since it
-    may announce more, but its refusals and errors count no longer.
+    After its first command an operation may go wrong because that command did not run. What it announces then still
+    counts; its refusals and errors do not.
     """
     acts = False
     try:
