@@ -1,6 +1,7 @@
 """Imports run one way: this reads them and fails on any other arrow."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -323,3 +324,13 @@ def test_only_the_edges_import_the_sandbox() -> None:
         and any(room_of(target) == "ingot.sandbox" for target in imports_of(path))
     }
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_pages_name_files_that_are_there(page: Path) -> None:
+    named = re.findall(
+        r"`((?:benchmarks|ingot|roles|scripts|templates|tests)/[\w./-]+)`", page.read_text(encoding="utf-8")
+    )
+    assert not [path for path in named if not (ROOT / path).exists()]

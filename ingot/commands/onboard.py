@@ -15,7 +15,7 @@ from ingot.errors import IngotError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ingot.onboarding.asking import Options
+    from ingot.onboarding.options import Options
     from ingot.onboarding.request import Outcome
     from ingot.onboarding.servers import BadRow, Server
 
@@ -68,7 +68,7 @@ def onboard(
     if table and options["fingerprint"]:
         raise click.UsageError("every server has a fingerprint of its own: write it into its row")
     # Only this command pays for paramiko and pyinfra.
-    from ingot.onboarding.asking import Options, known_members
+    from ingot.onboarding.options import Options, known_members
     from ingot.onboarding.servers import Server, read
     from ingot.report.console import plain_console
     from ingot.report.onboarding import show_one, summary, to_dict
@@ -98,7 +98,7 @@ def onboard(
 
 
 def _one(console: Console, asked: Options, server: Server, members: Mapping[str, Mapping[str, Any]]) -> Outcome:
-    from ingot.onboarding.asking import request
+    from ingot.onboarding.options import request
     from ingot.onboarding.request import Outcome
     from ingot.onboarding.steps import onboard as run
     from ingot.report.onboarding import Lines
@@ -117,8 +117,8 @@ def _many(
     parallel: int,
     members: Mapping[str, Mapping[str, Any]],
 ) -> list[Outcome]:
-    from ingot.onboarding.asking import request
     from ingot.onboarding.many import onboard_all
+    from ingot.onboarding.options import request
     from ingot.onboarding.request import Outcome
     from ingot.onboarding.servers import BadRow
     from ingot.report.board import Board

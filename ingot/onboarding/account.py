@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ingot.errors import IngotError
 from ingot.onboarding.connection import Connection
-from ingot.onboarding.keys import PublicKey
+from ingot.onboarding.ssh_keys import PublicKey
 
 _NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 _CHANGE = "ingot-change: "

@@ -10,7 +10,7 @@ from pathlib import Path
 from paramiko import PKey, Transport
 
 from ingot.errors import IngotError
-from ingot.onboarding import keys, known_hosts, login
+from ingot.onboarding import known_hosts, login, ssh_keys
 from ingot.onboarding.connection import Connection
 from ingot.onboarding.dial import Line, Unreachable, dial, shown_keys
 from ingot.onboarding.host_key import Rules, WrongKey, is_trusted, on_the_console, unconfirmed
@@ -122,8 +122,8 @@ class Contact:
         request = self.request
         user, file = request.first_user, request.first_key
         if file:
-            key = keys.load_private(file)
-            held = [one for one in keys.agent_keys() if one.get_base64() == _public_half(file)]
+            key = ssh_keys.load_private(file)
+            held = [one for one in ssh_keys.agent_keys() if one.get_base64() == _public_half(file)]
             if key is None and not held:
                 raise IngotError(
                     f"{request.name}: {file} is no private key that can be used without a passphrase; name another "
@@ -131,7 +131,7 @@ class Contact:
                 )
             offered: list[PKey] = [key] if key else list(held)
         else:
-            offered = [one.key for one in keys.defaults()][:_MOST_KEYS]
+            offered = [one.key for one in ssh_keys.defaults()][:_MOST_KEYS]
         line = self._open()
         with _closing_on_error(line):
             login.by_keys(line.transport, user, offered)
@@ -178,8 +178,8 @@ class Contact:
 
     def _jump_login(self, transport: Transport, hop: Hop) -> None:
         own = [self.request.first_key, hop.identity, self.request.identity.file]
-        files = [key for path in own if path and (key := keys.load_private(path))]
-        offered = [*files, *(one.key for one in keys.defaults())][:_MOST_KEYS]
+        files = [key for path in own if path and (key := ssh_keys.load_private(path))]
+        offered = [*files, *(one.key for one in ssh_keys.defaults())][:_MOST_KEYS]
         try:
             login.by_keys(transport, str(hop.user), offered)
         except NoLogin as refused:
@@ -224,7 +224,7 @@ class Contact:
 
 def _public_half(file: Path) -> str:
     try:
-        return keys.read_public(file.with_name(f"{file.name}.pub"))[0].text
+        return ssh_keys.read_public(file.with_name(f"{file.name}.pub"))[0].text
     except IngotError:
         return ""
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ingot.facts.hardware import HardwareSeen
-from ingot.onboarding.keys import Identity, PublicKey
 from ingot.onboarding.route import Route
+from ingot.onboarding.ssh_keys import Identity, PublicKey
 
 #: Seconds that a server is given to finish cloud-init and package installations.
 WAIT_S = 600.0

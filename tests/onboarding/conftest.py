@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ingot.onboarding.asking import Options, request
+from ingot.onboarding.options import Options, request
 from ingot.onboarding.request import Request
 from ingot.onboarding.servers import Server as Row
 from ingot.sandbox import Sandbox, TestHost

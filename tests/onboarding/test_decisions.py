@@ -10,10 +10,10 @@ from ingot.facts.driver import Os
 from ingot.onboarding import account, host_key, known_hosts
 from ingot.onboarding.first_look import FirstLook, refusal
 from ingot.onboarding.host_key import Rules, WrongKey, is_trusted
-from ingot.onboarding.keys import parse_public
 from ingot.onboarding.known_hosts import HostKey, Pin, entry_name, pins, with_pin
 from ingot.onboarding.route import Hop, parse_hop, route
 from ingot.onboarding.servers import BadRow, Server, parse, read
+from ingot.onboarding.ssh_keys import parse_public
 
 pytestmark = pytest.mark.onboarding
 

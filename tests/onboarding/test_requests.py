@@ -11,12 +11,13 @@ from click.testing import CliRunner
 
 from ingot.commands.cli import cli
 from ingot.errors import IngotError
-from ingot.onboarding import asking, keys
-from ingot.onboarding.asking import Options
-from ingot.onboarding.keys import Identity, PublicKey
+from ingot.onboarding import options as decided
+from ingot.onboarding import ssh_keys
+from ingot.onboarding.options import Options
 from ingot.onboarding.request import Request
 from ingot.onboarding.route import Hop, Route
 from ingot.onboarding.servers import Server
+from ingot.onboarding.ssh_keys import Identity, PublicKey
 
 pytestmark = pytest.mark.onboarding
 
@@ -63,12 +64,12 @@ def test_a_row_comes_before_the_command_line_and_that_before_the_inventory(home:
     make_key(home / ".ssh" / "id_ed25519")
     known = {"ssh_hostname": "10.0.0.1", "ssh_user": "ubuntu", "ssh_port": 2222, "ssh_known_hosts_file": "/kh"}
     row = Server("new-01", "10.0.0.1", user="root")
-    made = asking.request(options(user="admin", port=22), row, known)
+    made = decided.request(options(user="admin", port=22), row, known)
     assert (made.first_user, made.way.target.port, made.way.target.known_hosts) == ("root", 22, Path("/kh"))
-    made = asking.request(options(), Server("new-01", ""), known)
+    made = decided.request(options(), Server("new-01", ""), known)
     assert (made.way.target.address, made.first_user, made.way.target.port) == ("10.0.0.1", "ubuntu", 2222)
     # At another address it is another server.
-    made = asking.request(options(), Server("new-01", "10.0.0.2"), known)
+    made = decided.request(options(), Server("new-01", "10.0.0.2"), known)
     assert (made.first_user, made.way.target.port, made.way.target.known_hosts) == ("root", 22, None)
 
 
@@ -76,27 +77,27 @@ def test_an_onboarded_host_keeps_its_deploy_user(home: Path, tmp_path: Path) -> 
     make_key(home / ".ssh" / "id_ed25519")
     inventory = tmp_path / "prod.py"
     known = {"ssh_hostname": "10.0.0.1", "ssh_user": "deployer"}
-    assert asking.request(options(inventory=inventory), Server("gpu-01", ""), known).deploy_user == "ingot"
+    assert decided.request(options(inventory=inventory), Server("gpu-01", ""), known).deploy_user == "ingot"
     (tmp_path / "prod").mkdir()
     (tmp_path / "prod" / "gpu-01.yaml").write_text("address: 10.0.0.1\n")
-    assert asking.request(options(inventory=inventory), Server("gpu-01", ""), known).deploy_user == "deployer"
+    assert decided.request(options(inventory=inventory), Server("gpu-01", ""), known).deploy_user == "deployer"
     known["ssh_user"] = "root"
-    assert asking.request(options(inventory=inventory), Server("gpu-01", ""), known).deploy_user == "ingot"
+    assert decided.request(options(inventory=inventory), Server("gpu-01", ""), known).deploy_user == "ingot"
 
 
 def test_without_a_key_to_install_or_to_prove_it_with_nothing_begins(home: Path) -> None:
     row = Server("new-01", "10.0.0.1")
     with pytest.raises(IngotError, match=r"^new-01: no public key to install: .*ssh-keygen -t ed25519"):
-        asking.request(options(), row, {})
+        decided.request(options(), row, {})
     locked = make_key(home / ".ssh" / "id_ed25519", "a passphrase")
     with pytest.raises(
         IngotError, match=rf"^new-01: none of the 1 public keys .*{locked} has a passphrase; run `ssh-add"
     ):
-        asking.request(options(), row, {})
+        decided.request(options(), row, {})
     other = make_key(home / "other")
     with pytest.raises(IngotError, match=r"this is a private key, expected its public half"):
-        asking.request(options(keys=(other,)), row, {})
-    made = asking.request(options(keys=(Path(f"{other}.pub"),)), row, {})
+        decided.request(options(keys=(other,)), row, {})
+    made = decided.request(options(keys=(Path(f"{other}.pub"),)), row, {})
     assert made.identity.file == other and not made.identity.is_found_by_clients
 
 
@@ -111,7 +112,7 @@ def test_without_a_key_to_install_or_to_prove_it_with_nothing_begins(home: Path)
 )
 def test_names_and_addresses_are_what_they_say(name: str, address: str, words: str) -> None:
     with pytest.raises(IngotError, match=words):
-        asking.request(options(), Server(name, address), {})
+        decided.request(options(), Server(name, address), {})
 
 
 def test_the_key_of_the_first_login_need_not_be_the_operators(home: Path) -> None:
@@ -119,7 +120,7 @@ def test_the_key_of_the_first_login_need_not_be_the_operators(home: Path) -> Non
     mine = make_key(home / ".ssh" / "id_ed25519")
     cloud = make_key(home / "cloud.pem")
     Path(f"{cloud}.pub").unlink()
-    made = asking.request(options(ssh_key=cloud), Server("new-01", "10.0.0.1"), {})
+    made = decided.request(options(ssh_key=cloud), Server("new-01", "10.0.0.1"), {})
     assert (made.first_key, made.identity.file) == (cloud, mine)
     assert [key.comment for key in made.keys] == ["op"]
 
@@ -127,9 +128,9 @@ def test_the_key_of_the_first_login_need_not_be_the_operators(home: Path) -> Non
 def test_the_agents_keys_are_installed_and_prove_the_login(home: Path, agent: Callable[[Path], None]) -> None:
     key = make_key(home / "agents")
     agent(key)
-    installed = keys.operators((), None)
+    installed = ssh_keys.operators((), None)
     assert [one.line.split()[:2] for one in installed] == [Path(f"{key}.pub").read_text().split()[:2]]
-    identity = keys.proving(installed, None)
+    identity = ssh_keys.proving(installed, None)
     assert identity.file is None and identity.is_found_by_clients
 
 

@@ -1,4 +1,4 @@
-"""What is decided about a server before Ingot connects: by the command line, a row of the table, and the inventory."""
+"""Options of the command line, a row of the table, and what the inventory says become the request for one server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ingot.errors import IngotError
 from ingot.inventory.fleet import load
 from ingot.inventory.member_name import is_member_name
-from ingot.onboarding import account, host_file, host_key, keys
+from ingot.onboarding import account, host_file, host_key, ssh_keys
 from ingot.onboarding.request import Request
 from ingot.onboarding.route import Route, route
 from ingot.onboarding.servers import Server
@@ -80,14 +80,14 @@ def request(asked: Options, server: Server, known: Mapping[str, Any]) -> Request
         way = _way(asked, server, address, known)
         first_key = asked.ssh_key or way.target.identity or _path(known.get("ssh_key"))
         first_key = first_key.expanduser() if first_key else None
-        installed = keys.operators(asked.keys, first_key)
+        installed = ssh_keys.operators(asked.keys, first_key)
         required = server.fingerprint or asked.fingerprint
         return Request(
             name=name,
             way=way,
             inventory=asked.inventory,
             keys=installed,
-            identity=keys.proving(installed, first_key),
+            identity=ssh_keys.proving(installed, first_key),
             deploy_user=deploy_user,
             first_key=first_key,
             password=asked.password,
