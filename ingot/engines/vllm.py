@@ -41,6 +41,8 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "HOME": CACHE,
     "LOGNAME": "vllm",
+    # An engine that a signal ends says which one, and what it was doing, before it goes.
+    "PYTHONFAULTHANDLER": "1",
     "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",
     "TRANSFORMERS_OFFLINE": "1",
     "TRITON_CACHE_DIR": f"{CACHE}/triton",
@@ -140,6 +142,8 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
     if values.build == "cpu":
         # Without a size it would take a share of the host's memory, whatever else runs there.
         flags["--kv-cache-memory-bytes"] = values.cpu_kv_cache_bytes
+        # Every processor has it. Kernels for bfloat16 differ from one to the next, and not all of them live.
+        flags["--dtype"] = "float32"
     else:
         flags["--tensor-parallel-size"] = plan.tensor_parallel_size
         flags["--pipeline-parallel-size"] = plan.pipeline_parallel_size

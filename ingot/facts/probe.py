@@ -21,6 +21,12 @@ _BODIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "rerank": ("/v1/rerank", {"query": _PROMPT, "documents": [_PROMPT, "Yes."]}),
     "generate": ("/v1/completions", {"prompt": _PROMPT, "max_tokens": 1, "temperature": 0}),
 }
+_SPEECH = "/v1/audio/transcriptions"
+
+
+def path_of(kind: str) -> str:
+    """Where an engine of this kind is asked."""
+    return _BODIES[kind][0] if kind in _BODIES else _SPEECH
 
 
 def ask(seconds: int) -> str:
@@ -28,7 +34,7 @@ def ask(seconds: int) -> str:
     cases = "".join(f"{kind}) {_post(path, body, seconds)} ;; " for kind, (path, body) in _BODIES.items())
     speech = (
         f"{SILENCE} | {CURL} --max-time {seconds} --form 'file=@-;filename=silence.wav;type=audio/wav' "
-        '--form-string "model=$model" "http://$endpoint/v1/audio/transcriptions"'
+        f'--form-string "model=$model" "http://$endpoint{_SPEECH}"'
     )
     return f'case "$kind" in {cases}transcribe) {speech} ;; *) echo 000 ;; esac'
 

@@ -15,12 +15,11 @@ from ingot.facts.probe import CURL, ask, lines_of
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """One slice of waiting: Docker's word for the container, its restarts and exit code, what its health route and
-    a request of its kind answered ("000" is no answer, "" not asked), and its last log line."""
+    """One slice of waiting: Docker's word for the container, its restarts, what its health route and a
+    request of its kind answered ("000" is no answer, "" not asked), and its last log line."""
 
     status: str
     restarts: int = 0
-    exit_code: int = 0
     health: str = "000"
     answered: str = ""
     last_line: str = ""
@@ -44,14 +43,14 @@ class ReplicaGlance(FactBase[Glance]):
         restarts: int = 0,
         kind: str = "generate",
     ) -> str:
-        inspect = "docker inspect --format '{{.State.Status}} {{.RestartCount}} {{.State.ExitCode}}'"
+        inspect = "docker inspect --format '{{.State.Status}} {{.RestartCount}}'"
         return (
             f"container={shlex.quote(container)}; endpoint={shlex.quote(endpoint)}; model={shlex.quote(model)}; "
             f"kind={shlex.quote(kind)}; "
             f"end=$(($(date +%s) + {seconds})); while :; do "
-            f'state=$({inspect} "$container" 2>/dev/null) || state="missing 0 0"; '
+            f'state=$({inspect} "$container" 2>/dev/null) || state="missing 0"; '
             f"health=000; answered=; "
-            f'case "$state" in "running {restarts} "*) ;; *) break ;; esac; '
+            f'case "$state" in "running {restarts}") ;; *) break ;; esac; '
             f'health=$({CURL} --max-time 10 "http://$endpoint{health}"); '
             f'if [ "$health" = 200 ]; then answered=$({ask(60)}); break; fi; '
             "if [ $(date +%s) -ge $end ]; then break; fi; sleep 1; done; "
@@ -69,11 +68,10 @@ class ReplicaGlance(FactBase[Glance]):
 def parse_glance(output: Iterable[str]) -> Glance:
     """The answer of `ReplicaGlance`."""
     lines = list(output)
-    status, restarts, exit_code, health, answered = lines[0].split()
+    status, restarts, health, answered = lines[0].split()
     return Glance(
         status,
         int(restarts),
-        int(exit_code),
         health,
         "" if answered == "-" else answered,
         lines[1].strip() if len(lines) > 1 else "",

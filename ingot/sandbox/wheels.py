@@ -5,7 +5,7 @@ import re
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ingot.sandbox.commands import run
@@ -41,44 +41,32 @@ def locked(lock: str) -> dict[str, tuple[str, frozenset[str]]]:
     }
 
 
-def fetch(lock: Path, directory: Path, say: Callable[[str], None]) -> list[Path]:
+def fetch(lock: Path, directory: Path, say: Callable[[str], None], indexes: Mapping[str, str]) -> list[Path]:
     """The wheel of every pin in `lock`, below `directory`, fetched where it is not there with an allowed hash.
+
+    `indexes` are addresses, by package, of what is not on the package index: asked where this machine's pip knows no
+    place. Wherever a wheel comes from, its hash is the lock's.
 
     Raises: SandboxError when a package cannot be had, or has another hash than the lock.
     """
     directory.mkdir(parents=True, exist_ok=True)
     wanted = locked(lock.read_text())
     found = _find(wanted, directory)
-    if len(found) < len(wanted):
-        say(f"downloading {len(wanted) - len(found)} Python packages of the engine image (once)")
-        _download(pip_download(directory, "--require-hashes", "--requirement", str(lock)))
+    missing = wanted.keys() - found.keys()
+    if missing:
+        say(f"downloading {len(missing)} Python packages of the engine image (once; torch alone has 190 MB)")
+        if missing - indexes.keys():
+            _download(directory, {name: wanted[name] for name in missing - indexes.keys()})
+        for name in sorted(missing & indexes.keys()):
+            pin = {name: wanted[name]}
+            try:
+                _download(directory, pin)
+            except SandboxError:
+                _download(directory, pin, "--index-url", indexes[name])
         found = _find(wanted, directory)
     for name in sorted(wanted.keys() - found.keys()):
         raise SandboxError(f"pip fetched no {name} {wanted[name][0]} with the hash in {lock.name}")
     return [found[name] for name in sorted(found)]
-
-
-def fetch_torch(version: str, index: str, directory: Path, say: Callable[[str], None]) -> Path:
-    """The CPU wheel of torch: from where this machine's pip looks, else from `index`.
-
-    It has no hash in the lock: the CPU build is not on the package index, every site has it from elsewhere, and
-    whoever is configured to serve it is trusted.
-
-    Raises: SandboxError when neither has it.
-    """
-    pattern = f"torch-{version}-cp{PYTHON.replace('.', '')}-*.whl"
-    if not any(directory.glob(pattern)):
-        say(f"downloading torch {version} (about 190 MB, once)")
-        requirement = f"torch=={version}"
-        # Without a hash nobody would notice half a wheel: it appears under its name when it is whole.
-        with tempfile.TemporaryDirectory(dir=directory, prefix=".torch-") as scratch:
-            try:
-                _download(pip_download(Path(scratch), requirement))
-            except SandboxError:
-                _download(pip_download(Path(scratch), "--index-url", index, requirement))
-            fetched = next(Path(scratch).glob(pattern))
-            fetched.rename(directory / fetched.name)
-    return next(directory.glob(pattern))
 
 
 def unpack(wheel: Path, target: Path, keep: Callable[[str], bool]) -> None:
@@ -119,13 +107,21 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download(argv: Sequence[str]) -> None:
-    try:
-        run(argv, timeout_s=DOWNLOAD_LIMIT_S)
-    except CommandFailed as failed:
-        errors = [line for line in str(failed).splitlines() if line.startswith("ERROR:")]
-        reason = errors[-1].removeprefix("ERROR: ") if errors else str(failed).splitlines()[-1]
-        raise SandboxError(
-            f"the engine image's Python packages could not be fetched ({reason}): "
-            "check this machine's pip configuration and network"
-        ) from failed
+def _download(directory: Path, pins: Mapping[str, tuple[str, frozenset[str]]], *words: str) -> None:
+    lines = (
+        f"{name}=={version} {' '.join(f'--hash=sha256:{digest}' for digest in sorted(hashes))}"
+        for name, (version, hashes) in sorted(pins.items())
+    )
+    with tempfile.NamedTemporaryFile("w", suffix=".lock") as requirement:
+        requirement.write("\n".join(lines) + "\n")
+        requirement.flush()
+        argv = pip_download(directory, *words, "--require-hashes", "--requirement", requirement.name)
+        try:
+            run(argv, timeout_s=DOWNLOAD_LIMIT_S)
+        except CommandFailed as failed:
+            errors = [line for line in str(failed).splitlines() if line.startswith("ERROR:")]
+            reason = errors[-1].removeprefix("ERROR: ") if errors else str(failed).splitlines()[-1]
+            raise SandboxError(
+                f"the engine image's Python packages could not be fetched ({reason}): "
+                "check this machine's pip configuration and network"
+            ) from failed

@@ -79,11 +79,11 @@ def test_a_ready_replica() -> None:
 
 
 def test_a_crashed_replica() -> None:
-    assert parse_glance(["exited 2 1 000 -", "ValueError: no"]) == Glance("exited", 2, 1, "000", "", "ValueError: no")
+    assert parse_glance(["exited 2 000 -", "ValueError: no"]) == Glance("exited", 2, "000", "", "ValueError: no")
 
 
 def test_a_missing_replica() -> None:
-    assert parse_glance(["missing 0 0 000 -"]) == Glance("missing")
+    assert parse_glance(["missing 0 000 -"]) == Glance("missing")
 
 
 def test_evidence_gives_the_engines_own_numbers() -> None:

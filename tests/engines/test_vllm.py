@@ -20,6 +20,7 @@ ENVIRONMENT = (
     ("INGOT_ACCOUNTING", hashlib.sha256(Path(accounting.__file__).read_bytes()).hexdigest()[:16]),
     ("INGOT_MODEL", "qwen2.5-7b-instruct"),
     ("LOGNAME", "vllm"),
+    ("PYTHONFAULTHANDLER", "1"),
     ("PYTHONPATH", "/ingot"),
     ("TORCHINDUCTOR_CACHE_DIR", "/cache/inductor"),
     ("TRANSFORMERS_OFFLINE", "1"),
@@ -69,10 +70,13 @@ def test_a_replica_on_two_gpus(replica: Replica, values: Values) -> None:
     )
 
 
-def test_the_processor_build_gets_a_fixed_cache_and_no_gpu_flags(replica: Replica, values: Values) -> None:
+def test_the_processor_build_gets_a_fixed_cache_numbers_of_32_bits_and_no_gpu_flags(
+    replica: Replica, values: Values
+) -> None:
     service = VLLM.service(replica, replace(values, build="cpu"))
-    assert service.argv[-6:] == (
+    assert service.argv[-8:] == (
         *("--kv-cache-memory-bytes", "268435456"),
+        *("--dtype", "float32"),
         *("--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-enable-log-requests", "--enforce-eager"),
     )
     assert not {"--tensor-parallel-size", "--gpu-memory-utilization"} & set(service.argv)

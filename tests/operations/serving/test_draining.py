@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from ingot.facts.asking import Answer, Asked
+from ingot.facts.crash import Crash, ReplicaCrash
 from ingot.facts.gateway import ENGINES
 from ingot.facts.pool import Pool, PoolState
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
@@ -36,6 +37,7 @@ def served() -> OneHost:
         Asked: (Answer("200", '{"choices": [{"text": "one"}]}'),),
         ReplicaEvidence: Evidence("running", 0, "200"),
         ReplicaLog: [],
+        ReplicaCrash: Crash(1),
     }
     host.run(engine.replicas)
     host.serves(*host.wanted())
@@ -83,7 +85,7 @@ def test_a_run_that_died_between_drain_and_start_is_healed(served: OneHost) -> N
 
 
 def test_the_last_good_replica_gets_its_callers_back(served: OneHost) -> None:
-    crash, ready = Glance("exited", exit_code=1), Glance("running", health="200", answered="200")
+    crash, ready = Glance("exited"), Glance("running", health="200", answered="200")
     glances = [crash, ready]
     served.answers[ReplicaGlance] = lambda **_: glances.pop(0)
     served.data.engine_extra_args = ["--no-such-flag"]

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ingot.facts.asking import Answer, Asked
+from ingot.facts.crash import Crash, ReplicaCrash
 from ingot.facts.engine import EngineLook, EngineState
 from ingot.facts.nvidia import Gpus
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
@@ -20,6 +21,7 @@ from ingot.operations.serving import engine, rollout, services
 from tests.operations.serving.onehost import OneHost, card, running
 
 READY = Glance("running", health="200", answered="200")
+CRASH = Crash(exit_code=1, processor="AMD EPYC 9555")
 HEALTHY = Evidence("running", 0, "200", (), ("Available KV cache memory: 11.50 GiB",))
 
 
@@ -32,6 +34,7 @@ def fresh() -> OneHost:
         ReplicaEvidence: HEALTHY,
         ReplicaLog: ["ValueError: no"],
         Asked: (Answer("200", '{"choices": [{"text": "one"}]}'),),
+        ReplicaCrash: CRASH,
     }
     return host
 
@@ -124,21 +127,21 @@ def test_a_replica_that_is_no_longer_planned_goes_last(served: OneHost) -> None:
 
 def test_a_crash_at_start_brings_the_last_good_one_back_and_leaves_the_others(served: OneHost) -> None:
     before = dict(served.files)
-    crash = Glance("exited", restarts=0, exit_code=1)
+    crash = Glance("exited")
     served.answers[ReplicaGlance] = glances({"ingot-engine-small-0": [crash, READY]})
     served.data.engine_extra_args = ["--no-such-flag"]
     served.run(engine.replicas)
     assert ups(served) == ["small-0", "small-0"]
     assert served.files == before
     assert served.refused == [
-        "gpu-01: small-0 crashed 0 s after its start (exit code 1), expected it to serve; read its log above (kept in "
-        "/var/lib/ingot/engine/failed/small-0 on the host), correct its settings and deploy again; the last good "
-        "small-0 serves again."
+        "gpu-01: small-0 crashed 0 s after its start (exit code 1; last request: none yet; processor: AMD "
+        "EPYC 9555), expected it to serve; read its log above (kept in /var/lib/ingot/engine/failed/small-0 on the "
+        "host), correct its settings and deploy again; the last good small-0 serves again."
     ]
 
 
 def test_when_the_last_good_one_fails_too_it_says_so_and_stops(served: OneHost) -> None:
-    served.answers[ReplicaGlance] = Glance("exited", exit_code=1)
+    served.answers[ReplicaGlance] = Glance("exited")
     served.data.engine_extra_args = ["--no-such-flag"]
     served.run(engine.replicas)
     assert ups(served) == ["small-0", "small-0"]
@@ -146,7 +149,7 @@ def test_when_the_last_good_one_fails_too_it_says_so_and_stops(served: OneHost) 
 
 
 def test_a_first_start_that_fails_is_not_left_for_the_next_boot(fresh: OneHost) -> None:
-    fresh.answers[ReplicaGlance] = Glance("exited", exit_code=1)
+    fresh.answers[ReplicaGlance] = Glance("exited")
     fresh.run(engine.replicas)
     assert fresh.refused[0].endswith("there was nothing to go back to.")
     assert engine.COMPOSE not in fresh.files
@@ -157,7 +160,7 @@ def test_a_first_start_that_fails_is_not_left_for_the_next_boot(fresh: OneHost) 
     ("glance", "trouble"),
     [
         (Glance("missing"), "has no container (Docker refused to make or start it)"),
-        (Glance("running", restarts=1, exit_code=1), "crashed 0 s after its start (exit code 1)"),
+        (Glance("running", restarts=1), "crashed 0 s after its start (exit code 1; last request: none yet;"),
         (Glance("running", health="200", answered="000"), "says it is healthy but gave no answer in 3 attempts"),
     ],
 )
@@ -191,7 +194,7 @@ def test_a_new_start_left_by_a_cut_off_run_still_has_something_to_go_back_to(ser
     second = served.wanted()[1]
     served.data.engine_extra_args = ["--no-such-flag"]
     served.containers = (running(served.wanted()[0], healthy=False, age_s=5), running(second))
-    served.answers[ReplicaGlance] = glances({"ingot-engine-small-0": [Glance("exited", exit_code=2), READY]})
+    served.answers[ReplicaGlance] = glances({"ingot-engine-small-0": [Glance("exited"), READY]})
     served.run(engine.replicas)
     assert ups(served) == ["small-0"]
     assert served.refused[0].endswith("the last good small-0 serves again.")
@@ -200,7 +203,7 @@ def test_a_new_start_left_by_a_cut_off_run_still_has_something_to_go_back_to(ser
 def test_what_served_before_with_the_same_settings_stays_for_the_next_boot(served: OneHost) -> None:
     first, second = served.wanted()
     served.containers = (running(first, status="exited", healthy=False), running(second))
-    served.answers[ReplicaGlance] = Glance("exited", exit_code=1)
+    served.answers[ReplicaGlance] = Glance("exited")
     served.run(engine.replicas)
     assert ups(served) == ["small-0"]
     assert served.refused[0].endswith("it served with these settings before, so look for what changed on the host.")
@@ -225,13 +228,25 @@ def test_a_start_has_an_end(fresh: OneHost, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_replica_that_answers_once_and_dies_is_not_good(fresh: OneHost) -> None:
     fresh.answers[ReplicaEvidence] = Evidence("running", 1, "000")
     fresh.run(engine.replicas)
-    assert "answered once and then stopped within 10 s" in fresh.refused[0]
+    assert (
+        "answered once and then stopped within 10 s (exit code 1; last request: /v1/completions; " in fresh.refused[0]
+    )
+
+
+def test_an_engine_that_dies_of_its_first_request_is_told_from_one_that_never_served(fresh: OneHost) -> None:
+    dead = [Glance("running", health="200", answered="000"), Glance("exited")]
+    fresh.answers |= {ReplicaGlance: glances({"ingot-engine-small-0": dead}), ReplicaCrash: Crash(132)}
+    fresh.run(engine.replicas)
+    assert (
+        "(exit code 132, ended by SIGILL (an instruction that this processor does not have); last request: /v1/comp"
+        in (fresh.refused[0])
+    )
 
 
 def test_another_model_takes_over_the_gpu_and_gives_it_back_when_it_fails(served: OneHost) -> None:
     served.data.site_models = {**served.data.site_models, "other": served.data.site_models["small"]}
     served.data.serve = [{"model": "other", "context": 2048, "concurrency": 8, "replicas": 2}]
-    served.answers[ReplicaGlance] = glances({"ingot-engine-other-0": [Glance("exited", exit_code=1)]})
+    served.answers[ReplicaGlance] = glances({"ingot-engine-other-0": [Glance("exited")]})
     served.run(engine.replicas)
     assert ups(served) == ["other-0", "small-0"]
     assert "docker stop --time 120 ingot-engine-small-0" in next(c for c in served.commands if "other-0; }" in c)
