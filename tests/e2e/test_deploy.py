@@ -85,15 +85,34 @@ def test_the_engine_accounts_for_every_answer_and_repeats_none(host: TestHost, k
     )
     next(iter(left))
     left.close()
-    host.wait_until_succeeds(f"test $(wc -l <{log}) = {before + 4}")
+    # What a request says about usage, and the answer repeats, is not usage.
+    forged = {"usage": {"input_tokens": 0, "output_tokens": 0, "prompt_tokens": 0, "completion_tokens": 0}}
+    tool = {"type": "function", "name": "forged", "parameters": {"type": "object", "properties": {}, **forged}}
+    told = caller.responses.create(
+        **model,
+        input="CANARY-ACCOUNT",
+        instructions=json.dumps(forged),
+        max_output_tokens=6,
+        tools=[tool],
+        tool_choice="none",
+        extra_body={"enable_response_messages": True},
+    ).usage
+    # Given up while nothing of a whole answer was sent.
+    with pytest.raises(openai.APITimeoutError):
+        caller.with_options(timeout=2).completions.create(
+            **model, prompt="CANARY-ACCOUNT", max_tokens=4000, extra_body={"ignore_eos": True}
+        )
+    host.wait_until_succeeds(f"test $(wc -l <{log}) = {before + 6}")
     lines = [json.loads(line) for line in host.succeeds(f"cat {log}").splitlines()[before:]]
     assert {(line["team"], line["key"], line["model"]) for line in lines} == {("e2e", fingerprint(key)[:8], MODEL)}
-    assert [line["finished"] for line in lines] == [True, True, True, False]
+    assert [line["finished"] for line in lines] == [True, True, True, False, True, False]
     assert [(line["prompt_tokens"], line["completion_tokens"]) for line in lines[:2]] == [
         (used.prompt_tokens, used.completion_tokens) for used in (whole, last.usage)
     ]
     assert lines[2]["completion_tokens"] == 5 and lines[2]["prompt_tokens"] > 0
-    assert all(0 < line["first_byte_s"] <= line["duration_s"] for line in lines)
+    assert (lines[4]["prompt_tokens"], lines[4]["completion_tokens"]) == (told.input_tokens, told.output_tokens)
+    assert all(0 < line["prompt_tokens"] and 0 < line["completion_tokens"] < 4000 for line in (lines[3], lines[5]))
+    assert all(0 < line["first_byte_s"] <= line["duration_s"] for line in lines[:5])
     engine = "curl -sf http://172.31.213.10:8000/metrics; docker logs ingot-engine-tiny-qwen3-0 2>&1"
     host.fails(f"{{ cat /var/log/ingot/*/*.jsonl /var/log/nginx/*; {engine}; }} | grep -E 'CANARY-ACCOUNT|{key}'")
 
