@@ -146,6 +146,11 @@ gateway_acme_email = None
 # Whether turns of one conversation go to one replica, which has its beginning in its prefix cache, instead of to the
 # one with the fewest running requests; for hosts with several replicas and for fleet gateways.
 gateway_affinity = False
+# Networks of proxies that stand before this gateway, e.g. ["10.0.5.0/24"]: they are believed in X-Forwarded-For, and
+# may speak HTTP/1.0. []: callers come directly.
+gateway_behind = []
+# Memory for all request bodies together, as nginx writes sizes; when it is full, callers get 503 with Retry-After.
+gateway_body_room = "1g"
 # Networks and DNS zones that a newly made internal CA is limited to, e.g. ["10.0.0.0/8", "corp.example"]; []: no limit.
 gateway_ca_scope = []
 # Where the certificate comes from: "internal" (the CA on this machine), "files" (a pair on this machine) or "acme".
@@ -155,6 +160,8 @@ gateway_certificate_file = None
 gateway_certificate_key_file = None
 # Requests of one team that may run at once on a host; a stream counts until it ends.
 gateway_concurrency = 256
+# Origins of web pages that may call from a browser (CORS), e.g. ["https://chat.example.org"]; []: none.
+gateway_cors_origins = []
 # With tokens_per_minute: what the answer to a request that names no max_tokens is charged until its usage is known.
 gateway_default_max_tokens = 1024
 # Name in the certificate of every host behind a fleet gateway (a host of the group `gateway`), which knows them by it;
@@ -164,12 +171,16 @@ gateway_fleet_name = "fleet.ingot.internal"
 gateway_fleet_port = 8443
 # For how long browsers shall refuse plain HTTP for these names (HSTS), in seconds; 63072000 is two years, 0: not said.
 gateway_hsts_max_age_s = 0
+# Whether HTTP/2 is offered besides HTTP/1.1; docs/clients.md says which clients lose requests with it.
+gateway_http2 = False
 # Largest request body, as nginx writes sizes.
 gateway_max_body = "32m"
 # Names that callers use for this host besides its own name and its address; they go into the certificate.
 gateway_names = []
 # nginx from the "distribution" or from "nginx.org"; None: the distribution's where that has njs for it.
 gateway_packages = None
+# Port on which the proxies of gateway_behind speak the PROXY protocol, e.g. 8442; None: they send X-Forwarded-For.
+gateway_proxy_port = None
 # Longest silence of the engine during one answer, and how long a reload waits for running answers; in seconds.
 gateway_read_timeout_s = 3600
 # Patterns of this site to redact, besides those that Ingot knows, each with the longest text that it may match:
@@ -180,8 +191,8 @@ gateway_redact_patterns = {}
 gateway_redact_thresholds = {}
 # Requests that one team may start per minute on a host; a tenth of it may come at once.
 gateway_requests_per_minute = 6000
-# Routes that are open besides models, chat and completions, where the served model does them: some of "audio",
-# "embeddings", "messages" (Anthropic's), "realtime" (WebSocket), "rerank" (and score), "responses".
+# Routes that are open besides models, chat, completions, messages (Anthropic's) and responses, where the served model
+# does them: some of "audio", "embeddings", "realtime" (WebSocket), "rerank" (and score).
 gateway_routes = []
 # Where a team differs from the gateway_* values: {"sales": {"requests_per_minute": 600, "burst": 60, "concurrency": 16,
 # "max_body": "8m", "models": ["qwen3-8b"], "tokens_per_minute": 200000, "redact": "all" (or names of rules),

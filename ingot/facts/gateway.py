@@ -22,6 +22,8 @@ ACME_NAME = "ingot"
 ACME_LIVE = f"/etc/letsencrypt/live/{ACME_NAME}"
 TLS_DIRECTORY = "/etc/ingot/gateway/tls"
 CONFIGURATION = "/etc/nginx/nginx.conf"
+#: Where nginx puts request bodies that are larger than its buffer; a tmpfs of its own.
+BODIES = "/run/ingot-request-bodies"
 #: Read by nginx as a part of CONFIGURATION; rollouts change it.
 ENGINES = "/etc/nginx/ingot/engines.conf"
 FLEET = "/etc/nginx/ingot/fleet.conf"
@@ -33,7 +35,7 @@ class GatewayHost:
 
     `nginx` is the installed version, else the one that would be installed; `openssl` the library that
     nginx runs with. None where there is none. `packages` says whose nginx is installed. `acme_pem` is what
-    `acme_server` issued last.
+    `acme_server` issued last. `body_room_bytes` is the size of the place for request bodies, None where there is none.
     """
 
     nginx: Version | None
@@ -51,6 +53,7 @@ class GatewayHost:
     filter: FilterHost = field(default_factory=FilterHost)
     acme_pem: str = ""
     acme_server: str = ""
+    body_room_bytes: int | None = None
 
 
 _MODULE = "/usr/lib/nginx/modules/ngx_http_js_module.so"
@@ -69,6 +72,7 @@ _QUESTIONS = {
     "certificate": f"cat {TLS_DIRECTORY}/certificate.pem 2>/dev/null",
     "acme": f"cat {ACME_LIVE}/cert.pem 2>/dev/null",
     "acme_server": f"sed -n 's/^server = //p' /etc/letsencrypt/renewal/{ACME_NAME}.conf 2>/dev/null",
+    "bodies": f"findmnt -bno SIZE --mountpoint {BODIES}",
     "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
     "acceptance": f"cat {ACCEPTANCE_FILE} 2>/dev/null",
 }
@@ -97,6 +101,7 @@ def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
         packages=_packages(answers["packages"]),
         acme_pem=answers["acme"],
         acme_server=answers["acme_server"],
+        body_room_bytes=int(answers["bodies"]) if answers["bodies"].strip().isdigit() else None,
     )
 
 

@@ -14,25 +14,33 @@ Kind = Literal["list", "json", "form", "socket"]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A method and a path of an engine that callers may be given."""
+    """A method and a path of an engine that callers may be given.
+
+    `query` names the parameters that SDKs put behind the path; they mean nothing here and are not handed on.
+    """
 
     method: str
     path: str
     kind: Kind
+    query: tuple[str, ...] = ()
 
 
-#: Kind of engine -> its routes that are always open.
+#: Kind of engine -> its routes that are always open. Not one of them, on purpose: /v1/responses/{id}, by which one
+#: team could read or cancel another's answer.
 ALWAYS: Mapping[str, tuple[Endpoint, ...]] = {
     "vllm": (
-        Endpoint("GET", "/v1/models", "list"),
+        Endpoint("GET", "/v1/models", "list", ("limit",)),
         Endpoint("POST", "/v1/chat/completions", "json"),
         Endpoint("POST", "/v1/completions", "json"),
+        Endpoint("POST", "/v1/messages", "json", ("beta",)),
+        Endpoint("POST", "/v1/messages/count_tokens", "json", ("beta",)),
+        Endpoint("POST", "/v1/responses", "json"),
     )
 }
 
 #: Kind of engine -> group -> routes that are open where `gateway_routes` names the group. Not a route of any group,
-#: on purpose: /v1/responses/{id} (another team's answer), what vLLM serves without /v1 (/score, /pooling, …), and
-#: everything that administers. Source: vLLM 0.32's routers.
+#: on purpose: what vLLM serves without /v1 (/score, /pooling, …), and everything that administers. Source: vLLM 0.32's
+#: routers.
 OPTIONAL: Mapping[str, Mapping[str, tuple[Endpoint, ...]]] = {
     "vllm": {
         "audio": (
@@ -40,14 +48,12 @@ OPTIONAL: Mapping[str, Mapping[str, tuple[Endpoint, ...]]] = {
             Endpoint("POST", "/v1/audio/translations", "form"),
         ),
         "embeddings": (Endpoint("POST", "/v1/embeddings", "json"),),
-        "messages": (Endpoint("POST", "/v1/messages", "json"), Endpoint("POST", "/v1/messages/count_tokens", "json")),
         "realtime": (Endpoint("GET", "/v1/realtime", "socket"),),
         "rerank": (
             Endpoint("POST", "/v1/rerank", "json"),
             Endpoint("POST", "/v2/rerank", "json"),
             Endpoint("POST", "/v1/score", "json"),
         ),
-        "responses": (Endpoint("POST", "/v1/responses", "json"),),
     }
 }
 
@@ -64,6 +70,7 @@ class Route:
     path: str
     kind: Kind
     answer: Answer
+    query: tuple[str, ...] = ()
 
 
 def endpoints(groups: Sequence[str], engine: str = "vllm") -> tuple[Endpoint, ...]:
@@ -96,4 +103,4 @@ def routes(open_to_callers: Sequence[Endpoint], *, models: int, listed: bool, sc
             return "query"
         return "script" if scripted else "engine"
 
-    return [Route(one.method, one.path, one.kind, answer(one.kind)) for one in open_to_callers]
+    return [Route(one.method, one.path, one.kind, answer(one.kind), one.query) for one in open_to_callers]

@@ -77,7 +77,7 @@ def default(data: Mapping[str, Any]) -> Team:
         requests_per_minute=rate,
         burst=_tenth(rate),
         concurrency=_number("gateway_concurrency", data["gateway_concurrency"]),
-        max_body_bytes=_bytes("gateway_max_body", data["gateway_max_body"]),
+        max_body_bytes=size_bytes("gateway_max_body", data["gateway_max_body"]),
     )
 
 
@@ -109,7 +109,7 @@ def _team(name: object, entry: object, data: Mapping[str, Any]) -> Team:
         requests_per_minute=rate,
         burst=numbers.get("burst", _tenth(rate)),
         concurrency=numbers.get("concurrency", others.concurrency),
-        max_body_bytes=_bytes(f"{where}['max_body']", said["max_body"])
+        max_body_bytes=size_bytes(f"{where}['max_body']", said["max_body"])
         if "max_body" in said
         else others.max_body_bytes,
         models=_models(f"{where}['models']", said["models"]) if "models" in said else None,
@@ -129,7 +129,8 @@ def _number(name: str, value: object) -> int:
     return value
 
 
-def _bytes(name: str, value: object) -> int:
+def size_bytes(name: str, value: object) -> int:
+    """A size as nginx writes it, such as 32m. Raises: IngotError for anything else."""
     found = _SIZE.fullmatch(str(value)) if type(value) in (int, str) else None
     if not found:
         raise IngotError(f"{name} is {value!r}, expected a size as nginx writes it, such as 32m; correct it.")

@@ -26,13 +26,17 @@ MAX_HEADERS = 100
 
 @dataclass(frozen=True)
 class Profile:
-    """How one nginx, running with one OpenSSL, is told the profile; `max_headers` is None before it is a directive."""
+    """How one nginx, running with one OpenSSL, is told the profile; `max_headers` is None before it is a directive.
+
+    `keepalive_min`: it can keep idle connections for a moment when a reload ends their worker.
+    """
 
     curves: tuple[str, ...]
     ciphers: tuple[str, ...]
     rotates_ticket_keys: bool
     http2_directive: bool
     max_headers: int | None
+    keepalive_min: bool
 
 
 def profile(nginx: Version, openssl: Version | None) -> Profile:
@@ -49,4 +53,5 @@ def profile(nginx: Version, openssl: Version | None) -> Profile:
         # Before: `listen … http2`, which later versions warn of.
         http2_directive=nginx >= (1, 25, 1),
         max_headers=MAX_HEADERS if nginx >= (1, 29, 8) else None,
+        keepalive_min=nginx >= (1, 27, 4),
     )

@@ -54,6 +54,11 @@ class Engine:
         """Query strings that ask for this model, as WebSocket clients write them."""
         return tuple(dict.fromkeys(f"model={word}" for word in (self.model, quote(self.model, safe=""))))
 
+    @property
+    def entry(self) -> str:
+        """What `/v1/models/{id}` tells of this model, in a shape that OpenAI's and Anthropic's clients both read."""
+        return json.dumps(_entry(self.model))
+
 
 def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
     """The engine role's list of served models, and what is wrong with it if it cannot be read."""
@@ -107,6 +112,10 @@ def engines(upstreams: Sequence[Upstream], *, held_out: bool = False) -> list[En
 
 
 def model_list(served: Sequence[Engine]) -> str:
-    """`/v1/models` of a host with several engines, as OpenAI shapes it."""
-    models = [{"id": engine.model, "object": "model", "created": 0, "owned_by": "ingot"} for engine in served]
-    return json.dumps({"object": "list", "data": models})
+    """`/v1/models` of a host with several engines, in a shape that OpenAI's and Anthropic's clients both read."""
+    return json.dumps({"object": "list", "data": [_entry(engine.model) for engine in served], "has_more": False})
+
+
+def _entry(model: str) -> dict[str, object]:
+    openai = {"id": model, "object": "model", "created": 0, "owned_by": "ingot"}
+    return {**openai, "type": "model", "display_name": model, "created_at": "1970-01-01T00:00:00Z"}

@@ -55,7 +55,7 @@ def test_without_such_a_team_nothing_of_it_is_there() -> None:
 def test_every_way_to_an_engine_asks_whether_the_team_is_filtered() -> None:
     two = (Upstream("a", ("172.31.213.10:8000",)), Upstream("b", ("172.31.213.11:8000",)))
     for upstreams in ((), two):
-        conf = files(wanted(), *upstreams, groups=("realtime", "audio", "responses"))["/etc/nginx/nginx.conf"]
+        conf = files(wanted(), *upstreams, groups=("realtime", "audio"))["/etc/nginx/nginx.conf"]
         ways = [line.strip() for line in conf.splitlines() if "proxy_pass http" in line]
         unguarded = [way for way in ways if "_or_filter/" not in way]
         assert unguarded == ["proxy_pass http://$asked_engine/v1/realtime;"]
@@ -65,7 +65,7 @@ def test_every_way_to_an_engine_asks_whether_the_team_is_filtered() -> None:
 def test_the_filters_way_back_knows_several_models() -> None:
     two = (Upstream("a", ("172.31.213.10:8000",)), Upstream("b", ("172.31.213.11:8000",)))
     conf = files(wanted(), *two)[filter_site.NGINX].split("listen unix")[1]
-    assert conf.count("js_content by_model.choose;") == 2
+    assert conf.count("js_content by_model.choose;") == 5
     assert "proxy_pass http://engine_1/v1/completions;" in conf and "_or_filter" not in conf
 
 

@@ -53,9 +53,10 @@ def test_the_key_goes_on_only_over_a_connection_that_was_verified() -> None:
         "proxy_ssl_trusted_certificate ingot/fleet-ca.pem;",
         "proxy_ssl_name fleet.ingot.internal;",
         "proxy_set_header Authorization $http_authorization;",
+        "proxy_set_header X-Api-Key $http_x_api_key;",
         "proxy_set_header Host fleet.ingot.internal;",
     } <= set(rendered)
-    assert not [line for line in lines(DEBIAN_13, FRONTED) if "$http_authorization" in line or "https://" in line]
+    assert not [line for line in lines(DEBIAN_13, FRONTED) if "$http_auth" in line or "proxy_pass https://" in line]
 
 
 def test_no_connection_to_a_member_is_kept() -> None:

@@ -94,10 +94,12 @@ def test_smaller_bodies_are_told_apart_by_the_length_they_state(sales: int, larg
 
 def test_a_team_without_the_only_model_is_refused_and_shown_an_empty_list() -> None:
     made = teams(sales={"models": ("llama",)}, other={"models": ("qwen",)})
-    assert block(conf(made), "map $team $model_refused {") == ['default "";', "sales 1;"]
-    assert gateway_teams.refusals(made, CHAT, ONE) == ["if ($model_refused) { return 403; }"]
-    assert block(conf(made), "map $team $model_list {")[1] == 'sales \'{"object": "list", "data": []}\';'
-    assert gateway_teams.refusals(made, LIST, ONE) == ["if ($model_refused) { return 200 $model_list; }"]
+    assert block(conf(made), "map $team $engine_0_refused {") == ['default "";', "sales 1;"]
+    assert gateway_teams.refusals(made, CHAT, ONE) == ["if ($engine_0_refused) { return 403; }"]
+    assert block(conf(made), "map $team $model_list {")[1] == (
+        'sales \'{"object": "list", "data": [], "has_more": false}\';'
+    )
+    assert gateway_teams.refusals(made, LIST, ONE) == ["if ($engine_0_refused) { return 200 $model_list; }"]
 
 
 def test_of_several_models_a_team_is_shown_its_own() -> None:

@@ -127,7 +127,10 @@ SHAPES = {
     f"POST {CHAT} HTTP/1.1\r\nHost: {{host}}\r\n{_KEY}Content-Length: +4\r\n": 400,
     "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nAuthorization: Basic {key}\r\n": 401,
     "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer\r\n": 401,
-    "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nX-Api-Key: {key}\r\n": 401,
+    "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nX-Api-Key: x{key}\r\n": 401,
+    "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nX-Api-Key: {key}\r\nX-Api-Key: {key}\r\n": 401,
+    "GET /v1/models HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer x\r\nX-Api-Key: {key}\r\n": 401,
+    f"POST {CHAT} HTTP/1.1\r\nHost: {{host}}\r\n{_KEY}Content-Encoding: gzip\r\nContent-Length: 0\r\n": 415,
 }
 
 
@@ -160,11 +163,10 @@ def test_a_caller_who_hangs_up_frees_the_engine(served: GatewayHost) -> None:
 
 
 def test_a_large_prompt_passes_and_one_too_large_is_413(served: GatewayHost) -> None:
-    # Above the buffer of 1 MB, so that it goes through the temporary file.
+    # Above the buffer of 64 kB, so that it goes through the temporary file.
     assert served.caller.post(CHAT, {"prompt": "x" * 3_000_000}).json["bytes"] > 3_000_000
     answer = served.caller.post(CHAT, {"prompt": "x" * 34_000_000})
     assert (answer.status, answer.json["error"]["code"]) == (413, "request_too_large")
-    assert served.host.succeeds("findmnt -no FSTYPE -T /run/ingot-request-bodies").strip() == "tmpfs"
 
 
 def test_logs_are_json_and_hold_team_but_neither_prompt_nor_key(served: GatewayHost) -> None:
@@ -263,7 +265,9 @@ def test_a_team_at_its_limit_gets_429_and_is_told_when_to_come_back(served: Gate
         answers = [attempt.result() for attempt in tries]
     assert sorted(answer.status for answer in answers) == [200, 200, 429, 429]
     [refused, _] = [answer for answer in answers if answer.status == 429]
-    assert refused.headers["Retry-After"] == "2" and refused.json["error"]["code"] == "concurrency_limit_exceeded"
+    assert (
+        2 <= int(refused.headers["Retry-After"]) <= 5 and refused.json["error"]["code"] == "concurrency_limit_exceeded"
+    )
 
 
 def test_several_models_are_routed_by_the_model_that_a_request_names(served: GatewayHost) -> None:
@@ -282,10 +286,10 @@ def test_several_models_are_routed_by_the_model_that_a_request_names(served: Gat
 
 def test_a_model_that_is_not_served_and_a_body_that_is_no_json_are_told_apart(served: GatewayHost) -> None:
     served.reached()
-    answers = [served.caller.post(CHAT, body) for body in ({"model": "third"}, {"model": "toString"}, {}, [], "model")]
+    answers = [served.caller.post(CHAT, body) for body in ({"model": "third"}, {"model": "toString"}, {})]
     assert {(answer.status, answer.json["error"]["code"]) for answer in answers} == {(404, "model_not_found")}
-    # Lists in JSON take a hundred times their bytes of nginx' memory.
-    for body in (None, {"model": "first", "messages": [[]] * 200_000}):
+    # More than a script can look at without holding up the streams of others.
+    for body in (None, [], "model", {"messages": [[]] * 200_000, "model": "first"}):
         broken = served.caller.post(CHAT, body)
         assert (broken.status, broken.json["error"]["code"]) == (400, "bad_request")
     assert replace(served.caller, key=None).post(CHAT, {"model": "first"}).status == 401

@@ -21,12 +21,14 @@ REALTIME = replace(SETTINGS, endpoints=endpoints(["realtime"]))
 
 
 def test_a_group_opens_its_routes_and_no_other() -> None:
-    assert [(one.method, one.path) for one in endpoints(["messages"])] == [
+    assert [(one.method, one.path) for one in endpoints(["embeddings"])] == [
         ("GET", "/v1/models"),
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/completions"),
         ("POST", "/v1/messages"),
         ("POST", "/v1/messages/count_tokens"),
+        ("POST", "/v1/responses"),
+        ("POST", "/v1/embeddings"),
     ]
 
 
@@ -55,13 +57,13 @@ def test_the_body_decides_only_where_there_is_something_to_choose() -> None:
 
 
 def test_frames_are_passed_on_only_where_the_route_is_open() -> None:
-    assert not [line for line in lines(DEBIAN_13) if "upgrade" in line.lower()]
+    assert not [line for line in lines(DEBIAN_13) if "header upgrade" in line.lower()]
     assert "proxy_set_header Upgrade websocket;" in lines(DEBIAN_13, REALTIME)
 
 
 def test_only_http_1_1_becomes_a_websocket() -> None:
     said = lines(DEBIAN_13, REALTIME)
-    assert said.index("if ($server_protocol != HTTP/1.1) { return 400; }") < said.index(
+    assert said.index("if ($server_protocol != HTTP/1.1) { return 597; }") < said.index(
         "proxy_set_header Upgrade websocket;"
     )
 

@@ -77,7 +77,7 @@ POLICY_UBUNTU_2204 = """nginx:
 
 def answers(**given: str) -> dict[str, str]:
     names = ("build", "module", "policy", "release", "packages", "inet_six", "request", "certificate", "acme")
-    names += ("acme_server", "upstreams", "acceptance")
+    names += ("acme_server", "bodies", "upstreams", "acceptance")
     return {name: given.get(name, "") for name in names}
 
 
@@ -100,13 +100,15 @@ def test_the_whole_configuration_on_debian_13(name: str) -> None:
 
 def test_what_an_older_nginx_and_openssl_are_given_instead() -> None:
     older = replace(DEBIAN_13, nginx=(1, 22, 1), openssl=(3, 0, 19))
-    new, old = lines(DEBIAN_13), lines(older)
+    asked = replace(SETTINGS, http2=True)
+    new, old = lines(DEBIAN_13, asked), lines(older, asked)
     assert [line for line in new if line not in old] == [
         "listen 443 ssl default_server;",
         "listen [::]:443 ssl default_server;",
         "http2 on;",
         "listen 443 ssl;",
         "listen [::]:443 ssl;",
+        "http2 on;",
         "ssl_ecdh_curve ?X25519MLKEM768:X25519:prime256v1:secp384r1;",
     ]
     assert [line for line in old if line not in new] == [
@@ -117,6 +119,59 @@ def test_what_an_older_nginx_and_openssl_are_given_instead() -> None:
         "ssl_ecdh_curve X25519:prime256v1:secp384r1;",
         "ssl_session_tickets off;",
     ]
+
+
+@pytest.mark.parametrize("nginx", [(1, 22, 1), (1, 26, 3), (1, 30, 4)])
+def test_http_2_is_spoken_only_where_asked_for(nginx: tuple[int, ...]) -> None:
+    found = replace(DEBIAN_13, nginx=nginx)
+    assert not [line for line in lines(found) if line.startswith(("listen", "http2")) and "http2" in line]
+    assert [line for line in lines(found, replace(SETTINGS, http2=True)) if "http2" in line]
+
+
+def test_a_worker_that_goes_waits_for_requests_on_their_way_where_nginx_can() -> None:
+    waits = "keepalive_min_timeout 2s;"
+    assert waits not in lines(DEBIAN_13) and waits in lines(replace(DEBIAN_13, nginx=(1, 30, 4)))
+
+
+def test_proxies_in_front_are_believed_from_their_networks_alone() -> None:
+    said = lines(DEBIAN_13, replace(SETTINGS, behind=("10.0.5.0/24", "fd00::/8")))
+    assert {"set_real_ip_from 10.0.5.0/24;", "set_real_ip_from fd00::/8;", "fd00::/8 1;"} <= set(said)
+    assert "real_ip_header X-Forwarded-For;" in said and '"HTTP/1.0 " 1;' in said
+    assert not [line for line in lines(DEBIAN_13) if "real_ip" in line]
+    by_protocol = lines(DEBIAN_13, replace(SETTINGS, behind=("10.0.5.0/24",), proxy_port=8442))
+    assert "real_ip_header proxy_protocol;" in by_protocol
+    assert [line for line in by_protocol if "proxy_protocol" in line and "listen" in line] == [
+        "listen 8442 ssl proxy_protocol default_server;",
+        "listen [::]:8442 ssl proxy_protocol default_server;",
+        "listen 8442 ssl proxy_protocol;",
+        "listen [::]:8442 ssl proxy_protocol;",
+    ]
+
+
+def test_what_only_the_host_is_told_is_not_told_to_who_a_proxy_says_it_is() -> None:
+    """X-Forwarded-For: 127.0.0.1 must open nothing."""
+    assert "if ($realip_remote_addr != 127.0.0.1) { return 404; }" in lines(DEBIAN_13)
+
+
+def test_the_ca_is_served_where_it_signed_the_certificate_and_no_other_file_is() -> None:
+    without = files(DEBIAN_13)
+    made = gateway.entries(DEBIAN_13, SETTINGS, (), replace(PRESENTED, ca_pem="-----BEGIN CERTIFICATE-----"))
+    served = {entry.path: str(entry.content) for entry in made if isinstance(entry, tree.File)}
+    assert served[f"{gateway.PUBLIC}/ca.crt"].startswith("-----BEGIN CERTIFICATE")
+    assert "location = /ca.crt {" in served[gateway.CONFIGURATION]
+    assert "location = /ca.crt {" not in without[gateway.CONFIGURATION] and f"{gateway.PUBLIC}/ca.crt" not in without
+    directories = {line for text in served.values() for line in text.splitlines() if line.strip().startswith("root ")}
+    assert {line.strip() for line in directories} == {f"root {gateway.PUBLIC};"}
+    assert sorted(path for path in served if path.startswith(gateway.PUBLIC)) == [
+        f"{gateway.PUBLIC}/ca.crt",
+        f"{gateway.PUBLIC}/callers.html",
+    ]
+
+
+def test_browsers_are_answered_for_the_origins_that_are_named() -> None:
+    said = lines(DEBIAN_13, replace(SETTINGS, cors_origins=("https://chat.example.org",)))
+    assert '"OPTIONS https://chat.example.org" 1;' in said and "if ($cors_preflight) { return 204; }" in said
+    assert not [line for line in lines(DEBIAN_13) if "cors" in line or "Access-Control" in line]
 
 
 def test_without_ipv6_nothing_listens_there() -> None:
@@ -139,6 +194,15 @@ def test_a_name_that_no_certificate_carries_is_refused(name: str) -> None:
     ("wrong", "sentence"),
     [
         ({"read_timeout_s": True}, "gateway_read_timeout_s is True, expected"),
+        ({"behind": ("10.0.0.1/8",)}, "gateway_behind names '10.0.0.1/8' (10.0.0.1/8 has host bits set), expected"),
+        (
+            {"proxy_port": 443, "behind": ("10.0.0.0/8",)},
+            "gateway_proxy_port is 443, expected None or a port of its own",
+        ),
+        ({"proxy_port": 8442}, "gateway_proxy_port is set and gateway_behind is empty"),
+        ({"cors_origins": ("*",)}, "gateway_cors_origins names '*', expected origins such as"),
+        ({"cors_origins": ("https://a.example/x",)}, "gateway_cors_origins names 'https://a.example/x'"),
+        ({"body_room_bytes": 1 << 20}, "gateway_body_room is 1048576 bytes, expected room for the largest body"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(wrong: dict[str, Any], sentence: str) -> None:
@@ -153,8 +217,8 @@ def test_one_name_is_not_a_list_of_its_letters() -> None:
 
 def test_without_an_engine_every_route_says_503_and_no_address_is_named() -> None:
     rendered = lines(replace(DEBIAN_13, upstreams=()))
-    # The three routes, and /healthz.
-    assert rendered.count("return 503;") == 4
+    # The six routes, and two of health.
+    assert rendered.count("return 503;") == 8
     assert not [line for line in rendered if line.startswith(("upstream", "proxy_pass http", "server 1"))]
 
 
@@ -165,21 +229,48 @@ def test_embeddings_are_a_route_only_where_asked_for() -> None:
 
 def test_no_route_is_given_by_prefix_or_pattern() -> None:
     locations = [line for line in lines(DEBIAN_13) if line.startswith("location")]
-    assert [line for line in locations if not line.startswith(("location = /", "location @error_"))] == ["location / {"]
+    others = [line for line in locations if not line.startswith(("location = /", "location @error_"))]
+    assert others == ["location /v1/models/ {", "location / {"]
+    # Both only refuse.
+    text = files(DEBIAN_13)[gateway.CONFIGURATION]
+    for one in others:
+        assert "proxy_pass" not in text.split(one)[1].split("\n        }")[0]
 
 
-def test_every_error_is_openai_shaped_json_with_a_request_id() -> None:
-    bodies = [line.partition("'")[2].rpartition("'")[0] for line in lines(DEBIAN_13) if '{"error"' in line]
-    assert len(bodies) == len(ERRORS) + 1
-    for body in bodies:
-        error = json.loads(body)["error"]
-        assert set(error) == {"message", "type", "param", "code", "request_id"}
-        assert error["request_id"] == "$request_id" and error["message"]
+def test_every_error_is_json_with_a_request_id_in_the_shape_that_its_caller_knows() -> None:
+    for error in ERRORS:
+        assert not set("'\\\"") & set(error.message), "it is written between quotes"
+        openai, anthropic = (json.loads(body) for body in error.bodies)
+        assert set(openai["error"]) == {"message", "type", "param", "code", "request_id"}
+        assert openai["error"]["request_id"] == anthropic["request_id"] == "$request_id" and openai["error"]["message"]
+        assert anthropic["type"] == "error" and anthropic["error"]["message"] == openai["error"]["message"]
+
+
+def test_errors_have_the_types_by_which_sdks_raise() -> None:
+    types = {error.status: tuple(json.loads(body)["error"]["type"] for body in error.bodies) for error in ERRORS}
+    assert types[401] == ("authentication_error", "authentication_error")
+    assert types[403] == ("permission_error", "permission_error")
+    assert types[404] == ("invalid_request_error", "not_found_error")
+    assert types[413] == ("invalid_request_error", "request_too_large")
+    assert types[429] == ("rate_limit_error", "rate_limit_error")
+    assert types[503] == ("server_error", "overloaded_error")
+
+
+def test_every_status_that_nginx_can_give_has_an_answer_of_ours_in_every_server() -> None:
+    """Its own are in HTML. Source: the statuses with a page in nginx' ngx_http_special_response.c."""
+    told = {code for error in ERRORS for code in error.codes}
+    own = {400, 401, 403, 404, 405, 411, 413, 414, 421, 429, 494, 497, 500, 501, 502, 503, 504, 505}
+    assert own <= told
+    # 402, 406, 408, 409, 410, 412, 415, 416, 495, 496, 507: no module that is used here gives them with a body.
+    conf = files(DEBIAN_13)[gateway.CONFIGURATION]
+    assert conf.count("include ingot/errors.conf;") == conf.count("    server {") == 2
 
 
 def test_errors_that_pass_say_when_to_try_again() -> None:
-    retry = {error.status for error in ERRORS if dict(error.headers).get("Retry-After")}
+    retry = {error.status for error in ERRORS if error.retry_s}
     assert retry == {429, 502, 503, 504}
+    text = files(DEBIAN_13)[gateway.ERRORS_CONF]
+    assert text.count("add_header Retry-After $retry_after always;") == len([one for one in ERRORS if one.retry_s])
 
 
 def test_the_configuration_names_everything_that_nginx_reads() -> None:
@@ -243,6 +334,6 @@ def test_several_engines_are_given_the_path_by_us_not_by_the_caller() -> None:
     passes = [line for line in lines(TWO_MODELS) if line.startswith("proxy_pass http")]
     assert passes == [
         f"proxy_pass http://engine_{engine}/v1/{path};"
-        for path in ("chat/completions", "completions")
+        for path in ("chat/completions", "completions", "messages", "messages/count_tokens", "responses")
         for engine in (0, 1)
     ]

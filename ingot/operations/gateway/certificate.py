@@ -92,7 +92,10 @@ def present(found: GatewayHost, settings: site.Settings, wanted: Wish) -> Genera
     if http_01 and found.acme_pem:
         return Presented(f"{ACME_LIVE}/fullchain.pem", f"{ACME_LIVE}/privkey.pem", without, http_01)
     yield from _internal(found, settings)
-    return Presented(site.CERTIFICATE, site.KEY, without, http_01)
+    made = state.is_executing or (settings.secrets / pki.CA_FILE).exists()
+    # Not while an ACME server's certificate is waited for: that comes from another CA.
+    ca = pki.authority(settings.secrets, settings.ca_scope).certificate_pem if made and not http_01 else ""
+    return Presented(site.CERTIFICATE, site.KEY, without, http_01, ca)
 
 
 def _internal(found: GatewayHost, settings: site.Settings) -> Generator[PyinfraCommand, None, None]:

@@ -105,7 +105,6 @@ def entries(one: Filter | None) -> list[tree.Entry]:
         tree.File(RULES, one.rules),
         tree.File(COMPOSE, one.compose, mode="0640"),
         tree.File(TMPFILES, tmpfiles()),
-        tree.Dir(UNIT.rpartition("/")[0]),
         tree.File(UNIT, render.template("gateway/nginx.service.d/ingot-filter.conf", sockets=SOCKETS)),
     ]
 
@@ -117,9 +116,7 @@ def tmpfiles() -> str:
     )
 
 
-def nginx_conf(
-    one: Filter, served: Sequence[Engine], routes: Sequence[Route], *, read_timeout_s: int, max_body: int
-) -> str:
+def nginx_conf(one: Filter, served: Sequence[Engine], routes: Sequence[Route], *, read_timeout_s: int) -> str:
     """Which teams' requests go to the filter, and the server by which the filter reaches the engines."""
     return render.template(
         "gateway/filter.conf",
@@ -129,5 +126,4 @@ def nginx_conf(
         sockets=SOCKETS,
         filter_down=FILTER_DOWN,
         read_timeout_s=read_timeout_s,
-        max_body=max_body,
     )

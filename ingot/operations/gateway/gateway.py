@@ -21,13 +21,14 @@ from ingot.operations.gateway import (
     acme as gateway_acme,
 )
 from ingot.operations.gateway import (
-    certificate as gateway_certificate,
-)
-from ingot.operations.gateway import (
+    bodies,
     filter,
     fronting,
     log,
     nginx_packages,
+)
+from ingot.operations.gateway import (
+    certificate as gateway_certificate,
 )
 from ingot.operations.gateway import (
     site as gateway_site,
@@ -88,6 +89,7 @@ def site() -> Commands:
         yield refuse.refuse(f"{host.name}: {error}")
         return
     yield from filter.sockets(found.filter, wanted.filter)
+    yield from bodies.mount(found.body_room_bytes, wanted.body_room_bytes)
     changed, _ = yield from _noting(tree.tree._inner(entries=entries, validate=VALIDATE))
     # Before nginx sends anything there, and taken away only when it sends nothing there any more.
     yield from filter.start(found.filter, wanted.filter)
@@ -173,6 +175,11 @@ def settings_of_host() -> gateway_site.Settings:
             first_port=data.gateway_fleet_port,
         ),
         hsts_max_age_s=data.gateway_hsts_max_age_s,
+        http2=bool(data.gateway_http2),
+        behind=gateway_site.words("gateway_behind", data.gateway_behind),
+        proxy_port=data.gateway_proxy_port,
+        cors_origins=gateway_site.words("gateway_cors_origins", data.gateway_cors_origins),
+        body_room_bytes=teams.size_bytes("gateway_body_room", data.gateway_body_room),
         # Behind a fleet gateway each host filters: the teams' keys come that far.
         filter=None if fronting.is_front() else filter.of_host(),
     )

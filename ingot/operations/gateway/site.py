@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import re
 from collections.abc import Sequence
@@ -10,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingot.errors import IngotError
-from ingot.facts.gateway import CONFIGURATION, ENGINES, FLEET, TLS_DIRECTORY, GatewayHost
-from ingot.gateway import fleet, tls
-from ingot.gateway.errors import DRAINING, ERRORS, HELD_OUT
+from ingot.facts.gateway import BODIES, CONFIGURATION, ENGINES, FLEET, TLS_DIRECTORY, GatewayHost
+from ingot.gateway import errors, fleet, tls
 from ingot.gateway.fleet import Place
 from ingot.gateway.routes import Endpoint, Route, routes
 from ingot.gateway.upstreams import Engine, engines, model_list
 from ingot.operations import render, tree
-from ingot.operations.gateway import filter_site, log, pool
+from ingot.operations.gateway import bodies, filter_site, log, pool
 from ingot.operations.gateway import teams as gateway_teams
 from ingot.operations.gateway.teams import INCLUDED, Teams
 from ingot.secrets import keys
@@ -25,15 +25,24 @@ from ingot.secrets import keys
 CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
 KEY = f"{TLS_DIRECTORY}/key.pem"
 MODEL_SCRIPT = f"{INCLUDED}/by_model.js"
+ERRORS_CONF = f"{INCLUDED}/errors.conf"
+#: What anyone may read: how to call, and the internal CA's certificate.
+PUBLIC = f"{INCLUDED}/public"
 #: What a fleet gateway trusts the hosts behind it by.
 FLEET_CA = f"{INCLUDED}/fleet-ca.pem"
 
+#: An origin as browsers send it (RFC 6454, 6.2).
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The gateway's values of group_data, and the names that callers use for the host."""
+    """The gateway's values of group_data, and the names that callers use for the host.
+
+    `behind` are networks of proxies that stand before this gateway; with `proxy_port` they speak the PROXY protocol
+    there, else they send X-Forwarded-For. `body_room_bytes`: all request bodies together, beside what fits in buffers.
+    """
 
     names: tuple[str, ...]
     secrets: Path
@@ -46,19 +55,26 @@ class Settings:
     place: Place
     hsts_max_age_s: int = 0
     filter: filter_site.Filter | None = None
+    http2: bool = False
+    behind: tuple[str, ...] = ()
+    proxy_port: int | None = None
+    cors_origins: tuple[str, ...] = ()
+    body_room_bytes: int = 1 << 30
 
 
 @dataclass(frozen=True)
 class Presented:
     """The certificate and key that nginx reads, by path (relative: below /etc/nginx), and the entries that bring them.
 
-    `http_01` says that port 80 answers an ACME server.
+    `http_01` says that port 80 answers an ACME server. `ca_pem` is the internal CA's certificate where that signed this
+    one: callers need it.
     """
 
     certificate: str
     key: str
     entries: tuple[tree.Entry, ...]
     http_01: bool
+    ca_pem: str = ""
 
 
 def words(name: str, value: object) -> tuple[str, ...]:
@@ -86,11 +102,44 @@ def check(settings: Settings) -> None:
     port = settings.place.first_port
     if type(port) is not int or not 1024 <= port <= 65000:
         raise IngotError(f"gateway_fleet_port is {port!r}, expected a whole number from 1024 to 65000; correct it.")
+    _check_front(settings)
     wrong = [name for name in (*settings.names, settings.place.name) if not _NAME.fullmatch(name)]
     if wrong:
         raise IngotError(
             f"{', '.join(map(repr, wrong))} cannot be a name in a certificate, expected letters, digits, '-' and '.', "
             "or an address; correct gateway_names or the host's address."
+        )
+
+
+def _check_front(settings: Settings) -> None:
+    """What stands before the gateway, and what browsers and bodies may do."""
+    for network in settings.behind:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise IngotError(
+                f"gateway_behind names {network!r} ({error}), expected networks such as '10.0.5.0/24'; correct it."
+            ) from None
+    port = settings.proxy_port
+    if port is not None and (type(port) is not int or not 1 <= port <= 65535 or port in (22, 80, 443)):
+        raise IngotError(
+            f"gateway_proxy_port is {port!r}, expected None or a port of its own for the PROXY protocol, such as 8442; "
+            "correct it."
+        )
+    if port is not None and not settings.behind:
+        raise IngotError(
+            "gateway_proxy_port is set and gateway_behind is empty: name the networks whose proxies are believed."
+        )
+    wrong = [origin for origin in settings.cors_origins if not _ORIGIN.fullmatch(origin)]
+    if wrong:
+        raise IngotError(
+            f"gateway_cors_origins names {wrong[0]!r}, expected origins such as 'https://chat.example.org', without a "
+            "path; correct it."
+        )
+    if settings.body_room_bytes < settings.teams.largest_body_bytes:
+        raise IngotError(
+            f"gateway_body_room is {settings.body_room_bytes} bytes, expected room for the largest body of any team "
+            f"({settings.teams.largest_body_bytes} bytes); raise it, or lower gateway_max_body."
         )
 
 
@@ -116,19 +165,22 @@ def entries(
         *presented.entries,
         *gateway_teams.entries(settings.teams, active, served, asked_by_query=_asked_by_query(settings)),
         tree.File(MODEL_SCRIPT, model_script) if model_script else tree.Absent(MODEL_SCRIPT),
+        tree.File(ERRORS_CONF, errors_conf(settings)),
         filter_conf(settings, served),
     ]
     # Names everything that nginx reads, so that what it runs can be compared with what is installed; engines.conf
     # names itself.
     parts = [str(entry.content) for entry in included if isinstance(entry, tree.File)]
-    parts += [configuration(found, settings, digest=""), fleet_ca]
+    parts += [configuration(found, settings, digest="", serves_ca=bool(presented.ca_pem)), fleet_ca]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     return [
         tree.Dir(INCLUDED, mode="0755"),
-        tree.File(CONFIGURATION, configuration(found, settings, digest)),
+        tree.File(CONFIGURATION, configuration(found, settings, digest, serves_ca=bool(presented.ca_pem))),
         tree.File(ENGINES, pool.engines_conf(served, affinity=settings.affinity, front=settings.place.is_front)),
         *_fleet(found, settings, served, fleet_ca),
         *included,
+        *_public(settings, presented),
+        *bodies.entries(settings.body_room_bytes),
         *filter_site.entries(settings.filter),
         *log.places(settings.accounting_days),
         # Not included by our configuration; removed so that nobody wonders.
@@ -154,29 +206,57 @@ def _fleet(found: GatewayHost, settings: Settings, served: Sequence[Engine], fle
     ]
 
 
+def _public(settings: Settings, presented: Presented) -> list[tree.Entry]:
+    """What anyone may read."""
+    page = render.template("gateway/callers.html", names=settings.names, serves_ca=bool(presented.ca_pem))
+    ca = tree.File(f"{PUBLIC}/ca.crt", presented.ca_pem) if presented.ca_pem else tree.Absent(f"{PUBLIC}/ca.crt")
+    return [tree.Dir(PUBLIC, mode="0755"), tree.File(f"{PUBLIC}/callers.html", page), ca]
+
+
+def errors_conf(settings: Settings) -> str:
+    """Headers of every answer, and nginx' own errors: a part of each server."""
+    return render.template(
+        "gateway/errors.conf",
+        errors=errors.ERRORS,
+        filtered=settings.filter is not None,
+        hsts_max_age_s=settings.hsts_max_age_s,
+        cors=bool(settings.cors_origins),
+    )
+
+
 def tls_conf(found: GatewayHost, presented: Presented) -> str:
     """The TLS profile for the nginx and OpenSSL at hand."""
     profile = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl)
     return render.template("gateway/tls.conf", presented=presented, profile=profile)
 
 
-def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
+def configuration(found: GatewayHost, settings: Settings, digest: str, *, serves_ca: bool = False) -> str:
     """nginx.conf for the nginx at hand; it tells the host itself the `digest` of all its files."""
     served, place = upstreams(found, settings), settings.place
-    open_routes = _routes(settings, served)
-    http2_directive = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl).http2_directive
-    listen = "443 ssl" if http2_directive else "443 ssl http2"
+    profile = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl)
+    http2 = " http2" if settings.http2 and not profile.http2_directive else ""
+    ports = [f"443 ssl{http2}"]
+    if settings.proxy_port:
+        ports.append(f"{settings.proxy_port} ssl{http2} proxy_protocol")
     return render.template(
         "gateway/nginx.conf",
         # nginx compares names with the Host header, which has an IPv6 address in brackets.
         names=[f"[{name}]" if ":" in name else name for name in settings.names],
-        listens=[listen, *([f"[::]:{listen}"] if found.ipv6 else [])],
-        http2_directive=http2_directive,
+        listens=[*ports, *(f"[::]:{port}" for port in ports if found.ipv6)],
+        ipv6=found.ipv6,
+        http2=settings.http2,
+        http2_directive=profile.http2_directive,
+        keepalive_min=profile.keepalive_min,
+        bodies=BODIES,
+        behind=settings.behind,
+        proxy_port=settings.proxy_port,
+        cors_origins=settings.cors_origins,
+        anthropic_paths=errors.ANTHROPIC_PATHS,
         engines=served,
         scripted=_scripted(served, settings),
         affinity=settings.affinity,
         model_list=model_list(served),
-        routes=open_routes,
+        routes=_routes(settings, served),
         front=place.is_front,
         scheme="https" if place.is_front else "http",
         fronted=place.fronted,
@@ -185,15 +265,20 @@ def configuration(found: GatewayHost, settings: Settings, digest: str) -> str:
         fleet_port=place.first_port,
         asked_by_query=_asked_by_query(settings) and bool(served),
         refusals=lambda route: gateway_teams.refusals(settings.teams, route, served),
+        refused_models={model for models in settings.teams.refused(served).values() for model in models},
         models_differ=bool(settings.teams.refused(served)),
-        draining=DRAINING,
-        held_out=HELD_OUT,
+        draining=errors.DRAINING,
+        held_out=errors.HELD_OUT,
+        query=errors.QUERY,
+        http_1_0=errors.HTTP_1_0,
+        coded_body=errors.CODED_BODY,
+        no_such_model=errors.NO_SUCH_MODEL,
+        no_websocket=errors.NO_WEBSOCKET,
         filtered=settings.filter is not None,
+        public=PUBLIC,
+        serves_ca=serves_ca,
         digest=digest,
-        errors=ERRORS,
-        largest_body=settings.teams.largest_body_bytes,
         read_timeout_s=settings.read_timeout_s,
-        hsts_max_age_s=settings.hsts_max_age_s,
     )
 
 
@@ -208,7 +293,6 @@ def filter_conf(settings: Settings, served: Sequence[Engine]) -> tree.Entry:
             served,
             _routes(settings, served),
             read_timeout_s=settings.read_timeout_s,
-            max_body=settings.teams.largest_body_bytes,
         ),
     )
 

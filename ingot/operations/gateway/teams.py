@@ -56,7 +56,7 @@ def refusals(teams: Teams, route: Route, served: Sequence[Engine]) -> list[str]:
         lines += ['if ($body_verdict = "large") { return 413; }', 'if ($body_verdict = "unknown") { return 411; }']
     if teams.refused(served) and len(served) == 1:
         answer = "200 $model_list" if route.kind == "list" else "403"
-        lines.append(f"if ($model_refused) {{ return {answer}; }}")
+        lines.append(f"if (${served[0].name}_refused) {{ return {answer}; }}")
     elif teams.refused(served) and route.answer == "query":
         lines.append("if ($asked_refused) { return 403; }")
     return lines
@@ -85,7 +85,10 @@ def teams_conf(teams: Teams, key_count: int, served: Sequence[Engine], *, asked_
     refused = teams.refused(served)
     lists = {team: model_list([one for one in served if one.model not in models]) for team, models in refused.items()}
     names = {engine.model: engine.name for engine in served}
-    alone = len(served) == 1
+    by_engine = [
+        (engine, [limits.map_key(team) for team, models in refused.items() if engine.model in models])
+        for engine in served
+    ]
     return render.template(
         "gateway/teams.conf",
         map_hash_max_size=max(2048, 4 * key_count),
@@ -95,9 +98,9 @@ def teams_conf(teams: Teams, key_count: int, served: Sequence[Engine], *, asked_
         running_retry_s=RUNNING_RETRY_S,
         largest_body=teams.largest_body_bytes,
         bodies=limits.by_team(limits.bodies(teams.others, teams.named), int),
-        refused=[team for team, _ in limits.listed(refused)] if alone else (),
+        refused_by_engine=[(engine, names) for engine, names in by_engine if names],
         lists=(("default", model_list(served)), *limits.listed(lists)) if refused else (),
         refused_by_query=[f"{team} {names[model]}" for team, models in refused.items() for model in models]
-        if asked_by_query and not alone
+        if asked_by_query and len(served) > 1
         else (),
     )
