@@ -250,8 +250,8 @@ def test_what_was_edited_and_loaded_on_the_host_is_put_right(served: GatewayHost
 
 def test_what_nginx_refuses_is_not_installed(served: GatewayHost) -> None:
     before = served.host.succeeds(f"sha256sum {CONFIGURATION}")
-    # A size by its looks, and more bytes than nginx can count.
-    refused = served.deploy(gateway_max_body=f"{10**18}g")
+    # A number of seconds by its looks, and more milliseconds than nginx can count.
+    refused = served.deploy(gateway_read_timeout_s=10**18)
     assert refused.status != 0
     assert "invalid value" in refused.output and "nothing was changed" in refused.output
     assert served.host.succeeds(f"sha256sum {CONFIGURATION}") == before

@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ingot.secrets.certificate_names import normal
+
 TIMEOUT_S = 20
 #: How long a port that should be closed is tried.
 CLOSED_S = 3
@@ -37,7 +39,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Session:
-    """What a TLS handshake agreed on, and the names and the end (seconds since 1970) of the host's certificate."""
+    """What a TLS handshake agreed on, and the names and the end (seconds since 1970) of the host's certificate.
+
+    Addresses among the names are written in one way, however a certificate or a library writes them.
+    """
 
     version: str
     cipher: str
@@ -113,7 +118,7 @@ class Caller:
                 version=secure.version() or "",
                 cipher=cipher[0] if cipher else "",
                 alpn=secure.selected_alpn_protocol(),
-                names=frozenset(value for _, value in certificate.get("subjectAltName", ())),
+                names=frozenset(normal(value) for _, value in certificate.get("subjectAltName", ())),
                 ends_at=ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else 0.0,
             )
 

@@ -84,6 +84,8 @@ class Target:
         opened = {22, int(data.get("ssh_port") or 22), 443, *data.verify_ports}
         if data.gateway_certificate == "acme":
             opened.add(80)
+        if data.gateway_proxy_port:
+            opened.add(int(data.gateway_proxy_port))
         if fronting.is_fronted(self.host):
             opened |= {int(data.gateway_fleet_port) + index for index in range(len(data.serve))}
         return opened

@@ -61,7 +61,9 @@ def answered(status: int = 200, body: str = "", **headers: str) -> Answer:
 
 def met() -> Outside:
     """What calls to a good host come to."""
-    usual = Session("TLSv1.3", "TLS_AES_256_GCM_SHA384", "h2", frozenset({NAME, ADDRESS}), time.time() + 40 * 86400)
+    usual = Session(
+        "TLSv1.3", "TLS_AES_256_GCM_SHA384", "http/1.1", frozenset({NAME, ADDRESS}), time.time() + 40 * 86400
+    )
     return Outside(
         probes={one.name: answered(min(one.statuses), '{"code":"invalid_api_key"}') for one in PROBES},
         sessions={

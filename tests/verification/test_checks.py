@@ -160,8 +160,12 @@ CASES: tuple[Case, ...] = (
     ("test_the_access_log_holds_who_when_and_how_it_went", said("log", '"path"', '"request"'), "holds request"),
     ("test_the_access_log_holds_who_when_and_how_it_went", said("log", '{"time"', "time"), "not JSON"),
     ("test_the_access_log_is_rotated", said("units", "logrotate.timer active", "logrotate.timer dead"), "is dead"),
-    ("test_a_caller_meets_tls_1_3_and_http_2", session("name", version="TLSv1.2"), "expected TLSv1.3"),
-    ("test_a_caller_meets_tls_1_3_and_http_2", session("name", alpn=None), "expected HTTP/2"),
+    ("test_a_caller_meets_tls_1_3_and_http_2_where_asked_for", session("name", version="TLSv1.2"), "expected TLSv1.3"),
+    (
+        "test_a_caller_meets_tls_1_3_and_http_2_where_asked_for",
+        session("name", alpn="h2"),
+        "expected http/1.1 by gateway_http2, got h2",
+    ),
     ("test_a_caller_may_use_the_address_where_the_certificate_is_ingots", session("address"), f"as {ADDRESS}"),
     ("test_tls_1_2_has_strong_ciphers_only", session("1.2", cipher="ECDHE-RSA-AES128-SHA"), "AES128-SHA"),
     ("test_tls_1_1_is_refused", session("1.1", version="TLSv1.1"), "TLS 1.1 is accepted"),
@@ -200,6 +204,14 @@ def test_what_is_broken_is_said(check: str, breaks: Callable[[Host], None], word
     with pytest.raises(pytest.fail.Exception) as failed:
         host.judge(check)
     assert str(failed.value).startswith(f"{NAME}: ") and words in str(failed.value)
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize("spelling", ["fd00::11", "FD00::11", "fd00:0:0:0:0:0:0:11"])
+def test_an_ipv6_address_is_found_in_the_certificate_however_it_is_written(spelling: str) -> None:
+    host = Host(values={"gateway_names": [spelling]})
+    session("name", names=frozenset({NAME, "fd00::11"}))(host)
+    host.judge("test_the_certificate_names_the_host")
 
 
 def test_no_check_is_without_a_way_to_fail() -> None:

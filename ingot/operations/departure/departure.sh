@@ -145,7 +145,11 @@ while IFS= read -r line; do
       for directory; do rmdir "${directory%/*}" "${directory%/*/*}" 2>/dev/null; done
       fstrim "$root" 2>/dev/null || echo 'the disk was not told which blocks are free'
       ;;
-    absent) rm -rf -- "$@" || fail "could not delete $*" ;;
+    absent)
+      # The place for request bodies is a mount of its own, which old workers of nginx may still use.
+      for path; do ! mountpoint -q "$path" || umount --lazy "$path" || fail "could not unmount $path"; done
+      rm -rf -- "$@" || fail "could not delete $*"
+      ;;
     *) fail "the plan has an unknown step: $verb" ;;
   esac
 done <"$work/plan"
