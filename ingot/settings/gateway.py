@@ -15,6 +15,7 @@ from ingot.gateway.patterns import bounded
 from ingot.gateway.personal_data import BUILT_IN, NUMBERS
 from ingot.gateway.routes import OPTIONAL
 from ingot.gateway.teams import NAME as TEAM_NAME
+from ingot.gateway.teams import size_bytes
 from ingot.settings.kinds import (
     Count,
     Days,
@@ -65,6 +66,13 @@ def _number(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"a network such as '10.0.5.0/24' ({error})") from None
+
+
 def _scope(value: str) -> str:
     try:
         ipaddress.ip_network(value)
@@ -75,6 +83,8 @@ def _scope(value: str) -> str:
     return value
 
 
+#: An origin as browsers send it (RFC 6454, 6.2).
+_ORIGIN = r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
 #: A size of bytes as nginx writes it.
 BodySize = Annotated[
     str, *pattern(r"[1-9][0-9]*[kKmMgG]?", "a size as nginx writes it, such as '32m'"), BeforeValidator(_size)
@@ -120,6 +130,11 @@ class Gateway(Section):
         Annotated[str, *pattern(r"[^@\s]+@[^@\s]+", "")] | None, Expected("a mail address, or None")
     ]
     gateway_affinity: Switch
+    gateway_behind: Annotated[
+        Many[Annotated[str, AfterValidator(_network), Expected("a network, in quotes")]],
+        Expected("a list of networks such as ['10.0.5.0/24']"),
+    ]
+    gateway_body_room: BodySize
     gateway_ca_scope: Annotated[
         Many[Annotated[str, AfterValidator(_scope), Expected("a network or a DNS zone, in quotes")]],
         Expected("a list of networks and DNS zones such as ['10.0.0.0/8', 'corp.example']"),
@@ -128,15 +143,23 @@ class Gateway(Section):
     gateway_certificate_file: Annotated[LocalPath | None, Expected("a path on this machine, or None")]
     gateway_certificate_key_file: Annotated[LocalPath | None, Expected("a path on this machine, or None")]
     gateway_concurrency: Count
+    gateway_cors_origins: Annotated[
+        Many[Annotated[str, *pattern(_ORIGIN, "an origin such as 'https://chat.example.org', without a path")]],
+        Expected("a list of origins such as ['https://chat.example.org']"),
+    ]
     gateway_default_max_tokens: Count
     gateway_fleet_name: HostName
     gateway_fleet_port: Annotated[int, Field(ge=1024, le=65000), Expected("a TCP port from 1024 to 65000")]
     gateway_hsts_max_age_s: SecondsOrNone
+    gateway_http2: Switch
     gateway_max_body: BodySize
     gateway_names: Annotated[Many[HostName], Expected("a list of host names and addresses such as ['llm.example']")]
     gateway_packages: Annotated[
         Literal["distribution", "nginx.org"] | None,
         Expected("'distribution', 'nginx.org', or None for what the host needs"),
+    ]
+    gateway_proxy_port: Annotated[
+        Annotated[int, Field(ge=1, le=65535)] | None, Expected("a TCP port of its own such as 8442, or None")
     ]
     gateway_read_timeout_s: Seconds
     gateway_redact_patterns: Annotated[
@@ -168,8 +191,20 @@ class Gateway(Section):
 
     @model_validator(mode="after")
     def _rules_are_usable(self) -> Self:
-        refuse("gateway", (*self._wrong_patterns(), *self._unknown_rules()))
+        refuse("gateway", (*self._wrong_patterns(), *self._unknown_rules(), *self._wrong_front()))
         return self
+
+    def _wrong_front(self) -> Iterator[Wrong]:
+        port = self.gateway_proxy_port
+        if port is not None and (port in (22, 80, 443) or not self.gateway_behind):
+            expected = "a TCP port of its own" if self.gateway_behind else "None while gateway_behind names no network"
+            yield Wrong(("gateway_proxy_port",), port, expected)
+        room = size_bytes("gateway_body_room", self.gateway_body_room)
+        bodies = (self.gateway_max_body, *(team.max_body for team in self.gateway_teams.values() if team.max_body))
+        if room < max(size_bytes("gateway_max_body", body) for body in bodies):
+            yield Wrong(
+                ("gateway_body_room",), self.gateway_body_room, "room for the largest body that a team may send"
+            )
 
     def _wrong_patterns(self) -> Iterator[Wrong]:
         for name, one in self.gateway_redact_patterns.items():

@@ -117,6 +117,17 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         ({"docker_log_max_size": 50}, "docker_log_max_size is 50, expected a size as Docker writes it"),
         ({"docker_daemon": {"a": {1}}}, "docker_daemon is of type dict, expected keys of daemon.json"),
         ({"gateway_names": "llm.example"}, "gateway_names is 'llm.example', expected a list of host names"),
+        ({"gateway_behind": ["10.0.0.1/8"]}, "gateway_behind[0] is '10.0.0.1/8', expected a network such as"),
+        ({"gateway_cors_origins": ["*"]}, "gateway_cors_origins[0] is '*', expected an origin such as"),
+        (
+            {"gateway_proxy_port": 8442},
+            "gateway_proxy_port is 8442, expected None while gateway_behind names no network",
+        ),
+        (
+            {"gateway_proxy_port": 443, "gateway_behind": ["10.0.0.0/8"]},
+            "gateway_proxy_port is 443, expected a TCP port of its own",
+        ),
+        ({"gateway_body_room": "16m"}, "gateway_body_room is '16m', expected room for the largest body"),
         ({"gateway_names": ["a b"]}, "gateway_names[0] is 'a b', expected a host name"),
         ({"gateway_ca_scope": ["10.0.0.1/8"]}, "gateway_ca_scope[0] is '10.0.0.1/8', expected a network"),
         ({"gateway_routes": ["respones"]}, "gateway_routes[0] is 'respones', expected one of audio"),
