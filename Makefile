@@ -43,10 +43,10 @@ test-unit: env checkers ## Tests that need no test host
 # Two sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
 test-e2e: env checkers ## Tests on real booted test hosts (root, Linux)
 	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-1 e2e-2
-	$(BIN)/pytest tests/sandbox -m e2e
+	$(BIN)/pytest tests/sandbox --ignore=tests/sandbox/simulated -m e2e
 
 # About half of the time each.
-FIRST := tests/driver tests/e2e
+FIRST := tests/driver tests/e2e tests/sandbox/simulated
 
 e2e-1:
 	INGOT_SANDBOX_STATE=$(STATE)-1 $(BIN)/pytest $(FIRST) -m e2e
