@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/planning_speed.py
 
-Every host differs in free memory, so that no plan is another's. The target is 2 seconds on an idle core.
+Every host differs in free memory, so that no plan is another's. The target is 3 seconds on an idle core.
 """
 
 import sys
@@ -15,7 +15,7 @@ from ingot.sizing import Hardware, ModelRequest, Workload, plan_host, vllm
 HOSTS = 1000
 KINDS = ("rtx4090x8", "a10gx8", "h100x8", "l40sx8", "a100-80gx8", "rtx5090x8")
 MODELS = ("qwen2.5-7b-instruct", "qwen3-8b", "qwen3-4b", "llama-3.2-3b-instruct", "qwen2.5-0.5b-instruct")
-TARGET_S = 2.0
+TARGET_S = 3.0
 
 
 def fleet() -> list[Hardware]:

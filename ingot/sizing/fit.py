@@ -47,7 +47,7 @@ def arithmetic(option: Option) -> tuple[tuple[str, str, str], ...]:
         (
             "the cache needs",
             show_gib(option.needed),
-            f"{workload.max_num_seqs} sequences x {need.request_blocks} blocks x "
+            f"{option.sequences} sequences x {need.request_blocks} blocks x "
             f"{show_gib(need.geometry.block_bytes)} ({workload.max_model_len} tokens each)",
         ),
         ("missing", show_gib(max(option.shortfall, 0)), ""),

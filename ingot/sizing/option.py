@@ -60,7 +60,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Option:
-    """A choice on `parallel` GPUs of one kind, and what became of it."""
+    """A choice on `parallel` GPUs of one kind, and what became of it.
+
+    It is one of `replicas` that serve the request together; each of its data parallel ranks must hold `sequences`.
+    """
 
     choice: Choice
     kind: Kind
@@ -75,6 +78,13 @@ class Option:
     fits: bool
     unable: bool
     reason: str
+    replicas: int
+    sequences: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all the replicas."""
+        return self.parallel.gpus * self.replicas
 
     @property
     def shortfall(self) -> int:
@@ -136,13 +146,27 @@ def attempt(
     free: int,
     engine: EngineProfile,
     calibrations: tuple[Calibration, ...],
+    replicas: int = 1,
 ) -> Option:
-    """The choice on GPUs of this kind with `free` bytes each, with the batch the device likes, or a smaller one."""
-    first = _attempt(request, choice, parallel, kind, free, engine, calibrations, None)
-    if first.fits or first.arguments.max_num_batched_tokens <= SMALL_BATCH:
+    """The choice as one of `replicas` on GPUs of this kind with `free` bytes each.
+
+    With the batch that the device likes, or a smaller one; with as many sequences as the whole host is asked for, or
+    with the replica's own share of them where that does not fit.
+    """
+    allowed, own = (
+        ceil_div(count, parallel.data) for count in (request.workload.concurrency, request.per_replica(replicas))
+    )
+    situation = (request, choice, parallel, kind, free, engine, calibrations, replicas, own)
+    first = _attempt(*situation, allowed, batched_tokens(kind, allowed))
+    if first.fits or first.unable:
         return first
-    smaller = _attempt(request, choice, parallel, kind, free, engine, calibrations, SMALL_BATCH)
-    return smaller if smaller.fits else first
+    for sequences in dict.fromkeys((allowed, own)):
+        batch = max(SMALL_BATCH, sequences)
+        if (sequences, batch) != (allowed, first.arguments.max_num_batched_tokens):
+            smaller = _attempt(*situation, sequences, batch)
+            if smaller.fits:
+                return smaller
+    return first
 
 
 def _attempt(
@@ -153,11 +177,13 @@ def _attempt(
     free: int,
     engine: EngineProfile,
     calibrations: tuple[Calibration, ...],
-    batch: int | None,
+    replicas: int,
+    own: int,
+    sequences: int,
+    batch: int,
 ) -> Option:
-    workload, variant = request.workload, choice.variant
-    sequences = ceil_div(workload.concurrency, parallel.data)
-    arguments = _arguments(request, choice, sequences, batch or batched_tokens(kind, sequences), engine)
+    variant = choice.variant
+    arguments = _arguments(request, choice, sequences, batch, engine)
     need = demand(
         variant.architecture,
         variant.quantization,
@@ -174,7 +200,7 @@ def _attempt(
         need = calibrated(need, measured, engine)
     usable = max(free - startup_bytes(parallel.gpus), 0)
     device = Device(kind.total, usable, kind.total_band, kind.capability, kind.unified)
-    sequences_bytes = need.request_blocks * sequences * need.geometry.block_bytes
+    sequences_bytes = need.request_blocks * own * need.geometry.block_bytes
     if variant.architecture.approximate:
         sequences_bytes += int(sequences_bytes * APPROXIMATE_BAND)
     needed = sequences_bytes + engine.null_blocks * need.geometry.block_bytes
@@ -203,6 +229,8 @@ def _attempt(
         fits,
         bool(unable),
         reason or "it fits",
+        replicas,
+        own,
     )
 
 

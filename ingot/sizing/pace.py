@@ -49,7 +49,7 @@ class Reached:
       it for each layer of experts and of latent attention, and for each sequence
     + overlapped: what is left of these where a step is prepared while the one before runs
     + link: NVLink's bandwidth as a share of the memory's; pcie_bytes: that of PCIe through the host
-    + link_s, pcie_s: what one exchange between GPUs costs at least
+    + link_s, pcie_s: what one exchange costs at least, over NVLink at all, over PCIe for each step of the ring
     """
 
     read: float = 0.80
@@ -66,9 +66,9 @@ class Reached:
     sequence_s: float = 80e-6
     overlapped: float = 0.75
     link: float = 0.13
-    pcie_bytes: float = 10e9
+    pcie_bytes: float = 7e9
     link_s: float = 12e-6
-    pcie_s: float = 25e-6
+    pcie_s: float = 12e-6
 
 
 REACHED = Reached()
@@ -228,7 +228,7 @@ class Pace:
         reached = self.reached
         amount = tokens * self.architecture.hidden_size * 2 * 2 * (ranks - 1) / ranks
         speed = self.peak.bandwidth * reached.link if self.nvlink else reached.pcie_bytes
-        least = reached.link_s if self.nvlink else reached.pcie_s
+        least = reached.link_s if self.nvlink else reached.pcie_s * 2 * (ranks - 1)
         return EXCHANGES * len(self.architecture.layers) * (least + amount / speed)
 
     def _cache_bytes(self, context: float) -> float:

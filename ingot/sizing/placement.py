@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.option import Kind
@@ -20,14 +22,24 @@ class Slot:
     shared: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pool:
     """Slots of one kind of GPU, by index."""
 
     kind: Kind
     slots: tuple[Slot, ...]
 
-    @property
+    @cached_property
+    def roomiest(self) -> tuple[int, ...]:
+        """Free bytes of the GPUs, the most first."""
+        return tuple(sorted((slot.free for slot in self.slots), reverse=True))
+
+    @cached_property
+    def island(self) -> int:
+        """GPUs of the largest NVLink island."""
+        return max(Counter(slot.island for slot in self.slots).values())
+
+    @cached_property
     def widest(self) -> int:
         """GPUs that one replica can span: a process sees one MIG instance only (NVIDIA MIG user guide)."""
         return 1 if any(slot.gpu.mig_profile for slot in self.slots) else len(self.slots)

@@ -1,9 +1,10 @@
 """From GPUs, models and workloads to what runs where.
 
-The rules, in this order: everything fits with its margin; every model gets a replica; the least quality is lost over
-all models together; tensor parallelism before pipeline stages; the fewest GPUs per replica; the smallest kind of GPU
-that will do; NVLink islands before PCIe; then as many replicas as fit, the models taking turns. The answer does not
-depend on the order of GPUs or requests.
+The rules, in this order: everything fits with its margin; every model gets replicas that hold what is asked of the host
+together; the least quality is lost over all models; tensor parallelism before pipeline stages; the fewest GPUs; the
+smallest kind of GPU that will do; NVLink islands before PCIe. Then a model that is alone gets the replicas and splits
+that serve best by the request's goal, and several models take turns to get more replicas. The answer does not depend on
+the order of GPUs or requests.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ from dataclasses import replace
 from ingot.sizing.calibration import Calibration
 from ingot.sizing.engine import EngineProfile
 from ingot.sizing.errors import HardwareError, WorkloadError
+from ingot.sizing.filling import canonical, fill, serve_best
 from ingot.sizing.hardware import Hardware
 from ingot.sizing.option import BFLOAT16_CAPABILITY, Option
 from ingot.sizing.overheads import startup_bytes
-from ingot.sizing.pace import Pace, Peak
-from ingot.sizing.placement import Slot, is_nvlinked, pools
+from ingot.sizing.pace import Peak
+from ingot.sizing.placement import is_nvlinked, pools
 from ingot.sizing.plan import HostPlan, ReplicaPlan
 from ingot.sizing.request import ModelRequest
-from ingot.sizing.search import Placed, Situation, best, place_option, take
+from ingot.sizing.search import Placed, Situation, best
+from ingot.sizing.service import pace
 from ingot.sizing.start import breakdown
 from ingot.sizing.teach import teach
 from ingot.sizing.throughput import Throughput, estimate
+
+# The most of a GPU's memory that an engine is given where its own default leaves too little.
+TIGHT_SHARE = 0.95
 
 
 def plan_host(
@@ -40,12 +46,17 @@ def plan_host(
     Raises DoesNotFit where no plan exists, HardwareError, WorkloadError or another SizingError for bad input.
     """
     situation = Situation(hardware, pools(hardware), engine, tuple(calibrations), peaks or {})
-    ordered = tuple(sorted(requests, key=_canonical))
+    ordered = tuple(sorted(requests, key=canonical))
     _check(situation, ordered)
     first = best(situation, ordered)
     if first is None:
+        situation = tighter(situation)
+        first = best(situation, ordered)
+    if first is None:
         raise teach(situation, ordered)
-    placed = _fill(situation, ordered, first)
+    if len(ordered) == 1 and not ordered[0].share:
+        first = serve_best(situation, ordered[0], first)
+    placed = fill(situation, first)
     placed.sort(key=lambda one: (one.request.model.name, [slot.gpu.index for slot in one.slots]))
     return HostPlan(hardware.host, engine.label, tuple(_replica(situation, one) for one in placed))
 
@@ -53,20 +64,18 @@ def plan_host(
 def fits(hardware: Hardware, requests: Sequence[ModelRequest], *, engine: EngineProfile) -> bool:
     """Whether a plan exists, without working out what would fit instead. Raises what `plan_host` does for bad input."""
     situation = Situation(hardware, pools(hardware), engine, (), {})
-    ordered = tuple(sorted(requests, key=_canonical))
+    ordered = tuple(sorted(requests, key=canonical))
     _check(situation, ordered)
-    return best(situation, ordered) is not None
+    return best(situation, ordered) is not None or best(tighter(situation), ordered) is not None
 
 
-def _canonical(request: ModelRequest) -> tuple[str, int, int, str, str, int]:
-    workload = request.workload
-    return (
-        request.model.name,
-        workload.context,
-        workload.concurrency,
-        request.variant or "",
-        request.kv_cache_dtype or "",
-        request.replicas or 0,
+def tighter(situation: Situation) -> Situation:
+    """The situation with a larger share of the memory for engines, where all that they take is in their account."""
+    if not situation.engine.graphs_in_budget:
+        return situation
+    share = max(situation.engine.utilization, TIGHT_SHARE)
+    return replace(
+        situation, engine=replace(situation.engine, utilization=share), default_share=situation.engine.utilization
     )
 
 
@@ -92,44 +101,6 @@ def _check(situation: Situation, requests: Sequence[ModelRequest]) -> None:
                 f"{host}: {model.name} is asked for a context of {asked} tokens, it was trained for {longest}: "
                 "ask for less or choose another model."
             )
-
-
-def _fill(situation: Situation, requests: Sequence[ModelRequest], first: list[Placed]) -> list[Placed]:
-    """As many replicas as fit, the models taking turns, each as its first replica was made."""
-    placed = list(first)
-    taken: dict[str, Slot] = {}
-    for one in placed:
-        taken = take(taken, one)
-    made = {id(one.request): [one] for one in first}
-    growing = [one.request for one in sorted(first, key=lambda one: _canonical(one.request))]
-    while growing:
-        for request in list(growing):
-            done = made[id(request)]
-            if not _wants_more(situation, request, done):
-                growing.remove(request)
-                continue
-            another = place_option(situation, request, done[0].option, taken)
-            if another is None:
-                growing.remove(request)
-                continue
-            done.append(another)
-            placed.append(another)
-            taken = take(taken, another)
-    return placed
-
-
-def _wants_more(situation: Situation, request: ModelRequest, done: Sequence[Placed]) -> bool:
-    if request.replicas is not None and len(done) >= request.replicas:
-        return False
-    if request.replicas is None and request.share:
-        return False  # a shared GPU is not filled with copies of one model
-    wanted = request.workload.tokens_per_second
-    if wanted is None:
-        return True
-    rates = [_throughput(situation, one) for one in done]
-    if any(rate is None for rate in rates):
-        return True
-    return sum(rate.output_tokens_per_s for rate in rates if rate) < wanted
 
 
 # --- the answer
@@ -168,7 +139,7 @@ def _replica(situation: Situation, placed: Placed) -> ReplicaPlan:
         dtype=_dtype(option),
         gpu_name=slots[0].gpu.name,
         estimate=_throughput(situation, placed),
-        notes=_notes(placed),
+        notes=_notes(situation, placed),
         expert_parallel=option.parallel.expert,
     )
 
@@ -184,9 +155,25 @@ def _dtype(option: Option) -> str:
     return "float16" if old and option.choice.variant.architecture.dtype == "bfloat16" else "auto"
 
 
-def _notes(placed: Placed) -> tuple[str, ...]:
-    option = placed.option
+def _notes(situation: Situation, placed: Placed) -> tuple[str, ...]:
+    option, request = placed.option, placed.request
+    architecture, context = option.choice.variant.architecture, request.workload.context
     notes = []
+    if architecture.approximate:
+        notes.append(
+            f"APPROXIMATE: the design of {architecture.name} is not modelled, its sums may be off by a quarter and "
+            "more: watch its first start"
+        )
+    if architecture.max_model_len is not None and context > architecture.max_model_len:
+        notes.append(
+            f"{context} tokens are reached by YaRN beyond the {architecture.max_model_len} that it was trained for: "
+            "answers to short prompts may suffer"
+        )
+    if option.utilization > situation.default_share:
+        notes.append(
+            f"it takes {option.utilization:.0%} of the memory, more than its engine's default: nothing else may use "
+            "the GPU"
+        )
     if option.choice.variant.revision is None:
         notes.append(f"{option.choice.variant.repository} is not pinned to a revision: pin it before serving")
     if option.need.activation.basis != "measured":
@@ -201,15 +188,6 @@ def _throughput(situation: Situation, placed: Placed) -> Throughput | None:
     peak = situation.peaks.get(option.kind.name)
     if peak is None:
         return None
-    pace = Pace(
-        option.choice.variant.architecture,
-        option.choice.variant.quantization,
-        option.parallel,
-        peak,
-        nvlink=is_nvlinked(placed.slots),
-        batch=option.arguments.max_num_batched_tokens,
-        overlaps=situation.engine.overlaps_steps,
-        cache_dtype=option.choice.kv_cache_dtype,
-    )
-    sequences = option.arguments.max_num_seqs * option.parallel.data
-    return estimate(pace, context=option.arguments.max_model_len, sequences=sequences)
+    steps = pace(option, peak, situation.engine, nvlink=is_nvlinked(placed.slots))
+    sequences = option.sequences * option.parallel.data
+    return estimate(steps, context=option.arguments.max_model_len, sequences=sequences)

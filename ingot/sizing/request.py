@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Literal, get_args
 
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.checkpoint import Checkpoint
 from ingot.sizing.errors import WorkloadError
 from ingot.sizing.serving import Adapter, EngineArguments, Kind, Speculation, Yarn
 
+#: What a plan is made for; the first is the default.
+Goal = Literal["throughput", "latency"]
+GOALS: tuple[Goal, ...] = get_args(Goal)
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What must fit at once: `concurrency` sequences of `context` tokens (prompt and answer together)."""
+    """What a host must hold at once, over all replicas: `concurrency` sequences of `context` tokens (prompt and answer
+    together)."""
 
     context: int
     concurrency: int
@@ -91,10 +97,11 @@ class Model:
 class ModelRequest:
     """One model that a host shall serve.
 
-    `variant` fixes a set of weights; otherwise the best that fits is taken. `replicas` is the most that are
-    wanted (None: as many as fit). `kv_cache_dtype` fixes the cache's number format. `share` allows replicas of
-    other requests on the same GPU. `arguments` are the model's own with the host's over them. `speculation` drafts
-    tokens ahead, `adapters` are served beside the model, each by its own name.
+    `variant` fixes a set of weights; otherwise the best that fits is taken. `replicas` is how many are wanted, as far
+    as they fit (None: as many as serve best). `goal` says what serves best: the most tokens/s at the asked concurrency,
+    or the shortest time of one request that comes alone. `kv_cache_dtype` fixes the cache's number format. `share`
+    allows replicas of other requests on the same GPU. `arguments` are the model's own with the host's over them.
+    `speculation` drafts tokens ahead, `adapters` are served beside the model, each by its own name.
     """
 
     model: Model
@@ -106,9 +113,19 @@ class ModelRequest:
     arguments: EngineArguments = field(default_factory=EngineArguments)
     speculation: Speculation | None = None
     adapters: tuple[Adapter, ...] = ()
+    goal: Goal = "throughput"
 
     def __hash__(self) -> int:
         return hash((self.model.name, self.workload.context, self.workload.concurrency, self.variant))
+
+    def per_replica(self, replicas: int) -> int:
+        """Sequences that each of so many replicas must hold."""
+        return -(-self.workload.concurrency // replicas)
+
+    @property
+    def most_replicas(self) -> int:
+        """Replicas beyond which none is wanted, or none has a sequence; sharing GPUs are not filled with copies."""
+        return self.replicas or (1 if self.share else self.workload.concurrency)
 
     @property
     def sees(self) -> bool:

@@ -1,6 +1,7 @@
-"""The search behind a plan: one replica of every model on a host, with the least quality lost over all of them.
+"""The search behind a plan: what every model of a host needs at least, with the least quality lost over all of them.
 
-Quality first, then tensor parallelism before pipeline stages, then the fewest GPUs, then the smallest kind of GPU.
+Quality first, then the fewest GPUs over all replicas that hold the asked sequences together, then tensor parallelism
+before pipeline stages, then the smallest kind of GPU, then what serves best.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ingot.sizing.overheads import startup_bytes
 from ingot.sizing.pace import Peak
 from ingot.sizing.placement import Pool, Slot, free_slots, place
 from ingot.sizing.request import ModelRequest
+from ingot.sizing.service import NOMINAL, Service, rank, service
+from ingot.sizing.split import Parallel
 
 # How many combinations of choices are tried before the best found so far is taken.
 MOST_STEPS = 4000
@@ -40,39 +43,93 @@ class Situation:
     engine: EngineProfile
     calibrations: tuple[Calibration, ...]
     peaks: Mapping[str, Peak]
+    default_share: float = 1.0
+
+
+def bundle(
+    situation: Situation,
+    request: ModelRequest,
+    choice: Choice,
+    parallel: Parallel,
+    pool: Pool,
+    *,
+    most: int | None = None,
+) -> Option | None:
+    """The fewest replicas of a split that hold what is asked of the host, on GPUs of one kind; None where none do.
+
+    `most` bounds the replicas beyond what the pool and the request allow.
+    """
+    gpus, free = parallel.gpus, pool.roomiest
+    if gpus > pool.widest:
+        return None
+    limit = min(len(free) // gpus, request.most_replicas)
+
+    def tried(replicas: int) -> Option:
+        return attempt(
+            request,
+            choice,
+            parallel,
+            pool.kind,
+            free[replicas * gpus - 1],
+            situation.engine,
+            situation.calibrations,
+            replicas,
+        )
+
+    one = tried(1)
+    if one.fits or one.unable or limit < 2 or not tried(limit).fits:
+        return one if one.fits else None
+    return next(option for replicas in range(2, limit + 1) if (option := tried(replicas)).fits)
+
+
+def served(situation: Situation, request: ModelRequest, option: Option, pool: Pool) -> Service:
+    """What the option's replicas give, before they are placed: joined by NVLink where an island is large enough."""
+    peak = situation.peaks.get(option.kind.name, NOMINAL)
+    return service(request, option, peak, situation.engine, nvlink=pool.island >= option.parallel.gpus)
 
 
 def _options(
     situation: Situation, request: ModelRequest, most: int, *, every: bool
 ) -> Iterator[tuple[Choice, list[Option]]]:
-    """Choices in order of quality, each with the splits that fit some GPU of the host, best first.
+    """Choices in order of quality, each with the bundles of replicas that fit some GPUs of the host, best first.
 
-    Unless `every` split is wanted, the search of a choice ends with the first number of GPUs that fits.
+    Unless `every` bundle is wanted, the search of a choice ends with the fewest GPUs that it needs.
     """
-    roomiest = [sorted((slot.free for slot in pool.slots), reverse=True) for pool in situation.pools]
     for choice in choices(request):
         length = request.model.longest(choice.variant)
         if length is not None and request.workload.context > length:
             continue
-        found: list[Option] = []
+        found: list[tuple[Option, Pool]] = []
         for parallel in splits(choice.variant, most, spread=situation.engine.spreads_experts):
-            if found and not every and parallel.gpus > found[0].parallel.gpus:
-                break
-            gpus = parallel.gpus
-            for pool, free in zip(situation.pools, roomiest, strict=True):
-                if gpus > pool.widest:
-                    continue
-                option = attempt(
-                    request, choice, parallel, pool.kind, free[gpus - 1], situation.engine, situation.calibrations
-                )
-                if option.fits:
-                    found.append(option)
+            fewest = min((option.gpus for option, _ in found), default=most)
+            if not every and parallel.gpus > fewest:
+                continue
+            for pool in situation.pools:
+                option = bundle(situation, request, choice, parallel, pool)
+                if option is not None:
+                    found.append((option, pool))
+        if not every:
+            fewest = min((option.gpus for option, _ in found), default=0)
+            found = [(option, pool) for option, pool in found if option.gpus == fewest]
         if found:
-            yield choice, found
+            yield choice, _ordered(situation, request, found)
+
+
+def _ordered(situation: Situation, request: ModelRequest, found: list[tuple[Option, Pool]]) -> list[Option]:
+    """The fewest GPUs first; among as many, stages last, the smallest kind of GPU, then what serves best."""
+    if len(found) == 1:
+        return [found[0][0]]
+
+    def key(item: tuple[Option, Pool]) -> tuple[float, ...]:
+        option, pool = item
+        goal = rank(served(situation, request, option, pool), request.goal, None)
+        return (option.gpus, option.parallel.pipeline > 1, situation.pools.index(pool), *goal)
+
+    return [option for option, _ in sorted(found, key=key)]
 
 
 def best(situation: Situation, requests: tuple[ModelRequest, ...]) -> list[Placed] | None:
-    """One replica of every request with the least quality lost in sum; the quick search first, then the full one."""
+    """The replicas that every request needs at least, with the least quality lost in sum; the quick search first."""
     gpus = sum(len(pool.slots) for pool in situation.pools)
     for every in (False, True):
         listed = [_list(situation, request, first=len(requests) == 1, every=every) for request in requests]
@@ -97,7 +154,7 @@ def _list(
 
 def _fewest(request: ModelRequest, listed: Sequence[tuple[Choice, list[Option]]]) -> int:
     """The fewest GPUs that the request needs of its own."""
-    return 0 if request.share else min(option.parallel.gpus for _, options in listed for option in options)
+    return 0 if request.share else min(option.gpus for _, options in listed for option in options)
 
 
 def _search(
@@ -106,7 +163,7 @@ def _search(
     """Depth-first over choices with a bound on the quality lost."""
     tops = [options[0][0].quality for options in found]
     # The largest are placed first: what fails, fails early.
-    order = sorted(range(len(requests)), key=lambda at: (-found[at][0][1][0].parallel.gpus, at))
+    order = sorted(range(len(requests)), key=lambda at: (-found[at][0][1][0].gpus, at))
     # GPUs that the requests from each depth on need at least; sharing replicas may need none of their own.
     needs = [_fewest(requests[at], found[at]) for at in order]
     behind = [sum(needs[depth:]) for depth in range(len(needs) + 1)]
@@ -135,14 +192,28 @@ def _search(
                 steps += 1
                 if steps > MOST_STEPS:
                     return
-                placed = place_option(situation, requests[at], option, taken)
+                placed = place_bundle(situation, requests[at], option, taken)
                 if placed is not None:
-                    descend(depth + 1, after, take(taken, placed), [*done, placed])
+                    descend(depth + 1, after, placed[1], [*done, *placed[0]])
                 if best is not None and after >= best[0]:
                     return
 
     descend(0, 0, {}, [])
     return best[1] if best else None
+
+
+def place_bundle(
+    situation: Situation, request: ModelRequest, option: Option, taken: Mapping[str, Slot]
+) -> tuple[list[Placed], Mapping[str, Slot]] | None:
+    """All replicas of an option on GPUs that are still free, and what is taken then; None where one finds none."""
+    placed: list[Placed] = []
+    for _ in range(option.replicas):
+        one = place_option(situation, request, option, taken)
+        if one is None:
+            return None
+        placed.append(one)
+        taken = take(taken, one)
+    return placed, taken
 
 
 def place_option(
@@ -158,7 +229,14 @@ def place_option(
             return None
         free = min(slot.free for slot in chosen)
         exact = attempt(
-            request, option.choice, option.parallel, pool.kind, free, situation.engine, situation.calibrations
+            request,
+            option.choice,
+            option.parallel,
+            pool.kind,
+            free,
+            situation.engine,
+            situation.calibrations,
+            option.replicas,
         )
         return Placed(request, exact, chosen) if exact.fits else None
     return None

@@ -61,10 +61,15 @@ def output_rate(pace: Pace, load: Load) -> float:
     return load.requests * load.answer / spent
 
 
+def typical(context: int, sequences: float) -> Load:
+    """The load that is assumed of sequences of up to `context` tokens where nobody says more."""
+    held = max(context * FILLED, 1)
+    return Load(held * PROMPT_SHARE, held * (1 - PROMPT_SHARE), sequences)
+
+
 def estimate(pace: Pace, *, context: int, sequences: int) -> Throughput:
     """Rates of one replica that is planned for `sequences` of `context` tokens at once."""
     held = context * FILLED
-    prompt, answer = held * PROMPT_SHARE, held * (1 - PROMPT_SHARE)
     step = pace.decode_s(sequences, held)
     reading = pace.prefill_s(context)
     return Throughput(
@@ -72,6 +77,6 @@ def estimate(pace: Pace, *, context: int, sequences: int) -> Throughput:
         prefill_tokens_per_s=round(context / reading, 1),
         first_token_s=round(reading, 2),
         bound=pace.bound(sequences, held),
-        output_tokens_per_s=round(output_rate(pace, Load(prompt, answer, sequences)), 1),
+        output_tokens_per_s=round(output_rate(pace, typical(context, sequences)), 1),
         token_s=round(step, 5),
     )

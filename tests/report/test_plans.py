@@ -20,7 +20,7 @@ pytestmark = pytest.mark.sizing
 
 @pytest.fixture
 def found() -> HostPlan:
-    request = ModelRequest(model(), Workload(8192, 8))
+    request = ModelRequest(model(), Workload(8192, 8), replicas=2)
     return plan_host(hardware_from_name("a10gx4"), [request], engine=vllm("0.32.0"), peaks=peaks())
 
 

@@ -39,18 +39,73 @@ def ask(context: int = 4096, concurrency: int = 4, **changes: object) -> ModelRe
     return ModelRequest(model(), Workload(context, concurrency), **changes)  # type: ignore[arg-type]
 
 
-def test_one_small_request_takes_one_gpu_per_replica_and_fills_the_host() -> None:
-    found = plan(hardware(3), ask())
+def splits_of(found: HostPlan) -> list[int]:
+    """GPUs of each replica."""
+    return [len(replica.gpu_indices) for replica in found.replicas]
+
+
+def test_a_number_of_replicas_is_met_with_the_fewest_gpus_and_leaves_others_free() -> None:
+    found = plan(hardware(4), ask(replicas=2))
+    assert [replica.gpu_indices for replica in found.replicas] == [(0,), (1,)]
+
+
+def test_concurrency_is_what_the_host_serves_in_all() -> None:
+    # 32 sequences of 16,384 tokens on four A10G: two replicas over two GPUs hold them together, one over four as well.
+    request = ModelRequest(load_models()["qwen2.5-7b-instruct"], Workload(16384, 32))
+    found = plan(hardware_from_name("a10gx4"), request, peaks=peaks())
+    assert splits_of(found) == [2, 2]
+    assert all(16 <= replica.max_concurrency < 32 for replica in found.replicas)
+    assert all(replica.kv_bytes_needed < replica.memory.kv_cache.bytes for replica in found.replicas)
+    assert sum(replica.max_concurrency for replica in found.replicas) >= 32
+    assert {replica.max_num_seqs for replica in found.replicas} == {32}  # one may take more while another has fewer
+
+
+def test_the_goal_decides_between_replicas_and_splits() -> None:
+    request = ModelRequest(load_models()["qwen2.5-7b-instruct"], Workload(16384, 32))
+    fast = plan(hardware_from_name("a10gx4"), replace(request, goal="latency"), peaks=peaks())
+    assert splits_of(fast) == [4]
+    linked = ModelRequest(load_models()["qwen3-8b"], Workload(8192, 512))
+    assert len(splits_of(plan(hardware_from_name("h100x8"), linked, peaks=peaks()))) > 1
+    assert splits_of(plan(hardware_from_name("h100x8"), replace(linked, goal="latency"), peaks=peaks())) == [8]
+
+
+def test_no_replica_is_made_that_would_have_no_sequence() -> None:
+    found = plan(hardware(8, nvlink=True), ask(4096, 2))
+    assert len(found.replicas) <= 2
+
+
+def test_processors_keep_one_rank_for_each_replica() -> None:
+    found = plan_host(hardware(3), [ask()], engine=vllm("0.32.0", "cpu"))
     assert [replica.gpu_indices for replica in found.replicas] == [(0,), (1,), (2,)]
 
 
-def test_replicas_are_bounded_by_the_request() -> None:
-    assert len(plan(hardware(4), ask(replicas=2)).replicas) == 2
+def test_gpus_of_another_kind_serve_too() -> None:
+    small = [replace(gpu, name="small") for gpu in hardware(2).gpus]
+    large = replace(hardware(3, total_gib=80).gpus[2], name="large")
+    found = plan(Hardware("h", (*small, large)), ask(4096, 8))
+    assert {replica.gpu_name for replica in found.replicas} == {"small", "large"}
 
 
-def test_the_fewest_gpus_that_meet_the_workload_are_taken() -> None:
-    found = plan(hardware(4), ask(32768, 8, kv_cache_dtype="auto"))
-    assert {replica.tensor_parallel_size for replica in found.replicas} == {4}
+def test_more_than_the_default_share_is_taken_only_where_nothing_else_fits() -> None:
+    config = QWEN3_8B | {"num_hidden_layers": 40}
+    request = ModelRequest(model(config), Workload(4096, 1), kv_cache_dtype="auto")
+    sizes = [size / 10 for size in range(180, 260)]
+    tight = next(
+        found.replicas[0]
+        for size in sizes
+        if (found := _plan_or_none(hardware(1, total_gib=size), request)) is not None
+    )
+    assert 0.92 < tight.gpu_memory_utilization <= 0.95
+    assert any("nothing else may use the GPU" in note for note in tight.notes)
+    roomy = plan(hardware(1, total_gib=40), request).replicas[0]
+    assert roomy.gpu_memory_utilization <= 0.92
+
+
+def _plan_or_none(host: Hardware, request: ModelRequest) -> HostPlan | None:
+    try:
+        return plan(host, request)
+    except DoesNotFit:
+        return None
 
 
 def test_better_weights_are_taken_over_more_replicas() -> None:
@@ -77,7 +132,7 @@ def test_an_fp8_cache_is_taken_before_worse_weights_and_only_where_it_runs() -> 
 def test_one_nvlink_island_is_taken_before_gpus_of_two() -> None:
     pairs = {0: {3}, 3: {0}, 1: {2}, 2: {1}}
     gpus = tuple(replace(gpu, nvlink_peers=frozenset(pairs[gpu.index])) for gpu in hardware(4).gpus)
-    found = plan(Hardware("h", gpus), ask(16384, 8, kv_cache_dtype="auto"))
+    found = plan(Hardware("h", gpus), ask(16384, 16, kv_cache_dtype="auto", replicas=2))
     assert [replica.gpu_indices for replica in found.replicas] == [(0, 3), (1, 2)]
 
 
