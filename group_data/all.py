@@ -195,7 +195,8 @@ gateway_requests_per_minute = 6000
 # does them: some of "audio", "embeddings", "realtime" (WebSocket), "rerank" (and score).
 gateway_routes = []
 # Where a team differs from the gateway_* values: {"sales": {"requests_per_minute": 600, "burst": 60, "concurrency": 16,
-# "max_body": "8m", "models": ["qwen3-8b"], "tokens_per_minute": 200000, "redact": "all" (or names of rules),
+# "max_body": "8m", "models": ["qwen3-8b"], "tokens_per_minute": 200000, "tokens_per_day": 5000000,
+# "tokens_per_month": 90000000 (days and months in UTC), "redact": "all" (or names of rules),
 # "check_requests": "refuse" (or "redact")}}; every key may be left out.
 gateway_teams = {}
 # Directory of the CA and the keys on the control machine; None: ~/.config/ingot/<inventory>.

@@ -74,6 +74,8 @@ def _policy(team: Team, names: list[str]) -> dict[str, Any]:
         "check": (redact or names) if team.check_requests else None,
         "check_redacts": team.check_requests == "redact",
         "tokens_per_minute": team.tokens_per_minute,
+        "tokens_per_day": team.tokens_per_day,
+        "tokens_per_month": team.tokens_per_month,
     }
 
 

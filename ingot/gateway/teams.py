@@ -16,6 +16,7 @@ _MODEL = re.compile(r"[A-Za-z0-9._:/@-]+")
 _SIZE = re.compile(r"([1-9][0-9]*)([kKmMgG]?)")
 _UNIT_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _CHECKS = ("refuse", "redact")
+_BUDGETS = ("tokens_per_minute", "tokens_per_day", "tokens_per_month")
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Team:
     """What one team may do on one host.
 
     `requests_per_minute` may be started, `burst` of them at once; `concurrency` may run, a stream counts until it
-    ends. `max_body_bytes` is the largest request body. `models` are those it may use, None: all. `tokens_per_minute`
-    None: no limit. `redact` are names of rules whose matches are taken out of answers, ("all",): every rule.
-    `check_requests` is what happens to a request that matches, None: nothing.
+    ends. `max_body_bytes` is the largest request body. `models` are those it may use, None: all. `tokens_per_minute`,
+    `tokens_per_day` and `tokens_per_month` (UTC) None: no limit. `redact` are names of rules whose matches are taken
+    out of answers, ("all",): every rule. `check_requests` is what happens to a request that matches, None: nothing.
     """
 
     name: str
@@ -35,13 +36,25 @@ class Team:
     max_body_bytes: int
     models: tuple[str, ...] | None = None
     tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
     redact: tuple[str, ...] = ()
     check_requests: Literal["refuse", "redact"] | None = None
 
     @property
     def filtered(self) -> bool:
         """Whether its requests go through the filter; everybody else's bypass it."""
-        return bool(self.tokens_per_minute or self.redact or self.check_requests)
+        return bool(self.counts_tokens or self.redact or self.check_requests)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether its tokens are limited."""
+        return bool(self.tokens_per_minute or self.keeps_counts)
+
+    @property
+    def keeps_counts(self) -> bool:
+        """Whether its tokens are limited over a time that outlives the filter's process."""
+        return bool(self.tokens_per_day or self.tokens_per_month)
 
     def may_use(self, model: str) -> bool:
         """Whether a model is among those that it may use."""
@@ -96,7 +109,7 @@ def _team(name: object, entry: object, data: Mapping[str, Any]) -> Team:
     others, said = default(data), {key: value for key, value in entry.items() if value is not None}
     numbers = {
         key: _number(f"{where}[{key!r}]", said[key])
-        for key in ("requests_per_minute", "burst", "concurrency", "tokens_per_minute")
+        for key in ("requests_per_minute", "burst", "concurrency", *_BUDGETS)
         if key in said
     }
     rate = numbers.get("requests_per_minute", others.requests_per_minute)
@@ -114,6 +127,8 @@ def _team(name: object, entry: object, data: Mapping[str, Any]) -> Team:
         else others.max_body_bytes,
         models=_models(f"{where}['models']", said["models"]) if "models" in said else None,
         tokens_per_minute=numbers.get("tokens_per_minute"),
+        tokens_per_day=numbers.get("tokens_per_day"),
+        tokens_per_month=numbers.get("tokens_per_month"),
         redact=("all",) if redact == "all" else _words(f"{where}['redact']", redact),
         check_requests=cast(Literal["refuse", "redact"] | None, check),
     )

@@ -106,6 +106,8 @@ class TeamValues(Section):
         Annotated[Many[ModelName], Field(min_length=1)] | None, Expected("a list of models, or None for all of them")
     ] = None
     tokens_per_minute: Annotated[Count | None, Expected("a whole number from 1 on, or None for no limit")] = None
+    tokens_per_day: Annotated[Count | None, Expected("a whole number from 1 on, or None for no limit")] = None
+    tokens_per_month: Annotated[Count | None, Expected("a whole number from 1 on, or None for no limit")] = None
     #: Names of rules; "all" is every rule.
     redact: Annotated[Annotated[Many[Text], BeforeValidator(_rules)] | None, Expected("'all', or a list of rules")] = (
         None

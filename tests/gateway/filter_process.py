@@ -42,9 +42,14 @@ class Filter:
         return self.directory / "engine.sock"
 
     def start(
-        self, *teams: Team, digest: str = "first", python: str = sys.executable, isolated: bool = True
+        self,
+        *teams: Team,
+        digest: str = "first",
+        python: str = sys.executable,
+        isolated: bool = True,
+        counts: Path | None = None,
     ) -> subprocess.Popen[str]:
-        """Run it, `isolated` from every package that is installed here; returns when it serves."""
+        """Run it, `isolated` from every package that is installed here, `counts` of tokens kept; returns when it serves."""
         code = self.directory / "code" / "ingot" / "gateway" / "filter"
         if not code.exists():
             code.mkdir(parents=True)
@@ -61,6 +66,7 @@ class Filter:
             str(self.socket),
             str(self.engine),
             digest,
+            *([str(counts)] if counts else []),
         ]
         self.process = subprocess.Popen(
             command,

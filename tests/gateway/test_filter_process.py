@@ -6,6 +6,7 @@ import asyncio
 import json
 import resource
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,6 +244,36 @@ def test_a_budget_is_charged_before_and_settled_by_the_usage(running: Filter) ->
         assert 1 <= int(second.headers["retry-after"]) <= 60
 
     asyncio.run(test())
+
+
+def test_a_days_tokens_are_counted_on_by_the_next_process(tmp_path: Path) -> None:
+    made, counts = Filter(tmp_path), tmp_path / "counts"
+    counts.mkdir()
+    asks = {**WHOLE, "max_tokens": 10}
+
+    async def answered(total: int) -> tuple[int, str, str | None]:
+        told = {**ANSWER, "usage": {"total_tokens": total}}
+        async with engine(made.engine, lambda call: call.whole(told)):
+            answer = await ask(made.socket, asks, of="daily")
+            code = (await answer.json()).get("error", {}).get("code", "")
+            return answer.status, code, answer.headers.get("x-ratelimit-warning")
+
+    def serving(digest: str) -> subprocess.Popen[str]:
+        return made.start(team("daily", tokens_per_day=200), digest=digest, counts=counts)
+
+    first = serving("first")
+    assert asyncio.run(answered(150)) == (200, "", None)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(10) == 0
+    second = serving("second")
+    assert asyncio.run(answered(30)) == (200, "", None)
+    assert asyncio.run(answered(30)) == (200, "", "90 % of 200 tokens per day are used")
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(10) == 0
+    third = serving("third")
+    assert asyncio.run(answered(1))[:2] == (429, "tokens_per_day_exceeded")
+    third.kill()
+    third.wait()
 
 
 def test_a_metered_stream_tells_its_usage_to_the_budget_alone(running: Filter) -> None:

@@ -45,6 +45,14 @@ def test_only_the_teams_that_asked_pass_the_filter() -> None:
     assert "sales 1;" in conf and "lab 1;" in conf and "plain" not in conf
 
 
+def test_counts_that_outlive_the_process_have_a_directory_of_their_own() -> None:
+    made = filter_site.wanted((team("lab", tokens_per_month=10),), {}, {}, 1024, "sha256:0", 3600)
+    assert made is not None and f"source: {filter_site.COUNTS}, target: /counts" in made.compose
+    assert tree.Dir(filter_site.COUNTS, user="2000", mode="0700") in filter_site.entries(made)
+    usual = filter_site.wanted((team("lab", tokens_per_minute=10),), {}, {}, 1024, "sha256:0", 3600)
+    assert usual is not None and "/counts" not in usual.compose
+
+
 def test_without_such_a_team_nothing_of_it_is_there() -> None:
     assert filter_site.wanted((team("plain"),), {}, {}, 1024, "sha256:0", 3600) is None
     made = files(None)

@@ -402,6 +402,8 @@ def test_the_rules_file_holds_what_each_team_asked_for() -> None:
         "check": names,
         "check_redacts": False,
         "tokens_per_minute": None,
+        "tokens_per_day": None,
+        "tokens_per_month": None,
     }
 
 

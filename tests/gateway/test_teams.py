@@ -37,11 +37,13 @@ def test_what_a_team_says_stands() -> None:
         "max_body": "512k",
         "models": ["qwen", "org/llama"],
         "tokens_per_minute": 10_000,
+        "tokens_per_day": 20_000,
+        "tokens_per_month": 30_000,
         "redact": ["mobile"],
         "check_requests": "refuse",
     }
     assert resolve(sales=said)["sales"] == Team(
-        "sales", 30, 7, 2, 512 << 10, ("qwen", "org/llama"), 10_000, ("mobile",), "refuse"
+        "sales", 30, 7, 2, 512 << 10, ("qwen", "org/llama"), 10_000, 20_000, 30_000, ("mobile",), "refuse"
     )
 
 
@@ -56,6 +58,8 @@ def test_a_burst_follows_the_rate_of_its_own_team() -> None:
         ({}, False),
         ({"concurrency": 1}, False),
         ({"tokens_per_minute": 1}, True),
+        ({"tokens_per_day": 1}, True),
+        ({"tokens_per_month": 1}, True),
         ({"redact": "all"}, True),
         ({"redact": []}, False),
         ({"check_requests": "redact"}, True),

@@ -1,4 +1,4 @@
-"""`python3 -m ingot.gateway.filter RULES SOCKET ENGINE-SOCKET DIGEST`: run the filter."""
+"""`python3 -m ingot.gateway.filter RULES SOCKET ENGINE-SOCKET DIGEST [COUNTS]`: run the filter."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from pathlib import Path
 
 from ingot.gateway.filter import settings
 from ingot.gateway.filter.exchange import Exchange
+from ingot.gateway.filter.ledger import Ledger
 from ingot.gateway.filter.server import Server
 
 
 def main() -> None:
     """Run until SIGTERM. A rules file that cannot be read ends the process before it listens."""
-    rules, socket, engine, digest = sys.argv[1:]
+    rules, socket, engine, digest, *counts = sys.argv[1:]
     # Each request takes two files, and Docker's usual limit is 1024.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-    server = Server(Exchange(settings.read(Path(rules)), engine), Path(socket), digest)
+    ledger = Ledger(Path(counts[0]) if counts else None)
+    server = Server(Exchange(settings.read(Path(rules)), engine, ledger), Path(socket), digest)
     try:
         # A faster event loop; engines' images carry it.
         run = importlib.import_module("uvloop").run

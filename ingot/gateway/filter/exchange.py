@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ingot.gateway.filter import refusals, requests, wire
+from ingot.gateway.filter.allowance import Allowance
 from ingot.gateway.filter.answers import compact, redacted
-from ingot.gateway.filter.budget import Budget
+from ingot.gateway.filter.ledger import Ledger
 from ingot.gateway.filter.relay import Relay
 from ingot.gateway.filter.requests import Prepared
 from ingot.gateway.filter.settings import Policy, Settings
@@ -48,12 +49,19 @@ class Asked:
 class Exchange:
     """Answers requests: one process's settings, its budgets and the engine's socket."""
 
-    def __init__(self, settings: Settings, engine: str) -> None:
+    def __init__(self, settings: Settings, engine: str, ledger: Ledger | None = None) -> None:
         self.settings = settings
-        self.budgets = {
-            team: Budget(policy.tokens_per_minute)
+        self.ledger = ledger or Ledger(None)
+        self.allowances = {
+            team: Allowance(
+                team,
+                self.ledger,
+                per_minute=policy.tokens_per_minute,
+                per_day=policy.tokens_per_day,
+                per_month=policy.tokens_per_month,
+            )
             for team, policy in settings.teams.items()
-            if policy.tokens_per_minute
+            if policy.counts_tokens
         }
         self._engine = engine
         self._large = asyncio.Lock()
@@ -92,14 +100,11 @@ class Exchange:
                     prepared = await _to_its_end(asyncio.to_thread(requests.prepared, *asking))
         except RecursionError:
             raise refusals.bad_request("The request body is nested too deeply.") from None
-        budget = self.budgets.get(team)
-        if budget is None or not prepared.tokens:
+        allowance = self.allowances.get(team)
+        if allowance is None or not prepared.tokens:
             return Asked(head, policy, prepared, None)
-        now = time.monotonic()
-        charge = budget.charge(prepared.tokens, now)
-        if charge is None:
-            raise refusals.tokens_per_minute(budget.limit, budget.wait_s(prepared.tokens, now))
-        return Asked(head, policy, prepared, Spent(budget, charge, prepared.prompt_tokens))
+        charge = allowance.charge(prepared.tokens, time.monotonic())
+        return Asked(head, policy, prepared, Spent(allowance, charge, prepared.prompt_tokens))
 
 
 async def _to_its_end(work: Coroutine[Any, Any, Prepared]) -> Prepared:
@@ -165,11 +170,14 @@ async def _pass_back(
 
 
 def _budget_left(asked: Asked) -> list[tuple[str, str]]:
-    if asked.spent is None:
+    if asked.spent is None or not isinstance(asked.spent.budget, Allowance):
         return []
-    budget = asked.spent.budget
-    left = max(budget.limit - budget.used(time.monotonic()), 0)
-    return [("X-RateLimit-Limit-Tokens", str(budget.limit)), ("X-RateLimit-Remaining-Tokens", str(left))]
+    told, minute = [], asked.spent.budget.minute
+    if minute:
+        left = max(minute.limit - minute.used(time.monotonic()), 0)
+        told += [("X-RateLimit-Limit-Tokens", str(minute.limit)), ("X-RateLimit-Remaining-Tokens", str(left))]
+    warnings = [str(share) for share in asked.spent.budget.shares() if share.warns]
+    return [*told, *([("X-RateLimit-Warning", "; ".join(warnings))] if warnings else [])]
 
 
 async def _whole(asked: Asked, body: wire.Body, answers: asyncio.StreamReader) -> bytes:

@@ -87,6 +87,16 @@ def engine_down() -> Refused:
     return Refused(502, "engine_down", "The model is not answering.", headers=(("Retry-After", "10"),))
 
 
+def tokens_per_period(period: str, limit: int, left_s: int) -> Refused:
+    """429 for a team whose tokens of the day or the month are used up; `left_s` until the next one begins."""
+    return Refused(
+        429,
+        f"tokens_per_{period}_exceeded",
+        f"Your team has used its {limit} tokens of this {period} on this host; the next {period} begins at 00:00 UTC.",
+        headers=(("Retry-After", str(left_s)), ("X-RateLimit-Reset-Tokens", f"{left_s}s")),
+    )
+
+
 def tokens_per_minute(limit: int, wait_s: int) -> Refused:
     """429 for a team whose budget of tokens is used up."""
     return Refused(

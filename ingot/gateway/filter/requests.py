@@ -86,7 +86,7 @@ def prepared(policy: Policy, path: str, content_type: str, body: bytes, default_
     if policy.check:
         request = _checked(request, policy.check, redacts=policy.check_redacts)
     usage_asked = True
-    if policy.tokens_per_minute and stream and path in _ASKED_FOR_USAGE:
+    if policy.counts_tokens and stream and path in _ASKED_FOR_USAGE:
         options = request.get("stream_options") or {}
         if not isinstance(options, dict):
             raise refusals.bad_request("stream_options is not a JSON object.")

@@ -22,6 +22,9 @@ HEALTH = "/-/health"
 HELD_PER_TEAM = 256 * 1024 * 1024
 HELD = 4 * HELD_PER_TEAM
 
+#: How often counts of tokens that changed are written down, seconds: what a killed process loses at most.
+KEEP_EVERY_S = 1.0
+
 log = logging.getLogger("filter")
 
 
@@ -47,11 +50,25 @@ class Server:
         new.chmod(0o666)  # who may reach it is decided by its directory
         new.replace(self._socket)
         log.info("serving with %s", self._digest)
+        keeping = asyncio.create_task(self._keep_counts())
         await stopped.wait()
         log.info("stopping, %d answers go on", len(self._running))
         server.close()
         if self._running:
             await asyncio.wait(self._running)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        self._exchange.ledger.save()
+
+    async def _keep_counts(self) -> None:
+        """Write the counts of tokens down while they change, so that whoever takes over goes on from there."""
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            if self._exchange.ledger.is_dirty:
+                try:
+                    await asyncio.to_thread(self._exchange.ledger.save)
+                except OSError as error:
+                    log.error("the counts of tokens cannot be kept: %s", error.strerror)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -119,12 +136,16 @@ class Server:
 
     def _health(self) -> dict[str, Any]:
         now = time.monotonic()
-        policies = self._exchange.settings.teams
+        policies, allowances = self._exchange.settings.teams, self._exchange.allowances
         return {
             "digest": self._digest,
             "running": len(self._running),
             "redactions": {team: dict(policy.redact.hits) for team, policy in policies.items() if policy.redact},
-            "tokens": {team: budget.used(now) for team, budget in self._exchange.budgets.items()},
+            "tokens": {team: one.minute.used(now) for team, one in allowances.items() if one.minute},
+            "periods": {
+                team: {share.period: {"used": share.used, "limit": share.limit} for share in one.shares()}
+                for team, one in allowances.items()
+            },
         }
 
 

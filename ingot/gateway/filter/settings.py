@@ -16,13 +16,21 @@ class Policy:
     """What a team asked for.
 
     `redact` are the rules for its answers, `check` those for its requests, which are refused or, with
-    `check_redacts`, redacted. `tokens_per_minute` is its budget. None: not asked for.
+    `check_redacts`, redacted. `tokens_per_minute`, `tokens_per_day` and `tokens_per_month` are its budgets. None: not
+    asked for.
     """
 
     redact: Rules | None = None
     check: Rules | None = None
     check_redacts: bool = False
     tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether its requests are priced."""
+        return bool(self.tokens_per_minute or self.tokens_per_day or self.tokens_per_month)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ def settings(stored: Mapping[str, Any]) -> Settings:
             check=chosen(one["check"]),
             check_redacts=one["check_redacts"],
             tokens_per_minute=one["tokens_per_minute"],
+            tokens_per_day=one["tokens_per_day"],
+            tokens_per_month=one["tokens_per_month"],
         )
         for team, one in stored["teams"].items()
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ingot.gateway.filter.allowance import Allowance
 from ingot.gateway.filter.budget import Budget, Charge
 
 
@@ -16,7 +17,7 @@ class Spent:
     `begun`: the engine gave an answer at all. `left`: the caller hung up.
     """
 
-    budget: Budget
+    budget: Budget | Allowance
     charge: Charge
     prompt_tokens: int
     pieces: int = 0
@@ -44,8 +45,9 @@ class Spent:
         not answer nothing, and one whose caller did not wait for its answer stays charged.
         """
         if self.told is not None:
-            self.budget.settle(self.charge, self.told, now)
+            tokens = self.told
         elif self.pieces:
-            self.budget.settle(self.charge, self.prompt_tokens + self.pieces, now)
-        elif not self.begun and not self.left:
-            self.budget.settle(self.charge, 0, now)
+            tokens = self.prompt_tokens + self.pieces
+        else:
+            tokens = self.charge.tokens if self.begun or self.left else 0
+        self.budget.settle(self.charge, tokens, now)

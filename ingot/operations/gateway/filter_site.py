@@ -21,6 +21,8 @@ DIRECTORY = "/etc/ingot/filter"
 COMPOSE = f"{DIRECTORY}/compose.yaml"
 RULES = f"{DIRECTORY}/rules.json"
 CODE = f"{DIRECTORY}/code/ingot/gateway/filter"
+#: Tokens of teams by day, as the filter's processes counted them.
+COUNTS = "/var/lib/ingot/tokens"
 TMPFILES = "/etc/tmpfiles.d/ingot-filter.conf"
 UNIT = "/etc/systemd/system/nginx.service.d/ingot-filter.conf"
 NGINX = "/etc/nginx/ingot/filter.conf"
@@ -35,12 +37,14 @@ class Filter:
     """A host's filter as it shall be.
 
     `image` is the engine's. `stop_grace_s` is how long its running answers may take when it is replaced.
+    `keeps_counts`: a team's tokens are limited by the day or the month, so that they are kept on disk.
     """
 
     teams: tuple[str, ...]
     rules: str
     image: str
     stop_grace_s: int
+    keeps_counts: bool = False
 
     @property
     def sources(self) -> dict[str, str]:
@@ -74,6 +78,7 @@ class Filter:
             memory_bytes=MEMORY_BYTES,
             directory=DIRECTORY,
             sockets=SOCKETS,
+            counts=[COUNTS] if self.keeps_counts else [],
         )
 
 
@@ -91,7 +96,8 @@ def wanted(
     """
     rules = personal_data.rules_file(teams, patterns, default_max_tokens, thresholds)
     filtered = tuple(team.name for team in teams if team.filtered)
-    return Filter(filtered, rules, image, stop_grace_s) if filtered else None
+    keeps_counts = any(team.keeps_counts for team in teams)
+    return Filter(filtered, rules, image, stop_grace_s, keeps_counts) if filtered else None
 
 
 def entries(one: Filter | None) -> list[tree.Entry]:
@@ -105,6 +111,7 @@ def entries(one: Filter | None) -> list[tree.Entry]:
         tree.File(RULES, one.rules),
         tree.File(COMPOSE, one.compose, mode="0640"),
         tree.File(TMPFILES, tmpfiles()),
+        *([tree.Dir(COUNTS, user=USER.partition(":")[0], mode="0700")] if one.keeps_counts else []),
         tree.File(UNIT, render.template("gateway/nginx.service.d/ingot-filter.conf", sockets=SOCKETS)),
     ]
 
