@@ -202,6 +202,12 @@ gateway_teams = {}
 # Directory of the CA and the keys on the control machine; None: ~/.config/ingot/<inventory>.
 secrets_dir = None
 
+# --- usage: what tokens cost
+# Price of a million tokens of each model, for `ingot usage --cost`: {"qwen3-8b": {"input": 0.1, "output": 0.4}}.
+prices = {}
+# What prices are in.
+prices_currency = "USD"
+
 # --- verify: what `ingot verify` takes for granted
 # Further TCP ports that may be open on a host, e.g. [9100] for an agent of your monitoring.
 verify_ports = []

@@ -8,7 +8,10 @@ from pathlib import Path
 import click
 
 from ingot.commands import when
-from ingot.commands.options import end, hosts_options, json_option, print_json
+from ingot.commands.options import FILE, end, hosts_options, json_option, print_json
+
+#: What the page shows.
+PAGE = ("team", "model", "day")
 
 
 @click.command()
@@ -18,10 +21,22 @@ from ingot.commands.options import end, hosts_options, json_option, print_json
 )
 @click.option("--until", metavar="DAY", help="Up to and including this day (UTC).  [default: now]")
 @click.option("--by", default="team,model", show_default=True, help="What to sum by: some of team, model, day, key.")
+@click.option("--month", metavar="YYYY-MM", help="This calendar month (UTC), instead of --since and --until.")
+@click.option("--cost", is_flag=True, help="Also what it cost, by `prices` of group_data.")
+@click.option("--html", type=FILE, help="Also write a page with plots per team and model here.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @json_option
 def usage(
-    inventory: Path | None, hosts: tuple[str, ...], since: str, until: str | None, by: str, as_csv: bool, as_json: bool
+    inventory: Path | None,
+    hosts: tuple[str, ...],
+    since: str,
+    until: str | None,
+    by: str,
+    month: str | None,
+    cost: bool,
+    html: Path | None,
+    as_csv: bool,
+    as_json: bool,
 ) -> None:
     """Requests and tokens per team and model, summed on each HOST from its logs. Changes nothing.
 
@@ -30,22 +45,38 @@ def usage(
     """
     now = datetime.now(UTC)
     groups = _groups(by)
-    begin, over = when.since("--since", since, now), _until(until, now)
+    if month:
+        begin, over = when.month("--month", month, now)
+    else:
+        begin, over = when.since("--since", since, now), _until(until, now)
     if begin >= over:
         raise click.UsageError(f"--since is {since!r}, which is not before --until; name an earlier day.")
     from ingot.inventory.fleet import selected
     from ingot.report.console import plain_console
-    from ingot.report.usage import csv_text, merged, summed, table, to_dicts
+    from ingot.report.usage import by_groups, csv_text, currency_of, summed, table, to_dicts
 
-    answers = summed(selected(inventory, hosts), begin, over, groups)
-    used = merged(answers.rows)
+    chosen = selected(inventory, hosts)
+    currency = currency_of(chosen) if cost else None
+    # A page shows teams, models and days, whatever is printed: the hosts are asked once for both.
+    asks = tuple(dict.fromkeys((*groups, *PAGE))) if html else groups
+    answers = summed(chosen, begin, over, asks, priced=cost)
+    used = by_groups(answers.rows, asks, groups)
+    if html:
+        from ingot.report.usage_page import usage_page
+
+        html.write_text(usage_page(by_groups(answers.rows, asks, PAGE), begin, over, currency), encoding="utf-8")
+        click.echo(f"wrote {html}", err=True)
     if as_json:
         period = {"since": begin.isoformat(timespec="seconds"), "until": over.isoformat(timespec="seconds")}
-        print_json({**period, "usage": to_dicts(used, groups), "errors": list(answers.errors)})
+        print_json({**period, "usage": to_dicts(used, groups, currency), "errors": list(answers.errors)})
     elif as_csv:
-        click.echo(csv_text(used, groups), nl=False)
+        click.echo(csv_text(used, groups, currency), nl=False)
     else:
-        plain_console().print(table(used, groups))
+        plain_console().print(table(used, groups, currency))
+    unpriced = sorted({model for one in used.values() for model in one.unpriced})
+    if unpriced:
+        names = ", ".join(name or "no model" for name in unpriced)
+        click.echo(f"ingot: tokens of {names} have no price and cost nothing here; add it to `prices`.", err=True)
     if answers.wrong_lines:
         click.echo(f"ingot: {answers.wrong_lines} lines of the logs could not be read and are not counted.", err=True)
     end(answers.errors)

@@ -55,3 +55,18 @@ def since(option: str, text: str, now: datetime) -> datetime:
     Raises: click.UsageError that names the option when it cannot be read.
     """
     return now - duration(option, text) if _DURATION.fullmatch(text) else day(option, text)
+
+
+def month(option: str, text: str, now: datetime) -> tuple[datetime, datetime]:
+    """`2026-11` as its first moment and its last, UTC, or now where it is not over.
+
+    Raises: click.UsageError that names the option when it cannot be read or has not begun.
+    """
+    try:
+        begin = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise click.UsageError(f"{option} is {text!r}, expected a month such as 2026-11; correct it.") from error
+    if begin > now:
+        raise click.UsageError(f"{option} is {text!r}, which has not begun; name an earlier month.")
+    end = (begin + timedelta(days=32)).replace(day=1)
+    return begin, min(end, now)

@@ -22,6 +22,7 @@ table { border-collapse: collapse; width: 100%; } td, th { padding: .2rem .7rem 
   vertical-align: top; border-bottom: 1px solid var(--line); } td.n { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
 details summary { cursor: pointer; } details p { margin-left: 1.1rem; color: var(--dim); }
+figure { margin: 1rem 0; } svg { max-width: 44rem; width: 100%; font-size: 12px; fill: currentColor; }
 code { font-size: .92em; } .misfit { border-left: 4px solid #d33; padding-left: 1rem; }
 """
 
@@ -34,13 +35,17 @@ def render_page(
     """The page for several hosts: `misfits` and `measured` by host name."""
     parts = [_host(plan, tuple((measured or {}).get(plan.host, ()))) for plan in plans]
     parts += [_misfit(host, error) for host, error in sorted((misfits or {}).items())]
+    dim = '<p class="dim">Memory of the tightest GPU of each replica. Click a term for its formula and source.</p>\n'
+    return document("What each host serves", dim + "\n".join(parts))
+
+
+def document(title: str, body: str) -> str:
+    """A whole page: `body` is HTML, `title` text."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Ingot: plan</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>What each host serves</h1>\n"
-        '<p class="dim">Memory of the tightest GPU of each replica. Click a term for its formula and source.</p>\n'
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
+        f"<title>Ingot: {escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
 
 

@@ -33,7 +33,7 @@ from ingot.settings.kinds import (
     pattern,
     refuse,
 )
-from ingot.settings.serving import MODEL_NAME
+from ingot.settings.serving import ModelName
 
 ROUTES = tuple(OPTIONAL["vllm"])
 _ROUTES_WORDS = f"one of {', '.join(ROUTES)}"
@@ -89,7 +89,6 @@ _ORIGIN = r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
 BodySize = Annotated[
     str, *pattern(r"[1-9][0-9]*[kKmMgG]?", "a size as nginx writes it, such as '32m'"), BeforeValidator(_size)
 ]
-ModelName = Annotated[str, *pattern(MODEL_NAME.pattern, "a model's name")]
 TeamName = Annotated[
     str, *pattern(TEAM_NAME.pattern, "a team's name as `ingot keys create` takes it: 1 to 32 of a-z, 0-9 and '-'")
 ]

@@ -10,11 +10,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ingot.catalog import find_model, load_models
 from ingot.catalog.names import nearest
-from ingot.settings.kinds import Count, Expected, Many, Section, Switch, Text, Wrong, refuse
+from ingot.settings.kinds import Count, Expected, Many, Section, Switch, Text, Wrong, pattern, refuse
 from ingot.sizing import CatalogError, Model, SizingError
 
 #: A model as nginx' configuration, a directory's name and a URL carry it.
 MODEL_NAME = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9._:/@-]*[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+ModelName = Annotated[str, *pattern(MODEL_NAME.pattern, "a model's name")]
 
 
 def _described(value: dict[str, Any]) -> dict[str, Any]:

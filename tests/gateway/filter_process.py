@@ -49,7 +49,10 @@ class Filter:
         isolated: bool = True,
         counts: Path | None = None,
     ) -> subprocess.Popen[str]:
-        """Run it, `isolated` from every package that is installed here, `counts` of tokens kept; returns when it serves."""
+        """Run it, `isolated` from every package that is installed here; returns when it serves.
+
+        `counts` is where it keeps tokens by the day.
+        """
         code = self.directory / "code" / "ingot" / "gateway" / "filter"
         if not code.exists():
             code.mkdir(parents=True)
