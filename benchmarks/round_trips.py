@@ -61,8 +61,8 @@ def count_one_run(arguments: list[str], result: Path) -> None:
     status = 0
     try:
         cli(args=arguments, standalone_mode=False)
-    except SystemExit as leaving:
-        status = int(leaving.code or 0)
+    except SystemExit as end:
+        status = int(end.code or 0)
     result.write_text(
         json.dumps({"status": status, "commands": commands, "seconds": seconds, "wall_s": time.monotonic() - started})
     )

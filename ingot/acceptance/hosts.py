@@ -29,7 +29,7 @@ class Accepted:
 
 def directory_of(chosen: Selected) -> Path:
     """Where the records of an inventory's hosts are kept."""
-    return secrets_of(chosen) / evidence.DIRECTORY
+    return secrets_of(chosen.path, chosen.state) / evidence.DIRECTORY
 
 
 def accept(chosen: Selected, options: runner.Options, say: Say) -> Accepted:

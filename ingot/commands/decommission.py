@@ -40,7 +40,7 @@ def decommission(
     What others installed stays, and is listed. Safe to repeat: the next run finishes what an interrupted one left.
     """
     if not hosts:
-        raise click.UsageError("a host is taken out of service by its name; give it.")
+        raise click.UsageError("decommission takes one host by its name; give it.")
     if not (yes or dry or sys.stdin.isatty()):
         raise IngotError(f"{hosts[0]}: nothing was changed, since nobody can be asked; give --yes to go on.")
     # pyinfra's import patches the standard library: the help alone does not pay for it.
@@ -51,7 +51,7 @@ def decommission(
 
     chosen = selected(inventory, hosts)
     if len(chosen.hosts) > 1:
-        raise IngotError(f"{', '.join(chosen.names)}: hosts are taken out of service one by one; name one of them.")
+        raise IngotError(f"{', '.join(chosen.names)}: decommission takes hosts one by one; name one of them.")
     (host,) = chosen.hosts
     name = host.name
     entry = membership(chosen.path, name)

@@ -132,6 +132,6 @@ def _next_step(inventory: Path) -> str:
 
 
 def _directory(inventory: Path) -> Path:
-    from ingot.inventory.fleet import secrets_of, selected
+    from ingot.inventory.fleet import load, secrets_of
 
-    return secrets_of(selected(inventory, ()))
+    return secrets_of(inventory, load(inventory))

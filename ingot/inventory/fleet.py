@@ -114,20 +114,20 @@ def selected(inventory: Path | None, names: Sequence[str]) -> Selected:
     return Selected(path, state, tuple(host for _, host in chosen(state, path, names)))
 
 
-def secrets_of(chosen: Selected) -> Path:
-    """The secrets directory of the inventory, found as a deploy finds it.
+def secrets_of(inventory: Path, state: State) -> Path:
+    """The secrets directory of a loaded inventory, found as a deploy finds it.
 
     Raises: IngotError when its hosts have different ones.
     """
     # A host whose file is wrong has no values.
-    right = [host for host in chosen.state.inventory if not host.data.get(ERROR_KEY)]
+    right = [host for host in state.inventory if not host.data.get(ERROR_KEY)]
     configured = {host.data.get("secrets_dir") for host in right}
     if len(configured) > 1:
         raise IngotError(
-            f"{chosen.path}: its hosts have different secrets_dir values ({', '.join(sorted(map(str, configured)))}); "
+            f"{inventory}: its hosts have different secrets_dir values ({', '.join(sorted(map(str, configured)))}); "
             "an inventory has one, set it in group_data/all.py."
         )
-    return secrets_dir(configured.pop() if configured else None, chosen.path.stem)
+    return secrets_dir(configured.pop() if configured else None, inventory.stem)
 
 
 def at_once(state: State, hosts: Sequence[Host], work: Callable[[Host], Answer]) -> list[Answer]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 def pack(members: Mapping[str, bytes]) -> str:
     """Base64 of a tar.gz with these files, readable by their owner only; the same files give the same string.
 
-    Undo it with `base64 -d | tar -xz --no-same-owner -C DIRECTORY`.
+    Unpack it with `base64 -d | tar -xz --no-same-owner -C DIRECTORY`.
     """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:

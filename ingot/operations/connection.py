@@ -1,4 +1,4 @@
-"""A host's connection, made again after it was lost or after a reboot."""
+"""Reconnects to a host after a lost connection or a reboot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAUSE_S = 2
 
 
 def reconnect(host: Host) -> bool:
-    """End what is left of the connection, wait a little, try once to have a new one; whether there is one."""
+    """Close the old connection, wait a little, and try once to connect again; return whether that worked."""
     clear_askpass_cache(host)
     host.disconnect()
     client = getattr(host.connector, "client", None)

@@ -1,4 +1,4 @@
-"""Long work on a host in a systemd unit of its own: it survives the connection, which is made again meanwhile."""
+"""Long work on a host in a systemd unit of its own: it survives a lost connection, and the run connects again."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ WORK = "/run/ingot"
 LOGS = "/var/log/ingot"
 #: One question about the unit waits this long for its end, seconds.
 SLICE_S = 10
-#: How often a person who waits is told how far it is, seconds.
+#: Seconds between two messages that say how far it is.
 REPORT_S = 30
-#: How long a lost connection is tried again, seconds.
+#: How long a run tries to connect again, seconds.
 RECONNECT_S = 180
 
 
@@ -78,7 +78,7 @@ def question(unit: str, verbose: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a unit does: `state` is ended, running or gone; `text` a sentence or a line of progress."""
+    """The state of a unit: ended, running or gone. `text` is the sentence of a failure or a line of progress."""
 
     state: str
     status: int = 0

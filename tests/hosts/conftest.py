@@ -78,7 +78,7 @@ def targets(config: pytest.Config) -> list[Target]:
     if not _targets:
         try:
             chosen = fleet.selected(config.getoption("--inventory"), config.getoption("--limit"))
-            key, kept = _key(config), fleet.secrets_of(chosen)
+            key, kept = _key(config), fleet.secrets_of(chosen.path, chosen.state)
             _targets.extend(Target(host, chosen.path.stem, kept, key or verify_key.read(kept)) for host in chosen.hosts)
         except (IngotError, OSError) as error:
             raise pytest.UsageError(str(error)) from error
