@@ -98,12 +98,13 @@ class VariantEntry(Entry):
 
 
 class ModelEntry(Entry):
-    """A model: see `ingot.sizing.Model`."""
+    """A model: see `ingot.sizing.Model`; `approximate` plans a design that is not modelled, with a wide margin."""
 
     title: Text | None = None
     license: Text = "unknown"
     kind: Kind = "generate"
     config: Annotated[dict[str, Any], Field(min_length=1)]
+    approximate: bool = False
     arguments: ArgumentsEntry = ArgumentsEntry()
     yarn: YarnEntry | None = None
     speculation: SpeculationEntry | None = None
@@ -116,7 +117,7 @@ Part = TypeVar("Part", bound=Entry)
 def model(name: str, entry: Any) -> Model:
     """The model of an entry. Raises: CatalogError, one sentence that names the key."""
     read = _validated(ModelEntry, f"model {name}", entry)
-    variants = [_variant(name, read.config, one) for one in read.variants]
+    variants = [_variant(name, read.config, one, approximate=read.approximate) for one in read.variants]
     names = [variant.name for variant in variants]
     if len(set(names)) != len(names):
         raise CatalogError(f"The catalog's model {name} has two variants of one name ({', '.join(names)}).")
@@ -148,14 +149,14 @@ def adapter(where: str, entry: Any) -> Adapter:
     return Adapter(**_validated(AdapterEntry, where, entry).model_dump())
 
 
-def _variant(model: str, config: Mapping[str, Any], entry: VariantEntry) -> Variant:
+def _variant(model: str, config: Mapping[str, Any], entry: VariantEntry, *, approximate: bool) -> Variant:
     where = f"model {model}, variant {entry.name}"
     if entry.quantization not in SCHEMES:
         raise CatalogError(
             f"The catalog's {where} has quantization {entry.quantization!r}, expected one of {', '.join(SCHEMES)}."
         )
     try:
-        architecture = architecture_from_config({**config, **entry.config})
+        architecture = architecture_from_config({**config, **entry.config}, approximate=approximate)
     except SizingError as error:
         raise CatalogError(f"The catalog's {where}: {error}") from error
     scheme, capability = SCHEMES[entry.quantization], entry.min_capability

@@ -1,5 +1,6 @@
 """Memory arithmetic and planning: pure, standard library only, deterministic."""
 
+from ingot.sizing.alternatives import Alternative, alternatives
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.calibration import Calibration, CalibrationKey
 from ingot.sizing.config import architecture_from_config
@@ -20,14 +21,16 @@ from ingot.sizing.memory import MemoryBreakdown, Term
 from ingot.sizing.pace import Peak
 from ingot.sizing.plan import HostPlan, ReplicaPlan
 from ingot.sizing.planner import fits, plan_host
-from ingot.sizing.request import Model, ModelRequest, Variant, Workload
+from ingot.sizing.request import GOALS, Goal, Model, ModelRequest, Variant, Workload
 from ingot.sizing.serving import KINDS, Adapter, EngineArguments, Kind, Speculation, Yarn
 from ingot.sizing.throughput import Throughput
 
 __all__ = [
+    "GOALS",
     "GPU",
     "KINDS",
     "Adapter",
+    "Alternative",
     "Architecture",
     "Calibration",
     "CalibrationKey",
@@ -37,6 +40,7 @@ __all__ = [
     "DoesNotFit",
     "EngineArguments",
     "EngineProfile",
+    "Goal",
     "Hardware",
     "HardwareError",
     "HostPlan",
@@ -56,6 +60,7 @@ __all__ = [
     "Workload",
     "WorkloadError",
     "Yarn",
+    "alternatives",
     "architecture_from_config",
     "fits",
     "plan_host",

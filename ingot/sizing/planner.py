@@ -45,6 +45,20 @@ def plan_host(
 
     Raises DoesNotFit where no plan exists, HardwareError, WorkloadError or another SizingError for bad input.
     """
+    situation, placed = arrange(hardware, requests, engine=engine, calibrations=calibrations, peaks=peaks)
+    placed.sort(key=lambda one: (one.request.model.name, [slot.gpu.index for slot in one.slots]))
+    return HostPlan(hardware.host, engine.label, tuple(_replica(situation, one) for one in placed))
+
+
+def arrange(
+    hardware: Hardware,
+    requests: Sequence[ModelRequest],
+    *,
+    engine: EngineProfile,
+    calibrations: Sequence[Calibration] = (),
+    peaks: Mapping[str, Peak] | None = None,
+) -> tuple[Situation, list[Placed]]:
+    """Which option stands on which GPUs, and the situation that it was found in. Raises what `plan_host` does."""
     situation = Situation(hardware, pools(hardware), engine, tuple(calibrations), peaks or {})
     ordered = tuple(sorted(requests, key=canonical))
     _check(situation, ordered)
@@ -56,9 +70,7 @@ def plan_host(
         raise teach(situation, ordered)
     if len(ordered) == 1 and not ordered[0].share:
         first = serve_best(situation, ordered[0], first)
-    placed = fill(situation, first)
-    placed.sort(key=lambda one: (one.request.model.name, [slot.gpu.index for slot in one.slots]))
-    return HostPlan(hardware.host, engine.label, tuple(_replica(situation, one) for one in placed))
+    return situation, fill(situation, first)
 
 
 def fits(hardware: Hardware, requests: Sequence[ModelRequest], *, engine: EngineProfile) -> bool:

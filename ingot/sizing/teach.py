@@ -45,7 +45,7 @@ def teach(situation: Situation, requests: tuple[ModelRequest, ...]) -> DoesNotFi
         sizes = "no split of its attention heads matches the number of GPUs"
         return DoesNotFit(f"{host}: {asked} does not fit on {_gpus(situation)}: {sizes}.", nearest=nearest)
     binding = binding_term(closest)
-    advice = ", or ".join(nearest[:3]) if nearest else "choose a smaller model"
+    advice = ", or ".join(nearest) if nearest else "choose a smaller model"
     return DoesNotFit(
         f"{host}: {asked} does not fit on {_gpus(situation)}: even {closest.choice.variant.name} over "
         f"{closest.parallel.gpus} GPU{'s' if closest.parallel.gpus > 1 else ''} lacks "
@@ -74,10 +74,10 @@ def _closest(situation: Situation, request: ModelRequest) -> Option | None:
     for choice in choices(request):
         for pool in situation.pools:
             for parallel in splits(choice.variant, pool.widest, spread=situation.engine.spreads_experts):
-                free = sorted((slot.free for slot in pool.slots), reverse=True)[parallel.gpus - 1]
-                tried.append(
-                    attempt(request, choice, parallel, pool.kind, free, situation.engine, situation.calibrations)
-                )
+                replicas = max(min(len(pool.slots) // parallel.gpus, request.most_replicas), 1)
+                free = pool.roomiest[replicas * parallel.gpus - 1]
+                engine, measured = situation.engine, situation.calibrations
+                tried.append(attempt(request, choice, parallel, pool.kind, free, engine, measured, replicas))
     able = [option for option in tried if not option.unable]
     return min(able or tried, key=lambda option: (option.shortfall, -option.choice.quality), default=None)
 
@@ -93,6 +93,15 @@ def _nearest(situation: Situation, request: ModelRequest) -> list[str]:
         found.append(f"let another variant than {request.variant} be chosen")
     if request.kv_cache_dtype and serves(replace(request, kv_cache_dtype=None)):
         found.append(f"let another cache format than {request.kv_cache_dtype} be chosen")
+    if request.sees and any(choice.variant.architecture.encoder for choice in choices(request)):
+        text_only = replace(request.arguments, language_model_only=True)
+        if serves(replace(request, arguments=text_only)):
+            found.append("serve text alone (language_model_only: true, or a limit of 0 for images)")
+    if request.adapters and serves(replace(request, adapters=())):
+        most = largest(lambda count: serves(replace(request, adapters=request.adapters[:count])), len(request.adapters))
+        found.append(f"serve {most} of its {len(request.adapters)} adapters" if most else "serve no adapters")
+    if request.speculation is not None and serves(replace(request, speculation=None)):
+        found.append("draft no tokens ahead (no speculation)")
     context = largest(lambda length: serves(with_workload(request, context=length)), workload.context)
     if context and context >= 16:
         found.append(f"ask for {_round_down(context)} tokens of context")
