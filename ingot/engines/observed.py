@@ -20,19 +20,22 @@ _CONCURRENCY = re.compile(r"Maximum concurrency for ([\d,]+) tokens per request:
 _GRAPHS = re.compile(r"Graph capturing finished in [\d.]+ secs?, took (-?[\d.]+) GiB")
 _USAGE = re.compile(r"Actual usage is ([\d.]+) GiB for (?:consumed memory|weight).*?([\d.]+) GiB for peak activation")
 _FREE = re.compile(r"Free memory on device \(([\d.]+)/([\d.]+) GiB\) on startup")
+# vllm/compilation/backends.py: a graph that is not in the compile cache is compiled.
+_COMPILED = re.compile(r"Compiling a graph for .* takes [\d.]+ s")
 _VERSION = re.compile(r"vLLM API server version (\S+)")
 
 #: Lines that carry one of the numbers above, as a grep -E expression for the host.
 LOG_LINES = (
     "Model loading took|KV cache memory|KV cache size|Maximum concurrency|Graph capturing finished|"
-    "Actual usage is|API server version"
+    "Actual usage is|API server version|Compiling a graph for"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """One start's real numbers; None is what was not said. Bytes are of one GPU; GPUs of a replica that differ
-    are given by the tightest (most weights, least cache)."""
+    are given by the tightest (most weights, least cache). `compiled` says that the start compiled the model, which
+    keeps memory that a start with a compile cache has for its cache."""
 
     engine_version: str | None = None
     weights_bytes: int | None = None
@@ -46,6 +49,7 @@ class Observed:
     max_concurrency: float | None = None
     num_blocks: int | None = None
     block_size: int | None = None
+    compiled: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers as JSON-able values."""
@@ -73,6 +77,7 @@ def parse(log: Iterable[str], metrics: Iterable[str]) -> Observed:
         max_concurrency=_float(labels.get("kv_cache_max_concurrency"), concurrency),
         num_blocks=_int(labels.get("num_gpu_blocks")),
         block_size=_int(labels.get("block_size")),
+        compiled=any(_COMPILED.search(line) for line in lines),
     )
 
 

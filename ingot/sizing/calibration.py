@@ -33,7 +33,8 @@ class Calibration:
     """The engine's own numbers of one start, in bytes per GPU (the tightest one); None where it did not say.
 
     They come from its log ("Model loading took", "Available KV cache memory", graph capture) and from the metric
-    `vllm:cache_config_info`.
+    `vllm:cache_config_info`. What a start says that `compiled` the model holds for its weights alone: the next one
+    finds the compile cache and has more left.
     """
 
     key: CalibrationKey
@@ -47,6 +48,7 @@ class Calibration:
     gpu_total_bytes: int | None = None
     gpu_memory_utilization: float | None = None
     measured_at: str | None = None
+    compiled: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The measurement as JSON-able values; `from_dict` reads it back."""

@@ -323,8 +323,9 @@ def _measured(
         enforce_eager=arguments.enforce_eager,
         data_parallel_size=parallel.data,
     )
-    # The newest measurement of a shape stands last.
-    return next((one for one in reversed(calibrations) if one.key == key), None)
+    # The newest measurement of a shape stands last; one of a start that compiled is the last resort.
+    own = [one for one in reversed(calibrations) if one.key == key]
+    return min(own, key=lambda one: one.compiled, default=None)
 
 
 def with_workload(request: ModelRequest, *, context: int | None = None, concurrency: int | None = None) -> ModelRequest:

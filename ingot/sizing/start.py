@@ -229,6 +229,8 @@ def calibrated(need: Demand, measured: Calibration, engine: EngineProfile) -> De
         return Term(max(value, 0), "measured", MEASURED_BAND, "the engine's own log", source)
 
     weights = term(need.weights, measured.weights_bytes)
+    if measured.compiled:
+        return replace(need, weights=weights)
     graphs, non_torch = term(need.graphs, measured.graphs_bytes), term(need.non_torch, measured.non_torch_bytes)
     activation = term(need.activation, measured.activation_bytes)
     logged = (measured.available_kv_bytes, measured.gpu_total_bytes, measured.gpu_memory_utilization)

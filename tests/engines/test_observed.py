@@ -55,3 +55,12 @@ def test_of_several_ranks_the_tightest_counts() -> None:
 
 def test_a_log_that_says_nothing_measures_nothing() -> None:
     assert parse(["INFO ready"], ["process_open_fds 12"]) == Observed()
+
+
+def test_a_start_that_compiled_says_so() -> None:
+    compiling = "(EngineCore) INFO Compiling a graph for compile range (1, 2048) takes 41.87 s"
+    loading = (
+        "(EngineCore) INFO Directly load the compiled graph(s) for compile range (1, 2048) from the cache, took 0.9 s"
+    )
+    assert parse([*GPU_LOG, compiling], []).compiled
+    assert not parse([*GPU_LOG, loading], []).compiled

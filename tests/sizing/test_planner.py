@@ -348,6 +348,21 @@ def test_a_measurement_holds_only_for_its_own_shape() -> None:
     assert plan(hardware(1), ask(), calibrations=[real]).replicas[0].memory.activation.bytes == 3 * GIB
 
 
+def test_a_start_that_compiled_is_never_the_last_word() -> None:
+    first = plan(hardware(1), ask())
+    memory = first.replicas[0].memory
+    cold = replace(
+        measurement(first, weights_bytes=memory.weights.bytes + 5, available_kv_bytes=memory.kv_cache.bytes - GIB),
+        compiled=True,
+    )
+    after = plan(hardware(1), ask(), calibrations=load(dump([cold]))).replicas[0].memory
+    assert after.weights.basis == "measured"
+    assert (after.activation.basis, after.activation.bytes) == ("default", memory.activation.bytes)
+    warm = measurement(first, activation_bytes=GIB)
+    for order in ([warm, cold], [cold, warm]):
+        assert plan(hardware(1), ask(), calibrations=order).replicas[0].memory.activation.bytes == GIB
+
+
 def test_measurements_that_cannot_be_read_say_so() -> None:
     with pytest.raises(PlanError, match="schema"):
         load({"schema": 99})

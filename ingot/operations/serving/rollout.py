@@ -317,6 +317,7 @@ def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Sett
         graphs_bytes=numbers.graphs_bytes,
         gpu_total_bytes=numbers.total_bytes,
         gpu_memory_utilization=replica.gpu_memory_utilization,
+        compiled=numbers.compiled,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
