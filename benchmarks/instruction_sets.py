@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ingot.sandbox import Paths, engine_image, requirements, tiny_model
+from ingot.sandbox import Paths, engine_image, requirements
+from ingot.sandbox.tiny_models import generator
 
 LIMIT_S = 900
 EMULATOR = Path("/usr/bin/qemu-x86_64-static")
@@ -64,7 +65,7 @@ def main() -> None:
     print("| chosen | answered | ATen's kernels | vLLM's kernels | seconds |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory(dir=paths.cache) as work:
         root = unpack(paths.mirror / "images" / image.archive, Path(work))
-        shutil.copytree(tiny_model.make(paths.mirror / "models"), root / "model")
+        shutil.copytree(generator.make(paths.mirror / "models"), root / "model")
         for chosen, variables in CHOICES.items():
             print(row(chosen, root, variables), flush=True)
         if emulate:

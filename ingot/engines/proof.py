@@ -18,6 +18,8 @@ DOCUMENTS = ("In the mountains it has rained for three days.", "The price of cop
 THOUGHTS_TOKENS = 4096
 #: Marks of thoughts that nobody separated (vLLM's reasoning parsers: the tags of most families).
 MARKS = ("<think>", "</think>", "<|channel>thought", "<seed:think>")
+#: A call, for a tokenizer that has one token per character too.
+CALL_TOKENS = 192
 #: What an always open tag leaves is judged on this many tokens.
 LOOK_TOKENS = 24
 
@@ -26,6 +28,8 @@ TOOL: Mapping[str, Any] = {
     "function": {
         "name": "report",
         "description": "Report that the deployment works.",
+        # Else a grammar lets any JSON be an argument, and a model of random weights takes the shortest.
+        "strict": True,
         "parameters": {
             "type": "object",
             "properties": {"works": {"type": "boolean"}},
@@ -70,7 +74,7 @@ def _questions(service: Service, model: str) -> list[Question]:
         asked.append(Question("thoughts apart from the answer", "/v1/chat/completions", body))
     if service.calls_tools:
         choice = {"type": "function", "function": {"name": "report"}}
-        length = THOUGHTS_TOKENS if service.reasons else 64
+        length = THOUGHTS_TOKENS if service.reasons else CALL_TOKENS
         body = {**talk, "tools": [TOOL], "tool_choice": choice, "max_tokens": length, **_without_thoughts(service)}
         asked.append(Question("a tool call", "/v1/chat/completions", body))
     return asked

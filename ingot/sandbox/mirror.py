@@ -1,4 +1,4 @@
-"""Everything that test hosts fetch, made on this machine: packages, the engine image, the model.
+"""Everything that test hosts fetch, made on this machine: packages, the engine image, the models.
 
 It stands in the cache at `mirror`; guests see it read-only at `/srv/ingot-mirror`, so a deployment onto them takes the
 path of a site without internet.
@@ -6,13 +6,17 @@ path of a site without internet.
 
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-from ingot.sandbox import aptrepo, engine_image, tiny_model
+from ingot.sandbox import aptrepo, engine_image
 from ingot.sandbox.paths import Paths
 from ingot.sandbox.state import locked
+from ingot.sandbox.tiny_models import embedder, generator, reranker, transcriber
 
 GUEST = "/srv/ingot-mirror"
+#: The models that test hosts can serve, one of each kind.
+MAKERS = {generator: "generate", embedder: "embed", reranker: "rerank", transcriber: "transcribe"}
 
 
 def _print(line: str) -> None:
@@ -26,7 +30,7 @@ def ensure(progress: Callable[[str], None] = _print, paths: Paths | None = None)
     """
     paths = paths or Paths.from_environment()
     aptrepo.build(paths)
-    _revision(paths)
+    _revisions(paths)
     engine_image.ensure(paths, progress)
 
 
@@ -43,25 +47,26 @@ def engine_values(paths: Paths | None = None) -> dict[str, Any]:
 
 
 def model_values(paths: Paths | None = None) -> dict[str, Any]:
-    """The tiny model as values for group_data, and where test hosts fetch models, made first where needed."""
-    revision = _revision(paths or Paths.from_environment())
+    """The tiny models as values for group_data, and where test hosts fetch models, made first where needed."""
+    revisions = _revisions(paths or Paths.from_environment())
     return {
-        "site_models": {tiny_model.NAME: catalog_entry(revision)},
+        "site_models": {maker.NAME: catalog_entry(maker, revisions[maker.NAME]) for maker in MAKERS},
         "sources": {"models": {"kind": "mirror", "uri": f"file://{GUEST}/models"}},
     }
 
 
-def catalog_entry(revision: str) -> dict[str, Any]:
-    """The tiny model in the form of a catalog entry (docs/models.md)."""
+def catalog_entry(maker: ModuleType, revision: str) -> dict[str, Any]:
+    """A tiny model in the form of a catalog entry (docs/models.md)."""
     return {
-        "title": "Tiny Qwen3 with random weights",
+        "title": f"{maker.NAME}, made on the spot with random weights",
         "license": "apache-2.0",
-        "config": dict(tiny_model.CONFIG),
-        "variants": [{"name": "bf16", "repository": tiny_model.NAME, "revision": revision}],
+        "kind": MAKERS[maker],
+        "config": dict(maker.CONFIG),
+        "variants": [{"name": "bf16", "repository": maker.NAME, "revision": revision}],
     }
 
 
-def _revision(paths: Paths) -> str:
-    """The revision of the tiny model in the mirror."""
+def _revisions(paths: Paths) -> dict[str, str]:
+    """The revision of each tiny model in the mirror, by name."""
     with locked(paths.cache / "model.lock"):
-        return tiny_model.make(paths.mirror / "models").name
+        return {maker.NAME: maker.make(paths.mirror / "models").name for maker in MAKERS}

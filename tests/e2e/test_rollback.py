@@ -41,7 +41,7 @@ def test_an_engine_that_dies_without_a_word_leaves_what_is_known(host: TestHost)
     image = host.succeeds(f"docker inspect --format '{{{{.Image}}}}' {CONTAINER}").strip()
     dies = "import os; os.kill(os.getpid(), 4)"
     host.succeeds(
-        "docker run --detach --name dies --restart on-failure:1 --network none --env PYTHONFAULTHANDLER=1 "
+        "docker run --detach --init --name dies --restart on-failure:1 --network none --env PYTHONFAULTHANDLER=1 "
         f"--entrypoint python3 {image} -c '{dies}'"
     )
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ingot.sandbox import engine_image, mirror, requirements, tiny_model
+from ingot.sandbox import engine_image, mirror, requirements
 from ingot.sandbox.engine_image import EngineImage, keep_base, keep_site
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.image import Mirror, Recipe
@@ -174,12 +174,20 @@ def test_engine_values_point_a_host_at_the_archive(paths: Paths, monkeypatch: py
     }
 
 
-def test_model_values_name_the_model_that_was_made(paths: Paths) -> None:
+def test_model_values_name_one_model_of_each_kind_that_was_made(paths: Paths) -> None:
     from ingot.catalog import load_models
 
     values = mirror.model_values(paths)
     assert values["sources"] == {"models": {"kind": "mirror", "uri": "file:///srv/ingot-mirror/models"}}
-    model = load_models(values["site_models"])[tiny_model.NAME]
-    (variant,) = model.variants
-    assert (paths.mirror / "models" / variant.repository / str(variant.revision) / "config.json").is_file()
-    assert variant.architecture.hidden_size == tiny_model.HIDDEN
+    models = load_models(values["site_models"])
+    found = {name: models[name].kind for name in values["site_models"]}
+    assert found == {
+        "tiny-qwen3": "generate",
+        "tiny-bert": "embed",
+        "tiny-reranker": "rerank",
+        "tiny-whisper": "transcribe",
+    }
+    for name, maker in zip(found, mirror.MAKERS, strict=True):
+        (variant,) = models[name].variants
+        assert (paths.mirror / "models" / variant.repository / str(variant.revision) / "config.json").is_file()
+        assert variant.architecture.hidden_size == maker.HIDDEN

@@ -20,7 +20,7 @@ from ingot.operations.serving import planning
 from ingot.operations.weights import models
 from ingot.operations.weights.manifest import MANIFEST, ModelFile, Origin, chosen, origin, parse_manifest
 from ingot.operations.weights.models import Wanted, no_room, trouble
-from ingot.sandbox import tiny_model
+from ingot.sandbox.tiny_models import generator
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = {
@@ -32,7 +32,7 @@ CONTENT = {
 
 def entry(repository: str = "tiny", revision: str | None = REVISION) -> dict[str, Any]:
     variant = {"name": "bf16", "repository": repository, "revision": revision}
-    return {"config": dict(tiny_model.CONFIG), "variants": [variant]}
+    return {"config": dict(generator.CONFIG), "variants": [variant]}
 
 
 def wanted(root: Path | str = "/srv/models", repository: str = "tiny", revision: str | None = REVISION) -> Wanted:
