@@ -39,10 +39,11 @@ def accept(
     reason: str | None,
     as_json: bool,
 ) -> None:
-    """Accept each HOST: measure, compare, judge, and keep the evidence.
+    """Prove that each HOST is as ordered and computes right.
 
-    Replicas of the GPUs are drained and stopped for the burn-in and brought back after it. Steps that are done are not
-    repeated. Exit status 0 is pass or warn, 1 is fail; a failed host gets no requests until it passes or is overridden.
+    It is measured, compared and judged, and the evidence is kept. Replicas are drained and stopped for the burn-in and
+    brought back after it. Steps that are done are not repeated. Exit status 0 is pass or warn, 1 is fail; a failed host
+    gets no requests until it passes or is overridden.
     """
     if reason is not None and not hosts:
         raise click.UsageError("--override names no host; name the ones that shall serve all the same.")

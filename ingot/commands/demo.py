@@ -10,14 +10,14 @@ import click
 
 @click.group()
 def demo() -> None:
-    """Boot a throwaway host, provision it with deploy.py and ask its model a question."""
+    """Boot a test host, deploy it, ask its model a question."""
     # A host's root directory gets this machine's umask: under 077 nobody but root could enter it.
     os.umask(0o022)
 
 
 @demo.command()
 def up() -> None:
-    """Boot, provision, ask: every step is shown."""
+    """Boot a host, provision it with deploy.py and ask its model a question; every step is shown."""
     import json
 
     from ingot.report.console import plain_console

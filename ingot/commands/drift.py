@@ -13,9 +13,9 @@ from ingot.commands.options import end, hosts_options, json_option, print_json
 @hosts_options
 @json_option
 def drift(inventory: Path | None, hosts: tuple[str, ...], as_json: bool) -> None:
-    """What a deploy would change on each HOST, by role; nothing is changed.
+    """Show what a deploy would change on each HOST.
 
-    The exit status is 0 when every host is as the repository says.
+    Nothing is changed. Differences are listed by role. The exit status is 0 when every host is as the repository says.
     """
     # pyinfra's import patches the standard library: the help alone does not pay for it.
     from ingot.inventory.fleet import root, selected

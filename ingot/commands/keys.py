@@ -19,7 +19,10 @@ _inventory = inventory_option("Whose keys: the inventory file given to pyinfra."
 
 @click.group("keys")
 def keys_group() -> None:
-    """API keys of teams. Hosts learn of a change at the next deploy and then know hashes only."""
+    """Make, list and revoke the API keys of teams.
+
+    Hosts learn of a change at the next deploy, and know hashes only.
+    """
 
 
 @keys_group.command("create")

@@ -59,7 +59,9 @@ def onboard(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make the server at ADDRESS the member NAME of an inventory: reachable, known by its host key, and measured.
+    """Make the server at ADDRESS the member NAME of an inventory.
+
+    It can be reached then, its host key is pinned, and its hardware is known.
 
     Safe to repeat: a second run repairs what is missing and changes nothing else.
     """

@@ -38,7 +38,9 @@ def plan(
     as_json: bool,
     html: Path | None,
 ) -> None:
-    """What each HOST serves, with the arithmetic; from its GPUs as they are right now.
+    """Show what each HOST would serve, and why.
+
+    The plan is made from the GPUs as they are right now, and shows its arithmetic.
 
     Without network: --gpu for GPUs by name, --facts for recorded outputs, --offline for what host files state.
     """

@@ -22,9 +22,9 @@ _FORMATS = "nvidia-smi --query-gpu=… --format=csv, -q -x, topo -m, -L; lspci -
 def probe(
     inventory: Path | None, hosts: tuple[str, ...], record: Path | None, replay: tuple[Path, ...], as_json: bool
 ) -> None:
-    """What Ingot reads on each HOST, or in the files of --replay. Changes nothing.
+    """Show what Ingot reads on each HOST, or in recorded files.
 
-    A recorded file can be attached to a bug report: it holds GPU identifiers, no keys.
+    Changes nothing. A recorded file can be attached to a bug report: it holds GPU identifiers, no keys.
     """
     if replay and (hosts or inventory or record):
         raise click.UsageError("--replay reads files, no hosts; give --replay before each file and no HOST.")

@@ -14,7 +14,10 @@ from ingot.errors import IngotError
 @click.option("--concurrency", type=int, help="Sequences at once  [default: 8].")
 @json_option
 def recommend(model: str, context: int | None, concurrency: int | None, as_json: bool) -> None:
-    """Which GPUs would serve MODEL, smallest first: from one entry-level card to eight of the largest."""
+    """List the GPUs that would serve MODEL, smallest first.
+
+    From one entry-level card to eight of the largest.
+    """
     from ingot.catalog.recommendation import HEADINGS, recommendations
     from ingot.commands.plan_sources import ENGINE_VERSION, wanted_model
     from ingot.report.console import plain_console, plain_table

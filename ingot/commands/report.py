@@ -13,9 +13,10 @@ from ingot.commands.options import end, hosts_options, json_option, print_json
 @hosts_options
 @json_option
 def report(inventory: Path | None, hosts: tuple[str, ...], as_json: bool) -> None:
-    """Versions and decisions that each HOST recorded: driver, toolkit, plan, measurements.
+    """Show the versions and decisions that each HOST recorded.
 
-    Changes nothing. Where hosts are named, the reasons of the driver's decision follow the table.
+    Driver, toolkit, plan, measurements. Changes nothing. Where hosts are named, the reasons of the driver's decision
+    follow the table.
     """
     from ingot.inventory.fleet import selected
     from ingot.report.console import plain_console

@@ -11,7 +11,7 @@ from ingot.commands.options import json_option, print_json
 
 @click.group()
 def sandbox() -> None:
-    """Throwaway test hosts: real Debian machines with simulated GPUs."""
+    """Boot and end test hosts with simulated GPUs."""
     # A host's root directory gets this machine's umask: under 077 nobody but root could enter it.
     os.umask(0o022)
 
@@ -47,7 +47,7 @@ def down(hosts: tuple[str, ...], everything: bool) -> None:
 @sandbox.command(name="list")
 @json_option
 def list_(as_json: bool) -> None:
-    """Show the hosts: name, address, system, simulated hardware, whether it runs."""
+    """List the hosts: name, address, system, simulated hardware, whether it runs."""
     from ingot.sandbox import Sandbox
 
     rows = [

@@ -38,10 +38,10 @@ def usage(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Requests and tokens per team and model, summed on each HOST from its logs. Changes nothing.
+    """Sum the requests and tokens of each team on each HOST.
 
-    In and out are tokens of the model; p50 and p95 are times to the first byte of answers. A team '-' stands for
-    requests without a key that works.
+    Hosts sum their own logs; nothing is changed. In and out are tokens of the model; p50 and p95 are times to the first
+    byte of answers. A team '-' stands for requests without a key that works.
     """
     now = datetime.now(UTC)
     groups = _groups(by)

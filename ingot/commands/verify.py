@@ -29,9 +29,10 @@ def verify(
     after_reboot: bool,
     as_json: bool,
 ) -> None:
-    """Prove that each HOST keeps every promise of every role, from inside and as its callers meet it.
+    """Prove that each HOST keeps every promise of every role.
 
-    All hosts are looked at at once; nothing on them is changed. The exit status is 0 when every check passed.
+    It is looked at from inside, and called as its callers call it. All hosts are looked at at once; nothing on them is
+    changed. The exit status is 0 when every check passed.
     """
     if after_reboot and not hosts:
         raise click.UsageError("--after-reboot reboots hosts and needs their names; give them.")
