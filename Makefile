@@ -7,7 +7,7 @@ CHECKERS := .venv-checkers
 STATE := $(or $(INGOT_SANDBOX_STATE),/var/lib/ingot-sandbox)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help env lock checkers lint test test-unit test-e2e e2e-1 e2e-2 test-driver demo demo-down clean
+.PHONY: help env lock checkers lint test test-unit test-e2e e2e-1 e2e-2 test-driver gpu demo demo-down clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ test: lint test-unit test-e2e ## Every test
 
 test-driver: env ## NVIDIA's module built for real on Debian 12 and 13 (root; about ten minutes, no part of test)
 	nice $(BIN)/pytest tests/dkms/real_builds.py
+
+gpu: ## Measure the GPUs of this machine into docs/hardware (PYTHON=one whose torch has CUDA; under eight minutes)
+	@$(or $(PYTHON),python3) scripts/gpu-record
 
 # pip's own cache would stay behind: what the demo fetches is kept in one place, which demo-down removes.
 demo: export PIP_NO_CACHE_DIR := 1
