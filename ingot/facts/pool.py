@@ -8,6 +8,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts import sections
 from ingot.facts.gateway import ENGINES, FLEET
+from ingot.facts.gpu_holds import HOLDS_FILE, GpuHold, parse_holds
 from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
 
@@ -15,7 +16,8 @@ from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
 @dataclass(frozen=True, slots=True)
 class PoolState:
     """`upstreams` as the engine role wrote them; `has_gateway`: nginx was told of them, by `affinity` to keep
-    conversations together; `fronted`: fleet gateways reach it on ports of their own."""
+    conversations together; `fronted`: fleet gateways reach it on ports of their own; `holds`: replicas that the host
+    holds out since their GPU failed."""
 
     upstreams: tuple[Upstream, ...] = ()
     held_out: bool = False
@@ -23,6 +25,7 @@ class PoolState:
     affinity: bool = False
     fronted: bool = False
     ipv6: bool = False
+    holds: tuple[GpuHold, ...] = ()
 
 
 class Pool(FactBase[PoolState]):
@@ -37,6 +40,7 @@ class Pool(FactBase[PoolState]):
             {
                 "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
                 "acceptance": f"cat {ACCEPTANCE_FILE} 2>/dev/null",
+                "holds": f"cat {HOLDS_FILE} 2>/dev/null",
                 "gateway": f"test -e {ENGINES}",
                 "affinity": f"grep -q 'hash [$]affinity' {ENGINES}",
                 "fleet": f"test -e {FLEET}",
@@ -57,4 +61,5 @@ class Pool(FactBase[PoolState]):
             found["affinity"].status == 0,
             found["fleet"].status == 0,
             bool(found["inet_six"].output),
+            parse_holds(found["holds"].output),
         )

@@ -101,11 +101,14 @@ def unmarked(upstreams: Sequence[Upstream], model: str, address: str) -> tuple[U
     )
 
 
-def engines(upstreams: Sequence[Upstream], *, held_out: bool = False) -> list[Engine]:
-    """An nginx upstream per served model; those of a host that is held out are all out of use."""
+def engines(upstreams: Sequence[Upstream], *, held_out: bool = False, held: Collection[str] = ()) -> list[Engine]:
+    """An nginx upstream per served model; those of a host that is held out are all out of use.
+
+    `held` are addresses that the host itself holds out since their GPU failed.
+    """
     made = []
     for index, one in enumerate(upstreams):
-        servers = tuple(Server(address, address in one.draining) for address in one.replicas)
+        servers = tuple(Server(address, address in one.draining or address in held) for address in one.replicas)
         out: Out = "held out" if held_out else "draining" if all(server.down for server in servers) else ""
         made.append(Engine(f"engine_{index}", one.model, servers, out))
     return made

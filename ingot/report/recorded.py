@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from ingot.errors import IngotError
 from ingot.facts.evidence import Evidence, Recorded
+from ingot.facts.gpu_holds import parse_holds
 from ingot.inventory.fleet import Selected, asked
 from ingot.report.console import plain_table
 
@@ -34,7 +36,7 @@ class HostReport:
         columns = (
             (*_driver(_of(driver, "driver")), *_decided(_of(driver, "decided"))),
             tuple(f"{name} {version}" for name, version in versions.items() if version),
-            tuple(_serves(plan)),
+            (*_serves(plan), *_held_out(self._file("gpu-holds.json"))),
         )
         return (self.host, *("\n".join(lines) or "-" for lines in columns), self._measured())
 
@@ -97,6 +99,11 @@ def _serves(plan: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(replica, Mapping):
             gpus = len(replica.get("gpu_uuids") or ())
             yield f"{replica.get('model')} {replica.get('variant')} on {gpus} GPU{'' if gpus == 1 else 's'}"
+
+
+def _held_out(holds: Mapping[str, Any]) -> Iterator[str]:
+    for hold in parse_holds(json.dumps(dict(holds))):
+        yield f"held out: {hold.address}, since {hold.since} ({hold.gpu}: {hold.why})"
 
 
 def recorded(chosen: Selected) -> list[HostReport]:

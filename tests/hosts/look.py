@@ -15,6 +15,7 @@ from ingot.facts import driver, nvidia, pci
 from ingot.facts.driver import DriverState, parse_driver
 from ingot.facts.filter import HEALTH
 from ingot.facts.gateway import ACME_LIVE, TLS_DIRECTORY, Running
+from ingot.facts.gpu_holds import HOLDS_FILE
 from ingot.facts.models import MARKER
 from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.packages import parse_keyrings
@@ -39,8 +40,8 @@ OURS = (
     "/etc/systemd/system/*/ingot.conf /etc/modprobe.d/ingot-*"
 )
 UNITS = (
-    "docker containerd nginx ingot-engine nvidia-persistenced nvidia-fabricmanager logrotate.timer "
-    "nvidia-cdi-refresh.path"
+    "docker containerd nginx ingot-engine ingot-gpu-watch.timer nvidia-persistenced nvidia-fabricmanager "
+    "logrotate.timer nvidia-cdi-refresh.path"
 )
 _LABEL = "--filter label=com.docker.compose.project"
 _EACH_MODEL = (
@@ -76,6 +77,7 @@ QUESTIONS = {
     "markers": f'{_EACH_MODEL} printf \'%s\\t\' "$d"; tr -d "\\n" <"$d/{MARKER}"; echo; done',
     "plan": "cat /var/lib/ingot/plan.json",
     "upstreams": "cat /var/lib/ingot/upstreams.json",
+    "gpu_holds": f"cat {HOLDS_FILE} 2>/dev/null",
     "health": "grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json | sort -u | while read -r a; do "
     "echo \"$a $(curl -s -o /dev/null -m 10 --noproxy '*' -w '%{http_code}' http://$a/health)\"; done",
     "nginx": "nginx -t",

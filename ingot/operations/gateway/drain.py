@@ -97,7 +97,7 @@ def _write(found: PoolState, wanted: Sequence[Upstream]) -> Commands:
 
 def pool_files(found: PoolState, wanted: Sequence[Upstream]) -> list[tree.File]:
     """The files that say which replicas get requests, for the host in context."""
-    served = engines(wanted, held_out=found.held_out)
+    served = engines(wanted, held_out=found.held_out, held=[one.address for one in found.holds])
     # As nginx was told last: what the values say now is the gateway role's to bring.
     entries = [
         tree.File(UPSTREAMS_FILE, upstreams_json(wanted)),

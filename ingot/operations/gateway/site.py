@@ -193,7 +193,7 @@ def upstreams(found: GatewayHost, settings: Settings) -> list[Engine]:
     """nginx' upstreams: the hosts behind a fleet gateway, or the host's own engines."""
     if settings.place.members is not None:
         return fleet.engines(settings.place.members, settings.place.first_port)
-    return engines(found.upstreams, held_out=found.held_out)
+    return engines(found.upstreams, held_out=found.held_out, held=[one.address for one in found.holds])
 
 
 def _fleet(found: GatewayHost, settings: Settings, served: Sequence[Engine], fleet_ca: str) -> list[tree.Entry]:

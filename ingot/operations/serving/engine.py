@@ -16,7 +16,7 @@ from ingot.operations import logs, tree
 from ingot.operations.changes import announce
 from ingot.operations.refuse import Refusal, refuse
 from ingot.operations.render import template
-from ingot.operations.serving import planning, templates
+from ingot.operations.serving import gpu_watch, planning, templates
 from ingot.operations.serving.rollout import COMPOSE, LAST_GOOD, Commands, Rollout
 from ingot.operations.serving.services import removal, services, settings_of_host
 
@@ -24,8 +24,8 @@ UNIT = "/etc/systemd/system/ingot-engine.service"
 ROTATION = "/etc/logrotate.d/ingot-engine"
 
 
-def entries(accounting_days: int) -> list[tree.Entry]:
-    """The engine's directories, its boot unit, and its accounts, which are kept for so many days."""
+def entries(accounting_days: int, fleet_port: int) -> list[tree.Entry]:
+    """The engine's directories, its boot unit, the watch over its GPUs, and its accounts, kept for so many days."""
     return [
         tree.Dir(COMPOSE.rpartition("/")[0], mode="0750"),
         tree.Dir(STATE),
@@ -35,6 +35,7 @@ def entries(accounting_days: int) -> list[tree.Entry]:
         tree.File(UNIT, template("engine/ingot-engine.service", compose=COMPOSE)),
         tree.Dir(HOST_LIBRARY),
         tree.File(f"{HOST_LIBRARY}/{MIDDLEWARE_FILE}", MIDDLEWARE),
+        *gpu_watch.entries(fleet_port),
         tree.Dir(HOST_ACCOUNTS.rpartition("/")[0]),
         tree.Dir(HOST_ACCOUNTS, user=USER.partition(":")[0], mode="0750"),
         tree.File(ROTATION, logs.rotation(f"{HOST_ACCOUNTS}/*.jsonl", "roles/engine.py", accounting_days)),
@@ -45,7 +46,7 @@ def entries(accounting_days: int) -> list[tree.Entry]:
 def places() -> Commands:
     """Have the engine's directories, its boot unit and its accounts' rotation."""
     try:
-        wanted = entries(logs.days(host.data.accounting_days))
+        wanted = entries(logs.days(host.data.accounting_days), host.data.gateway_fleet_port)
     except IngotError as error:
         yield refuse(f"{host.name}: {error}")
         return
