@@ -87,8 +87,13 @@ driver_branch = 580
 driver_console = False
 # Whether a run may change the driver while processes use the GPUs.
 driver_disrupt = False
+# What joins the GPUs through switches: "none", "fabric-manager", "fabric-manager+nvlsm" or "imex"; None: what the host
+# needs.
+driver_fabric = None
 # Kernel modules "open" or "proprietary"; None: what the GPUs need.
 driver_flavour = None
+# Whether a run may bring the kernel to its newest version and reboot, where the running one has no headers any more.
+driver_kernel_upgrade = False
 # Packages from "nvidia", "ubuntu" (signed modules) or "debian" (non-free); None: what the host needs.
 driver_source = None
 # Exact driver version such as "580.173.02"; None: the newest of the branch when first installed, then left alone.

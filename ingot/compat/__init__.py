@@ -1,9 +1,9 @@
 """Which driver serves a machine: pure, decided from PCI ids and dated rules."""
 
-from ingot.compat.decision import Activation, Decision, Fabric, Reason, Refused, decide, flavours, objections
+from ingot.compat.decision import Activation, Decision, Reason, Refused, decide, flavours, objections
 from ingot.compat.devices import Architecture, Device, Kind, lookup
-from ingot.compat.machine import Card, DriverRequest, Flavour, Image, Machine, Source, version_key
-from ingot.compat.packages import PackageSet
+from ingot.compat.machine import Card, DriverRequest, Fabric, Flavour, Image, Machine, Source, version_key
+from ingot.compat.packages import PackageSet, headers_meta, headers_of
 
 __all__ = [
     "Activation",
@@ -23,6 +23,8 @@ __all__ = [
     "Source",
     "decide",
     "flavours",
+    "headers_meta",
+    "headers_of",
     "lookup",
     "objections",
     "version_key",

@@ -7,18 +7,9 @@ from enum import StrEnum
 
 from ingot.compat import rules
 from ingot.compat.devices import Architecture, Device, lookup
-from ingot.compat.machine import DriverRequest, Flavour, Machine, Source, version_key
+from ingot.compat.machine import DriverRequest, Fabric, Flavour, Machine, Source, version_key
 from ingot.compat.packages import PackageSet, packages
 from ingot.compat.rules import Rule
-
-
-class Fabric(StrEnum):
-    """What must run beside the driver so that NVLink through switches works."""
-
-    NONE = "none"
-    FABRIC_MANAGER = "fabric-manager"
-    FABRIC_MANAGER_NVLINK5 = "fabric-manager+nvlsm"
-    IMEX = "imex"
 
 
 class Activation(StrEnum):
@@ -82,7 +73,7 @@ def decide(machine: Machine, request: DriverRequest | None = None) -> Decision:
     source, source_reason = _source(machine, request, flavour, branch)
     if request.image:
         _image(devices, branch, request)
-    fabric, fabric_reasons = _fabric(machine, devices)
+    fabric, fabric_reasons = _fabric(machine, devices, request)
     activation, activation_reason = _activation(machine, request, branch, source)
     chosen = packages(
         source,
@@ -436,7 +427,9 @@ CAPABILITY = {
 }
 
 
-def _fabric(machine: Machine, devices: tuple[Device, ...]) -> tuple[Fabric, tuple[Reason, ...]]:
+def _fabric(machine: Machine, devices: tuple[Device, ...], request: DriverRequest) -> tuple[Fabric, tuple[Reason, ...]]:
+    if request.fabric is not None:
+        return request.fabric, (Reason(f"fabric {request.fabric}: set by driver_fabric", rules.FABRIC_VALUE),)
     if any(device.device_id in rules.RACK_SCALE for device in devices):
         return Fabric.IMEX, (Reason("IMEX: the NVLink switches sit in their own trays", rules.IMEX),)
     if machine.nvswitches:
@@ -445,9 +438,17 @@ def _fabric(machine: Machine, devices: tuple[Device, ...]) -> tuple[Fabric, tupl
             Reason(f"fabric manager: {len(machine.nvswitches)} {switch.label} on the bus", rules.FABRIC),
         )
     boards = [device for device in devices if device.device_id in rules.NVLINK5_BOARDS]
-    if len(boards) > 1 or machine.nvlink5_bridge:
+    if machine.nvlink5_bridge or (machine.nvlink5_bridge is None and len(boards) > 1):
         return Fabric.FABRIC_MANAGER_NVLINK5, (
             Reason("fabric manager with nvlsm: an NVLink 5 board, whose switches are not on the bus", rules.NVLINK5),
+        )
+    if boards and machine.nvlink5_bridge is False:
+        return Fabric.NONE, (
+            Reason(
+                "no fabric manager: no bridge of this host manages NVLink 5 switches (GPUs passed through; it runs on "
+                "the hypervisor)",
+                rules.NVLINK5_BRIDGE,
+            ),
         )
     return Fabric.NONE, ()
 

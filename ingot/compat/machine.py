@@ -22,6 +22,15 @@ class Source(StrEnum):
     DEBIAN = "debian"
 
 
+class Fabric(StrEnum):
+    """What must run beside the driver so that NVLink through switches works."""
+
+    NONE = "none"
+    FABRIC_MANAGER = "fabric-manager"
+    FABRIC_MANAGER_NVLINK5 = "fabric-manager+nvlsm"
+    IMEX = "imex"
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """What the engine's image asks of a driver: its CUDA version and the oldest capability it has code for.
@@ -48,6 +57,8 @@ class Card:
 class Machine:
     """A host before anything changes. Versions as the host prints them; None where there is none.
 
+    `nvlink5_bridge`: whether the host sees a bridge that manages NVLink 5 switches; None where nobody looked (a machine
+    that is planned, an old recording).
     `partial`: its owner names the GPUs that Ingot may use, so that others may belong to virtual machines.
     """
 
@@ -62,7 +73,7 @@ class Machine:
     secure_boot: bool = False
     console: bool = False
     jetson: bool = False
-    nvlink5_bridge: bool = False
+    nvlink5_bridge: bool | None = None
     running_driver: str | None = None
     running_flavour: Flavour | None = None
     nouveau_loaded: bool = False
@@ -77,6 +88,7 @@ class DriverRequest:
     version: str | None = None
     flavour: Flavour | None = None
     source: Source | None = None
+    fabric: Fabric | None = None
     image: Image | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ingot.compat.machine import Flavour, Source
+from ingot.compat.machine import Flavour, Source, version_key
 
 #: From this branch on, Ubuntu packages of NVIDIA's repository carry no branch in their names.
 UNSUFFIXED_SINCE = 590
@@ -36,7 +36,8 @@ class PackageSet:
         if fabric == "imex":
             return replace(self, companions=(*self.companions, f"nvidia-imex{suffix}"))
         companions = (*self.companions, f"nvidia-fabricmanager{suffix}", f"libnvidia-nscq{suffix}")
-        tools = ("nvlsm", "infiniband-diags", "libibumad3") if fabric.endswith("nvlsm") else ()
+        # The fabric manager's precheck reaches the switches over InfiniBand. Source: spectrocloud/CanvOS PR #700.
+        tools = ("nvlsm", "infiniband-diags", "libibumad3", "rdma-core") if fabric.endswith("nvlsm") else ()
         return replace(self, companions=companions, tools=(*self.tools, *tools))
 
 
@@ -56,7 +57,7 @@ def packages(
 
     Sources: NVIDIA's driver installation guide (compute-only sets), Ubuntu's server driver guide, the Debian wiki.
     """
-    headers = (*(f"linux-headers-{kernel}" for kernel in kernels), *(_headers_meta(meta) for meta in kernel_metas))
+    headers = tuple(dict.fromkeys((*map(headers_of, kernels), *filter(None, map(headers_meta, kernel_metas)))))
     if source is Source.UBUNTU:
         return _ubuntu_archive(branch, flavour, kernels, kernel_metas)
     if source is Source.DEBIAN:
@@ -81,8 +82,26 @@ def packages(
     return PackageSet(repository, pin, headers, driver, rival_origin="Ubuntu" if os_id == "ubuntu" else None)
 
 
-def _headers_meta(image_meta: str) -> str:
-    """The headers that follow a kernel meta package: linux-image-amd64 -> linux-headers-amd64."""
+def headers_of(kernel: str) -> str:
+    """The headers of one kernel; Proxmox VE, which calls itself Debian, names its own kernels and headers."""
+    if kernel.endswith("-pve"):
+        # The prefix changed with kernel 6.5. Source: Proxmox VE 8.1 release notes; KyleGospo/gasket-dkms #20.
+        return f"{'proxmox' if version_key(kernel)[:2] >= (6, 5) else 'pve'}-headers-{kernel}"
+    return f"linux-headers-{kernel}"
+
+
+def headers_meta(image_meta: str) -> str | None:
+    """The headers that follow a kernel meta package: linux-image-amd64 -> linux-headers-amd64.
+
+    None for one that no headers follow: debug symbols, and Ubuntu's "extra" modules, whose kernel has a meta package
+    of its own.
+    """
+    if image_meta.endswith(("-dbg", "-dbgsym")) or image_meta.startswith("linux-image-extra-"):
+        return None
+    if image_meta == "proxmox-default-kernel":
+        return "proxmox-default-headers"
+    if image_meta.startswith(("proxmox-kernel-", "pve-kernel-")):
+        return image_meta.replace("-kernel-", "-headers-", 1)
     return image_meta.replace("linux-image-", "linux-headers-", 1)
 
 

@@ -77,6 +77,11 @@ FABRIC = Rule(
     "NVSwitch boards need a fabric manager of exactly the driver's version", "NVIDIA Fabric Manager user guide"
 )
 NVLINK5 = Rule("NVLink 5 boards need nvlsm beside the fabric manager", "NVIDIA Fabric Manager user guide, HGX B200")
+FABRIC_VALUE = Rule("the owner names what joins the GPUs", "driver_fabric of the host's values")
+NVLINK5_BRIDGE = Rule(
+    "the bridge that manages NVLink 5 switches has SW_MNG in its vital product data",
+    "NVIDIA/gpu-driver-container _assert_nvlink5_system; NVIDIA/nccl-tests #260 (read 2026-11-28)",
+)
 IMEX = Rule("rack-scale NVLink needs IMEX, not a fabric manager", "NVIDIA IMEX documentation, GB200 NVL72")
 TOOLKIT_FLOOR = Rule("container toolkit below the security floor", "CVE-2026-24260; CVE-2025-23266 and earlier")
 DEBIAN_BRANCH = Rule("Debian's own driver is of an ended branch", "Debian archive: 535 in Debian 12, 550 in Debian 13")
@@ -140,7 +145,7 @@ class Unbuildable:
 UNBUILDABLE = (Unbuildable(580, "580.119.02", (7, 0)),)
 KERNEL_TOO_NEW = Rule("a driver older than the kernel does not build against it", "Frogging-Family/nvidia-all #379")
 
-#: HGX boards whose NVLink 5 switches are not on PCI. Source: gpu-driver-container _assert_nvlink5_system.
+#: HGX boards whose NVLink 5 switches are not on PCI.
 NVLINK5_BOARDS = frozenset({0x2901, 0x2909, 0x3182})
 #: Compute trays of rack-scale systems: the switches sit in their own trays.
 RACK_SCALE = frozenset({0x2941, 0x31C2})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,12 +10,38 @@ from dataclasses import dataclass
 from pyinfra.api.facts import FactBase
 
 from ingot.compat.machine import Card, Flavour, Machine
-from ingot.facts import nvidia, pci, xid
+from ingot.facts import nvidia, pci, smi_call, xid
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.pci import PciReading, parse_sysfs
 from ingot.facts.sections import Section, answer, compose, split
 from ingot.facts.xid import Xid, parse_xids
+
+#: Units and containers that a change of the driver stopped, until they run again.
+STOPPED = "/var/lib/ingot/driver-stopped"
+
+#: Programs that read the GPUs' counters and compute nothing on them, by the name that the kernel keeps (15 letters):
+#: they are stopped while the driver changes, and started again.
+READERS = (
+    "nv-hostengine",
+    "dcgm-exporter",
+    "*[-_]exporter",
+    "nvidia[-_]gpu[-_]exp*",
+    "nvidia[-_]smi[-_]exp*",
+    "prometheus-nvid*",
+    "nvidia-topolog*",
+    "nvtop",
+    "nvitop",
+    "gpustat",
+    "btop",
+    "nv-monitor",
+    "gpud",
+    "telegraf",
+    "netdata",
+    "go.d.plugin",
+    "zabbix_agent2",
+    "datadog-agent",
+)
 
 #: Debian's own packages give the module other names, and leave the rest to modprobe's configuration, which modinfo
 #: does not follow.
@@ -30,6 +57,18 @@ _KERNELS = f"""for d in /lib/modules/*/; do
   echo "$k $h $v"
 done; true"""
 
+# Whether apt knows headers of the running kernel, and of the kernel that the installed meta packages would bring. apt's
+# lists may be empty on a new host: then it knows neither.
+_HEADERS = r"""k=$(uname -r)
+metas=$(dpkg-query -W -f='${db:Status-Abbrev}|${Package}\n' 'linux-image-*' 'proxmox-*kernel*' 2>/dev/null |
+  sed -n 's/^.i.*|//p' | grep -vE '^linux-image-(extra-|(unsigned-)?[0-9])|-dbg$|-pve(-signed)?$' |
+  sed 's/^linux-image-/linux-headers-/; s/^proxmox-\(default-\)*kernel/proxmox-\1headers/')
+export LC_ALL=C
+apt-cache policy "linux-headers-$k" "proxmox-headers-$k" "pve-headers-$k" 2>/dev/null
+[ -z "$metas" ] || apt-cache depends --recurse --no-recommends --no-suggests --no-enhances --no-conflicts --no-breaks \
+  --no-replaces $metas 2>/dev/null | grep -oE '(linux|proxmox|pve)-headers-[0-9]\S+' | sort -u | sed 's/^/brings /'
+true"""
+
 #: What driver facts ask beside the PCI bus and nvidia-smi.
 QUESTIONS: dict[str, str] = {
     "driver_running": "cat /proc/driver/nvidia/version 2>/dev/null",
@@ -44,16 +83,30 @@ QUESTIONS: dict[str, str] = {
     "driver_kernels": _KERNELS,
     "driver_packages": (
         "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Version}\\n' "
-        "'*nvidia*' 'cuda-drivers*' 'nvlsm' 'linux-image-*' 'linux-headers-*' 2>/dev/null; true"
+        "'*nvidia*' 'cuda-drivers*' 'libcuda1' 'nvlsm' 'linux-image-*' 'linux-headers-*' 'proxmox-*' 'pve-*' "
+        "2>/dev/null; true"
     ),
     "driver_dkms": "command -v dkms >/dev/null && dkms status 2>/dev/null; true",
     # Who holds the GPUs open, also when nvidia-smi cannot say (a library of another version). Its own daemons yield.
     "driver_users": (
-        "{ command -v nvidia-smi >/dev/null && timeout 60 "
-        "nvidia-smi --query-compute-apps=pid --format=csv,noheader 2>/dev/null; "
-        "find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | cut -d/ -f3; } | sort -nu | while read -r p; do "
-        "read -r c </proc/$p/comm 2>/dev/null || c=unknown; "
+        f"{smi_call.SHELL}"
+        "{ command -v nvidia-smi >/dev/null && smi --query-compute-apps=pid --format=csv,noheader; "
+        "find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | cut -d/ -f3; } | grep -E '^ *[0-9]+ *$' | sort -nu "
+        "| while read -r p; do read -r c </proc/$p/comm 2>/dev/null || c=unknown; "
         'case $c in nvidia-persiste*|nv-fabricmanage*|nvidia-smi) ;; *) echo "$p $c";; esac; done; true'
+    ),
+    "driver_headers": _HEADERS,
+    # What an earlier run stopped and has not started again.
+    "driver_stopped": f"cat {STOPPED} 2>/dev/null; true",
+    # What the fabric manager of an NVLink 5 board needs: the bridge that manages its switches, and the InfiniBand
+    # module by which it is reached. The vital product data is read by the bridge's firmware, which may take seconds.
+    "driver_nvlink5_bridge": (
+        'for d in /sys/bus/pci/devices/*; do [ -r "$d/vpd" ] && read -r v <"$d/vendor" && [ "$v" = 0x15b3 ] '
+        '|| continue; timeout 10 grep -aq SW_MNG "$d/vpd" 2>/dev/null && { echo "${d##*/}"; break; }; done; true'
+    ),
+    "driver_ib_umad": (
+        "if [ -d /sys/module/ib_umad ]; then echo loaded; "
+        "elif modinfo ib_umad >/dev/null 2>&1; then echo there; fi; true"
     ),
     # What NVIDIA's .run installer leaves to undo itself; packages have none.
     "driver_runfile": "command -v nvidia-uninstall",
@@ -106,6 +159,15 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
+class Headers:
+    """What apt knows of kernel headers: whether it has those of the running kernel, and which kernel's the installed
+    meta packages bring."""
+
+    of_running: bool
+    newest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Os:
     """os-release: `id` and `version` as it writes them."""
 
@@ -131,6 +193,12 @@ class DriverState:
     packages: Mapping[str, Package] | None = None
     dkms_failed: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+    headers: Headers | None = None
+    stopped: tuple[str, ...] = ()
+    nvlink5_bridge: bool | None = None
+    ib_umad: bool = False
+    ib_umad_loaded: bool = False
     pending_kernel: bool = False
     secure_boot: bool = False
     jetson: bool = False
@@ -149,10 +217,16 @@ class DriverState:
 
     @property
     def kernel_metas(self) -> tuple[str, ...]:
-        """Installed kernel meta packages (`linux-image-amd64`), which headers follow."""
-        images = (name for name in self.installed if name.startswith("linux-image-"))
+        """Installed kernel meta packages (`linux-image-amd64`, `proxmox-default-kernel`), which headers follow."""
         # A versioned image carries the release's digits right after the prefix; a meta package does not.
-        return tuple(sorted(name for name in images if not re.match(r"linux-image-(unsigned-)?[0-9]", name)))
+        return tuple(sorted(name for name in self.installed if _KERNEL_META.match(name)))
+
+    @property
+    def lacks_headers(self) -> bool:
+        """Whether the running kernel has no headers, here or in apt's sources, while a newer kernel has."""
+        here = any(kernel.release == self.kernel and kernel.headers for kernel in self.kernels)
+        known = self.headers
+        return not here and known is not None and not known.of_running and known.newest is not None
 
     def machine(self, console: bool = False, *, partial: bool = False) -> Machine:
         """What a decision is made from.
@@ -176,6 +250,7 @@ class DriverState:
             running_flavour=self.running_flavour,
             nouveau_loaded=self.nouveau,
             partial=partial,
+            nvlink5_bridge=self.nvlink5_bridge,
         )
 
     @property
@@ -222,6 +297,11 @@ def parse_driver(sections: Mapping[str, Section]) -> DriverState:
     machine = answer(sections, "machine").output.splitlines()
     if len(machine) != 2:
         raise ParseError("uname answered neither machine nor kernel release.")
+
+    def optional(name: str) -> str:
+        return sections.get(name, Section("")).output
+
+    users, readers = parse_users(answer(sections, "driver_users").output)
     running = answer(sections, "driver_running").output
     on_disk, license_ = (*answer(sections, "driver_on_disk").output.splitlines(), "", "")[:2]
     return DriverState(
@@ -237,16 +317,25 @@ def parse_driver(sections: Mapping[str, Section]) -> DriverState:
         kernels=parse_kernels(answer(sections, "driver_kernels").output),
         packages=parse_packages(answer(sections, "driver_packages").output),
         dkms_failed=parse_dkms_failed(answer(sections, "driver_dkms").output),
-        users=parse_users(answer(sections, "driver_users").output),
+        users=users,
+        headers=parse_headers(optional("driver_headers"), machine[1]),
+        readers=readers,
+        # Recordings made before Ingot asked for these are read all the same.
+        stopped=tuple(optional("driver_stopped").splitlines()),
+        nvlink5_bridge=bool(optional("driver_nvlink5_bridge")) if "driver_nvlink5_bridge" in sections else None,
+        ib_umad=bool(optional("driver_ib_umad")),
+        ib_umad_loaded=optional("driver_ib_umad") == "loaded",
         pending_kernel="linux-" in answer(sections, "pending_kernel").output,
         secure_boot="secureboot enabled" in answer(sections, "secure_boot").output.lower(),
         jetson=answer(sections, "jetson").status == 0,
         runfile=answer(sections, "driver_runfile").status == 0,
-        # Recordings made before Ingot asked for it are read all the same.
-        xids=parse_xids(sections.get("driver_xids", Section("")).output),
+        xids=parse_xids(optional("driver_xids")),
     )
 
 
+_KERNEL_META = re.compile(
+    r"^(linux-image-(?!(unsigned-)?[0-9])(?!.*-dbg$)|proxmox-default-kernel$|(proxmox|pve)-kernel-[0-9]+\.[0-9]+$)"
+)
 _PID = re.compile(r"^[0-9]{1,10}$")
 
 
@@ -311,10 +400,43 @@ def parse_dkms_failed(text: str) -> tuple[str, ...]:
     return tuple(failed)
 
 
-def parse_users(text: str) -> tuple[str, ...]:
-    """Processes that use the GPUs, as `python3 (pid 4711)`."""
-    found = (line.split(None, 1) for line in text.splitlines())
-    return tuple(f"{cells[1]} (pid {cells[0]})" for cells in found if len(cells) == 2 and _PID.match(cells[0]))
+def parse_users(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Processes that use the GPUs, as `python3 (pid 4711)`, and those that only read their counters."""
+    lines = (line.split(None, 1) for line in text.splitlines())
+    found = [(cells[1], cells[0]) for cells in lines if len(cells) == 2 and _PID.match(cells[0])]
+
+    def named(reads: bool) -> tuple[str, ...]:
+        return tuple(f"{name} (pid {pid})" for name, pid in found if is_reader(name) == reads)
+
+    return named(False), named(True)
+
+
+def is_reader(name: str) -> bool:
+    """Whether a process of this name only reads the GPUs' counters."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in READERS)
+
+
+def parse_headers(text: str, kernel: str) -> Headers | None:
+    """apt's candidates for the headers of `kernel`, and lines of the headers that installed meta packages bring.
+
+    None where apt tells nothing of either.
+    """
+    name, known = "", False
+    of_running = False
+    releases: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("brings "):
+            release = re.sub(r"^brings (linux|proxmox|pve)-headers-", "", line.strip())
+            # What several flavours share (-common, or no flavour at all) is no kernel.
+            if re.search(r"-[a-z]", release) and not release.endswith(("-common", "-all")):
+                releases.append(release)
+        elif line.endswith(":") and not line.startswith(" "):
+            name, known = line[:-1], True
+        elif "Candidate:" in line and name.endswith(f"-headers-{kernel}"):
+            of_running = of_running or line.partition(":")[2].strip() != "(none)"
+    if not known and not releases:
+        return None
+    return Headers(of_running, max(releases, key=_kernel_key, default=None))
 
 
 def parse_os_release(text: str) -> Os:

@@ -29,6 +29,7 @@ SHARED_PATHS = (
     "/etc/tmpfiles.d/ingot-*",
     "/etc/logrotate.d/ingot*",
     "/etc/modprobe.d/ingot-*",
+    "/etc/modules-load.d/ingot-*",
     "/etc/letsencrypt/renewal-hooks/*/ingot*",
     "/etc/systemd/system/*.d/ingot*.conf",
 )

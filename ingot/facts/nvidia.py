@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pyinfra.api.facts import FactBase
 
+from ingot.facts import smi_call
 from ingot.facts.errors import ParseError
 from ingot.facts.sections import Section, compose, split
 from ingot.facts.smi_fault import Fault, GpuFault, from_exit, from_message
@@ -18,9 +19,6 @@ from ingot.facts.topology import Link, parse_topology
 from ingot.sizing import GPU
 
 T = TypeVar("T")
-
-# A GPU that hangs makes nvidia-smi hang: no question waits longer than this.
-SMI_TIMEOUT_S = 60
 
 _IDENTITY = "index,uuid,name,pci.bus_id,memory.total,memory.used,memory.free,driver_version"
 _SINCE_470 = f"{_IDENTITY},compute_cap,mig.mode.current,ecc.mode.current,persistence_mode"
@@ -38,9 +36,9 @@ QUERIES = (_SINCE_570, _SINCE_550, _SINCE_470, _IDENTITY, _WITHOUT_DRIVER_VERSIO
 def _smi_query() -> str:
     """A driver that does not know a field refuses the whole query: ask for fewer until it answers."""
     attempts = " ".join(QUERIES)
-    return f"""command -v nvidia-smi >/dev/null || {{ echo 'nvidia-smi: command not found'; exit 127; }}
+    return f"""{smi_call.SHELL}command -v nvidia-smi >/dev/null || {{ echo 'nvidia-smi: command not found'; exit 127; }}
 for fields in {attempts}; do
-  answer=$(timeout {SMI_TIMEOUT_S} nvidia-smi --query-gpu=$fields --format=csv 2>&1); status=$?
+  answer=$(smi --query-gpu=$fields --format=csv); status=$?
   case $answer in *'not a valid field'*) continue;; esac
   break
 done
@@ -50,16 +48,13 @@ printf '%s\\n' "$answer"; exit $status"""
 #: What the GPU facts ask; combined facts splice it into their own command.
 QUESTIONS: dict[str, str] = {
     "smi_query": _smi_query(),
-    "smi_list": f"command -v nvidia-smi >/dev/null && timeout {SMI_TIMEOUT_S} nvidia-smi -L",
+    "smi_list": f"{smi_call.SHELL}command -v nvidia-smi >/dev/null && smi -L",
     # Links only exist between two GPUs; instance memory is only in the long log.
     "smi_topology": (
-        "[ $(ls -d /proc/driver/nvidia/gpus/* 2>/dev/null | wc -l) = 1 ] || "
-        f"{{ command -v nvidia-smi >/dev/null && timeout {SMI_TIMEOUT_S} nvidia-smi topo -m; }}"
+        f"{smi_call.SHELL}[ $(ls -d /proc/driver/nvidia/gpus/* 2>/dev/null | wc -l) = 1 ] || "
+        "{ command -v nvidia-smi >/dev/null && smi topo -m; }"
     ),
-    "smi_xml": (
-        f"command -v nvidia-smi >/dev/null && timeout {SMI_TIMEOUT_S} nvidia-smi -L 2>/dev/null "
-        f"| grep -q '^ *MIG ' && timeout {SMI_TIMEOUT_S} nvidia-smi -q -x"
-    ),
+    "smi_xml": (f"{smi_call.SHELL}command -v nvidia-smi >/dev/null && smi -L | grep -q '^ *MIG ' && smi -q -x"),
     "memory": "grep -E '^Mem(Total|Available):' /proc/meminfo",
 }
 

@@ -87,8 +87,8 @@ _SENTENCES: dict[Fault, tuple[str, str]] = {
         "have the card replaced, or its infoROM rewritten by the vendor",
     ),
     Fault.HANGS: (
-        "nvidia-smi did not answer in time, expected seconds",
-        "read `dmesg | grep -i xid` on the host (a hung GPU needs a power cycle)",
+        "nvidia-smi did not answer in time (10 s, and 2 s for each GPU without a persistence daemon), expected seconds",
+        "read `dmesg | grep -i xid` on the host, and reboot or power-cycle it: a GPU that hangs does not come back",
     ),
     Fault.NO_INSTANCES: (
         "MIG mode is on but no instance exists, expected at least one usable device",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ingot.sandbox.commands import run
 from ingot.sandbox.paths import Paths
+from ingot.sandbox.simulated import ubuntu
 from ingot.sandbox.simulated.packages import Package, all_packages
 from ingot.sandbox.state import locked
 
@@ -40,7 +41,7 @@ def build(paths: Paths | None = None, kernel_release: str | None = None) -> Path
         SandboxError: gpg or dpkg-deb is missing or fails.
     """
     cache = (paths or Paths.from_environment()).cache
-    packages = all_packages(kernel_release or os.uname().release)
+    packages = (*all_packages(kernel_release or os.uname().release), *ubuntu.packages())
     link = cache / "mirror" / "apt"
     link.parent.mkdir(parents=True, exist_ok=True)
     with locked(cache / "apt.lock"):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from ingot.compat import Flavour, Source, rules, version_key
+from ingot.compat import Fabric, Flavour, Source, rules, version_key
 from ingot.settings.kinds import Expected, Many, Section, Switch, Version, either, pattern
 
 
@@ -41,9 +41,14 @@ class Driver(Section):
     driver_branch: Annotated[int, Field(ge=100, le=9999), Expected("a driver branch such as 580")]
     driver_console: Switch
     driver_disrupt: Switch
+    driver_fabric: Annotated[
+        Annotated[Fabric, Field(strict=False)] | None,
+        Expected("'none', 'fabric-manager', 'fabric-manager+nvlsm', 'imex', or None for what the host needs"),
+    ]
     driver_flavour: Annotated[
         Annotated[Flavour, Field(strict=False)] | None, Expected("'open', 'proprietary', or None for what GPUs need")
     ]
+    driver_kernel_upgrade: Switch
     driver_source: Annotated[
         Annotated[Source, Field(strict=False)] | None,
         Expected("'nvidia', 'ubuntu', 'debian', or None for what the host needs"),

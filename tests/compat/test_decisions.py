@@ -142,6 +142,22 @@ TABLE = [
         Gets(fabric=Fabric.FABRIC_MANAGER_NVLINK5, companions=FM),
     ),
     Row("hgx b300", ubuntu(*[B300] * 8), Gets(fabric=Fabric.FABRIC_MANAGER_NVLINK5, companions=FM)),
+    Row(
+        "b200s passed through without their switches",
+        ubuntu(*[B200] * 8, nvlink5_bridge=False),
+        Gets(fabric=Fabric.NONE),
+    ),
+    Row(
+        "one b200 with the bridge of its board",
+        ubuntu(B200, nvlink5_bridge=True),
+        Gets(fabric=Fabric.FABRIC_MANAGER_NVLINK5, companions=FM),
+    ),
+    Row(
+        "a value overrides the choice",
+        ubuntu(*[B200] * 8, nvlink5_bridge=True),
+        Gets(fabric=Fabric.NONE),
+        DriverRequest(fabric=Fabric.NONE),
+    ),
     Row("one b200 passed through", ubuntu(B200), Gets(fabric=Fabric.NONE)),
     Row(
         "gb200 tray",
@@ -502,7 +518,7 @@ def test_the_repository_is_named_as_nvidia_names_it() -> None:
 
 
 def test_nvlink5_boards_get_the_subnet_manager_too() -> None:
-    assert decide(ubuntu(*[B200] * 8)).packages.tools == ("nvlsm", "infiniband-diags", "libibumad3")
+    assert decide(ubuntu(*[B200] * 8)).packages.tools == ("nvlsm", "infiniband-diags", "libibumad3", "rdma-core")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from ingot.facts import driver, nvidia, pci
 from ingot.facts.driver import (
     Driver,
     DriverLook,
+    Headers,
     license_flavour,
     parse_dkms_failed,
     parse_driver,
@@ -46,6 +47,13 @@ def sections(**changed: str) -> dict[str, Section]:
         "driver_packages": PACKAGES,
         "driver_dkms": "nvidia/580.159.03, 6.12.57+deb13-amd64, x86_64: installed",
         "driver_users": "",
+        "driver_headers": (
+            "linux-headers-6.12.57+deb13-amd64:\n  Installed: (none)\n  Candidate: (none)\n"
+            "brings linux-headers-6.12.60+deb13-amd64\nbrings linux-headers-6.12.60+deb13-common"
+        ),
+        "driver_stopped": "unit nvidia-dcgm.service",
+        "driver_nvlink5_bridge": "0000:05:00.0",
+        "driver_ib_umad": "there",
         "driver_xids": "[ 12.5] NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.",
         "os_release": 'ID=debian\nVERSION_ID="13"\nPRETTY_NAME="Debian GNU/Linux 13 (trixie)"',
         "machine": "x86_64\n6.12.57+deb13-amd64",
@@ -65,11 +73,17 @@ def test_a_host_is_read_whole() -> None:
     assert (state.running_flavour, state.on_disk_flavour) == (Flavour.OPEN, Flavour.OPEN)
     assert (state.nouveau, state.secure_boot, state.jetson, state.newer_kernel) == (False, False, False, None)
     assert [xid.number for xid in state.xids] == [79]
+    assert (state.stopped, state.nvlink5_bridge) == (("unit nvidia-dcgm.service",), True)
+    assert (state.ib_umad, state.ib_umad_loaded) == (True, False)
+    assert state.headers == Headers(False, "6.12.60+deb13-amd64")
+    assert not state.lacks_headers, "they are there, whatever apt knows"
+    assert parse_driver(sections(driver_kernels="6.12.57+deb13-amd64 no")).lacks_headers
 
 
 def test_a_recording_from_before_xids_were_asked_for_is_read() -> None:
-    older = {name: section for name, section in sections().items() if name != "driver_xids"}
-    assert parse_driver(older).xids == ()
+    later = ("driver_xids", "driver_stopped", "driver_nvlink5_bridge", "driver_ib_umad", "driver_headers")
+    older = parse_driver({name: section for name, section in sections().items() if name not in later})
+    assert (older.xids, older.stopped, older.nvlink5_bridge) == ((), (), None)
 
 
 def test_the_questions_answered_are_the_questions_asked() -> None:
@@ -137,7 +151,15 @@ def test_dkms_says_what_is_not_installed() -> None:
 
 
 def test_users_are_named() -> None:
-    assert parse_users("4711 python3\n4712 VLLM::EngineCore\n") == ("python3 (pid 4711)", "VLLM::EngineCore (pid 4712)")
+    users = ("python3 (pid 4711)", "VLLM::EngineCore (pid 4712)")
+    assert parse_users("4711 python3\n4712 VLLM::EngineCore\n") == (users, ())
+
+
+@pytest.mark.parametrize(
+    "name", ["nv-hostengine", "dcgm-exporter", "nvidia_gpu_expo", "nvtop", "nvitop", "node_exporter", "btop"]
+)
+def test_a_program_that_reads_counters_uses_no_gpu(name: str) -> None:
+    assert parse_users(f"12 {name}\n13 dcgmproftester1\n") == (("dcgmproftester1 (pid 13)",), (f"{name} (pid 12)",))
 
 
 def test_secure_boot_is_on_only_where_the_firmware_says_so() -> None:

@@ -14,10 +14,8 @@ from ingot.operations.driver import transaction
 from ingot.operations.driver.state import module_is_current, needs_reboot, next_kernel
 
 _LOAD = "modprobe nvidia && modprobe nvidia-uvm"
-_UNLOAD = (
-    "systemctl stop nvidia-persistenced nvidia-fabricmanager nvidia-dcgm 2>/dev/null; "
-    "modprobe -r nvidia_drm nvidia_modeset nvidia_uvm nvidia_peermem 2>/dev/null; modprobe -r nvidia"
-)
+_DEPENDENTS = "nvidia_drm nvidia_modeset nvidia_uvm nvidia_peermem"
+_UNLOAD = f"remember_daemons; stop_daemons; modprobe -r {_DEPENDENTS} 2>/dev/null; modprobe -r nvidia"
 _REFUSED_MODULE = (
     "the kernel refuses the NVIDIA module; read dmesg on the host "
     "(Key was rejected: Secure Boot; not supported by open nvidia.ko: wrong flavour)"
@@ -46,9 +44,11 @@ def activate(state: DriverState) -> Generator[PyinfraCommand, None, str | None]:
             )
         if host.data.driver_disrupt:
             yield from transaction.drain()
+        if state.readers:
+            changes.announce([f"stop {', '.join(state.readers)} meanwhile"])
         changes.announce([f"replace the running driver {state.running} by {state.on_disk}"])
         # A module that is in use cannot be unloaded: then the reboot below replaces it.
-        yield StringCommand(f"{_UNLOAD} && {_LOAD}; true")
+        yield StringCommand(transaction.with_daemons(f"{_UNLOAD} && {_LOAD}; true"))
     yield from reboot.reboot._inner(needed=_reboot_reason)
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ingot.compat import Decision, PackageSet
+from ingot.compat import Decision, Fabric, PackageSet
 from ingot.facts.driver import DriverState
 from ingot.facts.engine import STATE
 from ingot.operations import packages, tree
@@ -36,9 +36,13 @@ def guards(chosen: PackageSet, sources: Sequence[packages.Source | packages.Exte
     )
 
 
-def settings() -> tuple[tree.Entry, ...]:
-    """What an installed driver runs with: nouveau off, persistence mode on."""
+def settings(decision: Decision) -> tuple[tree.Entry, ...]:
+    """What an installed driver runs with: nouveau off, persistence mode on, the way to an NVLink 5 board's switches."""
+    umad = "/etc/modules-load.d/ingot-nvlink5.conf"
     return (
+        tree.File(umad, "# Written by Ingot: the fabric manager reaches the switches over InfiniBand.\nib_umad\n")
+        if decision.fabric is Fabric.FABRIC_MANAGER_NVLINK5
+        else tree.Absent(umad),
         tree.File("/etc/modprobe.d/ingot-nvidia.conf", template("driver/ingot-nvidia.conf")),
         tree.Dir(PERSISTENCE.rpartition("/")[0]),
         tree.File(PERSISTENCE, template("driver/persistence.conf")),

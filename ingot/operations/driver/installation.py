@@ -9,7 +9,7 @@ from typing import Literal
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.context import host
 
-from ingot.compat import Decision
+from ingot.compat import Decision, Fabric
 from ingot.compat import Source as Origin
 from ingot.facts.apt_sources import AptSources
 from ingot.facts.driver import DriverState
@@ -17,7 +17,7 @@ from ingot.facts.errors import Unread
 from ingot.facts.packages import Apt, AptLook
 from ingot.operations import changes, packages
 from ingot.operations.driver import debian_archive, transaction
-from ingot.operations.driver.state import PREBUILT, as_decided, next_kernel, older_modules, rivals, unbuilt
+from ingot.operations.driver.state import PREBUILT, as_decided, may_go, next_kernel, older_modules, rivals, unbuilt
 from ingot.operations.package_source import upstream
 from ingot.operations.packages import Extension, PackagesPlan, Pin, Source
 
@@ -60,7 +60,7 @@ def _changes(decision: Decision, state: DriverState, origins: Sequence[Source | 
     # Where the branch's newest is taken its version is known only once it is installed.
     version = decision.version or (state.on_disk if as_decided(decision, state) else None)
     companions = _companions(decision, version) if version else ()
-    names = (*chosen.headers, *versioned(decision, chosen.driver), *companions)
+    names = (*chosen.headers, *_umad(decision, state), *versioned(decision, chosen.driver), *companions)
     holds = (*chosen.driver, *chosen.kernels, *(chosen.companions if version else ()))
     gone = rivals(decision, state)
     look = _apt_look((*names, *((chosen.pin,) if chosen.pin else ()), *holds, *gone), origins, pins(decision))
@@ -77,7 +77,7 @@ def _changes(decision: Decision, state: DriverState, origins: Sequence[Source | 
         holds,
         gone,
         (*chosen.kernels, *prebuilt),
-        older_modules(decision, state),
+        (*older_modules(decision, state), *may_go(decision, state)),
     )
 
 
@@ -114,6 +114,12 @@ def versioned(decision: Decision, names: tuple[str, ...]) -> tuple[str, ...]:
     """Packages at the decision's version, or at any version of its branch; prebuilt modules have their kernel's."""
     glob = f"{decision.version}-*" if decision.version else f"{decision.branch}.*"
     return tuple(name if name.startswith(PREBUILT) else f"{name}={glob}" for name in names)
+
+
+def _umad(decision: Decision, state: DriverState) -> tuple[str, ...]:
+    """Ubuntu keeps ib_umad, which the fabric manager of an NVLink 5 board needs, out of its cloud kernels."""
+    wanted = decision.fabric is Fabric.FABRIC_MANAGER_NVLINK5 and not state.ib_umad and state.os.id == "ubuntu"
+    return (f"linux-modules-extra-{state.kernel}",) if wanted else ()
 
 
 def _companions(decision: Decision, version: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ def owners_request(values: Driver) -> DriverRequest:
         version=values.driver_version,
         flavour=values.driver_flavour,
         source=values.driver_source,
+        fabric=values.driver_fabric,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Generator
 from importlib.resources import files
 from typing import Literal
@@ -10,6 +11,7 @@ from typing import Literal
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.context import host
 
+from ingot.facts.driver import READERS
 from ingot.facts.pool import Pool, PoolState
 from ingot.operations import detached, packages
 from ingot.operations.gateway import drain as pool_drain
@@ -17,7 +19,7 @@ from ingot.operations.packages import PackagesPlan
 
 #: What runs on the host, and what it reads beside itself: one step of the transaction per file.
 RUN = (files(__package__) / "transaction.sh").read_text()
-_FILES = ("shared.sh", "remember.sh", "drain.sh", "build.sh", "restore.sh", "undo.sh")
+_FILES = ("shared.sh", "daemons.sh", "remember.sh", "drain.sh", "build.sh", "restore.sh", "undo.sh")
 STEPS = {name: (files(__package__) / name).read_text() for name in _FILES}
 #: What the host was before the transaction that is open; there only while the new driver is not proven.
 BEFORE = "/var/lib/ingot/driver-before"
@@ -37,7 +39,7 @@ def commands(
     them back, else the engine role does.
     """
     members: dict[str, str | bytes] = {**packages.members(change, host.name, LOCK_TIMEOUT_S), **STEPS}
-    members |= {"packages.sh": packages.RUN, "mode": mode, "remedy": remedy}
+    members |= {"packages.sh": packages.RUN, "mode": mode, "remedy": remedy, "readers": "\n".join(READERS) + "\n"}
     if drain:
         members |= {"drain": "", "pool": _pool_as_it_is()}
         yield from pool_drain.drain(None, host.data.engine_stop_grace_s)
@@ -52,6 +54,11 @@ def drain() -> Generator[PyinfraCommand, None, None]:
 def undo(why: str) -> Generator[PyinfraCommand, None, None]:
     """Bring the driver back that served before; fails the host with `why` and with what is now."""
     yield from commands(_NOTHING, mode="undo", remedy=why)
+
+
+def with_daemons(script: str) -> str:
+    """A shell command that may call `remember_daemons`, `stop_daemons` and `start_daemons`."""
+    return f"readers={shlex.quote(chr(10).join(READERS))}\n{STEPS['daemons.sh']}\n{script}"
 
 
 def _pool_as_it_is() -> str:

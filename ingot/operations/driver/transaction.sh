@@ -8,7 +8,8 @@ umask 022
 work=$1
 log=$2
 exec >>"$log" 2>&1
-for step in shared remember drain build restore undo; do
+readers=$(cat "$work/readers")
+for step in shared daemons remember drain build restore undo; do
   . "$work/$step.sh"
 done
 

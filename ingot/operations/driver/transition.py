@@ -10,10 +10,11 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
 from ingot.compat import Decision, Fabric
+from ingot.facts import smi_call
 from ingot.facts.driver import Driver, DriverLook, DriverState
 from ingot.facts.errors import Unread
 from ingot.facts.units import Units
-from ingot.operations import tree, units
+from ingot.operations import changes, tree, units
 from ingot.operations.driver import activation, installation, transaction
 from ingot.operations.driver.files import PERSISTENCE, evidence, guards, settings
 from ingot.operations.driver.state import (
@@ -29,6 +30,11 @@ from ingot.operations.refuse import refuse
 #: A fabric manager routes eight GPUs in a few seconds; a node that needs longer has a fault.
 FABRIC_TIMEOUT_S = 120
 PERSISTENCE_TIMEOUT_S = 10
+
+_NO_UMAD = (
+    "the kernel module ib_umad cannot be loaded, expected it for the fabric manager of an NVLink 5 board; install the "
+    "package that has it (linux-modules-extra-… on Ubuntu), or set driver_fabric to none"
+)
 
 Commands = Generator[PyinfraCommand, None, None]
 #: A step that ends with what went wrong, in a sentence part without the host's name; None when all is well.
@@ -90,7 +96,10 @@ class Transition:
     def _prepare(self) -> Commands:
         """The files that must be there before packages change, and the record of a driver that runs already."""
         # Settings follow the packages: a change that fails must not leave nouveau blacklisted for the next boot.
-        before = (*guards(self.decision.packages, self.sources), *(settings() if self.was_installed else ()))
+        before = (
+            *guards(self.decision.packages, self.sources),
+            *(settings(self.decision) if self.was_installed else ()),
+        )
         yield from tree.tree._inner(entries=(*before, *evidence(self.decision, self.look.state)))
 
     def _install(self) -> Commands:
@@ -98,7 +107,7 @@ class Transition:
         changed = yield from installation.install(self.decision, self.look.state, self.sources, mode="begin")
         self.is_settled = self.is_settled and not changed
         if not self.was_installed:
-            yield from tree.tree._inner(entries=settings())
+            yield from tree.tree._inner(entries=settings(self.decision))
 
     def _run_what_is_installed(self) -> Step:
         """The module on disk comes to run: loaded, replaced, or by a reboot."""
@@ -121,12 +130,26 @@ class Transition:
 
     def _start_daemons(self) -> Step:
         """The driver's daemons, enabled and running with the module that runs now."""
+        if self.decision.fabric is Fabric.FABRIC_MANAGER_NVLINK5 and not self.look.state.ib_umad_loaded:
+            changes.announce(["load ib_umad, by which the fabric manager reaches the switches"])
+            yield StringCommand(
+                f"modprobe ib_umad || {{ echo {shlex.quote(f'{host.name}: {_NO_UMAD}')} >&2; exit 1; }}"
+            )
         for command in units.units._inner(*self._units()):
             # A failed command ends the host's run at once; where there is a way back, the look below decides.
             yield StringCommand("(", command, "\n) || true") if self.served else command
+        yield from self._start_what_ran()
         if self.served and (dead := self._dead_daemon()):
             return f"{dead} does not start with driver {self.decision.version or self.decision.branch}"
         return None
+
+    def _start_what_ran(self) -> Commands:
+        """What this run, or one that was killed, stopped while the driver changed: DCGM, exporters."""
+        if self.look.state.stopped:
+            own = [f"unit {unit.full_name}" for unit in self._units()]
+            others = [one for one in self.look.state.stopped if one not in own]
+            changes.announce([f"see that {', '.join(others)} runs as before"] if others else ())
+            yield StringCommand(transaction.with_daemons("start_daemons; true"))
 
     def _see_every_gpu_answer(self) -> Step:
         if self._problem() or not all(row.persistence for row in self.look.gpus.rows):
@@ -174,8 +197,8 @@ class Transition:
             field, waiting, limit_s = "persistence_mode", "Disabled", PERSISTENCE_TIMEOUT_S
         else:
             field, waiting, limit_s = "fabric.state", "Progress|Not Started", FABRIC_TIMEOUT_S
-        check = f"nvidia-smi --query-gpu={field} --format=csv,noheader | grep -qE {shlex.quote(waiting)}"
-        return f"i=0; while {check} && [ $i -lt {limit_s} ]; do sleep 1; i=$((i + 1)); done; true"
+        check = f"smi --query-gpu={field} --format=csv,noheader | grep -qE {shlex.quote(waiting)}"
+        return f"{smi_call.SHELL}i=0; while {check} && [ $i -lt {limit_s} ]; do sleep 1; i=$((i + 1)); done; true"
 
 
 def _not_built(state: DriverState, failed: tuple[str, ...]) -> str:

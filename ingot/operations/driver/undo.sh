@@ -17,9 +17,7 @@ undo() {
   restored=yes
   restore || restored=no
   [ -z "$running" ] || { modprobe nvidia && modprobe nvidia-uvm; }
-  for unit in $(sed -n "s/^unit$tab//p" "$state"); do
-    systemctl start "$unit"
-  done
+  start_daemons
   undrain
   kept=$(outcome)
   [ "$restored" = no ] || rm -rf -- "$before"
@@ -29,7 +27,8 @@ undo() {
 unload() {
   now=$(loaded)
   [ -n "$now" ] && [ "$now" != "$running" ] || return 0
-  systemctl stop nvidia-persistenced nvidia-fabricmanager nvidia-dcgm 2>/dev/null
+  remember_daemons
+  stop_daemons
   modprobe -r nvidia_drm nvidia_modeset nvidia_uvm nvidia_peermem 2>/dev/null
   modprobe -r nvidia
 }

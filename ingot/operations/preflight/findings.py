@@ -15,7 +15,7 @@ from ingot.facts.host import HostState
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.inventory.expectation import Expectation
 from ingot.operations import gpus_use
-from ingot.operations.driver.state import is_running_as_installed
+from ingot.operations.driver.state import headers_missing, is_running_as_installed
 from ingot.operations.gpus_on_bus import usable
 from ingot.operations.preflight.disk_space import DEPLOYED_ROOT_BYTES, GIB, gib, needed, room
 from ingot.operations.preflight.ordered_hardware import differences
@@ -57,6 +57,7 @@ class Wanted:
     fronts: bool = False
     console: bool = False
     driver: DriverRequest = field(default_factory=DriverRequest)
+    kernel_upgrade: bool = False
     gpus_use: Any = None
     gateway_packages: str | None = None
     expect: Expectation = field(default_factory=Expectation)
@@ -105,6 +106,13 @@ def _system(look: HostState, memory_bytes: int) -> Iterator[str]:
 def _driver(look: HostState, wanted: Wanted) -> Iterator[str]:
     for refusal in objections(_machine(look, wanted), wanted.driver):
         yield str(refusal)
+    try:
+        decision = decide(_machine(look, wanted), wanted.driver)
+    except Refused:
+        decision = None
+    missing = headers_missing(decision, look.driver) if decision and not wanted.kernel_upgrade else None
+    if missing:
+        yield missing
     if look.driver.runfile:
         yield (
             "a driver from NVIDIA's .run installer, expected packages, which it would break; "

@@ -65,6 +65,7 @@ def judge(host: Host) -> Judged:
             fronts=fronting.is_front(host),
             console=bool(data.driver_console),
             driver=driver_request(values),
+            kernel_upgrade=values.driver_kernel_upgrade,
             gpus_use=data.gpus_use,
             gateway_packages=data.gateway_packages,
             expect=ordered,

@@ -15,8 +15,8 @@ TOOLKIT_VERSIONS = ("1.19.1", "1.20.0")
 OPEN_LICENSE, PROPRIETARY_LICENSE = "Dual MIT/GPL", "NVIDIA"
 
 _FILES = Path(__file__).parent / "packages"
-_LIBRARIES = "/usr/lib/x86_64-linux-gnu"
-_DRIVER_SOURCE = "nvidia-graphics-drivers"
+LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+DRIVER_SOURCE = "nvidia-graphics-drivers"
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def all_packages(kernel_release: str) -> tuple[Package, ...]:
     """Every package of the repository, in a fixed order."""
     packages: list[Package] = [_dkms(), _headers(kernel_release), _nvlsm()]
     for branch in sorted({version.split(".")[0] for version in DRIVER_VERSIONS}):
-        packages.append(_pinning(branch, f"{branch}-1", f"{branch}.*"))
+        packages.append(pinning(branch, f"{branch}-1", f"{branch}.*"))
     for version in DRIVER_VERSIONS:
-        packages.append(_pinning(version, f"{version}-1", f"{version}*"))
+        packages.append(pinning(version, f"{version}-1", f"{version}*"))
         packages += _driver(version)
         packages += _fabric(version)
     for version in TOOLKIT_VERSIONS:
@@ -74,7 +74,8 @@ def all_packages(kernel_release: str) -> tuple[Package, ...]:
     return tuple(packages)
 
 
-def _pinning(name: str, version: str, pin: str) -> Package:
+def pinning(name: str, version: str, pin: str) -> Package:
+    """The package that keeps every other one of the driver on a branch or a version."""
     return Package(
         f"nvidia-driver-pinning-{name}",
         version,
@@ -85,7 +86,7 @@ def _pinning(name: str, version: str, pin: str) -> Package:
         files={
             "/etc/apt/preferences.d/nvidia-driver-pinning": (
                 "# Simulated: keeps every package of the driver on one branch or version.\n"
-                f"Package: src:{_DRIVER_SOURCE}\nPin: version {pin}\nPin-Priority: 1000\n"
+                f"Package: src:{DRIVER_SOURCE}\nPin: version {pin}\nPin-Priority: 1000\n"
             )
         },
     )
@@ -96,7 +97,7 @@ def _driver(version: str) -> Iterator[Package]:
     module = f"nvidia-kernel-open-dkms (= {full}) | nvidia-kernel-dkms (= {full})"
 
     def package(name: str, *depends: str, **rest: Mapping[str, str] | tuple[str, ...]) -> Package:
-        return Package(name, full, depends=depends, source=_DRIVER_SOURCE, **rest)  # type: ignore[arg-type]
+        return Package(name, full, depends=depends, source=DRIVER_SOURCE, **rest)  # type: ignore[arg-type]
 
     for name, kind in (("nvidia-open", "nvidia-kernel-open-dkms"), ("cuda-drivers", "nvidia-kernel-dkms")):
         yield package(name, *(f"{part} (>= {full})" for part in ("nvidia-driver", "nvidia-driver-cuda", kind)))
@@ -110,8 +111,8 @@ def _driver(version: str) -> Iterator[Package]:
     for name, library in (("libcuda1", "libcuda"), ("libnvidia-ml1", "libnvidia-ml")):
         yield package(
             name,
-            files={f"{_LIBRARIES}/{library}.so.{version}": f"Simulated: {library} {version}\n"},
-            links={f"{_LIBRARIES}/{library}.so.1": f"{library}.so.{version}"},
+            files={f"{LIBRARIES}/{library}.so.{version}": f"Simulated: {library} {version}\n"},
+            links={f"{LIBRARIES}/{library}.so.1": f"{library}.so.{version}"},
         )
     yield package(
         "nvidia-modprobe",
@@ -120,15 +121,15 @@ def _driver(version: str) -> Iterator[Package]:
     yield package(
         "nvidia-persistenced",
         f"libnvidia-ml1 (= {full})",
-        files={"/usr/lib/systemd/system/nvidia-persistenced.service": _text("nvidia-persistenced.service")},
+        files={"/usr/lib/systemd/system/nvidia-persistenced.service": text("nvidia-persistenced.service")},
         programs={"/usr/bin/nvidia-persistenced": launcher("daemons", "persistenced(sys.argv[1:])")},
         scripts={
-            "postinst": _script("systemctl enable nvidia-persistenced.service"),
-            "prerm": _script("systemctl stop nvidia-persistenced.service"),
+            "postinst": script("systemctl enable nvidia-persistenced.service"),
+            "prerm": script("systemctl stop nvidia-persistenced.service"),
         },
     )
     yield package("firmware-nvidia-gsp", files={f"/usr/lib/firmware/nvidia/{version}/gsp_ga10x.bin": "Simulated.\n"})
-    yield package("nvidia-kernel-support", files={"/usr/lib/modprobe.d/nvidia.conf": _text("nvidia.conf")})
+    yield package("nvidia-kernel-support", files={"/usr/lib/modprobe.d/nvidia.conf": text("nvidia.conf")})
     for name, license_, other in (
         ("nvidia-kernel-open-dkms", OPEN_LICENSE, "nvidia-kernel-dkms"),
         ("nvidia-kernel-dkms", PROPRIETARY_LICENSE, "nvidia-kernel-open-dkms"),
@@ -146,10 +147,10 @@ def _driver(version: str) -> Iterator[Package]:
                 f"{source}/LICENSE-OF-MODULE": license_ + "\n",
             },
             scripts={
-                "postinst": _script(
+                "postinst": script(
                     f"dkms add -m nvidia -v {version}\ndkms autoinstall -m nvidia -v {version}", "configure"
                 ),
-                "prerm": _script(f"dkms remove -m nvidia -v {version} --all"),
+                "prerm": script(f"dkms remove -m nvidia -v {version} --all"),
             },
         )
 
@@ -162,19 +163,19 @@ def _fabric(version: str) -> Iterator[Package]:
         full,
         source="fabricmanager",
         files={
-            "/usr/lib/systemd/system/nvidia-fabricmanager.service": _text("nvidia-fabricmanager.service"),
+            "/usr/lib/systemd/system/nvidia-fabricmanager.service": text("nvidia-fabricmanager.service"),
             "/usr/share/nvidia/nvswitch/fabricmanager.cfg": "# Simulated: a stock configuration.\nDAEMONIZE=1\n",
         },
         programs={"/usr/bin/nv-fabricmanager": launcher("daemons", f'fabricmanager(["{version}", *sys.argv[1:]])')},
-        scripts={"postinst": _script(""), "prerm": _script("systemctl stop nvidia-fabricmanager.service")},
+        scripts={"postinst": script(""), "prerm": script("systemctl stop nvidia-fabricmanager.service")},
     )
-    yield Package("libnvidia-nscq", full, files={f"{_LIBRARIES}/libnvidia-nscq.so.{version}": "Simulated.\n"})
-    yield Package("libnvsdm", full, files={f"{_LIBRARIES}/libnvsdm.so.{version}": "Simulated.\n"})
+    yield Package("libnvidia-nscq", full, files={f"{LIBRARIES}/libnvidia-nscq.so.{version}": "Simulated.\n"})
+    yield Package("libnvsdm", full, files={f"{LIBRARIES}/libnvsdm.so.{version}": "Simulated.\n"})
     yield Package(
         "nvidia-imex",
         full,
         files={
-            "/usr/lib/systemd/system/nvidia-imex.service": _text("nvidia-imex.service"),
+            "/usr/lib/systemd/system/nvidia-imex.service": text("nvidia-imex.service"),
             "/etc/nvidia-imex/nodes_config.cfg": "",
         },
     )
@@ -196,20 +197,20 @@ def _toolkit(version: str) -> Iterator[Package]:
         "nvidia-container-toolkit-base",
         files={
             "/usr/share/nvidia-container-toolkit/VERSION": version + "\n",
-            "/etc/systemd/system/nvidia-cdi-refresh.service": _text("nvidia-cdi-refresh.service"),
-            "/etc/systemd/system/nvidia-cdi-refresh.path": _text("nvidia-cdi-refresh.path"),
+            "/etc/systemd/system/nvidia-cdi-refresh.service": text("nvidia-cdi-refresh.service"),
+            "/etc/systemd/system/nvidia-cdi-refresh.path": text("nvidia-cdi-refresh.path"),
         },
         programs={"/usr/bin/nvidia-ctk": launcher("nvidia_ctk")},
         scripts={
-            "postinst": _script(
+            "postinst": script(
                 "systemctl enable --now nvidia-cdi-refresh.path\nsystemctl enable --now nvidia-cdi-refresh.service"
             ),
-            "prerm": _script("systemctl disable --now nvidia-cdi-refresh.path nvidia-cdi-refresh.service"),
+            "prerm": script("systemctl disable --now nvidia-cdi-refresh.path nvidia-cdi-refresh.service"),
         },
     )
     yield package("libnvidia-container-tools", "libnvidia-container1")
     yield package(
-        "libnvidia-container1", files={f"{_LIBRARIES}/libnvidia-container.so.{version}": f"Simulated: {version}\n"}
+        "libnvidia-container1", files={f"{LIBRARIES}/libnvidia-container.so.{version}": f"Simulated: {version}\n"}
     )
 
 
@@ -231,16 +232,17 @@ def _headers(release: str) -> Package:
         files={f"/usr/src/linux-headers-{release}/Makefile": "# Simulated: the running kernel's own headers.\n"},
         links={f"/usr/lib/modules/{release}/build": f"/usr/src/linux-headers-{release}"},
         scripts={
-            "postinst": _script(f"if command -v dkms >/dev/null; then dkms autoinstall -k {release}; fi", "configure")
+            "postinst": script(f"if command -v dkms >/dev/null; then dkms autoinstall -k {release}; fi", "configure")
         },
     )
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
+    """A file of `packages/`."""
     return (_FILES / name).read_text()
 
 
-def _script(body: str, only: str = "") -> str:
+def script(body: str, only: str = "") -> str:
     """A maintainer script; the systemd part is quiet where systemd is not running (a chroot)."""
     lines = ["#!/bin/sh", "# Simulated: a stand-in's maintainer script.", "set -e"]
     if only:
