@@ -16,6 +16,7 @@ import pytest
 from ingot.facts.asking import Answer, Asked
 from ingot.facts.crash import Crash, ReplicaCrash
 from ingot.facts.gateway import ENGINES
+from ingot.facts.gpu_holds import GpuHold
 from ingot.facts.pool import Pool, PoolState
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, marked, parse_upstreams, unmarked
@@ -132,16 +133,28 @@ def test_marks_survive_the_file() -> None:
     assert parse_upstreams(json.dumps([one.to_dict() for one in pool])) == (pool, None)
 
 
+HOLD = {"gpu": "GPU-1", "why": "the driver asks for: Reset", "since": "2026-11-28T00:00:00+00:00"}
+
+
 def test_the_look_at_a_pool_says_whether_there_is_a_gateway() -> None:
     found = [
         *("@@ingot-begin upstreams", f'[{{"model": "a", "replicas": ["{FIRST}"]}}]', "@@ingot-end upstreams 0"),
         *("@@ingot-begin acceptance", '{"verdict": "fail", "override": null}', "@@ingot-end acceptance 0"),
+        *("@@ingot-begin holds", json.dumps({SECOND: HOLD}), "@@ingot-end holds 0"),
         *("@@ingot-begin gateway", "@@ingot-end gateway 1"),
         *("@@ingot-begin affinity", "@@ingot-end affinity 1"),
         *("@@ingot-begin fleet", "@@ingot-end fleet 1"),
         *("@@ingot-begin inet_six", "@@ingot-end inet_six 0"),
     ]
-    assert Pool().process(found) == PoolState((Upstream("a", (FIRST,)),), held_out=True, has_gateway=False)
+    held = (GpuHold(SECOND, **HOLD),)
+    assert Pool().process(found) == PoolState((Upstream("a", (FIRST,)),), held_out=True, has_gateway=False, holds=held)
+
+
+def test_a_drain_keeps_replicas_out_whose_gpu_failed() -> None:
+    found = PoolState((Upstream("a", (FIRST, SECOND)),), has_gateway=True, holds=(GpuHold(SECOND, **HOLD),))
+    (_, engines) = drain.pool_files(found, found.upstreams)
+    assert f"server {SECOND} max_fails=3 fail_timeout=5s down;" in engines.bytes.decode()
+    assert f"server {FIRST} max_fails=3 fail_timeout=5s;" in engines.bytes.decode()
 
 
 ONE_RUNS = """echo 'vllm:num_requests_running{engine="0"} 1.0'"""
