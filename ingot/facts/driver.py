@@ -15,7 +15,7 @@ from ingot.facts.errors import ParseError, Unread
 from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.pci import PciReading, parse_sysfs
 from ingot.facts.sections import Section, answer, compose, split
-from ingot.facts.xid import Xid, parse_xids
+from ingot.facts.xid import SwitchError, Xid, parse_switch_errors, parse_xids
 
 #: Units and containers that a change of the driver stopped, until they run again.
 STOPPED = "/var/lib/ingot/driver-stopped"
@@ -204,6 +204,7 @@ class DriverState:
     jetson: bool = False
     runfile: bool = False
     xids: tuple[Xid, ...] = ()
+    switch_errors: tuple[SwitchError, ...] = ()
 
     @property
     def nouveau(self) -> bool:
@@ -330,6 +331,7 @@ def parse_driver(sections: Mapping[str, Section]) -> DriverState:
         jetson=answer(sections, "jetson").status == 0,
         runfile=answer(sections, "driver_runfile").status == 0,
         xids=parse_xids(optional("driver_xids")),
+        switch_errors=parse_switch_errors(optional("driver_xids")),
     )
 
 

@@ -384,6 +384,7 @@ def show_look(
             "users": list(state.users),
         },
         **_show_xids(state.xids),
+        **_show_switch_errors(state.switch_errors),
         "decision": _show_decision(state.machine(console, partial=partial), request),
         "gpus": [show_gpu(gpu) for gpu in report.gpus],
         **(_show_fault(report.fault) if report.fault else {}),

@@ -6,6 +6,7 @@ from collections import Counter
 
 from ingot.compat import rules, version_key
 from ingot.facts.host import HostState
+from ingot.facts.xid import next_command, recovery
 
 
 def notes(look: HostState) -> tuple[str, ...]:
@@ -24,6 +25,10 @@ def notes(look: HostState) -> tuple[str, ...]:
         address, number, meaning = xid
         if meaning:
             said.append(f"GPU {address} reported Xid {number} {times} times since boot: {meaning}")
+    for error, times in Counter((one.address, one.number, one.meaning) for one in look.driver.switch_errors).items():
+        address, number, meaning = error
+        if meaning:
+            said.append(f"NVSwitch {address} reported SXid {number} {times} times since boot: {meaning}")
     for row in look.gpus.rows:
         if row.remap_failed:
             said.append(f"GPU {row.index} could not remap a bad memory row; have the card replaced (Xid 64)")
@@ -31,6 +36,11 @@ def notes(look: HostState) -> tuple[str, ...]:
             said.append(f"GPU {row.index} has a memory row to remap; it is done at its next reset or reboot (Xid 63)")
         if row.ecc_uncorrected:
             said.append(f"GPU {row.index} had {row.ecc_uncorrected} uncorrectable memory errors since it was reset")
-        if row.recovery_action not in (None, "None"):
-            said.append(f"the driver asks to {str(row.recovery_action).lower()} GPU {row.index}")
+        action = recovery(row.recovery_action)
+        if action:
+            said.append(
+                f"the driver asks for {row.recovery_action} of GPU {row.index}: {next_command(action, str(row.index))}"
+            )
+        elif row.recovery_action not in (None, "None"):
+            said.append(f"the driver asks for {row.recovery_action} of GPU {row.index}")
     return tuple(said)

@@ -12,7 +12,7 @@ from ingot.facts.nvidia import GpuReport
 from ingot.facts.pci import PciDevice, PciReading
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.facts.smi_query import QueryRow
-from ingot.facts.xid import Xid
+from ingot.facts.xid import SwitchError, Xid
 from ingot.operations.gpus_on_bus import expected
 from ingot.operations.preflight.disk_space import DOCKER_ROOT, GIB
 from ingot.operations.preflight.findings import Wanted, findings
@@ -201,7 +201,8 @@ def test_memory_that_wears_out_is_worth_a_note() -> None:
     assert [part.partition(";")[0] for part in said] == [
         "GPU 0 could not remap a bad memory row",
         "GPU 0 had 2 uncorrectable memory errors since it was reset",
-        "the driver asks to reset GPU 0",
+        "the driver asks for Reset of GPU 0: stop what uses the GPU and reset it (`nvidia-smi --gpu-reset -i 0`), or "
+        "reboot the host",
     ]
 
 
@@ -209,6 +210,12 @@ def test_an_xid_that_needs_a_person_is_worth_one_note() -> None:
     xids = (Xid("0000:01:00", 119), Xid("0000:01:00", 13), Xid("0000:01:00", 119))
     (said,) = notes(replace(GOOD, driver=replace(RUNNING, xids=xids)))
     assert said.startswith("GPU 0000:01:00 reported Xid 119 2 times since boot: its GSP does not answer")
+
+
+def test_a_fatal_error_of_a_switch_is_worth_one_note() -> None:
+    errors = (SwitchError("0000:a9:00.0", 20034, True, "Link 30"), SwitchError("0000:a9:00.0", 28006, False, "Link 46"))
+    (said,) = notes(replace(GOOD, driver=replace(RUNNING, switch_errors=errors)))
+    assert said.startswith("NVSwitch 0000:a9:00.0 reported SXid 20034 1 times since boot: a fatal NVSwitch error")
 
 
 def test_a_wish_that_cannot_be_is_refused() -> None:
