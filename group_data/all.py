@@ -53,6 +53,11 @@ sources = {
 }
 
 # --- serving
+# Commits and files of models, as `ingot models lock` writes them beside the inventories: where this file is, deploys
+# take what it has and nothing else. None: the commits of the catalog and of site_models.
+models_lock = "inventories/models.lock.yaml"
+# Models that this site describes in a file, as `ingot models add` writes it; site_models stand over it. None: none.
+models_site = "inventories/models.site.yaml"
 # What a host serves: model (a name of the catalog), context (tokens per sequence), concurrency (sequences at once).
 serve = []
 # Models of this site, in the schema of docs/models.md; or commits for models of that catalog:

@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "ingot.commands.demo:demo",
     "drift": "ingot.commands.drift:drift",
     "keys": "ingot.commands.keys:keys_group",
+    "models": "ingot.commands.models:models_group",
     "onboard": "ingot.commands.onboard:onboard",
     "plan": "ingot.commands.plan:plan",
     "probe": "ingot.commands.probe:probe",

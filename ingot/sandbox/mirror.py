@@ -50,6 +50,9 @@ def model_values(paths: Paths | None = None) -> dict[str, Any]:
     """The tiny models as values for group_data, and where test hosts fetch models, made first where needed."""
     revisions = _revisions(paths or Paths.from_environment())
     return {
+        # The content of what is made here names its own revision.
+        "models_lock": None,
+        "models_site": None,
         "site_models": {maker.NAME: catalog_entry(maker, revisions[maker.NAME]) for maker in MAKERS},
         "sources": {"models": {"kind": "mirror", "uri": f"file://{GUEST}/models"}},
     }

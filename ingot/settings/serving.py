@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ingot.catalog import find_model, load_models
+from ingot.catalog import entry, find_model, load_models, site
+from ingot.catalog.lock import Lock, pin, unlocked
+from ingot.catalog.lock import read as read_lock
 from ingot.catalog.names import nearest
-from ingot.settings.kinds import Count, Expected, Many, Section, Switch, Text, Wrong, pattern, refuse
-from ingot.sizing import CatalogError, Model, SizingError
+from ingot.settings.kinds import Count, Expected, LocalPath, Many, Section, Switch, Text, Wrong, pattern, refuse
+from ingot.sizing import CatalogError, EngineArguments, Model, ModelRequest, SizingError, Workload
 
 #: A model as nginx' configuration, a directory's name and a URL carry it.
 MODEL_NAME = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9._:/@-]*[A-Za-z0-9][A-Za-z0-9._:/@-]*")
@@ -27,6 +30,28 @@ def _described(value: dict[str, Any]) -> dict[str, Any]:
     # Besides what the catalog says itself, whatever a wrong type in it comes to.
     except (SizingError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"models as docs/models.md describes them: {str(error).rstrip('.')}") from None
+    return value
+
+
+def _arguments(value: dict[str, Any]) -> dict[str, Any]:
+    return _checked(value, lambda: entry.arguments("arguments", value, EngineArguments()))
+
+
+def _speculation(value: dict[str, Any]) -> dict[str, Any]:
+    return _checked(value, lambda: entry.speculation("speculation", value))
+
+
+def _adapter(value: dict[str, Any]) -> dict[str, Any]:
+    if not MODEL_NAME.fullmatch(str(value.get("name"))):
+        raise ValueError("an adapter's name of letters, digits and . _ : / @ -")
+    return _checked(value, lambda: entry.adapter("adapters", value))
+
+
+def _checked(value: dict[str, Any], read: Callable[[], object]) -> dict[str, Any]:
+    try:
+        read()
+    except CatalogError as error:
+        raise ValueError(str(error).removeprefix("The catalog's ").rstrip(".")) from None
     return value
 
 
@@ -56,11 +81,65 @@ class Serve(Section):
     tokens_per_s: Annotated[
         Annotated[float, Field(gt=0)] | None, Expected("a number of tokens per second above 0, or None")
     ] = None
+    #: Over the model's own arguments: see docs/models.md.
+    arguments: Annotated[dict[str, Any], AfterValidator(_arguments), Expected("arguments by name")] = Field(
+        default_factory=dict
+    )
+    #: Tokens drafted ahead: the draft that the catalog names, or one of one's own.
+    speculation: Annotated[
+        bool | Annotated[dict[str, Any], AfterValidator(_speculation)],
+        Expected("True for the draft that the catalog names, or {'method': …, 'tokens': …}"),
+    ] = False
+    #: LoRA adapters, which callers ask for by their own names.
+    adapters: Annotated[
+        Many[Annotated[dict[str, Any], AfterValidator(_adapter), Expected("name, repository, revision and rank")]],
+        Expected("a list of adapters, each with name, repository, revision and rank"),
+    ] = ()
+
+    def request(self, models: Mapping[str, Model]) -> ModelRequest:
+        """What the planner is asked for, of these models."""
+        model = models[self.model]
+        drafted = model.speculation if self.speculation is True else None
+        if isinstance(self.speculation, dict):
+            drafted = entry.speculation("speculation", self.speculation)
+        return ModelRequest(
+            model,
+            Workload(self.context, self.concurrency, self.tokens_per_s),
+            variant=self.variant,
+            replicas=self.replicas,
+            share=self.share,
+            arguments=entry.arguments("arguments", self.arguments, model.arguments),
+            speculation=drafted,
+            adapters=tuple(entry.adapter("adapters", one) for one in self.adapters),
+        )
+
+    def beside(self, models: Mapping[str, Model]) -> Iterator[tuple[str, str, str | None]]:
+        """Repositories besides the model's own: label, repository and revision of its draft and its adapters."""
+        request = self.request(models)
+        if request.speculation and request.speculation.repository:
+            yield f"{self.model} (draft)", request.speculation.repository, request.speculation.revision
+        for one in request.adapters:
+            yield f"{one.name} (adapter of {self.model})", one.repository, one.revision
+
+
+def described(file: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The models of a site: those in its file, and those in its values over them. Raises: CatalogError."""
+    return {**(site.read(Path(file).expanduser()) if file else {}), **values}
+
+
+def _site(value: str | None) -> str | None:
+    try:
+        described(value, {})
+    except CatalogError as error:
+        raise ValueError(f"models as docs/models.md describes them: {str(error).rstrip('.')}") from None
+    return value
 
 
 class Serving(Section):
     """What a host serves, and the models of its site."""
 
+    models_lock: Annotated[LocalPath | None, Expected("a path on this machine, or None")]
+    models_site: Annotated[LocalPath | None, AfterValidator(_site), Expected("a path on this machine, or None")]
     serve: Annotated[Many[Serve], Expected("a list of models, each with model, context and concurrency")]
     site_models: Annotated[dict[str, Any], AfterValidator(_described), Expected("models by name")]
 
@@ -69,7 +148,7 @@ class Serving(Section):
     def _as_people_type(cls, data: Any) -> Any:
         """Names of hubs and other spellings become the catalog's: `Qwen/Qwen3-8B-AWQ` is a variant of qwen3-8b."""
         try:
-            models = load_models(data.get("site_models"))
+            models = load_models(described(data.get("models_site"), data["site_models"]))
             serve = [_named(item, models) for item in data["serve"]]
         except (SizingError, TypeError, ValueError, KeyError, AttributeError):
             # What is wrong is said where it is checked.
@@ -77,9 +156,40 @@ class Serving(Section):
         return {**data, "serve": serve}
 
     @property
+    def catalog(self) -> dict[str, Model]:
+        """Every model that is described, by name: the catalog's, the site's file's, and those of site_models.
+
+        Raises: CatalogError.
+        """
+        return load_models(described(self.models_site, self.site_models))
+
+    @property
+    def lock(self) -> Lock | None:
+        """The commits that deploys take; None where there is no lock. Raises: CatalogError."""
+        return read_lock(Path(self.models_lock).expanduser()) if self.models_lock else None
+
+    @property
     def models(self) -> dict[str, Model]:
-        """Every model that can be served, by name."""
-        return load_models(self.site_models)
+        """Every model that can be served, by name: where there is a lock, at its commits. Raises: CatalogError."""
+        lock = self.lock
+        return pin(self.catalog, lock) if lock else self.catalog
+
+    def unlocked(self) -> Iterator[Wrong]:
+        """What the lock does not have, or why it cannot be read."""
+        try:
+            lock = self.lock
+        except CatalogError as error:
+            yield Wrong(("models_lock",), self.models_lock, f"a lock of models: {str(error).rstrip('.')}")
+            return
+        if lock is None:
+            return
+        for index, one in enumerate(self.serve):
+            if unlocked([one.model], self.catalog, lock):
+                words = f"a model that {self.models_lock} has; run `ingot models lock`"
+                yield Wrong(("serve", index, "model"), one.model, words)
+            elif one.variant and one.variant not in {variant.name for variant in self.models[one.model].variants}:
+                words = f"a variant that {self.models_lock} has; run `ingot models lock`"
+                yield Wrong(("serve", index, "variant"), one.variant, words)
 
     @model_validator(mode="after")
     def _are_known(self) -> Self:
@@ -87,7 +197,7 @@ class Serving(Section):
         return self
 
     def _unknown(self) -> Iterator[Wrong]:
-        models = self.models
+        models = self.catalog
         for index, one in enumerate(self.serve):
             if one.model not in models:
                 words = f"a model of the catalog or of site_models{nearest(one.model, models)}"
@@ -96,3 +206,13 @@ class Serving(Section):
             variants = [variant.name for variant in models[one.model].variants]
             if one.variant is not None and one.variant not in variants:
                 yield Wrong(("serve", index, "variant"), one.variant, f"one of {', '.join(variants)}")
+            if one.speculation is True and models[one.model].speculation is None:
+                words = f"method and tokens, since the catalog names no draft of {one.model}"
+                yield Wrong(("serve", index, "speculation"), True, words)
+        names = [one.model for one in self.serve]
+        for index, one in enumerate(self.serve):
+            for number, adapter in enumerate(one.adapters):
+                if adapter["name"] in names:
+                    words = "a name that no other model or adapter of this host has"
+                    yield Wrong(("serve", index, "adapters", number, "name"), adapter["name"], words)
+                names.append(adapter["name"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ingot.engines.registry import registry
+from ingot.engines.validity import problems
 from ingot.settings.cache import Cache
 from ingot.settings.docker import Docker
 from ingot.settings.driver import Driver
@@ -31,3 +33,15 @@ def conflicts(settings: Settings) -> Iterator[Wrong]:
         yield Wrong(("sources", "docker"), None, "Docker's repository, since docker_source is 'docker'")
     if settings.gateway_packages == "nginx.org" and settings.sources.nginx is None:
         yield Wrong(("sources", "nginx"), None, "nginx.org's repository, since gateway_packages is 'nginx.org'")
+    yield from settings.unlocked()
+    yield from _unknown_to_the_engine(settings)
+
+
+def _unknown_to_the_engine(settings: Settings) -> Iterator[Wrong]:
+    """Names of parsers, arguments and architectures that the pinned engine does not know: it would not start."""
+    known, models = registry(settings.engine_version), settings.catalog
+    for index, one in enumerate(settings.serve):
+        request = one.request(models)
+        architectures = [variant.architecture for variant in request.model.variants]
+        for clause in problems(request.arguments, request.speculation, architectures, request.model.kind, known):
+            yield Wrong(("serve", index, "model"), one.model, f"a model that the engine can start: {clause}")

@@ -54,7 +54,7 @@ def origin(sources: Mapping[str, Any], variant: Variant, label: str) -> Origin:
     if not variant.revision or (kind == "hub" and not re.fullmatch(r"[0-9a-f]{40}", variant.revision)):
         raise IngotError(
             f"{label} has revision {variant.revision!r}, expected a commit of 40 hex digits, since what is "
-            f"served must not change by itself; choose one of {repository} and give it in `site_models`."
+            f"served must not change by itself; run `ingot models lock`."
         )
     base = str(source["uri"]).rstrip("/")
     if repository.startswith("/"):

@@ -13,6 +13,7 @@ from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from ingot.catalog.lock import Lock
 from ingot.errors import IngotError
 from ingot.facts.models import MADE, MARKER, Fetched, ModelDirectory, Models, Room, Text
 from ingot.operations import changes, detached
@@ -27,7 +28,9 @@ from ingot.operations.weights.manifest import (
     origin,
     parse_manifest,
 )
-from ingot.sizing import Variant
+from ingot.settings.read import section
+from ingot.settings.serving import Serving
+from ingot.sizing import SizingError, Variant
 
 SCRIPT = (files(__package__) / "models.sh").read_text()
 #: Part of the file system that stays free beside a model.
@@ -174,8 +177,10 @@ def _token() -> str:
     return Hidden(f'header = "Authorization: Bearer {token}"\n')
 
 
-def _listed(wanted: Wanted, place: Origin, token: str) -> tuple[ModelFile, ...]:
-    """The files to have. Raises: IngotError."""
+def _listed(wanted: Wanted, place: Origin, token: str, lock: Lock | None) -> tuple[ModelFile, ...]:
+    """The files to have: those of the lock where there is one, and nobody is asked. Raises: IngotError."""
+    if lock is not None:
+        return locked_files(wanted, place, lock)
     if place.kind == "push":
         return chosen(local_manifest(Path(place.base)), wanted.label)
     url = manifest_url(place, wanted.variant)
@@ -186,6 +191,20 @@ def _listed(wanted: Wanted, place: Origin, token: str) -> tuple[ModelFile, ...]:
             'sources["models"], the revision, and cache_hub_token_file where the model is gated.'
         )
     return chosen(parse_manifest(answer.text, place, wanted.variant.revision or ""), wanted.label)
+
+
+def locked_files(wanted: Wanted, place: Origin, lock: Lock) -> tuple[ModelFile, ...]:
+    """The files of a lock, each with its address. Raises: IngotError for what the lock does not have."""
+    files = lock.files(wanted.variant.repository, wanted.variant.revision)
+    if files is None:
+        raise IngotError(
+            f"{wanted.label} ({wanted.variant.repository} at {wanted.variant.revision}) is not in the lock of models, "
+            "and deploys take nothing else; run `ingot models lock`."
+        )
+    base = f"{place.base}/resolve/{wanted.variant.revision}" if place.kind == "hub" else place.base
+    return chosen(
+        (ModelFile(one.path, one.bytes, one.sha256, one.git_sha1, f"{base}/{one.path}") for one in files), wanted.label
+    )
 
 
 def _pushed(
@@ -216,15 +235,16 @@ def cached() -> Commands:
     """
     Have the weights of the host's plan below `cache_root`, verified; nothing is read again while nothing changed.
 
-    A variant comes from the hub (a pinned commit), a mirror with manifests, or a directory of this machine. Space
+    A variant comes from the hub (a pinned commit), a mirror with manifests, or a directory of this machine; with a lock
+    of models its files are the lock's. Space
     is checked first, transfers resume, a corrupt file is set aside and fetched once more, and the directory
     appears under its name only when all of it is verified.
     """
     data = host.data
     try:
         directories = wanted_models(data.cache_root, planning.host_plan())
-        token = _token()
-    except IngotError as error:
+        token, lock = _token(), section(host, Serving).lock
+    except (IngotError, SizingError) as error:
         yield refuse(str(error) if str(error).startswith(f"{host.name}:") else f"{host.name}: {error}")
         return
     state = host.get_fact(Models, root=data.cache_root, targets=[one.target for one in directories])
@@ -236,7 +256,7 @@ def cached() -> Commands:
         found = state.directories[wanted.target]
         try:
             place = origin(data.sources, wanted.variant, wanted.label)
-            listed = _listed(wanted, place, token)
+            listed = _listed(wanted, place, token, lock)
             needed = missing_bytes(listed, found)
             refused = in_the_way(wanted, found) or no_room(
                 wanted.label, data.cache_root, needed, len(listed), state.room

@@ -110,6 +110,10 @@ def cache(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytes
             "cache_root": str(root),
             "cache_hub_token_file": token_file,
             "sources": {"models": source or {"kind": "mirror", "uri": mirror.url}},
+            "models_lock": None,
+            "models_site": None,
+            "serve": [],
+            "site_models": {},
         }
         return run_operation(models.cached, data=data, **options)
 

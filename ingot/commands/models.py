@@ -1,0 +1,134 @@
+"""`ingot models`: what can be served, described, and locked to commits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ingot.commands.options import end, hosts_options, json_option, print_json
+from ingot.errors import IngotError
+
+SITE = Path("inventories/models.site.yaml")
+_site = click.option(
+    "--site",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=SITE,
+    show_default=True,
+    help="The site's models.",
+)
+
+
+@click.group("models")
+def models_group() -> None:
+    """Models: the catalog and the site's own, what they need, and the commits that deploys take."""
+
+
+@models_group.command("list")
+@click.option("--kind", help="Only generate, embed, rerank or transcribe.")
+@_site
+@json_option
+def list_models(kind: str | None, site: Path, as_json: bool) -> None:
+    """List every model: what it is for, its sizes and formats."""
+    from ingot.hub.describe import kind_named
+    from ingot.hub.showing import rows
+    from ingot.report.console import plain_console, plain_table
+
+    found = rows(site, kind_named(kind))
+    if as_json:
+        print_json({"models": found})
+        return
+    table = plain_table("model", "kind", "parameters", "context", "variants", right=("parameters", "context"))
+    for row in found:
+        names = ", ".join(f"{one['name']}{'' if one['verified'] else '?'}" for one in row["variants"])
+        table.add_row(row["name"], row["kind"], f"{row['parameters'] / 1e9:.1f}B", str(row["context"] or "-"), names)
+    plain_console().print(table)
+    click.echo("A ? marks what no published source confirms; `ingot models lock` asks the hub.", err=True)
+
+
+@models_group.command("show")
+@click.argument("name")
+@_site
+@json_option
+def show(name: str, site: Path, as_json: bool) -> None:
+    """Show one model: its engine arguments, variants, repositories and commits."""
+    from ingot.hub.showing import lines, row_of
+
+    row = row_of(name, site)
+    if as_json:
+        print_json(row)
+        return
+    for line in lines(row):
+        click.echo(line)
+
+
+@models_group.command("add")
+@click.argument("repository")
+@click.option("--name", help="What callers ask for.  [default: the repository's name in small letters]")
+@click.option("--revision", help="A branch or commit.  [default: the newest]")
+@click.option("--kind", help="generate, embed, rerank or transcribe.  [default: by its class]")
+@click.option("--hub", default="https://huggingface.co", show_default=True, help="Address of the hub or its mirror.")
+@click.option("--token-file", help="A file with a hub token, for gated models.")
+@click.option("--replace", is_flag=True, help="Write over an entry of this name.")
+@_site
+@json_option
+def add(repository: str, site: Path, as_json: bool, **options: Any) -> None:
+    """Describe REPOSITORY (ORG/NAME of a hub, or a directory) by its own files, as a model of this site."""
+    from ingot.hub.adding import add_to
+
+    described = add_to(site, repository, **options)
+    if as_json:
+        print_json({"name": described.name, "entry": described.entry, "notes": described.notes, "file": str(site)})
+        return
+    click.echo(f"{described.name} is written to {site}; see what it needs: `ingot plan --model {described.name}`.")
+    for note in described.notes:
+        click.echo(note, err=True)
+
+
+@models_group.command("lock")
+@hosts_options
+@click.option("--update", is_flag=True, help="Take what is newest at the hub; without it, what is locked stays.")
+@click.option("--dry", is_flag=True, help="Show what would change, and write nothing.")
+@json_option
+def lock(inventory: Path | None, hosts: tuple[str, ...], update: bool, dry: bool, as_json: bool) -> None:
+    """Resolve every variant that HOSTs may serve to a commit with its files, in models.lock.yaml.
+
+    Deploys take what is locked and nothing else.
+    """
+    from ingot.hub.locking import lock_for
+    from ingot.inventory.fleet import selected
+
+    done = lock_for(
+        selected(inventory, hosts).hosts,
+        update=update,
+        dry=dry,
+        whole=not hosts,
+        say=lambda line: click.echo(line, err=True),
+    )
+    if as_json:
+        print_json(done.to_dict())
+    else:
+        for line in done.lines():
+            click.echo(line)
+    end(done.errors())
+
+
+@models_group.command("check")
+@hosts_options
+@click.option("--offline", is_flag=True, help="Ask no hub whether it still has what is locked.")
+@json_option
+def check(inventory: Path | None, hosts: tuple[str, ...], offline: bool, as_json: bool) -> None:
+    """See that what HOSTs serve is known to their engine and locked, and that the hub still has it."""
+    from ingot.hub.checking import check_hosts
+    from ingot.inventory.fleet import selected
+
+    chosen = selected(inventory, hosts).hosts
+    if not chosen:
+        raise IngotError("no host is named.")
+    findings = check_hosts(chosen, offline=offline)
+    if as_json:
+        print_json({"findings": findings})
+    elif not findings:
+        click.echo("Everything that these hosts serve is locked and known to their engine.")
+    end([] if as_json else findings, found=bool(findings))

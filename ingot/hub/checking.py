@@ -1,0 +1,69 @@
+"""Whether what hosts serve is locked, known to their engine, and still where it was locked from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pyinfra.api.host import Host
+
+from ingot.engines.registry import registry
+from ingot.engines.validity import problems
+from ingot.errors import IngotError
+from ingot.hub.fleet import wanted
+from ingot.settings.engine import Engine
+from ingot.settings.read import section
+from ingot.settings.serving import Serving
+from ingot.sizing import CatalogError
+
+
+def check_hosts(hosts: Sequence[Host], *, offline: bool) -> list[str]:
+    """One sentence for each thing that is wrong. Raises: IngotError where the values of a host are."""
+    found = dict.fromkeys(sentence for host in hosts for sentence in _of_host(host))
+    if not offline:
+        found |= dict.fromkeys(_at_the_hub(hosts))
+    return list(found)
+
+
+def _of_host(host: Host) -> Iterator[str]:
+    serving = section(host, Serving)
+    known = registry(section(host, Engine).engine_version)
+    for one in serving.serve:
+        request = one.request(serving.catalog)
+        architectures = [variant.architecture for variant in request.model.variants]
+        for clause in problems(request.arguments, request.speculation, architectures, request.model.kind, known):
+            yield f"{one.model}: {clause}."
+    for wrong in serving.unlocked():
+        yield f"{wrong.value}: expected {wrong.words}."
+    if serving.serve and serving.models_lock and not _locked(serving):
+        yield f"{serving.models_lock} is not there: run `ingot models lock`."
+
+
+def _locked(serving: Serving) -> bool:
+    try:
+        return serving.lock is not None
+    except CatalogError:
+        # Said as a value that is wrong.
+        return True
+
+
+def _at_the_hub(hosts: Sequence[Host]) -> Iterator[str]:
+    """Commits that cannot be had any more, or have other files than were locked."""
+    asked = wanted(hosts)
+    locks = {host.name: section(host, Serving).lock for host in hosts}
+    lock = next((one for one in locks.values() if one), None)
+    seen: set[str] = set()
+    for wish in asked.wishes:
+        known = lock.repositories.get(wish.repository) if lock else None
+        if known is None or wish.repository in seen:
+            continue
+        seen.add(wish.repository)
+        try:
+            now = wish.place.locked(wish.repository, known.commit)
+        except IngotError as error:
+            yield f"{wish.label}: {error}."
+            continue
+        if now.files != known.files:
+            yield (
+                f"{wish.label}: {wish.repository} has other files at {known.commit[:12]} than were locked: "
+                "do not deploy it before you know why."
+            )

@@ -1,0 +1,123 @@
+"""A hub on this machine that speaks Hugging Face's protocol, with recorded metadata of repositories."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha1, sha256
+from typing import Any
+from urllib.parse import unquote
+
+#: config.json of Qwen/Qwen3-0.6B, as it is published.
+QWEN3 = {
+    "architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 151643,
+    "eos_token_id": 151645, "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "initializer_range": 0.02,
+    "intermediate_size": 3072, "max_position_embeddings": 40960, "max_window_layers": 28, "model_type": "qwen3",
+    "num_attention_heads": 16, "num_hidden_layers": 28, "num_key_value_heads": 8, "rms_norm_eps": 1e-06,
+    "rope_scaling": None, "rope_theta": 1000000, "sliding_window": None, "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16", "transformers_version": "4.51.0", "use_cache": True, "use_sliding_window": False,
+    "vocab_size": 151936,
+}  # fmt: skip
+
+FIRST, SECOND = "c1899de289a04d12100db370d81485cdf75e47ca", "b" * 40
+
+
+@dataclass
+class Repository:
+    """A repository: its commits' files by path (content, or a size where nobody reads it), and what it asks for."""
+
+    commits: dict[str, dict[str, bytes | int]]
+    main: str
+    gated: bool = False
+
+
+@dataclass
+class StandIn:
+    """The hub: its address, repositories, what it was asked, and answers that come before the right ones."""
+
+    url: str = ""
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    first: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    token: str = "hf_right"
+
+    def answer(self, path: str, authorization: str | None) -> tuple[int, bytes]:
+        """Status and body."""
+        words = unquote(path.partition("?")[0]).strip("/").split("/")
+        api = words[:2] == ["api", "models"]
+        name = "/".join(words[2:4] if api else words[:2])
+        found = self.repositories.get(name)
+        if found is None:
+            # As the hub says it: what is not there and what is private look the same without a token.
+            return 401, b'{"error": "Invalid username or password."}'
+        if found.gated and authorization != f"Bearer {self.token}":
+            return 403, b'{"error": "Access to model is restricted"}'
+        revision = words[5] if api else words[3]
+        commit = found.main if revision == "main" else revision
+        if commit not in found.commits:
+            return 404, b'{"error": "Revision Not Found"}'
+        if not api:
+            content = found.commits[commit].get("/".join(words[4:]))
+            return (200, content) if isinstance(content, bytes) else (404, b"Entry not found")
+        siblings = [_sibling(path, content) for path, content in found.commits[commit].items()]
+        return 200, json.dumps(
+            {"id": name, "sha": commit, "gated": found.gated and "manual", "siblings": siblings}
+        ).encode()
+
+
+def _sibling(path: str, content: bytes | int) -> dict[str, Any]:
+    size = content if isinstance(content, int) else len(content)
+    data = path.encode() if isinstance(content, int) else content
+    listed: dict[str, Any] = {"rfilename": path, "size": size, "blobId": sha1(data).hexdigest()}
+    if path.endswith(".safetensors"):
+        listed["lfs"] = {"sha256": sha256(data).hexdigest(), "size": size, "pointerSize": 135}
+    return listed
+
+
+@contextmanager
+def hub() -> Iterator[StandIn]:
+    """A hub that runs, with Qwen3-0.6B at two commits, its FP8 copy, and a gated model."""
+    files: dict[str, bytes | int] = {
+        ".gitattributes": 1570, "README.md": 13965, "config.json": json.dumps(QWEN3).encode(),
+        "generation_config.json": b"{}", "merges.txt": 1671853, "model.safetensors": 1503300328,
+        "tokenizer.json": 11422654, "tokenizer_config.json": 9732, "vocab.json": 2776833,
+    }  # fmt: skip
+    newer = {**files, "generation_config.json": b'{"temperature": 0.6}'}
+    scheme = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    config = json.dumps({**QWEN3, "quantization_config": scheme}).encode()
+    fp8 = {**files, "model.safetensors": 757000000, "config.json": config}
+    made = StandIn(
+        repositories={
+            "Qwen/Qwen3-0.6B": Repository({FIRST: files, SECOND: newer}, SECOND),
+            "Qwen/Qwen3-0.6B-FP8": Repository({"f" * 40: fp8}, "f" * 40),
+            "meta-llama/Gated": Repository({"9" * 40: files}, "9" * 40, gated=True),
+        }
+    )
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            authorization = self.headers.get("Authorization")
+            made.asked.append((self.path, authorization))
+            status, headers, body = 200, {}, b""
+            if made.first:
+                status, headers = made.first.pop(0)
+            else:
+                status, body = made.answer(self.path, authorization)
+            self.send_response(status)
+            for key, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        made.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield made
+        server.shutdown()
