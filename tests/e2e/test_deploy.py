@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import subprocess
 
@@ -36,6 +37,13 @@ def ask(host: TestHost, key: str) -> str:
         model=MODEL, messages=[{"role": "user", "content": "Hello"}], max_tokens=8
     )
     return answer.choices[0].message.content or ""
+
+
+def titles() -> list[str]:
+    """What every role of deploy.py is called."""
+    roles = re.findall(r"^(\w+)\(\)", (ROOT / "deploy.py").read_text(), re.MULTILINE)
+    assert len(roles) == len(list((ROOT / "roles").glob("[a-z]*.py")))
+    return [re.search(r'@deploy\("(.+)"\)', (ROOT / "roles" / f"{role}.py").read_text()).group(1) for role in roles]  # type: ignore[union-attr]
 
 
 def containers(host: TestHost) -> str:
@@ -179,11 +187,12 @@ def test_what_the_engine_measured_stands_beside_what_was_predicted(host: TestHos
     assert line.split()[-3:] == [tokens, tokens, "+0"], done.stdout
 
 
-def test_a_second_run_changes_nothing(host: TestHost) -> None:
+def test_a_second_run_of_every_role_changes_nothing(host: TestHost) -> None:
     before = containers(host)
     run = deploy(NAME)
     assert run.status == 0, run.output[-6000:]
     assert run.changed(NAME) == []
+    assert {name.partition(" | ")[0] for name in run.reached(NAME)} == set(titles())
     assert containers(host) == before
 
 

@@ -8,8 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import Any
 
 from ingot.gateway import filter as package
 from ingot.gateway import personal_data
+from ingot.gateway.filter import server, settings
+from ingot.gateway.filter.exchange import Exchange
+from ingot.gateway.filter.ledger import Ledger
 from ingot.gateway.teams import Team
 
 Answering = Callable[["Call"], Awaitable[None]]
@@ -53,6 +57,8 @@ class Filter:
 
         `counts` is where it keeps tokens by the day.
         """
+        if "MUTANT_UNDER_TEST" in os.environ:
+            return WithinThisProcess(self, teams, digest, counts)  # type: ignore[return-value]
         code = self.directory / "code" / "ingot" / "gateway" / "filter"
         if not code.exists():
             code.mkdir(parents=True)
@@ -80,6 +86,34 @@ class Filter:
         )
         assert self.process.stdout and digest in self.process.stdout.readline()
         return self.process
+
+
+class WithinThisProcess(threading.Thread):
+    """The filter in a thread of the tests' own process, for `make mutants`, which sees mutants there alone."""
+
+    def __init__(self, made: Filter, teams: Sequence[Team], digest: str, counts: Path | None) -> None:
+        super().__init__(daemon=True)
+        told = settings.settings(json.loads(personal_data.rules_file(teams, {}, default_max_tokens=100)))
+        self._served = server.Server(Exchange(told, str(made.engine), Ledger(counts)), made.socket, digest)
+        self._socket = made.socket
+        self._loop = asyncio.new_event_loop()
+        self._serves = threading.Event()
+        self.start()
+        assert self._serves.wait(10)
+
+    def run(self) -> None:
+        async def serve() -> None:
+            await asyncio.start_unix_server(self._served._connected, self._socket)
+            self._serves.set()
+
+        self._loop.run_until_complete(serve())
+        self._loop.run_forever()
+
+    def kill(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def wait(self) -> None:
+        self.join(10)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -22,6 +23,9 @@ from ingot.gateway.filter.settings import Policy, Settings
 from tests.gateway.filter_process import Call, Filter, ask, engine, piece, team, until
 
 pytestmark = [pytest.mark.gateway, pytest.mark.timeout(60)]
+
+#: For what a process alone has: signals of its own, limits of its own.
+a_process = pytest.mark.skipif("MUTANT_UNDER_TEST" in os.environ, reason="mutants are seen in the tests' process alone")
 
 STREAM = {"model": "m", "stream": True, "messages": []}
 WHOLE = {"model": "m", "messages": []}
@@ -109,26 +113,31 @@ def test_a_caller_who_hangs_up_ends_the_engines_work(running: Filter) -> None:
 
 
 def test_a_slow_reader_slows_the_engine_down_and_gets_all_of_it(running: Filter) -> None:
-    sent, ended = 0, False
+    """The engine wants to send much more than what the kernel and the filter hold on the way; its own buffer tells when
+    nobody takes it. A filter that reads on holds all of it, and the engine ends before its reader has begun."""
+    most, word = 32 * 1024 * 1024, "word " * 2000
+    sent, stuck, ended = 0, asyncio.Event(), False
 
     async def answering(call: Call) -> None:
-        nonlocal sent
+        nonlocal sent, ended
         call.begin_stream()
-        while not ended:
-            await call.event(piece("word " * 2000))
-            sent += 10_000
+        while sent < most and not stuck.is_set():
+            sending = asyncio.ensure_future(call.event(piece(word)))
+            sent += len(word)
+            # It waits for as long as it must: a busy machine is slow, and none is this slow.
+            await asyncio.wait({sending}, timeout=5)
+            if not sending.done():
+                stuck.set()
+            await sending
+        stuck.set()
+        ended = True
         await call.end_stream()
 
     async def test() -> None:
-        nonlocal ended
         async with engine(running.engine, answering):
             answer = await ask(running.socket, STREAM)
-            before = -1
-            while sent != before:
-                before = sent
-                await asyncio.sleep(0.3)
-            assert before < 4_000_000
-            ended = True
+            await stuck.wait()
+            assert not ended and sent < most, "the engine could send all of it to a filter that nobody reads from"
             assert text_of(await answer.events()) == "word " * (sent // 5)
 
     asyncio.run(test())
@@ -246,6 +255,7 @@ def test_a_budget_is_charged_before_and_settled_by_the_usage(running: Filter) ->
     asyncio.run(test())
 
 
+@a_process
 def test_a_days_tokens_are_counted_on_by_the_next_process(tmp_path: Path) -> None:
     made, counts = Filter(tmp_path), tmp_path / "counts"
     counts.mkdir()
@@ -332,6 +342,41 @@ def test_requests_that_would_fill_its_memory_are_told_to_come_again(
     asyncio.run(test())
 
 
+def test_one_team_cannot_hold_what_the_others_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends too much at once is told so while there is room for the others: by a limit of its own."""
+    assert 0 < server.HELD_PER_TEAM < server.HELD
+    monkeypatch.setattr(server, "HELD_PER_TEAM", 1000)
+    monkeypatch.setattr(server, "HELD", 1_000_000)
+    teams = dict.fromkeys(("a", "b"), Policy(tokens_per_minute=10**9))
+    made = server.Server(Exchange(Settings(teams, 1), str(tmp_path / "engine")), tmp_path / "filter", "first")
+    ended = asyncio.Event()
+
+    async def answering(call: Call) -> None:
+        await ended.wait()
+        await call.whole(ANSWER)
+
+    def body(size: int) -> bytes:
+        return b'{"model": "m"}'.ljust(size)
+
+    async def test() -> None:
+        running = await asyncio.start_unix_server(made._connected, tmp_path / "filter")
+        async with engine(tmp_path / "engine", answering) as calls:
+            begun = [asyncio.ensure_future(ask(tmp_path / "filter", body(size), of="a")) for size in (400, 600)]
+            await until(lambda: len(calls) == 2)
+            # One byte more than its limit; to the byte it was taken.
+            refused = await ask(tmp_path / "filter", body(20), of="a")
+            assert (refused.status, (await refused.json())["error"]["code"]) == (503, "filter_busy")
+            begun.append(asyncio.ensure_future(ask(tmp_path / "filter", body(900), of="b")))
+            await until(lambda: len(calls) == 3)
+            ended.set()
+            assert [(await one).status for one in begun] == [200, 200, 200]
+            # What was answered is held no longer.
+            assert (await ask(tmp_path / "filter", body(1000), of="a")).status == 200
+        running.close()
+
+    asyncio.run(test())
+
+
 def test_a_large_request_is_read_beside_the_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[bool, int]] = []
     prepared = requests.prepared
@@ -397,6 +442,7 @@ def test_who_hangs_up_while_a_large_request_is_read_starts_no_second_reader(
     assert most == 1
 
 
+@a_process
 def test_it_takes_as_many_open_files_as_it_may(tmp_path: Path) -> None:
     made, (soft, hard) = Filter(tmp_path), resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
@@ -409,6 +455,7 @@ def test_it_takes_as_many_open_files_as_it_may(tmp_path: Path) -> None:
     process.wait()
 
 
+@a_process
 def test_a_new_process_takes_over_and_the_old_one_ends_its_streams(tmp_path: Path) -> None:
     made = Filter(tmp_path)
     old = made.start(team("sales", redact=("all",)))

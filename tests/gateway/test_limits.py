@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ingot.errors import IngotError
+from ingot.facts.gateway import Gateway
 from ingot.gateway import limits
 from ingot.gateway.limits import Rate, Shared
 from ingot.gateway.routes import Route
 from ingot.gateway.teams import Team
 from ingot.gateway.upstreams import Engine, Upstream, engines
 from ingot.operations import tree
+from ingot.operations.gateway import gateway
 from ingot.operations.gateway import teams as gateway_teams
 from ingot.operations.gateway.teams import Teams
 from ingot.secrets import keys
+from tests.operations.serving.onehost import OneHost
 
 pytestmark = pytest.mark.gateway
 
@@ -153,3 +161,39 @@ def test_hosts_forget_a_key_some_time_after_its_end() -> None:
     ends = [None, now + timedelta(1), now - timedelta(29), now - timedelta(30)]
     known = [keys.Key("t", f"{n}" * 64, "x", end and end.isoformat()) for n, end in enumerate(ends)]
     assert keys.lasting(known, now) == tuple(known[:3])
+
+
+def test_a_deploy_tells_hosts_of_keys_that_ended_lately_and_of_no_older_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    ends = {"a": None, "b": now + timedelta(1), "c": now - timedelta(29), "d": now - timedelta(31)}
+    entries = [
+        {"team": "t", "sha256": digit * 64, "created": "x", **({"expires": end.isoformat()} if end else {})}
+        for digit, end in ends.items()
+    ]
+    (tmp_path / "keys.yaml").write_text(json.dumps({"keys": entries}))
+    told: list[str] = []
+
+    def nothing(*_: object) -> Iterator[None]:
+        yield from ()
+
+    def entries_of(found: object, wanted: object, active: Sequence[keys.Key], *_: object) -> None:
+        told.extend(key.sha256[0] for key in active)
+        raise IngotError("that is all that this test is about")
+
+    monkeypatch.setattr(gateway, "settings_of_host", lambda: SimpleNamespace(secrets=tmp_path, filter=None))
+    monkeypatch.setattr(gateway, "_fleet_ca", lambda _: None)
+    monkeypatch.setattr(gateway.verify_key, "provide", lambda _: None)
+    for module, name, stand_in in (
+        (gateway.gateway_site, "why_not", lambda *_: None),
+        (gateway.gateway_site, "check", lambda _: None),
+        (gateway.gateway_site, "entries", entries_of),
+        (gateway.gateway_certificate, "wish", lambda _: None),
+        (gateway.gateway_certificate, "present", nothing),
+    ):
+        monkeypatch.setattr(module, name, stand_in)
+    host = OneHost()
+    host.answers[Gateway] = None
+    host.run(gateway.site)
+    assert told == ["a", "b", "c"] and host.refused == ["gpu-01: that is all that this test is about"]

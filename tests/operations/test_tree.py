@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import grp
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,7 @@ def kill_points() -> list[str]:
     return [line for line in lines if line.strip().startswith(simple) and not line.endswith(("||", "&&"))]
 
 
-@pytest.mark.parametrize("line", kill_points(), ids=str.strip)
+@pytest.mark.parametrize("line", kill_points(), ids=lambda line: re.sub(r"\W+", "-", line).strip("-"))
 def test_a_run_killed_anywhere_leaves_old_or_new_files_and_the_next_converges(
     run_operation, monkeypatch, tmp_path, line
 ):
@@ -143,6 +144,36 @@ def test_a_secret_is_never_readable_by_others_on_its_way(run_operation, monkeypa
     (leftover,) = tmp_path.glob(".ingot-*")
     (stage,) = (tmp_path / "run").iterdir()
     assert leftover.stat().st_mode & 0o777 == 0o600 and stage.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_renamed_is_on_disk_before_and_its_directory_after(run_operation, monkeypatch, tmp_path):
+    """A power loss then leaves the old file or the new, and never an empty one under the name."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("sync", "mv"):
+        (tools / tool).write_text(f'#!/bin/sh\necho "{tool} $*" >>{tools}/done\nexec /bin/{tool} "$@"\n')
+        (tools / tool).chmod(0o755)
+    monkeypatch.setattr(tree, "SCRIPT", tree.SCRIPT.replace("PATH=/usr", f"PATH={tools}:/usr"))
+    assert run_operation(tree.tree, (mine(tmp_path / "a/conf", "x"), mine(tmp_path / "b/conf", "y"))).succeeded
+    done = (tools / "done").read_text().splitlines()
+    moves = [line.split()[-2:] for line in done if line.startswith("mv ")]
+    assert [target for _, target in moves] == [f"{tmp_path}/a/conf", f"{tmp_path}/b/conf"]
+    first, last = done.index(f"mv -fT -- {' '.join(moves[0])}"), done.index(f"mv -fT -- {' '.join(moves[-1])}")
+    assert all(f"sync -- {temporary}" in done[:first] for temporary, _ in moves)
+    assert {f"{tmp_path}/a/", f"{tmp_path}/b/"} <= {path for line in done[last:] for path in line.split()}
+
+
+def test_a_directory_is_never_open_to_others_before_it_has_its_mode(run_operation, monkeypatch, tmp_path):
+    cut = tree.SCRIPT.replace('[ -d "$path" ] || mkdir -- "$path"', 'mkdir -- "$path"; kill -9 $$')
+    assert cut != tree.SCRIPT
+    monkeypatch.setattr(tree, "SCRIPT", cut)
+    run_operation(tree.tree, (my_dir(tmp_path / "tls", "0700"),))
+    assert (tmp_path / "tls").stat().st_mode & 0o777 == 0o700
+
+
+def test_parents_that_nobody_described_can_be_entered_by_all(run_operation, tmp_path):
+    assert run_operation(tree.tree, (mine(tmp_path / "etc/app/conf", "x"),)).succeeded
+    assert (tmp_path / "etc/app").stat().st_mode & 0o777 == 0o755
 
 
 def test_a_write_that_fails_says_so_and_leaves_no_temporary_file(run_operation, tmp_path):

@@ -1,0 +1,130 @@
+"""Work in a unit of its own is waited for, across lost connections, and its end is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ingot.operations import detached
+from ingot.operations.detached import RECONNECT_S, Answer, parse
+
+UNIT = "ingot-models"
+
+
+class Clock:
+    """Time that goes on only where somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Remote:
+    """A host whose unit gives these answers in turn, the last one for ever; an exception is a connection that broke."""
+
+    name, print_prefix, current_op_global_arguments = "gpu-01", "", {"_sudo": True, "_if": None}
+
+    def __init__(self, clock: Clock, *answers: str | Exception) -> None:
+        self.clock, self.answers = clock, list(answers)
+        self.asked: list[dict[str, Any]] = []
+        self.reconnected = 0
+
+    def run_shell_command(self, command: Any, **arguments: Any) -> tuple[bool, Any]:
+        self.asked.append(arguments)
+        self.clock.now += detached.SLICE_S
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return True, SimpleNamespace(stdout=answer)
+
+
+@pytest.fixture
+def attend(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Any]]:
+    caplog.set_level(logging.INFO, "pyinfra")
+    clock = Clock()
+    monkeypatch.setattr(detached, "time", clock)
+
+    def reconnect(host: Remote) -> bool:
+        host.reconnected += 1
+        clock.now += 5
+        return True
+
+    monkeypatch.setattr(detached, "reconnect", reconnect)
+
+    def run(*answers: str | Exception, limit_s: int = 3600) -> tuple[bool, Remote]:
+        host = Remote(clock, *answers)
+        return detached.attend(SimpleNamespace(print_output=False), host, UNIT, limit_s), host  # type: ignore[arg-type]
+
+    yield run
+
+
+def test_it_waits_until_the_work_has_ended(attend: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    succeeded, host = attend("running\n1 of 3 GB", "running\n2 of 3 GB", "ended 0")
+    assert succeeded and len(host.asked) == 3 and host.reconnected == 0
+    assert host.asked[0] == {"_sudo": True, "_timeout": detached.SLICE_S + 30}
+
+
+@pytest.mark.parametrize("broken", [OSError("reset"), EOFError(), detached.SSHException("gone"), "", "run"])
+def test_a_lost_connection_is_made_again_and_the_wait_goes_on(attend: Callable[..., Any], broken: Any) -> None:
+    """Also where an answer is cut off: it is no answer."""
+    succeeded, host = attend("running", broken, broken, broken, "running", "ended 0")
+    assert succeeded and host.reconnected == 3 and len(host.asked) == 6
+
+
+def test_time_without_a_connection_is_counted_from_the_last_answer(attend: Callable[..., Any]) -> None:
+    lost = [OSError("reset")] * (RECONNECT_S // (detached.SLICE_S + 5) - 1)
+    succeeded, host = attend("running", *lost, "running", *lost, "running", *lost, "ended 0")
+    assert succeeded and host.reconnected == 3 * len(lost)
+
+
+def test_a_connection_that_is_not_found_again_leaves_the_work_alone(
+    attend: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    succeeded, host = attend("running", OSError("reset"))
+    assert not succeeded and host.reconnected > 3
+    assert caplog.messages[-1] == (
+        f"gpu-01: the connection was lost and not found again within {RECONNECT_S} s; {UNIT}.service goes on there, "
+        "run again to wait for it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ("ended 1\ngpu-01: no space; see the log there", "gpu-01: no space; see the log there"),
+        ("ended 7", f"gpu-01: {UNIT} ended with status 7"),
+        ("gone", f"gpu-01: {UNIT}.service was killed before it ended; see `journalctl -u {UNIT}` there"),
+    ],
+)
+def test_an_end_that_is_no_success_is_one_sentence(
+    attend: Callable[..., Any], caplog: pytest.LogCaptureFixture, answer: str, sentence: str
+) -> None:
+    succeeded, _ = attend("running", answer)
+    assert not succeeded and caplog.messages[-1] == sentence
+
+
+def test_it_is_not_waited_for_without_end(attend: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    succeeded, host = attend("running", limit_s=100)
+    assert not succeeded and len(host.asked) == 10
+    assert caplog.messages[-1] == (
+        f"gpu-01: {UNIT}.service is still at work after 100 s and goes on; run again to wait for it"
+    )
+
+
+def test_who_waits_is_told_now_and_then_how_far_it_is(
+    attend: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    attend(*(f"running\n{n} of 12 GB" for n in range(1, 13)), "ended 0")
+    assert caplog.messages == ["3 of 12 GB", "6 of 12 GB", "9 of 12 GB", "12 of 12 GB"]
+
+
+def test_lines_of_the_log_are_told_where_they_were_asked_for() -> None:
+    answer = parse("log fetched: a\nlog \n\nrunning\n2 of 3 GB\n")
+    assert answer == Answer("running", 0, "2 of 3 GB", ("fetched: a", ""))
+    assert parse("log only") is None and parse("") is None and parse("sh: not found") is None
