@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingot.commands import when
-from ingot.commands.options import inventory_option, json_option, print_json
+from ingot.commands.options import FILE, inventory_option, json_option, print_json
 
 if TYPE_CHECKING:
-    from ingot.secrets.keys import Key
+    from collections.abc import Sequence
+
+    from ingot.secrets.directory import Ldap
+    from ingot.secrets.keys import Key, Sync
 
 _inventory = inventory_option("Whose keys: the inventory file given to pyinfra.")
 
@@ -58,6 +61,7 @@ def list_keys(inventory: Path, as_json: bool) -> None:
             "id": key.id,
             "created": key.created,
             "expires": key.expires,
+            "person": key.person,
             "state": "active" if key.works(now) else "expired",
         }
         for key in keys.read(_directory(inventory))
@@ -66,7 +70,9 @@ def list_keys(inventory: Path, as_json: bool) -> None:
         print_json({"keys": rows})
         return
     for row in rows:
-        click.echo(f"{row['team']:<32}  {row['id']}  {row['created']}  {row['expires'] or '-':<25}  {row['state']}")
+        end = row["expires"] or "-"
+        whose = row["person"] or ""
+        click.echo(f"{row['team']:<32}  {row['id']}  {row['created']}  {end:<25}  {row['state']:<7}  {whose}".rstrip())
 
 
 @keys_group.command("rotate")
@@ -110,6 +116,60 @@ def revoke(team: str | None, key_id: str | None, inventory: Path, as_json: bool)
     click.echo(_next_step(inventory), err=True)
 
 
+@keys_group.command("sync")
+@click.option("--csv", "csv_file", type=FILE, help="Take people and teams from this file instead of `keys_directory`.")
+@click.option("--expires", default="90d", show_default=True, metavar="DURATION", help="How long new keys are good.")
+@click.option("--renew", default="14d", show_default=True, metavar="DURATION", help="Renew keys that end within.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where new keys are put, a file each.")
+@click.option("--dry", is_flag=True, help="Only say what would change.")
+@click.option("--allow-empty", is_flag=True, help="Let a team lose all of its people.")
+@_inventory
+@json_option
+def sync(
+    csv_file: Path | None,
+    expires: str,
+    renew: str,
+    out: Path | None,
+    dry: bool,
+    allow_empty: bool,
+    inventory: Path,
+    as_json: bool,
+) -> None:
+    """Give each person of the company's directory a key for each team, and take the keys of others away.
+
+    Keys of teams that belong to nobody (`ingot keys create`) are left alone. Run it nightly: it changes only what
+    changed there, and renews keys before they end.
+    """
+    from ingot.secrets import keys
+    from ingot.secrets.directory import from_csv, from_ldap
+
+    now = datetime.now(UTC)
+    lasts, window = when.duration("--expires", expires), when.duration("--renew", renew)
+    if window >= lasts:
+        raise click.UsageError(f"--renew is {renew!r}, which is no shorter than --expires; name a shorter one.")
+    directory = _directory(inventory)
+    wanted = from_csv(csv_file) if csv_file else from_ldap(_ldap(inventory))
+    target = out or directory / "people"
+
+    def plan(known: Sequence[Key]) -> Sync:
+        return keys.sync(known, wanted, now, window, allow_empty=allow_empty)
+
+    todo = plan(keys.read(directory)) if dry else keys.apply_sync(directory, plan, now + lasts, target)
+    if as_json:
+        made = [{"team": one.team, "person": one.person} for one in todo.make]
+        removed = [{**_ended(one), "person": one.person} for one in todo.remove]
+        print_json({"made": made, "removed": removed, "kept": todo.kept, "directory": str(target)})
+        return
+    for member in todo.make:
+        click.echo(f"+ {member.team:<32}  {member.person}")
+    for key in todo.remove:
+        click.echo(f"- {key.team:<32}  {key.person}  {key.id}")
+    verb = "would be " if dry else ""
+    click.echo(f"{len(todo.make)} keys {verb}made, {len(todo.remove)} {verb}removed, {todo.kept} kept.", err=True)
+    if todo.changes and not dry:
+        click.echo(f"New keys are in {target}, a file each that only you can read. {_next_step(inventory)}", err=True)
+
+
 def _made(team: str, key: str, end: datetime | None) -> dict[str, Any]:
     from ingot.secrets.keys import fingerprint
 
@@ -132,6 +192,30 @@ def _moment(moment: datetime) -> str:
 
 def _next_step(inventory: Path) -> str:
     return f"It takes effect with: pyinfra -y {inventory} roles.gateway.gateway"
+
+
+def _ldap(inventory: Path) -> Ldap:
+    from ingot.errors import IngotError
+    from ingot.inventory.fleet import selected
+    from ingot.secrets.directory import Ldap
+    from ingot.settings.gateway import Gateway
+    from ingot.settings.read import section
+
+    said = {repr(one): one for host in selected(inventory, ()).hosts if (one := section(host, Gateway).keys_directory)}
+    if len(said) != 1:
+        found = "no host has" if not said else "its hosts have different"
+        raise IngotError(
+            f"{inventory}: {found} keys_directory; set one in group_data/all.py, or name a file with --csv."
+        )
+    (one,) = said.values()
+    return Ldap(
+        uri=one.uri,
+        groups=one.groups,
+        bind_dn=one.bind_dn,
+        password_file=Path(one.password_file) if one.password_file else None,
+        ca_file=Path(one.ca_file).expanduser() if one.ca_file else None,
+        person=one.person,
+    )
 
 
 def _directory(inventory: Path) -> Path:

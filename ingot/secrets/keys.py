@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +18,7 @@ import yaml
 from ingot.errors import IngotError
 from ingot.gateway.teams import NAME
 from ingot.secrets import files
+from ingot.secrets.directory import Membership
 
 KEYS_FILE = "keys.yaml"
 #: Hosts keep a key's hash for this long after its end, so that their logs show who still uses it.
@@ -27,12 +28,16 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Key:
-    """One API key, without the key itself; `created` and `expires` are moments in ISO 8601, UTC."""
+    """One API key, without the key itself; `created` and `expires` are moments in ISO 8601, UTC.
+
+    `person` is whose it is, where a directory of people says so; a key without one is its team's.
+    """
 
     team: str
     sha256: str
     created: str
     expires: str | None = None
+    person: str | None = None
 
     @property
     def id(self) -> str:
@@ -65,7 +70,8 @@ def read(directory: Path) -> tuple[Key, ...]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         found = tuple(
-            Key(entry["team"], entry["sha256"], entry["created"], entry.get("expires")) for entry in content["keys"]
+            Key(entry["team"], entry["sha256"], entry["created"], entry.get("expires"), entry.get("person"))
+            for entry in content["keys"]
         )
         wrong = [key for key in found if not NAME.fullmatch(key.team) or not _SHA256.fullmatch(key.sha256)]
         wrong += [key for key in found if key.end and key.end.tzinfo is None]
@@ -126,6 +132,77 @@ def revoke_id(directory: Path, key_id: str) -> tuple[Key, ...]:
     return _remove(directory, f"no key has the id {key_id!r}", lambda key: key.id == key_id)
 
 
+@dataclass(frozen=True)
+class Sync:
+    """What brings the keys of people to what a directory says: keys to make, keys to remove, and how many stay.
+
+    A person's key that ends soon is renewed: the new one is good beside the old one until that ends.
+    """
+
+    make: tuple[Membership, ...]
+    remove: tuple[Key, ...]
+    kept: int
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.make or self.remove)
+
+
+def sync(
+    known: Sequence[Key],
+    wanted: Collection[Membership],
+    now: datetime,
+    renew: timedelta,
+    *,
+    allow_empty: bool = False,
+) -> Sync:
+    """What differs between the keys of people and their memberships; keys without a person are left alone. Pure.
+
+    Raises: IngotError where a team would lose all of its people, which is rather a directory that is not well.
+    """
+    lost = sorted({key.team for key in known if key.person and key.works(now)} - {one.team for one in wanted})
+    if lost and not allow_empty:
+        raise IngotError(
+            f"the directory has nobody in team {lost[0]!r}, expected somebody: its people have keys; mend the "
+            "directory, or pass --allow-empty to take these keys away."
+        )
+    lasting_of = {
+        Membership(key.team, key.person) for key in known if key.person and (key.end is None or key.end > now + renew)
+    }
+    remove = tuple(
+        key for key in known if key.person and (Membership(key.team, key.person) not in wanted or not key.works(now))
+    )
+    make = tuple(sorted(one for one in wanted if one not in lasting_of))
+    return Sync(make, remove, len(set(wanted) & lasting_of))
+
+
+def apply_sync(directory: Path, plan: Callable[[Sequence[Key]], Sync], expires: datetime, out: Path) -> Sync:
+    """Do what `plan` says of the keys as they are, with no other change in between; new keys are files below `out`.
+
+    A file is there before its key counts, so that whoever is killed in between loses no key that works.
+    Raises: OSError; IngotError when the keys' file is damaged.
+    """
+    with _locked(directory):
+        known = read(directory)
+        todo = plan(known)
+        if not todo.changes:
+            return todo
+        files.private_directory(out)
+        entries = []
+        for one in todo.make:
+            key, entry = _new(one.team, expires, one.person)
+            files.replace(out / f"{one.team}.{one.person}.key", f"{key}\n", mode=0o600)
+            entries.append(entry)
+        left = (*(key for key in known if key not in todo.remove), *entries)
+        _write(directory, left)
+        still = {(key.team, key.person) for key in left}
+        for gone in todo.remove:
+            if (gone.team, gone.person) not in still:
+                (out / f"{gone.team}.{gone.person}.key").unlink(missing_ok=True)
+    return todo
+
+
 def lasting(keys: Sequence[Key], now: datetime) -> tuple[Key, ...]:
     """The keys that hosts know: all but those that ended more than REMEMBERED ago."""
     return tuple(key for key in keys if key.works(now - REMEMBERED))
@@ -136,9 +213,9 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _new(team: str, expires: datetime | None) -> tuple[str, Key]:
+def _new(team: str, expires: datetime | None, person: str | None = None) -> tuple[str, Key]:
     key = f"sk-{team}-{secrets.token_urlsafe(32)}"
-    return key, Key(team, fingerprint(key), _iso(datetime.now(UTC)), _iso(expires) if expires else None)
+    return key, Key(team, fingerprint(key), _iso(datetime.now(UTC)), _iso(expires) if expires else None, person)
 
 
 def _iso(moment: datetime) -> str:
