@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ingot.engines.engine import Replica
+from ingot.sizing.adapters import slot_rank
 
 #: In the container: chat templates, a draft's weights, adapters.
 TEMPLATES = "/ingot/templates"
 DRAFT = "/draft"
 ADAPTERS = "/adapters"
-
-#: Ranks that vLLM has room for (`config/lora.py`, MaxLoRARanks); the next larger one is taken.
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def words(replica: Replica) -> Iterator[str]:
@@ -55,12 +53,14 @@ def _flags(replica: Replica) -> dict[str, Any]:
         flags["hf-overrides"] = overrides
     if replica.speculation:
         flags["speculative-config"] = _drafted(replica)
+    if replica.plan.kv_offload_gib:
+        flags["kv-offloading-size"] = replica.plan.kv_offload_gib
     if replica.adapters:
         rank = max(adapter.rank for adapter, _ in replica.adapters)
         flags |= {
             "enable-lora": True,
             "max-loras": len(replica.adapters),
-            "max-lora-rank": next((size for size in RANKS if size >= rank), RANKS[-1]),
+            "max-lora-rank": slot_rank(rank),
             "lora-modules": [f"{adapter.name}={ADAPTERS}/{adapter.name}" for adapter, _ in replica.adapters],
         }
     return {**flags, **said.engine_args}

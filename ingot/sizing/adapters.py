@@ -27,6 +27,15 @@ BUILT_IN = frozenset({"mtp", "deepseek_mtp", "qwen3_next_mtp", "ernie_mtp"})
 HEADS = frozenset({"eagle", "eagle3"})
 
 
+# Ranks that a slot may have; an adapter of another rank gets the next larger one (vLLM `config/lora.py`).
+SLOT_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def slot_rank(rank: int) -> int:
+    """The rank of the slots that an adapter of `rank` needs."""
+    return next((size for size in SLOT_RANKS if size >= rank), SLOT_RANKS[-1])
+
+
 @lru_cache(maxsize=1024)
 def adapter_bytes(architecture: Architecture, rank: int, parallel: Parallel) -> int:
     """Bytes of one adapter's slot on one rank: two matrices of `rank` columns beside every linear layer.

@@ -90,10 +90,14 @@ class GPU:
 
 @dataclass(frozen=True)
 class Hardware:
-    """The GPUs of one host. The order of `gpus` never matters: `ordered` sorts by index."""
+    """The GPUs of one host, and the memory of the host itself that programs may take, where it is known.
+
+    The order of `gpus` never matters: `ordered` sorts by index.
+    """
 
     host: str
     gpus: tuple[GPU, ...]
+    host_memory_bytes: int | None = None
 
     @cached_property
     def ordered(self) -> tuple[GPU, ...]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ingot.sizing.adapters import is_drafted
+from ingot.sizing.adapters import is_drafted, slot_rank
 from ingot.sizing.calibration import Calibration, CalibrationKey
 from ingot.sizing.engine import EngineProfile
 from ingot.sizing.overheads import startup_bytes
@@ -249,7 +249,7 @@ def _arguments(request: ModelRequest, choice: Choice, sequences: int, batch: int
         encoder=request.sees,
         pooling=request.model.kind in ("embed", "rerank"),
         adapters=len(request.adapters),
-        adapter_rank=max((adapter.rank for adapter in request.adapters), default=0),
+        adapter_rank=max((slot_rank(adapter.rank) for adapter in request.adapters), default=0),
         speculation=speculation,
         speculative=speculation.tokens if speculation else 0,
         draft_layers=1 if speculation and is_drafted(speculation) else 0,

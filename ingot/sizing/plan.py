@@ -21,7 +21,7 @@ class ReplicaPlan:
     once) are what the cache is expected to hold with the margin already taken off: blocks of `block_bytes`, of which
     a sequence takes `sequence_blocks`. `dtype` is what unquantised weights are served in; `auto` leaves it to the
     model. Of several data parallel ranks, which share their experts (`expert_parallel`), all figures are of one, but
-    `max_concurrency` and `estimate` are of all.
+    `max_concurrency` and `estimate` are of all. `kv_offload_gib` of the host's memory keep what the cache drops.
     """
 
     model: str
@@ -50,6 +50,7 @@ class ReplicaPlan:
     estimate: Throughput | None = None
     notes: tuple[str, ...] = ()
     expert_parallel: bool = False
+    kv_offload_gib: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The replica as JSON-able values."""

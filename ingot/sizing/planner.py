@@ -16,6 +16,7 @@ from ingot.sizing.calibration import Calibration
 from ingot.sizing.engine import EngineProfile
 from ingot.sizing.errors import HardwareError, WorkloadError
 from ingot.sizing.filling import canonical, fill, serve_best
+from ingot.sizing.fit import DoesNotFit
 from ingot.sizing.hardware import Hardware
 from ingot.sizing.option import BFLOAT16_CAPABILITY, Option
 from ingot.sizing.overheads import startup_bytes
@@ -28,9 +29,13 @@ from ingot.sizing.service import pace
 from ingot.sizing.start import breakdown
 from ingot.sizing.teach import teach
 from ingot.sizing.throughput import Throughput, estimate
+from ingot.sizing.units import gib, show_gib
 
 # The most of a GPU's memory that an engine is given where its own default leaves too little.
 TIGHT_SHARE = 0.95
+# The most of the host's own memory that caches may take: weights are read through it, and engines have processes there.
+HOST_MEMORY_SHARE = 0.6
+MOST_OFFLOAD_GIB = 16384
 
 
 def plan_host(
@@ -70,7 +75,9 @@ def arrange(
         raise teach(situation, ordered)
     if len(ordered) == 1 and not ordered[0].share:
         first = serve_best(situation, ordered[0], first)
-    return situation, fill(situation, first)
+    placed = fill(situation, first)
+    _check_host_memory(hardware, placed)
+    return situation, placed
 
 
 def fits(hardware: Hardware, requests: Sequence[ModelRequest], *, engine: EngineProfile) -> bool:
@@ -104,6 +111,16 @@ def _check(situation: Situation, requests: Sequence[ModelRequest]) -> None:
             raise WorkloadError(
                 f"{host}: {model.name} has no variant {request.variant!r}, expected one of {known}: correct `serve`."
             )
+        if request.kv_offload_gib is not None and not 0 < request.kv_offload_gib < MOST_OFFLOAD_GIB:
+            raise WorkloadError(
+                f"{host}: {model.name} has kv_offload_gib {request.kv_offload_gib!r}, expected GiB of the host's "
+                "memory above 0: correct `serve`."
+            )
+        if request.kv_offload_gib is not None and not situation.engine.offloads_cache:
+            raise WorkloadError(
+                f"{host}: {situation.engine.label} keeps no cache in the host's memory, which {model.name} is asked to "
+                "do: use a newer engine or leave out kv_offload_gib."
+            )
         if request.replicas is not None and request.replicas < 1:
             raise WorkloadError(f"{host}: {model.name} is asked for {request.replicas} replicas, expected at least 1.")
         lengths = [model.longest(variant) for variant in model.variants]
@@ -113,6 +130,19 @@ def _check(situation: Situation, requests: Sequence[ModelRequest]) -> None:
                 f"{host}: {model.name} is asked for a context of {asked} tokens, it was trained for {longest}: "
                 "ask for less or choose another model."
             )
+
+
+def _check_host_memory(hardware: Hardware, placed: Sequence[Placed]) -> None:
+    """Raise DoesNotFit where caches in the host's memory would crowd out what else runs there."""
+    wanted = sum(gib(one.request.kv_offload_gib or 0) for one in placed)
+    if hardware.host_memory_bytes is None or wanted <= hardware.host_memory_bytes * HOST_MEMORY_SHARE:
+        return
+    raise DoesNotFit(
+        f"{hardware.host}: its {len(placed)} replicas would keep {show_gib(wanted)} of dropped cache in the host's "
+        f"memory, expected at most {show_gib(hardware.host_memory_bytes * HOST_MEMORY_SHARE)} of "
+        f"{show_gib(hardware.host_memory_bytes)}: ask for less kv_offload_gib or for fewer replicas.",
+        binding="the host's memory",
+    )
 
 
 # --- the answer
@@ -153,6 +183,7 @@ def _replica(situation: Situation, placed: Placed) -> ReplicaPlan:
         estimate=_throughput(situation, placed),
         notes=_notes(situation, placed),
         expert_parallel=option.parallel.expert,
+        kv_offload_gib=placed.request.kv_offload_gib,
     )
 
 
@@ -190,6 +221,9 @@ def _notes(situation: Situation, placed: Placed) -> tuple[str, ...]:
         notes.append(f"{option.choice.variant.repository} is not pinned to a revision: pin it before serving")
     if option.need.activation.basis != "measured":
         notes.append("activation, graphs and non-torch are estimates until the first start is measured")
+    if request.kv_offload_gib:
+        known = "" if situation.hardware.host_memory_bytes else "; how much the host has was not read"
+        notes.append(f"it keeps {request.kv_offload_gib:g} GiB of dropped cache in the host's memory{known}")
     if len(placed.slots) > 1 and not is_nvlinked(placed.slots):
         notes.append("its GPUs talk over PCIe: expect less than their sum")
     return tuple(notes)

@@ -101,7 +101,8 @@ class ModelRequest:
     as they fit (None: as many as serve best). `goal` says what serves best: the most tokens/s at the asked concurrency,
     or the shortest time of one request that comes alone. `kv_cache_dtype` fixes the cache's number format. `share`
     allows replicas of other requests on the same GPU. `arguments` are the model's own with the host's over them.
-    `speculation` drafts tokens ahead, `adapters` are served beside the model, each by its own name.
+    `speculation` drafts tokens ahead, `adapters` are served beside the model, each by its own name. `kv_offload_gib` of
+    the host's memory keep, for each replica, blocks that its cache drops.
     """
 
     model: Model
@@ -114,6 +115,7 @@ class ModelRequest:
     speculation: Speculation | None = None
     adapters: tuple[Adapter, ...] = ()
     goal: Goal = "throughput"
+    kv_offload_gib: float | None = None
 
     def __hash__(self) -> int:
         return hash((self.model.name, self.workload.context, self.workload.concurrency, self.variant))
