@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from ingot.engines.service import Service
+from typing import Any, Protocol
 
 #: Several tokens for every tokenizer: vLLM's CPU build has died on shorter prompts on processors with AMX.
 PROMPT = "This is the proof of a deployment. Count from one to ten, then say that you are ready to work."
@@ -40,6 +38,23 @@ TOOL: Mapping[str, Any] = {
 }
 
 
+class Provable(Protocol):
+    """What serves: a service of a host, or a model behind its gateway. See `ingot.engines.service.Service`."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def width(self) -> int | None: ...
+    @property
+    def calls_tools(self) -> bool: ...
+    @property
+    def reasons(self) -> bool: ...
+    @property
+    def adapters(self) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One request of a proof: what it shows in words, its path, and its JSON; `speech` sends a second of silence."""
@@ -50,7 +65,7 @@ class Question:
     speech: bool = False
 
 
-def questions(service: Service) -> tuple[Question, ...]:
+def questions(service: Provable) -> tuple[Question, ...]:
     """What a replica is asked, of its model and of each of its adapters."""
     asked: list[Question] = []
     for model in (service.model, *service.adapters):
@@ -58,7 +73,7 @@ def questions(service: Service) -> tuple[Question, ...]:
     return tuple(asked)
 
 
-def _questions(service: Service, model: str) -> list[Question]:
+def _questions(service: Provable, model: str) -> list[Question]:
     if service.kind == "embed":
         return [Question("an embedding", "/v1/embeddings", {"model": model, "input": PROMPT})]
     if service.kind == "rerank":
@@ -80,12 +95,12 @@ def _questions(service: Service, model: str) -> list[Question]:
     return asked
 
 
-def _without_thoughts(service: Service) -> dict[str, Any]:
+def _without_thoughts(service: Provable) -> dict[str, Any]:
     """Where thinking can be turned off, a call needs none of it; templates ignore what they do not know."""
     return {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}} if service.reasons else {}
 
 
-def trouble(service: Service, question: Question, status: str, text: str) -> str | None:
+def trouble(service: Provable, question: Question, status: str, text: str) -> str | None:
     """Why an answer is no proof, as the end of a sentence; None when it is one."""
     if status != "200":
         said = " ".join(text.split())[:200]
@@ -101,7 +116,7 @@ def trouble(service: Service, question: Question, status: str, text: str) -> str
     return f"gave {found} to {question.path}, expected {question.shows}" if found else None
 
 
-def _missing(service: Service, question: Question, answer: Any) -> str | None:
+def _missing(service: Provable, question: Question, answer: Any) -> str | None:
     """What an answer has instead of what it should show. Raises what a shape that is another raises."""
     if question.path == "/v1/embeddings":
         width = len(answer["data"][0]["embedding"])

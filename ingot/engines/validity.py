@@ -31,6 +31,20 @@ SHUT = frozenset(
 )
 
 
+#: What vLLM makes of a class that it has as another one (`config/model.py`, _SUFFIX_TO_DEFAULTS): a head is put on.
+ADAPTED = ("ForSequenceClassification", "ForTokenClassification", "EmbeddingModel", "RewardModel", "Model")
+BASES = ("ForCausalLM", "ForConditionalGeneration")
+
+
+def is_served(architecture: str, known: Registry) -> bool:
+    """Whether the engine has a class, or one of the same body with another head."""
+    every = known.every_architecture
+    if architecture in every:
+        return True
+    bodies = (architecture.removesuffix(suffix) for suffix in ADAPTED if architecture.endswith(suffix))
+    return any(f"{body}{base}" in every for body in bodies for base in BASES)
+
+
 def problems(
     arguments: EngineArguments,
     speculation: Speculation | None,
@@ -49,7 +63,7 @@ def problems(
         if value is not None and value not in names:
             yield f"{key} {value!r} is not one of {known.engine} {known.version}, nearest: {nearest(value, names)}"
     for name in {one.name for one in architectures}:
-        if name not in known.every_architecture:
+        if not is_served(name, known):
             yield (
                 f"architecture {name!r} is served by no class of {known.engine} {known.version}, "
                 f"nearest: {nearest(name, known.every_architecture)}"

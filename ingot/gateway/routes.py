@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,8 +73,13 @@ class Route:
     query: tuple[str, ...] = ()
 
 
-def endpoints(groups: Sequence[str], engine: str = "vllm") -> tuple[Endpoint, ...]:
-    """What is open on a kind of engine.
+#: What a served model is for -> the group of routes that it opens by itself. Those of models that write text are always
+#: open: an engine that writes none refuses them itself.
+OPENED_BY: Mapping[str, str] = {"embed": "embeddings", "rerank": "rerank", "transcribe": "audio"}
+
+
+def endpoints(groups: Sequence[str], kinds: Collection[str] = (), engine: str = "vllm") -> tuple[Endpoint, ...]:
+    """What is open on a kind of engine: always, by name of a group, and by the kinds of models that it serves.
 
     Raises: IngotError for a group that this engine does not have.
     """
@@ -85,7 +90,8 @@ def endpoints(groups: Sequence[str], engine: str = "vllm") -> tuple[Endpoint, ..
             f"gateway_routes names {unknown[0]!r}, expected some of {', '.join(known)}; correct it in group_data or "
             "the host's file."
         )
-    return (*ALWAYS[engine], *(one for group in known if group in groups for one in known[group]))
+    opened = {*groups, *(OPENED_BY[kind] for kind in kinds if kind in OPENED_BY)}
+    return (*ALWAYS[engine], *(one for group in known if group in opened for one in known[group]))
 
 
 def routes(open_to_callers: Sequence[Endpoint], *, models: int, listed: bool, scripted: bool) -> list[Route]:

@@ -10,6 +10,7 @@ from typing import Any
 from ingot.catalog import load_models
 from ingot.catalog.lock import Locked
 from ingot.engines.registry import Registry, nearest
+from ingot.engines.validity import is_served
 from ingot.errors import IngotError
 from ingot.hub.places import Place
 from ingot.sizing import KINDS, EngineArguments, Kind, Model, SizingError, architecture_from_config
@@ -68,7 +69,7 @@ def describe(
         scheme, _ = scheme_of_config(config)
     except SizingError as error:
         raise IngotError(f"{repository}: {error}") from error
-    if architecture.name not in known.every_architecture:
+    if not is_served(architecture.name, known):
         raise IngotError(
             f"{repository} is a {architecture.name}, which {known.engine} {known.version} does not serve; nearest: "
             f"{nearest(architecture.name, known.every_architecture)}."
@@ -97,7 +98,7 @@ def _kind(locked: Locked, architecture: str, known: Registry) -> Kind:
     """What a model is for, by its class; a sentence-transformers module list makes a text model an embedder."""
     if architecture == "WhisperForConditionalGeneration":
         return "transcribe"
-    if architecture in known.architectures["classify"]:
+    if architecture in known.architectures["classify"] or architecture.endswith("ForSequenceClassification"):
         return "rerank"
     decoder = {*known.architectures["generate"], *known.architectures["multimodal"]}
     pooled = any(one.path == "modules.json" or one.path.startswith("1_Pooling/") for one in locked.files)

@@ -20,6 +20,20 @@ EVERY_GROUP = tuple(OPTIONAL["vllm"])
 REALTIME = replace(SETTINGS, endpoints=endpoints(["realtime"]))
 
 
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("kinds", "opened"),
+    [
+        (("generate",), set()),
+        (("generate", "embed", "rerank"), {"/v1/embeddings", "/v1/rerank", "/v2/rerank", "/v1/score"}),
+        (("transcribe",), {"/v1/audio/transcriptions", "/v1/audio/translations"}),
+    ],
+)
+def test_routes_are_opened_by_what_is_served(kinds: tuple[str, ...], opened: set[str]) -> None:
+    always = {one.path for one in endpoints(())}
+    assert {one.path for one in endpoints((), kinds)} - always == opened
+
+
 def test_a_group_opens_its_routes_and_no_other() -> None:
     assert [(one.method, one.path) for one in endpoints(["embeddings"])] == [
         ("GET", "/v1/models"),

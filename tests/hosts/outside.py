@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import http.client
+import io
 import secrets
 import socket
 import ssl
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+import wave
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
 from gevent.pool import Pool
 
+from ingot.engines import proof
 from tests.hosts.https import CLOSED_S, Answer, Caller, CallError, Session
 
 #: Calls of one host that are under way at once.
@@ -108,6 +111,18 @@ PROBES = (
 )
 
 
+@dataclass(frozen=True)
+class Served:
+    """A model as callers are given it: what it is for, and what is promised of it."""
+
+    model: str
+    kind: str = "generate"
+    width: int | None = None
+    calls_tools: bool = False
+    reasons: bool = False
+    adapters: tuple[str, ...] = ()
+
+
 @dataclass
 class Outside:
     """What each call came to; a `Refused` stands where there was no answer."""
@@ -120,6 +135,8 @@ class Outside:
     healthz: Answer | Refused = Refused("not asked")
     models: Answer | Refused = Refused("not asked")
     completion: Answer | Refused = Refused("not asked")
+    #: What each model was asked beyond that, and its answer.
+    uses: list[tuple[Served, proof.Question, Answer | Refused]] = field(default_factory=list)
     streamed: str | None = "not asked"
     prompt: str = ""
 
@@ -129,17 +146,17 @@ class Outside:
         found = self.sessions.get("name")
         return f"nothing answers on port 443 ({found.reason})" if isinstance(found, Refused) else None
 
+    #: What callers are given here; the first that writes text is talked to.
+    served: tuple[Served, ...] = ()
+
     @property
     def model(self) -> str | None:
-        """The first model that the host says it serves."""
-        if isinstance(self.models, Refused) or self.models.status != 200:
-            return None
-        return str(self.models.json["data"][0]["id"])
+        return next((one.model for one in self.served if one.kind == "generate"), None)
 
 
-def meet(caller: Caller, ports: Iterable[int]) -> Outside:
+def meet(caller: Caller, ports: Iterable[int], served: Sequence[Served] = ()) -> Outside:
     """Make every call, several at once; with a caller that has no key those that need one are left out."""
-    found = Outside(prompt=f"prompt-{secrets.token_hex(8)}")
+    found = Outside(prompt=f"prompt-{secrets.token_hex(8)}", served=tuple(served))
     pool = Pool(AT_ONCE)
     calls: list[Callable[[], None]] = []
 
@@ -167,12 +184,35 @@ def meet(caller: Caller, ports: Iterable[int]) -> Outside:
 
 def _with_key(found: Outside, caller: Caller) -> None:
     found.models = _outcome(lambda: caller.get("/v1/models"))
+    for one in found.served:
+        for question_ in proof.questions(one):
+            # Thoughts before a call take minutes; a deploy waited for them.
+            if one.reasons and "tools" in question_.body:
+                continue
+            found.uses.append((one, question_, _outcome(lambda one=question_: _used(caller, one))))
     if found.model is None:
         return
     body = question(found.model, found.prompt)
     found.completion = _outcome(lambda: caller.post("/v1/chat/completions", body))
     streamed = _outcome(lambda: _streamed(caller, found.model or ""))
     found.streamed = streamed.reason if isinstance(streamed, Refused) else streamed
+
+
+def _used(caller: Caller, question: proof.Question) -> Answer:
+    if question.speech:
+        return caller.transcribe(question.path, {"model": str(question.body["model"])}, silence())
+    return caller.post(question.path, question.body)
+
+
+def silence() -> bytes:
+    """A second of it, as a WAV file."""
+    made = io.BytesIO()
+    with wave.open(made, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(16_000)
+        sound.writeframes(bytes(32_000))
+    return made.getvalue()
 
 
 def question(model: str, text: str = "Hello", **more: object) -> Mapping[str, object]:

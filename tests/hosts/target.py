@@ -18,10 +18,12 @@ from testinfra.host import Host
 from ingot.facts.errors import ParseError
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import fronting
+from ingot.settings.read import section
+from ingot.settings.serving import Serving
 from tests.hosts import outside
 from tests.hosts.https import Caller
 from tests.hosts.look import TOKEN, Look, command, parse_look
-from tests.hosts.outside import Outside
+from tests.hosts.outside import Outside, Served
 
 #: What a host is given to come back in, seconds: servers with much memory check it for minutes at every boot.
 BOOT_S = 900
@@ -91,6 +93,22 @@ class Target:
         return opened
 
     @property
+    def served(self) -> tuple[Served, ...]:
+        """What callers are given here: a fleet gateway's are those of the hosts behind it."""
+        hosts = [self.host] if self.serves else [one for one in self.host.inventory if not fronting.is_front(one)]
+        found: dict[str, Served] = {}
+        for host in hosts:
+            serving = section(host, Serving)
+            for one in serving.serve:
+                request = one.request(serving.catalog)
+                model, said = request.model, request.arguments
+                width = model.variants[0].architecture.hidden_size if model.kind == "embed" else None
+                names = tuple(adapter.name for adapter in request.adapters)
+                tools, thinks = said.tool_call_parser is not None, said.reasoning_parser is not None
+                found.setdefault(model.name, Served(model.name, model.kind, width, tools, thinks, names))
+        return tuple(found.values())
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What its certificate must name, and callers may call it; the first is how the checks do."""
         names = tuple(self.data.gateway_names)
@@ -124,7 +142,7 @@ class Target:
             if daemon_reload:
                 self._run("systemctl daemon-reload")
             ports = (int(self.data.engine_port),)
-            calls = gevent.spawn(outside.meet, self.caller, ports)
+            calls = gevent.spawn(outside.meet, self.caller, ports, self.served)
             self.look = parse_look(self._run(command(self.name)))
             self.outside = calls.get()
             self.leaks = tuple(self._leaks())

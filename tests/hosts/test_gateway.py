@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from ingot.engines import proof
 from ingot.gateway import teams
 from tests.hosts.look import Look
 from tests.hosts.outside import PROBES, Outside, Probe, Refused
@@ -107,7 +108,20 @@ def test_with_a_key_the_models_are_listed(target: Target, keyed: Outside) -> Non
     target.expect(answer.status == 200, f"/v1/models answers {answer.status}: {answer.body}")
 
 
+def test_every_model_does_what_it_is_for(target: Target, keyed: Outside) -> None:
+    """A completion, a forced tool call, thoughts apart, an embedding of its width, an order, a transcript."""
+    for served, question, answer in keyed.uses:
+        target.expect(
+            not isinstance(answer, Refused),
+            f"{served.model} gave no answer to {question.path}: {getattr(answer, 'reason', '')}",
+        )
+        assert not isinstance(answer, Refused)
+        said = proof.trouble(served, question, str(answer.status), answer.body)
+        target.expect(said is None, f"{served.model} {said}; see docs/models.md")
+
+
 def test_with_a_key_the_model_answers(target: Target, keyed: Outside) -> None:
+    _writes(keyed)
     answer = keyed.completion
     target.expect(not isinstance(answer, Refused), f"no completion: {getattr(answer, 'reason', '')}")
     assert not isinstance(answer, Refused)
@@ -116,4 +130,11 @@ def test_with_a_key_the_model_answers(target: Target, keyed: Outside) -> None:
 
 
 def test_a_streamed_answer_comes_in_pieces(target: Target, keyed: Outside) -> None:
+    _writes(keyed)
     target.expect(keyed.streamed is None, keyed.streamed or "")
+
+
+def _writes(keyed: Outside) -> None:
+    """Where no model writes text, there is nobody to talk to."""
+    if keyed.served and not any(one.kind == "generate" for one in keyed.served):
+        pytest.skip("no model here writes text")

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from ingot.engines import proof
 from ingot.facts.sections import Section
 from tests.hosts.https import Answer, Session
 from tests.hosts.look import Look, parse_look
-from tests.hosts.outside import PROBES, Outside, Refused
+from tests.hosts.outside import PROBES, Outside, Refused, Served
 from tests.hosts.target import Target
 
 ROOT = Path(__file__).parent.parent.parent
@@ -59,6 +60,10 @@ def answered(status: int = 200, body: str = "", **headers: str) -> Answer:
     return Answer(status, {**usual, **{name.replace("_", "-"): value for name, value in headers.items()}}, body)
 
 
+#: What an embedder is asked.
+(EMBEDDING,) = proof.questions(Served("a", "embed"))
+
+
 def met() -> Outside:
     """What calls to a good host come to."""
     usual = Session(
@@ -78,6 +83,8 @@ def met() -> Outside:
         port_80=Refused("ConnectionRefusedError"),
         healthz=answered(),
         models=answered(body='{"data":[{"id":"a"}]}'),
+        served=(Served("a"),),
+        uses=[(Served("a", "embed", 3), EMBEDDING, answered(body='{"data":[{"embedding":[1,2,3]}]}'))],
         completion=answered(body='{"role":"assistant"}'),
         streamed=None,
         prompt="prompt-1",

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.hosts.outside import Served
 from tests.verification.judging import (
     ADDRESS,
     CHECKS,
+    EMBEDDING,
     NAME,
     Host,
     adds,
@@ -139,6 +141,11 @@ CASES: tuple[Case, ...] = (
     ("test_errors_have_the_shape_that_clients_know", probed("no key", 401, "<html>"), "another body"),
     ("test_answers_tell_no_version_and_carry_their_headers", meets(healthz=answered(Server="nginx/1.26.3")), "1.26.3"),
     ("test_with_a_key_the_models_are_listed", meets(models=answered(502)), "/v1/models answers 502"),
+    (
+        "test_every_model_does_what_it_is_for",
+        meets(uses=[(Served("a", "embed", 4), EMBEDDING, answered(body='{"data":[{"embedding":[1,2,3]}]}'))]),
+        "a gave 3 numbers instead of 4 to /v1/embeddings",
+    ),
     ("test_with_a_key_the_model_answers", meets(completion=answered(503)), "503"),
     ("test_a_streamed_answer_comes_in_pieces", meets(streamed="streamed answers come in one burst"), "one burst"),
     (
