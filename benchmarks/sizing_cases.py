@@ -210,12 +210,12 @@ class Case:
         return str(self.raw.get("gpu") or "").lower()
 
     def utilization(self, engine: EngineProfile) -> float:
-        """The share of memory the engine may take: as stated, as its requested bytes tell, or its default."""
+        """The share of memory the engine may take: as its requested bytes tell, as stated, or its default."""
         observed = self.observed
-        if self.raw.get("gpu_memory_utilization"):
-            return float(self.raw["gpu_memory_utilization"])
         if observed.get("requested_gib") and observed.get("gpu_total_gib"):
             return float(observed["requested_gib"]) / float(observed["gpu_total_gib"])
+        if self.raw.get("gpu_memory_utilization"):
+            return float(self.raw["gpu_memory_utilization"])
         return engine.utilization
 
     def states_utilization(self) -> bool:

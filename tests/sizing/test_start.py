@@ -86,12 +86,12 @@ def test_graphs_are_counted_since_0_21() -> None:
 
 def test_graphs_that_are_not_counted_need_room_beyond_the_share() -> None:
     # The second model runner of 0.27 to 0.31 does not count them: requested = consumed + activation + cache.
-    roomy, tight = (
-        start(24, free_gib=23, share=0.9, version="0.28.0"),
-        start(24, free_gib=21.7, share=0.9, version="0.28.0"),
-    )
-    assert (roomy.refusal, tight.refusal) == (None, "R7")
-    assert start(24, free_gib=21.7, share=0.9, version="0.32.0").refusal is None
+    def kind(free_gib: float, version: str) -> str | None:
+        return start(24, free_gib=free_gib, share=0.9, version=version, max_num_seqs=256).refusal
+
+    assert (kind(23.0, "0.28.0"), kind(21.8, "0.28.0")) == (None, "R7")
+    assert kind(21.8, "0.32.0") is None
+    assert start(24, share=0.99, version="0.28.0", max_num_seqs=256).refusal == "R7"
 
 
 def test_a_start_that_compiles_keeps_more_than_one_that_finds_its_cache() -> None:
