@@ -29,7 +29,9 @@ RAISING: Mapping[str, str] = {
     "taiwan-id": f"{_PERSON} 台湾 台灣 taiwan",
     "plate": "车牌 車牌 牌照 车号 车辆 plate car vehicle",
     "company-id": "信用代码 信用代碼 税号 稅號 纳税人 识别号 识别码 营业执照 执照 机构代码 uscc credit tax",
-    "ip-address": "ip 地址 主机 服务器 登录 来源 访问 网关 address host server gateway login from client ping ssh",
+    "ip-address": (
+        "ip 地址 主机 服务器 登录 来源 来自 请求 网关 dns address host server gateway login from client ping ssh"
+    ),
 }
 
 #: Words by which a number is more likely none of a person, whatever its form.
@@ -41,10 +43,12 @@ _LOWERING = (
     "version ver build release batch lot timestamp epoch unix barcode model invoice ticket meeting room port "
     "price amount total cost balance hash commit uuid guid md5 sha sha1 sha256 checksum pi random seed prime "
     "fibonacci coordinate longitude latitude lat lon lng resolution case patent zip population bytes size part "
-    "item product chapter section figure ref rfc"
+    "item product chapter section figure ref rfc 样品 优惠券 学号 工号 seq count rows index offset po uid "
+    "user_id num code token key"
 )
 
-Found = tuple[int, bool]
+#: A Chinese word that ends so just before a number names another number: 课程号, 激活码; but not 手机号 or 号码.
+_OTHER_NUMBER = r"(?:(?<![机话卡账帐證证信牌照户座机])号|(?<!号)码)[:： ]{0,2}$"
 
 
 def _pattern(words: Iterable[str]) -> str:
@@ -55,7 +59,9 @@ def _pattern(words: Iterable[str]) -> str:
 
 
 _WORDS = {
-    kind: re.compile(f"(?P<raising>{_pattern(words.split())})|(?P<lowering>{_pattern(_LOWERING.split())})")
+    kind: re.compile(
+        f"(?P<raising>{_pattern(words.split())})|(?P<lowering>{_pattern(_LOWERING.split())}|{_OTHER_NUMBER})"
+    )
     for kind, words in RAISING.items()
 }
 

@@ -23,7 +23,10 @@ _SIGN = r"[-./ \n,:()]"
 _G = f"{_SIGN}?"
 _SIGNS = re.compile(_SIGN)
 #: Behind a number: what counts or measures makes it an amount.
-_UNITS = frozenset("元块円圆次个個年人%℃°万亿字")
+_UNIT = re.compile(
+    r"\s?(?:[元块円圆次个個年人%℃°万亿字批件条套行页]|(?:bytes?|rows?|items?|lines?|tokens?|times|ms|[kmgt]i?b|px|hz|k[gm])(?![a-z]))",
+    re.I,
+)
 _WORD_BEFORE = re.compile(r"([0-9A-Za-z]+)$")
 #: A path, a parameter or the number of an issue that the number is a part of.
 _PATH_BEFORE = re.compile(r"[A-Za-z][\w.:-]*/[\w./-]*$|[?&#=][\w-]*$|[A-Za-z0-9]_$", re.ASCII)
@@ -343,7 +346,7 @@ def _by_surroundings(kind: str, sight: Sight, length: int) -> float:
     words = context.says(kind, before)
     said = RAISED if words > 0 else -LOWERED if words < 0 else 0.0
     if words <= 0:
-        if after.lstrip()[:1] in _UNITS and after.strip():
+        if _UNIT.match(after):
             said -= LOWERED
         if before[-1:] in tuple("¥$€£￥") and before:
             said -= LOWERED
