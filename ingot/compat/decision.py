@@ -30,7 +30,7 @@ class Reason:
 
 
 class Refused(Exception):
-    """No driver can be right: `str()` is "found, expected; what to do" without host and final stop."""
+    """No driver suits the machine: `str()` is "found, expected; what to do" without host and full stop."""
 
     def __init__(self, found: str, remedy: str, rule: Rule) -> None:
         super().__init__(f"{found}; {remedy}")
@@ -117,7 +117,7 @@ def objections(machine: Machine, request: DriverRequest | None = None) -> tuple[
         branch, _, _ = _branch(devices, flavour, request)
         if request.image:
             _image(devices, branch, request)
-        # Sources are asked for a platform that has some.
+        # A platform that is not supported has no sources to judge.
         if not found:
             _source(machine, request, flavour, branch)
     except Refused as refusal:
@@ -316,7 +316,7 @@ def _branch(
         if device.architecture is Architecture.UNKNOWN
     ]
     if branch.ended:
-        # Only ever the owner's own choice (Debian's archive has no other): allowed, and said.
+        # Only the owner can choose an ended branch (Debian's archive has no other): it is allowed, with a warning.
         warnings.append(
             Reason(
                 f"branch {number} ended in {branch.ended} and gets no security fixes: {rules.DEFAULT_BRANCH} does",
@@ -414,7 +414,7 @@ def _image(devices: tuple[Device, ...], branch: int, request: DriverRequest) -> 
             )
 
 
-#: Highest compute capability of a generation's members: enough to know that none reaches a floor.
+#: Highest compute capability within each generation: where it is below a floor, no GPU of it reaches that floor.
 CAPABILITY = {
     Architecture.MAXWELL: (5, 2),
     Architecture.PASCAL: (6, 1),

@@ -30,7 +30,7 @@ class Architecture(IntEnum):
 
 
 class Kind(StrEnum):
-    """What an NVIDIA device id is: only a GPU computes."""
+    """The kind of device that an NVIDIA id belongs to; only GPUs compute."""
 
     GPU = "gpu"
     NVSWITCH = "nvswitch"
@@ -56,7 +56,7 @@ class Device:
         return self.device_id in table() and not any(word in self.name for word in _CONSUMER)
 
 
-# How pci.ids names what is no data center card.
+# Words by which pci.ids marks cards that are not for data centers.
 _CONSUMER = ("GeForce", "TITAN", "Mobile", "Laptop", " MX")
 
 

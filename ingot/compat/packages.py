@@ -30,7 +30,7 @@ class PackageSet:
     kernels: tuple[str, ...] = ()
 
     def with_fabric(self, fabric: str, source: Source, branch: int) -> PackageSet:
-        """The set with what joins GPUs through switches."""
+        """This set with the packages that GPUs behind NVLink switches need."""
         # Before 580 these packages carried the branch in their names; Ubuntu's archive still does.
         suffix = f"-{branch}" if branch < 580 or source is Source.UBUNTU else ""
         if fabric == "imex":
@@ -78,7 +78,7 @@ def packages(
             f"nvidia-utils-{branch}",
             f"nvidia-compute-utils-{branch}",
         )
-    # Debian's helper packages (contrib) carry nvidia in their names too, and NVIDIA's packages need some of them.
+    # On Debian no origin is kept out: NVIDIA's packages need some of Debian's helpers, whose names contain nvidia too.
     return PackageSet(repository, pin, headers, driver, rival_origin="Ubuntu" if os_id == "ubuntu" else None)
 
 

@@ -102,7 +102,7 @@ SOURCE = Rule(
     "NVIDIA driver installation guide; Ubuntu server guide; Debian wiki NvidiaGraphicsDrivers",
 )
 
-#: Ids served by the open modules alone although older siblings have both. Grace Hopper; source: kernel-modules.
+#: Grace Hopper: the open modules alone drive these ids; both flavours drive other Hopper GPUs. Source: kernel-modules.
 GRACE_HOPPER = frozenset({0x2342, 0x2343, 0x2345, 0x2348})
 
 #: First public driver that drives an id, where it is later than its architecture's first branch.

@@ -43,8 +43,8 @@ READERS = (
     "datadog-agent",
 )
 
-#: Debian's own packages give the module other names, and leave the rest to modprobe's configuration, which modinfo
-#: does not follow.
+#: Names of the module. Debian's own packages use other names and redirect modprobe to them; modinfo does not follow
+#: that redirection.
 MODULES = "nvidia nvidia-current nvidia-current-open"
 
 # modinfo answers from the running kernel's tree unless told otherwise. A directory without modules.dep or modules is
@@ -87,7 +87,8 @@ QUESTIONS: dict[str, str] = {
         "2>/dev/null; true"
     ),
     "driver_dkms": "command -v dkms >/dev/null && dkms status 2>/dev/null; true",
-    # Who holds the GPUs open, also when nvidia-smi cannot say (a library of another version). Its own daemons yield.
+    # Processes that have the GPUs' device files open. /proc tells them also when nvidia-smi cannot (its library has
+    # another version). The driver's own daemons are left out.
     "driver_users": (
         f"{smi_call.SHELL}"
         "{ command -v nvidia-smi >/dev/null && smi --query-compute-apps=pid --format=csv,noheader; "
@@ -108,7 +109,7 @@ QUESTIONS: dict[str, str] = {
         "if [ -d /sys/module/ib_umad ]; then echo loaded; "
         "elif modinfo ib_umad >/dev/null 2>&1; then echo there; fi; true"
     ),
-    # What NVIDIA's .run installer leaves to undo itself; packages have none.
+    # NVIDIA's .run installer leaves this program for its removal; packages have none.
     "driver_runfile": "command -v nvidia-uninstall",
     "driver_xids": xid.QUESTION,
     "os_release": "cat /etc/os-release",

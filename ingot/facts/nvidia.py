@@ -27,7 +27,7 @@ _SINCE_550 = (
     "remapped_rows.pending,remapped_rows.failure,ecc.errors.uncorrected.volatile.total"
 )
 _SINCE_570 = f"{_SINCE_550},gpu_recovery_action"
-# Since 610 driver_version is deprecated for kmd_version; the day it is gone this one still answers.
+# Drivers from 610 on deprecate driver_version in favour of kmd_version: this query works when the old name is gone.
 _WITHOUT_DRIVER_VERSION = _SINCE_470.replace("driver_version", "kmd_version")
 #: The queries that Ingot makes, the newest driver's first.
 QUERIES = (_SINCE_570, _SINCE_550, _SINCE_470, _IDENTITY, _WITHOUT_DRIVER_VERSION)
@@ -49,7 +49,7 @@ printf '%s\\n' "$answer"; exit $status"""
 QUESTIONS: dict[str, str] = {
     "smi_query": _smi_query(),
     "smi_list": f"{smi_call.SHELL}command -v nvidia-smi >/dev/null && smi -L",
-    # Links only exist between two GPUs; instance memory is only in the long log.
+    # A single GPU has no links. Only the long log tells the memory of MIG instances.
     "smi_topology": (
         f"{smi_call.SHELL}[ $(ls -d /proc/driver/nvidia/gpus/* 2>/dev/null | wc -l) = 1 ] || "
         "{ command -v nvidia-smi >/dev/null && smi topo -m; }"
@@ -186,7 +186,7 @@ def assemble(
 
 
 def _quietly(parse: Callable[[str], T], sections: Mapping[str, Section], name: str) -> T | None:
-    """What refines the report; without it GPUs are still known, so its failure is no fault."""
+    """A section that only refines the report, or None: GPUs are known without it, so that its failure is no fault."""
     section = sections.get(name)
     if section is None or section.status != 0:
         return None

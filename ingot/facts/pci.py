@@ -123,7 +123,7 @@ def is_vgpu(config: bytes) -> bool:
     return False
 
 
-# Offsets of PCI's configuration space; a list of capabilities longer than fits in it runs in a circle.
+# Offsets in PCI's configuration space. A list with more capabilities than fit into the space must be a loop.
 _STATUS, _FIRST_CAPABILITY, _VENDOR_SPECIFIC, _MOST_CAPABILITIES = 0x06, 0x34, 0x09, 48
 
 

@@ -11,7 +11,7 @@ _GPU = re.compile(r"^GPU ([0-9]{1,3}): (.*?)(?: \(UUID: ([^)]*)(\)?))?$")
 _WHOLE_UUID = re.compile(r"^GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
 _MIG = re.compile(r"^\s*MIG (\S+)\s+Device\s+([0-9]{1,3}): \(UUID: (MIG-[^)\s]+)\)\s*$")
 
-#: What stands in place of the name of a GPU that does not answer.
+#: Beginning of the text that nvidia-smi prints in place of the name of a GPU that does not answer.
 _SILENT = "Unable to determine"
 
 
