@@ -141,6 +141,13 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")  # noqa: UP017 (python 3.10)
 
 
+def is_of(text: str, upstreams: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a file of nginx' upstreams has these replicas, in their order."""
+    return re.findall(r"^    server (\S+) ", text, re.MULTILINE) == [
+        address for one in upstreams for address in one.get("replicas", ())
+    ]
+
+
 def pool_text(text: str, upstreams: Sequence[Mapping[str, Any]], held: Iterable[str]) -> tuple[str, list[bool]]:
     """nginx' upstreams with these addresses down, and which of them can be used; the file names its own digest anew."""
     out = set(held)
@@ -290,7 +297,11 @@ def main(file: str) -> int:
         replace(holds_file, json.dumps(holds, indent=1, sort_keys=True) + "\n")
     if engines.exists():
         before = engines.read_text()
-        text, usable = pool_text(before, stored(Path(settings.upstreams), []), holds)
+        upstreams = stored(Path(settings.upstreams), [])
+        if not is_of(before, upstreams):
+            # The gateway's role has not come to what the engine's role wrote last.
+            return 0
+        text, usable = pool_text(before, upstreams, holds)
         ports = fleet_text(fleet.read_text(), usable, settings.fleet_port) if fleet.exists() else None
         changed = text != before or (ports is not None and ports != fleet.read_text())
         # A deploy may have written the file meanwhile: then the next look sees what is left to do.

@@ -108,6 +108,14 @@ def test_the_pool_becomes_what_a_deploy_would_write(held: tuple[str, ...], befor
     assert gpu_watch.fleet_text(ports, usable, 9443) == fleet_conf(wanted, 9443, has_six)
 
 
+def test_a_pool_that_the_gateway_was_not_told_of_yet_is_left_alone() -> None:
+    text = engines_conf(engines(UPSTREAMS), affinity=False)
+    now = json.loads(upstreams_json(UPSTREAMS))
+    assert gpu_watch.is_of(text, now)
+    assert not gpu_watch.is_of(text, [{"model": "another", "replicas": ["10.0.0.9:8000"]}, *now])
+    assert not gpu_watch.is_of(text, [])
+
+
 def test_a_host_that_failed_its_acceptance_stays_out() -> None:
     text = engines_conf(engines(UPSTREAMS, held_out=True), affinity=True)
     made, usable = pool_text(text, json.loads(upstreams_json(UPSTREAMS)), ("10.0.0.4:8000",))
