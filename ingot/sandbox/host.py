@@ -163,7 +163,7 @@ class TestHost:
         """Wait until something in the host listens on a TCP port."""
         self.wait_until_succeeds(f"ss -Hltn 'sport = :{port}' | grep -q .", timeout_s)
 
-    def wait_for_boot(self, timeout_s: float = 60) -> None:
+    def wait_for_boot(self, timeout_s: float = 180) -> None:
         """Wait until the host answers SSH and all its boot jobs are done."""
         deadline = time.monotonic() + timeout_s
         while not self._answers():
@@ -181,7 +181,7 @@ class TestHost:
                     check=False,
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
-                    timeout=10,
+                    timeout=30,
                 ).returncode
                 == 0
             )
@@ -199,7 +199,7 @@ class TestHost:
         """The kernel's id of this boot, another one after each."""
         return self.succeeds("cat /proc/sys/kernel/random/boot_id").strip()
 
-    def reboot(self, timeout_s: float = 120) -> None:
+    def reboot(self, timeout_s: float = 300) -> None:
         """Reboot as an operator would and wait until the host is back."""
         before = self.boot_id()
         self.run("systemctl reboot")
@@ -217,7 +217,7 @@ class TestHost:
         """Power loss: every process ends at once. What was written stays, as this machine's kernel holds it."""
         machine.kill(self.paths, self.name)
 
-    def start(self, timeout_s: float = 60) -> None:
+    def start(self, timeout_s: float = 180) -> None:
         """Power on after `kill`, and wait until the host is back."""
         with locked(self.paths.state) as lock:
             if not self.is_running:

@@ -23,7 +23,7 @@ from ingot.sandbox.state import HostRecord
 REBOOT = 133
 #: Directories that overlay2 needs on a plain file system: an overlay cannot lie on an overlay.
 PLAIN = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd"}
-START_LIMIT_S = 5
+START_LIMIT_S = 60
 MIRROR = "/srv/ingot-mirror"
 
 

@@ -72,9 +72,9 @@ def test_a_file_is_put_with_its_mode(host: TestHost) -> None:
 
 def test_waits_end_with_what_they_wait_for(host: TestHost) -> None:
     host.succeeds("systemd-run --quiet --unit later sh -c 'sleep 0.5; touch /run/later; exec sleep 100'")
-    host.wait_until_succeeds("test -e /run/later", timeout_s=10)
-    host.wait_for_unit("later", timeout_s=10)
-    host.wait_for_port(22, timeout_s=10)
+    host.wait_until_succeeds("test -e /run/later")
+    host.wait_for_unit("later")
+    host.wait_for_port(22)
 
 
 def test_waits_have_a_limit(host: TestHost) -> None:
@@ -86,9 +86,9 @@ def test_a_failed_unit_is_reported_at_once_with_its_journal(host: TestHost) -> N
     host.fails("systemd-run --quiet --wait --unit broken sh -c 'echo why it broke; exit 1'")
     started = time.monotonic()
     with pytest.raises(SandboxError, match=r"gpu-01: unit broken.service is failed.*(?s:.*)why it broke"):
-        host.wait_for_unit("broken.service")
-    # Waiting to the end would take its limit, 60 s.
-    assert time.monotonic() - started < 30
+        host.wait_for_unit("broken.service", timeout_s=600)
+    # Waiting to the end would take its limit.
+    assert time.monotonic() - started < 300
 
 
 def test_a_reboot_keeps_address_and_files_and_is_a_new_boot(host: TestHost) -> None:
@@ -105,7 +105,7 @@ def test_a_cut_cable_cuts_and_a_restored_one_restores(host: TestHost) -> None:
     with pytest.raises(CommandFailed, match="ended with status 255"):
         host.succeeds("true")
     host.restore_network()
-    host.wait_until_succeeds("true", timeout_s=10)
+    host.wait_until_succeeds("true")
 
 
 def test_power_loss_and_power_on(host: TestHost) -> None:

@@ -75,7 +75,7 @@ def test_a_killed_holder_gives_the_lock_back(tmp_path: Path) -> None:
         waiting.join(0.2)
         assert waiting.is_alive()
         holder.kill()
-        waiting.join(5)
+        waiting.join(30)
         assert not waiting.is_alive()
 
 
@@ -86,7 +86,7 @@ def test_who_waited_for_a_removed_directory_holds_the_new_one(tmp_path: Path) ->
         waiting.start()
         time.sleep(0.1)
         directory.rmdir()
-    waiting.join(5)
+    waiting.join(30)
     assert not waiting.is_alive()
     assert directory.is_dir()
 
