@@ -313,7 +313,7 @@ def test_a_fabric_manager_that_does_not_start_with_the_new_driver_brings_the_old
     assert failed.status != 0
     said = [line for line in failed.said_of("driver-hgx") if "nvidia-fabricmanager.service does not start" in line]
     assert len(said) == 1 and "driver 580.159.03 goes on" in said[0], failed.output[-3000:]
-    host.wait_until_succeeds(f"{fabric} | grep -qx '580.159.03, Completed'", timeout_s=10)
+    host.wait_until_succeeds(f"{fabric} | grep -qx '580.159.03, Completed'")
     assert {look: host.succeeds(look) for look in before} == before
     host.succeeds("systemctl is-active nvidia-fabricmanager nvidia-persistenced")
 

@@ -124,8 +124,11 @@ def test_a_unit_that_does_not_start_is_one_sentence(host, run_operation):
 
 
 def test_a_package_is_installed_while_another_package_manager_holds_the_lock(host, run_operation):
-    hold_the_package_lock(host, seconds=3)
+    hold_the_package_lock(host)
+    release = threading.Thread(target=release_the_package_lock, args=(host,))
+    release.start()
     first = run_operation(packages.packages, ("jq",), holds=("jq",), on=host)
+    release.join()
     assert first.succeeded and first.changed, first.said
     host.succeeds("jq --version")
     assert host.succeeds("apt-mark showhold").split() == ["jq"]
@@ -133,8 +136,8 @@ def test_a_package_is_installed_while_another_package_manager_holds_the_lock(hos
 
 
 def test_an_installation_outlives_its_connection_which_is_made_again(host, run_operation):
-    hold_the_package_lock(host, seconds=5)
-    cut = threading.Timer(3, host.run, ["pkill -9 -u ops sshd"])
+    hold_the_package_lock(host)
+    cut = threading.Thread(target=release_the_package_lock, args=(host, "pkill -9 -u ops sshd"))
     cut.start()
     run = run_operation(packages.packages, ("tini",), on=host)
     cut.join()
@@ -144,13 +147,16 @@ def test_an_installation_outlives_its_connection_which_is_made_again(host, run_o
 
 
 def test_the_next_run_waits_for_the_installation_of_one_that_was_killed(host, run_operation):
-    hold_the_package_lock(host, seconds=4)
+    hold_the_package_lock(host)
     plan = packages.compare(AptLook({}), ("pinentry-curses",))
     members = packages.members(plan, host.name, lock_timeout_s=60)
     start = shlex.quote(detached.starter("ingot-packages", 60))
     host.run(f"sh -c {start}", stdin=pack(detached.packed(packages.RUN, members)))
     assert host.succeeds("systemctl is-active ingot-packages") == "active\n"
+    release = threading.Timer(2, release_the_package_lock, [host])
+    release.start()
     assert run_operation(packages.packages, ("pinentry-curses",), on=host).succeeded
+    release.join()
     assert host.succeeds("grep -c '^Setting up pinentry-curses' /var/log/ingot/ingot-packages.log") == "1\n"
 
 
@@ -232,9 +238,27 @@ def model_data(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"cache_root": "/srv/models", "cache_hub_token_file": None, "sources": values["sources"]}
 
 
-def hold_the_package_lock(host: TestHost, seconds: int) -> None:
-    lock = 'f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX)'
-    host.succeeds(f"systemd-run --quiet --collect python3 -c 'import fcntl, time; {lock}; time.sleep({seconds})'")
+HOLDER = """import fcntl, pathlib, time
+lock = open("/var/lib/dpkg/lock-frontend", "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+pathlib.Path("/run/held").touch()
+while not pathlib.Path("/run/released").exists():
+    time.sleep(0.1)
+"""
+
+
+def hold_the_package_lock(host: TestHost) -> None:
+    """As another package manager would, until it is released."""
+    host.put("/root/holder.py", HOLDER)
+    host.succeeds("rm -f /run/held /run/released; systemd-run --quiet --collect python3 /root/holder.py")
+    host.wait_until_succeeds("test -e /run/held")
+
+
+def release_the_package_lock(host: TestHost, first: str = "true") -> None:
+    """Once an installation runs, which waits for the lock; what is done `first` may cut the connection that does it."""
+    host.wait_until_succeeds("systemctl is-active ingot-packages", timeout_s=180)
+    host.run(first)
+    host.succeeds("touch /run/released")
 
 
 def sandbox_source(fingerprint: str | None = None) -> packages.Source:
