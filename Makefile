@@ -4,10 +4,11 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 CHECKERS := .venv-checkers
+CLIENTS := .venv-clients
 STATE := $(or $(INGOT_SANDBOX_STATE),/var/lib/ingot-sandbox)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help env lock checkers lint test test-unit test-e2e e2e-1 e2e-2 test-driver gpu demo demo-down clean
+.PHONY: help env lock checkers clients lint test test-unit test-e2e e2e-1 e2e-2 test-driver gpu demo demo-down clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,7 +23,18 @@ checkers: $(CHECKERS)/.locked ## Create .venv-checkers: independent checkers tha
 $(CHECKERS)/.locked: requirements-checkers.lock scripts/make-env | env
 	@scripts/make-env $(CHECKERS) requirements-checkers.lock
 
-lock: env ## Resolve what is needed into requirements.lock and requirements-checkers.lock
+clients: $(CLIENTS)/.locked benchmarks/client_calls/node_modules/.locked ## Create .venv-clients and node_modules: what benchmarks/clients.py runs
+
+$(CLIENTS)/.locked: requirements-clients.lock scripts/make-env | env
+	@scripts/make-env $(CLIENTS) requirements-clients.lock
+
+benchmarks/client_calls/node_modules/.locked: benchmarks/client_calls/package-lock.json
+	@command -v npm >/dev/null || scripts/apt-install nodejs npm
+	@echo "ingot: installing the locked packages into benchmarks/client_calls/node_modules"
+	@npm ci --prefix benchmarks/client_calls --omit=dev --no-audit --no-fund --ignore-scripts --silent
+	@touch $@
+
+lock: env ## Resolve what is needed into the lock files
 	@$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
@@ -30,6 +42,11 @@ lock: env ## Resolve what is needed into requirements.lock and requirements-chec
 	$(BIN)/uv pip compile requirements-checkers.in --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 	  --quiet --output-file requirements-checkers.lock
+	$(BIN)/uv pip compile requirements-clients.in --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+	  --quiet --output-file requirements-clients.lock
+	npm install --prefix benchmarks/client_calls --package-lock-only --omit-lockfile-registry-resolved \
+	  --no-audit --no-fund --ignore-scripts --silent
 
 lint: env ## ruff and mypy (strict)
 	$(BIN)/ruff check .
@@ -41,7 +58,7 @@ test-unit: env checkers ## Tests that need no test host
 	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e"
 
 # Two sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
-test-e2e: env checkers ## Tests on real booted test hosts (root, Linux)
+test-e2e: env checkers clients ## Tests on real booted test hosts (root, Linux)
 	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-1 e2e-2
 	$(BIN)/pytest tests/sandbox --ignore=tests/sandbox/simulated -m e2e
 
@@ -71,4 +88,4 @@ demo-down: env ## Remove every trace of the demo and of test hosts, cached image
 	@$(BIN)/ingot demo down
 
 clean: ## Remove .venv and build leftovers
-	rm -rf $(VENV) $(CHECKERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(CHECKERS) $(CLIENTS) benchmarks/client_calls/node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache

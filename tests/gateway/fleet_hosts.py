@@ -20,11 +20,12 @@ from ingot.secrets import keys
 from tests.gateway.conftest import ENGINE, ROOT, SECOND_ENGINE, GatewayHost
 
 CHAT = "/v1/chat/completions"
-ASK = {"model": "stand-in", "messages": [{"role": "user", "content": "Hello"}]}
+ASK = {"model": "qwen3-4b", "messages": [{"role": "user", "content": "Hello"}]}
 NAMES = ("t-g4-front", "t-g4-a", "t-g4-b")
 
 INVENTORY = """
-gpu = [(name, {{**data, "serve": [{{"model": "stand-in", "context": 1, "concurrency": 1}}]}}) for name, data in {gpu!r}]
+serve = [{{"model": "qwen3-4b", "context": 4096, "concurrency": 1}}]
+gpu = [(name, {{**data, "serve": serve}}) for name, data in {gpu!r}]
 gateway = {front!r}
 """
 
@@ -50,7 +51,9 @@ class Fleet:
 
     def write_inventory(self) -> None:
         def entry(one: GatewayHost) -> tuple[str, dict[str, object]]:
-            return f"@ingot/{one.host.name}", {**connection(one.host), "secrets_dir": str(one.secrets)}
+            # Requests written as frames are a part of what is tried on members.
+            values = {"secrets_dir": str(one.secrets), "gateway_http2": True}
+            return f"@ingot/{one.host.name}", {**connection(one.host), **values}
 
         gpu, front = [entry(one) for one in self.members], [entry(self.front)]
         (self.directory / "lab.py").write_text(INVENTORY.format(gpu=gpu, front=front))
@@ -84,7 +87,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         for engine in engines:
             one.start_engine(engine)
         one.host.succeeds("mkdir -p /var/lib/ingot")
-        one.host.put(UPSTREAMS_FILE, upstreams_json([Upstream("stand-in", tuple(engines))]))
+        one.host.put(UPSTREAMS_FILE, upstreams_json([Upstream("qwen3-4b", tuple(engines))]))
     with ThreadPoolExecutor(2) as pool:
         runs = [
             pool.submit(made.pyinfra, "deploy.py", front),

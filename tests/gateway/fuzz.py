@@ -15,9 +15,15 @@ ALLOWED = tuple(one.path for one in ALWAYS["vllm"])
 FORBIDDEN = (
     *("/metrics", "/invocations", "/tokenize", "/detokenize", "/health", "/version", "/load", "/ping", "/pooling"),
     *("/score", "/rerank", "/classify", "/pause", "/resume", "/shutdown", "/docs", "/openapi.json", "/server_info"),
-    *("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/responses", "/v1/responses/resp_1", "/v1/embeddings"),
+    *(
+        "/v1/load_lora_adapter",
+        "/v1/unload_lora_adapter",
+        "/v1/responses/resp_1",
+        "/v1/responses/resp_1/cancel",
+        "/v1/embeddings",
+    ),
     *("/v1/chat/completions/render", "/v1/completions/derender", "/inference/v1/generate", "/collective_rpc"),
-    *("/v1/audio/transcriptions", "/v1/realtime", "/v1/messages", "/-/engine_0/v1/models", "/-/error-400"),
+    *("/v1/audio/transcriptions", "/v1/realtime", "/v1/messages/batches", "/-/engine_0/v1/models", "/-/error-400"),
 )
 #: What stands between, before or after parts of a path in attempts to be read in two ways.
 JOINTS = (
@@ -119,7 +125,7 @@ requests = st.builds(
     _target,
     st.sampled_from(["1.1", "1.1", "1.0", "0.9", "2", "2", "2"]),
     st.lists(st.sampled_from(HEADERS), max_size=3).map(tuple),
-    st.sampled_from(["", "{{}}", '{{"model": "stand-in"}}', SMUGGLED, "x" * 4]),
+    st.sampled_from(["", "{{}}", '{{"model": "qwen3-4b"}}', SMUGGLED, "x" * 4]),
 )
 
 

@@ -35,7 +35,7 @@ drained(name="pool")
 def test_a_host_without_a_gpu_fronts_every_host_of_the_model(fleet: Fleet) -> None:
     fleet.front.host.fails("command -v docker")
     fleet.wait_until_both_serve()
-    assert fleet.front.caller.get("/v1/models").json["data"][0]["id"] == "stand-in"
+    assert fleet.front.caller.get("/v1/models").json["data"][0]["id"] == "qwen3-4b"
     assert len(list(fleet.front.caller.stream(CHAT, {**ASK, "stream": True}))) == 10
 
 
@@ -95,7 +95,7 @@ def test_no_request_fails_while_replicas_and_then_a_whole_host_are_replaced(flee
         assert (refused.status, refused.json["error"]["code"]) == (503, "engine_draining")
         assert refused.headers["Retry-After"]
         replace_engine(SECOND_ENGINE)
-        back = [f"yield from drain.restore('stand-in', {address!r})" for address in (ENGINE, SECOND_ENGINE)]
+        back = [f"yield from drain.restore('qwen3-4b', {address!r})" for address in (ENGINE, SECOND_ENGINE)]
         fleet.pyinfra(DRAIN.format(calls="; ".join(back)), member)
         time.sleep(1)
     finally:

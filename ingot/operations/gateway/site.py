@@ -21,6 +21,7 @@ from ingot.operations.gateway import bodies, filter_site, log, pool
 from ingot.operations.gateway import teams as gateway_teams
 from ingot.operations.gateway.teams import INCLUDED, Teams
 from ingot.secrets import keys
+from ingot.secrets.certificate_names import normal
 
 CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
 KEY = f"{TLS_DIRECTORY}/key.pem"
@@ -240,8 +241,8 @@ def configuration(found: GatewayHost, settings: Settings, digest: str, *, serves
         ports.append(f"{settings.proxy_port} ssl{http2} proxy_protocol")
     return render.template(
         "gateway/nginx.conf",
-        # nginx compares names with the Host header, which has an IPv6 address in brackets.
-        names=[f"[{name}]" if ":" in name else name for name in settings.names],
+        # nginx compares names with the Host header, which has an IPv6 address in brackets and written as short as can be.
+        names=list(dict.fromkeys(f"[{normal(name)}]" if ":" in name else name for name in settings.names)),
         listens=[*ports, *(f"[::]:{port}" for port in ports if found.ipv6)],
         ipv6=found.ipv6,
         http2=settings.http2,
