@@ -30,7 +30,6 @@ CLIENTS: dict[str, tuple[str, ...]] = {
     "requests": ("models", "chat", "stream", "wrong_key"),
     "litellm": ("chat", "stream", "wrong_key", "unknown_model"),
     "langchain": ("chat", "stream", "wrong_key"),
-    "llama-index": ("chat", "stream"),
     "instructor": ("chat",),
     "pydantic-ai": ("chat",),
     "openai-node": ("models", "chat", "stream", "responses", "wrong_key", "refused_body", "load"),
@@ -53,6 +52,7 @@ def main() -> int:
     parser.add_argument("--model", required=True)
     parser.add_argument("--load", type=int, default=0, metavar="N")
     parser.add_argument("--only", choices=sorted(CLIENTS), action="append")
+    parser.add_argument("--call", action="append", help="only this one, or these")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     rows = {client: run(client, asked) for client in asked.only or CLIENTS}
@@ -66,7 +66,9 @@ def main() -> int:
 
 def run(client: str, asked: argparse.Namespace) -> dict[str, str]:
     """What each call of a client came to."""
-    calls = [call for call in CLIENTS[client] if call != "load" or asked.load]
+    calls = [call for call in CLIENTS[client] if call in (asked.call or CLIENTS[client])]
+    if not asked.load and "load" in calls:
+        calls.remove("load")
     ca = str(asked.ca.resolve())
     environment = {
         **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},

@@ -227,19 +227,6 @@ class LangChain:
         return raises(openai.AuthenticationError, lambda: self.client(WRONG).invoke("Hello"))
 
 
-class LlamaIndex:
-    def __init__(self) -> None:
-        kind = importlib.import_module("llama_index.llms.openai_like").OpenAILike
-        self.client = kind(model=MODEL, api_base=URL, api_key=KEY, is_chat_model=True, max_tokens=8)
-        self.asked = [importlib.import_module("llama_index.core.llms").ChatMessage(role="user", content="Hello")]
-
-    def chat(self) -> str:
-        return have(self.client.chat(self.asked).message.content)
-
-    def stream(self) -> str:
-        return have(list(self.client.stream_chat(self.asked)))
-
-
 class Instructor:
     def chat(self) -> str:
         instructor, openai = importlib.import_module("instructor"), importlib.import_module("openai")
@@ -282,7 +269,6 @@ CLIENTS: dict[str, Callable[[], Any]] = {
     "requests": Requests,
     "litellm": LiteLLM,
     "langchain": LangChain,
-    "llama-index": LlamaIndex,
     "instructor": Instructor,
     "pydantic-ai": PydanticAI,
 }

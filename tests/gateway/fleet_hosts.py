@@ -24,8 +24,8 @@ ASK = {"model": "qwen3-4b", "messages": [{"role": "user", "content": "Hello"}]}
 NAMES = ("t-g4-front", "t-g4-a", "t-g4-b")
 
 INVENTORY = """
-serve = [{{"model": "qwen3-4b", "context": 4096, "concurrency": 1}}]
-gpu = [(name, {{**data, "serve": serve}}) for name, data in {gpu!r}]
+_serve = [{{"model": "qwen3-4b", "context": 4096, "concurrency": 1}}]
+gpu = [(name, {{**data, "serve": _serve}}) for name, data in {gpu!r}]
 gateway = {front!r}
 """
 

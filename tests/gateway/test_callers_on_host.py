@@ -71,6 +71,12 @@ REASONS = {
     "name": (request("GET /v1/models HTTP/1.1").replace("{host}", "elsewhere"), 421, "unknown_host", "gateway_names"),
     "head": (request("GET /v1/models HTTP/1.1", f"X: {'x' * 60_000}"), 400, "head_too_large", "32 kB"),
     "trace": (request("TRACE /v1/models HTTP/1.1"), 405, "method_not_allowed", "GET"),
+    "malformed elsewhere": (
+        request("GET /v1/models HTTP/1.1", "Authorization: Bearer x").replace("{host}", "elsewhere"),
+        400,
+        "bad_request",
+        "Authorization",
+    ),
     "trace elsewhere": (request("TRACE / HTTP/1.1").replace("{host}", "elsewhere"), 405, "method_not_allowed", "GET"),
 }
 
@@ -83,9 +89,10 @@ def test_every_refusal_names_its_reason_and_the_remedy(served: GatewayHost) -> N
         assert remedy in error["message"] and "<html" not in answer[2], name
 
 
-def test_plain_http_is_told_to_use_tls(served: GatewayHost) -> None:
-    answer = served.caller.in_clear(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", 443)
-    assert (answer.status, answer.json["error"]["code"]) == (400, "https_only")
+def test_plain_http_is_told_to_use_tls_whatever_host_it_names(served: GatewayHost) -> None:
+    for name in (served.host.name, "elsewhere"):
+        answer = served.caller.in_clear(f"GET /v1/models HTTP/1.1\r\nHost: {name}\r\n\r\n".encode(), 443)
+        assert (answer.status, answer.json["error"]["code"]) == (400, "https_only"), answer.body
 
 
 def test_anthropics_clients_are_refused_in_anthropics_shape(served: GatewayHost) -> None:

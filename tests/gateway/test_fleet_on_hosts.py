@@ -22,7 +22,7 @@ SHUT = f"curl -sk --max-time 3 https://{{}}:{FLEET_PORT}/healthz"
 #: The engine's role writes upstreams.json; here stand-ins serve, and only the gateway's role runs on their hosts.
 DRAIN = """
 from pyinfra.api import operation
-from ingot.operations import drain
+from ingot.operations.gateway import drain
 
 @operation()
 def drained():

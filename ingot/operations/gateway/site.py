@@ -241,7 +241,7 @@ def configuration(found: GatewayHost, settings: Settings, digest: str, *, serves
         ports.append(f"{settings.proxy_port} ssl{http2} proxy_protocol")
     return render.template(
         "gateway/nginx.conf",
-        # nginx compares names with the Host header, which has an IPv6 address in brackets and written as short as can be.
+        # nginx compares names with the Host header: an IPv6 address in brackets, in its shortest spelling.
         names=list(dict.fromkeys(f"[{normal(name)}]" if ":" in name else name for name in settings.names)),
         listens=[*ports, *(f"[::]:{port}" for port in ports if found.ipv6)],
         ipv6=found.ipv6,
