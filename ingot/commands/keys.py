@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,15 +35,16 @@ def keys_group() -> None:
 @_inventory
 @json_option
 def create(team: str, expires: str | None, inventory: Path, as_json: bool) -> None:
-    """Make a key for TEAM and print it, this once."""
+    """Make a key for TEAM and print it, this once, with the base URL and the CA that its callers need."""
     from ingot.secrets import keys
 
     end = when.ends("--expires", expires, datetime.now(UTC)) if expires else None
-    key = keys.create(_directory(inventory), team, end)
+    needs = _needs(inventory)
+    key = keys.create(needs.directory, team, end)
     if as_json:
-        print_json(_made(team, key, end))
+        print_json({**_made(team, key, end), "base_urls": needs.base_urls, "ca": needs.ca})
     else:
-        _show(key, inventory)
+        _show(key, inventory, needs)
     if end:
         click.echo(f"It works until {_moment(end)}, also where nobody deploys.", err=True)
 
@@ -86,12 +88,13 @@ def rotate(team: str, overlap: str, inventory: Path, as_json: bool) -> None:
     """Make a new key for TEAM and print it, this once; its other keys end after the overlap."""
     from ingot.secrets import keys
 
-    now = datetime.now(UTC)
-    key, ending = keys.rotate(_directory(inventory), team, when.duration("--overlap", overlap), now)
+    now, needs = datetime.now(UTC), _needs(inventory)
+    key, ending = keys.rotate(needs.directory, team, when.duration("--overlap", overlap), now)
     if as_json:
-        print_json({**_made(team, key, None), "ending": [_ended(one) for one in ending]})
+        made = {**_made(team, key, None), "base_urls": needs.base_urls, "ca": needs.ca}
+        print_json({**made, "ending": [_ended(one) for one in ending]})
         return
-    _show(key, inventory)
+    _show(key, inventory, needs)
     for one in ending:
         click.echo(f"Key {one.id} works until {_moment(one.end or now)}.", err=True)
 
@@ -180,10 +183,36 @@ def _ended(key: Key) -> dict[str, Any]:
     return {"team": key.team, "id": key.id, "expires": key.expires}
 
 
-def _show(key: str, inventory: Path) -> None:
-    # The key alone goes to stdout, so that it can be piped into a password manager.
+@dataclass(frozen=True)
+class _Needs:
+    """What a caller needs besides a key: where to call, and the file of the CA to trust (None: the usual ones)."""
+
+    directory: Path
+    base_urls: list[str]
+    ca: str | None
+
+
+def _needs(inventory: Path) -> _Needs:
+    from ingot.inventory.fleet import load, secrets_of
+    from ingot.secrets.pki import CA_CERTIFICATE_FILE
+
+    state = load(inventory)
+    directory, hosts = secrets_of(inventory, state), list(state.inventory)
+    # Where fleet gateways stand before the others, callers meet those.
+    met = [host for host in hosts if "gateway" in host.groups] or hosts
+    names = [next(iter(host.data.get("gateway_names") or ()), host.name) for host in met]
+    urls = [f"https://[{name}]/v1" if ":" in name else f"https://{name}/v1" for name in names]
+    internal = any(host.data.get("gateway_certificate", "internal") == "internal" for host in met)
+    return _Needs(directory, list(dict.fromkeys(urls)), str(directory / CA_CERTIFICATE_FILE) if internal else None)
+
+
+def _show(key: str, inventory: Path, needs: _Needs) -> None:
+    """The three lines that a caller needs. The key alone goes to stdout, for a pipe into a password manager."""
+    click.echo(f"base URL  {' or '.join(needs.base_urls) or '(the inventory has no host yet)'}", err=True)
     click.echo(key)
-    click.echo(f"This key is shown once. {_next_step(inventory)}", err=True)
+    click.echo(f"CA        {needs.ca or 'none to trust: the certificate is from a CA that is known already'}", err=True)
+    click.echo(f"The key is shown once. {_next_step(inventory)}", err=True)
+    click.echo("Callers read how to use them at the base URL without /v1, or in docs/clients.md.", err=True)
 
 
 def _moment(moment: datetime) -> str:

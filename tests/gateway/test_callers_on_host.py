@@ -154,7 +154,9 @@ def test_no_key_and_no_prompt_reaches_a_log_whatever_is_malformed(served: Gatewa
     for head, body in odd:
         said(served, head, body)
     assert logged(served)["path"] != ""
-    served.host.fails(f"grep -rE 'CANARY-ODD|{served.key}' /var/log /run/ingot-request-bodies /var/lib/nginx")
+    served.host.fails(
+        f"grep -rE 'CANARY-ODD|{served.key}' /var/log/nginx /var/log/ingot /run/ingot-request-bodies /var/lib/nginx"
+    )
     served.host.fails(f"journalctl -b -o cat -u nginx | grep -E 'CANARY-ODD|{served.key}'")
     # What an engine does wrong is still written down.
     assert "error_log /var/log/nginx/error.log error;" in served.host.succeeds("cat /etc/nginx/nginx.conf")

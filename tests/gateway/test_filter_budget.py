@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingot.gateway.filter import requests
+from ingot.gateway.filter import refusals, requests
 from ingot.gateway.filter.budget import WINDOW_S, Budget
 from ingot.gateway.filter.refusals import Refused
 from ingot.gateway.filter.requests import prepared
@@ -280,3 +280,15 @@ def test_a_stream_of_unknown_events_is_refused_where_answers_are_redacted() -> N
     assert refusal(Policy(redact=RULES), ask, "/v1/audio/transcriptions").param == "stream"
     for path in (CHAT, "/v1/responses", "/v1/messages"):
         assert prepared(Policy(redact=RULES), path, "application/json", json.dumps(ask).encode(), 1024).body
+
+
+def test_anthropics_clients_are_refused_in_their_own_shape() -> None:
+    told = refusals.tokens_per_minute(100, 5).error("r1", "/v1/messages")
+    assert (told["type"], told["error"]["type"], told["request_id"]) == ("error", "rate_limit_error", "r1")
+    assert refusals.filter_busy().error("r1", "/v1/messages")["error"]["type"] == "overloaded_error"
+    assert set(refusals.filter_busy().error("r1", "/v1/responses")) == {"error"}
+
+
+def test_callers_who_are_refused_together_come_back_apart() -> None:
+    told = {int(dict(refusals.engine_down().headers)["Retry-After"]) for _ in range(200)}
+    assert min(told) >= 10 and max(told) <= 20 and len(told) > 5

@@ -63,7 +63,7 @@ def test_a_team_at_its_rate_slows_no_other(teams: dict[str, Caller]) -> None:
         other = pool.submit(lambda: [teams["research"].post(CHAT, QUESTION) for _ in range(20)])
     refused = [answer for answer in busy.result() if answer.status == 429]
     assert set(codes(busy.result())) == {"ok", "rate_limit_exceeded"} and len(refused) >= 4
-    assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
+    assert {answer.headers["Retry-After"] for answer in refused} <= {"1", "2", "3", "4"}
     assert refused[0].headers["X-Request-Id"] == refused[0].json["error"]["request_id"]
     assert codes(other.result()) == ["ok"] * 20
 

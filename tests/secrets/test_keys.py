@@ -171,6 +171,23 @@ def test_the_command_prints_a_key_on_stdout_and_nothing_else_there(inventory: Pa
     assert "shown once" in done.stderr
 
 
+def test_a_caller_is_told_where_to_call_and_whom_to_trust(inventory: Path) -> None:
+    done = ingot("create", "research", "--inventory", inventory)
+    first, second = done.stderr.splitlines()[:2]
+    assert first == "base URL  https://a/v1 or https://b/v1"
+    assert second == f"CA        {inventory.parent / 'secrets' / 'ca.crt'}"
+
+
+def test_callers_of_a_fleet_are_told_of_its_gateway(inventory: Path) -> None:
+    secrets = str(inventory.parent / "secrets")
+    inventory.write_text(
+        f"gpu = ['a', 'b']\ngateway = ([('front', {{'gateway_names': ['llm.example']}})], "
+        f"{{'gateway_certificate': 'acme'}})\nhosts = (['a', 'b', 'front'], {{'secrets_dir': {secrets!r}}})\n"
+    )
+    said = json.loads(ingot("create", "research", "--json", "--inventory", inventory).stdout)
+    assert (said["base_urls"], said["ca"]) == (["https://llm.example/v1"], None)
+
+
 def test_the_list_shows_ids_and_no_hash(inventory: Path) -> None:
     key = keys.create(inventory.parent / "secrets", "research")
     done = ingot("list", "--inventory", inventory)

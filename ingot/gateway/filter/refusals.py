@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
+
+#: Routes whose callers are Anthropic's SDKs, which know errors in another shape.
+ANTHROPIC_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
+_ANTHROPIC_TYPES = {429: "rate_limit_error", 503: "overloaded_error"}
+#: Callers who were refused together are told to come back within so many seconds of each other at most.
+_SPREAD_S = 60
 
 
 class Refused(Exception):
-    """A request that goes no further, with the status and error that its caller gets."""
+    """A request that goes no further, with the status and error that its caller gets.
+
+    `retry_s`: after how many seconds another try may pass; each caller is told that or a little more.
+    """
 
     def __init__(
-        self, status: int, code: str, message: str, param: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        *,
+        retry_s: int | None = None,
     ) -> None:
         super().__init__(code)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
-        self.headers = headers
+        later = () if retry_s is None else (("Retry-After", str(_later(retry_s))),)
+        self.headers = (*later, *headers)
 
-    def error(self, request_id: str) -> dict[str, Any]:
-        """The error as a body, or as an event's data."""
-        if self.status == 429:
+    def error(self, request_id: str, path: str = "") -> dict[str, Any]:
+        """The error as a body, or as an event's data, in the shape that callers of `path` know."""
+        anthropic = path in ANTHROPIC_PATHS
+        if anthropic:
+            kind = _ANTHROPIC_TYPES.get(self.status, "api_error" if self.status >= 500 else "invalid_request_error")
+        elif self.status == 429:
             kind = "rate_limit_error"
         else:
             kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
-        return {"error": {**error, "request_id": request_id}}
+        error["request_id"] = request_id
+        return {"type": "error", "error": error, "request_id": request_id} if anthropic else {"error": error}
+
+
+def _later(seconds: int) -> int:
+    return seconds + random.randint(0, min(max(3, seconds), _SPREAD_S))
 
 
 def bad_request(message: str) -> Refused:
@@ -35,22 +61,12 @@ def bad_request(message: str) -> Refused:
 
 def unknown_team() -> Refused:
     """503 for a team that was given the filter after this process read its settings."""
-    return Refused(
-        503,
-        "filter_not_ready",
-        "The filter does not know this team yet; try again soon.",
-        headers=(("Retry-After", "2"),),
-    )
+    return Refused(503, "filter_not_ready", "The filter does not know this team yet; try again soon.", retry_s=2)
 
 
 def filter_busy() -> Refused:
     """503 while the requests that are held already leave no room for another one."""
-    return Refused(
-        503,
-        "filter_busy",
-        "The filter holds as many large requests as it can; try again soon.",
-        headers=(("Retry-After", "5"),),
-    )
+    return Refused(503, "filter_busy", "The filter holds as many large requests as it can; try again soon.", retry_s=5)
 
 
 def not_with_redaction(param: str) -> Refused:
@@ -84,7 +100,7 @@ def withheld() -> Refused:
 
 def engine_down() -> Refused:
     """502 for an engine that does not answer, or breaks off."""
-    return Refused(502, "engine_down", "The model is not answering.", headers=(("Retry-After", "10"),))
+    return Refused(502, "engine_down", "The model is not answering.", retry_s=10)
 
 
 def tokens_per_period(period: str, limit: int, left_s: int) -> Refused:
@@ -93,7 +109,8 @@ def tokens_per_period(period: str, limit: int, left_s: int) -> Refused:
         429,
         f"tokens_per_{period}_exceeded",
         f"Your team has used its {limit} tokens of this {period} on this host; the next {period} begins at 00:00 UTC.",
-        headers=(("Retry-After", str(left_s)), ("X-RateLimit-Reset-Tokens", f"{left_s}s")),
+        headers=(("X-RateLimit-Reset-Tokens", f"{left_s}s"),),
+        retry_s=left_s,
     )
 
 
@@ -103,5 +120,6 @@ def tokens_per_minute(limit: int, wait_s: int) -> Refused:
         429,
         "tokens_per_minute_exceeded",
         f"Your team may use {limit} tokens per minute on this host; try again in {wait_s} s.",
-        headers=(("Retry-After", str(wait_s)), ("X-RateLimit-Reset-Tokens", f"{wait_s}s")),
+        headers=(("X-RateLimit-Reset-Tokens", f"{wait_s}s"),),
+        retry_s=wait_s,
     )
