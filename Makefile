@@ -8,7 +8,7 @@ CLIENTS := .venv-clients
 STATE := $(or $(INGOT_SANDBOX_STATE),/var/lib/ingot-sandbox)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help env lock checkers clients lint test test-unit test-e2e e2e-1 e2e-2 test-driver gpu demo demo-down clean
+.PHONY: help env lock checkers clients lint test test-unit test-e2e e2e-1 e2e-2 test-driver gpu demo demo-down clean mutants
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,10 @@ test-driver: env ## NVIDIA's module built for real on Debian 12 and 13 (root; ab
 gpu: ## Measure the GPUs of this machine into docs/hardware (PYTHON=one whose torch has CUDA; under eight minutes)
 	@$(or $(PYTHON),python3) scripts/gpu-record
 
+# Hours for all of it, minutes for what changed; with SAMPLE=100 as many of each package. PACKAGES narrows it.
+mutants: env ## Which faults would the tests miss? Hours; goes on where it stopped; no part of test
+	nice $(BIN)/python scripts/mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(PACKAGES)
+
 # pip's own cache would stay behind: what the demo fetches is kept in one place, which demo-down removes.
 demo: export PIP_NO_CACHE_DIR := 1
 demo: env ## Boot a throwaway host, provision it, ask its model a question through TLS with a key
@@ -88,4 +92,4 @@ demo-down: env ## Remove every trace of the demo and of test hosts, cached image
 	@$(BIN)/ingot demo down
 
 clean: ## Remove .venv and build leftovers
-	rm -rf $(VENV) $(CHECKERS) $(CLIENTS) benchmarks/client_calls/node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(CHECKERS) $(CLIENTS) benchmarks/client_calls/node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache mutants

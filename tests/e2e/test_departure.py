@@ -33,7 +33,7 @@ OURS = (
 
 def decommission(inventory: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [str(INGOT), "decommission", NAME, "--inventory", str(inventory), *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, input="")
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False, input="")
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import grp
+import gzip
+import hashlib
+import io
 import os
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from ingot.facts.paths import PathsLook, PathState, parse_paths
-from ingot.operations import tree
+from ingot.operations import bundle, tree
 from ingot.operations.tree import Absent, Dir, File, Link, compare
 
 ME, MY_GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
@@ -259,3 +264,127 @@ def test_an_owner_may_be_given_as_a_number_whatever_the_host_calls_it():
 def test_directories_are_made_before_the_files_in_them():
     plan = compare((File("/a/b/c", "x"), Dir("/a/b")), PathsLook({}))
     assert [step.line[0] for step in plan.steps] == ["dir", "file"]
+
+
+DIGEST = hashlib.sha256(b"new").hexdigest()
+OTHER = hashlib.sha256(b"old").hexdigest()
+
+
+def as_root(kind: str, mode: str = "0644", **more: str) -> PathState:
+    return PathState(kind, "root", "root", mode, uid="0", gid="0", **more)
+
+
+@pytest.mark.parametrize(
+    ("entry", "now", "line", "sentence"),
+    [
+        (Dir("/a/d", mode="750"), None, "dir /a/d root root 750", "create directory /a/d (root:root 0750)"),
+        (Dir("/a/d"), as_root("dir", "0755"), None, None),
+        (
+            Dir("/a/d"), as_root("dir", "0700"), "own /a/d root root 0755",
+            "set /a/d to root:root 0755, was root:root 0700",
+        ),
+        (
+            File("/a/f", "new"), None, "file /a/f root root 0644",
+            f"write /a/f (new, root:root 0644, sha256 {DIGEST[:8]})",
+        ),
+        (File("/a/f", "new"), as_root("file", sha256=DIGEST), None, None),
+        (
+            File("/a/f", "new", secret=True), as_root("file", sha256=OTHER), "file /a/f root root 0644",
+            f"write /a/f (secret, sha256 {OTHER[:8]} -> {DIGEST[:8]})",
+        ),
+        (
+            File("/a/f", "new"), as_root("file"), "file /a/f root root 0644",
+            f"write /a/f (sha256 unknown -> {DIGEST[:8]})",
+        ),
+        (
+            File("/a/f", "new"), as_root("link", target="/b"), "file /a/f root root 0644",
+            f"write /a/f (in place of a link to /b, root:root 0644, sha256 {DIGEST[:8]})",
+        ),
+        (
+            File("/a/f", "new", user="www"), as_root("file", sha256=DIGEST), "own /a/f www root 0644",
+            "set /a/f to www:root 0644, was root:root 0644",
+        ),
+        (
+            File("/a/f", "new", group="www"), as_root("file", sha256=DIGEST), "own /a/f root www 0644",
+            "set /a/f to root:www 0644, was root:root 0644",
+        ),
+        (Link("/a/l", "f"), None, "link /a/l f", "link /a/l -> f"),
+        (Link("/a/l", "f"), as_root("link", target="f"), None, None),
+        (Link("/a/l", "f"), as_root("link", target="g"), "link /a/l f", "link /a/l -> f"),
+        (Link("/a/l", "f"), as_root("file", sha256=OTHER), "link /a/l f", "link /a/l -> f"),
+        (Absent("/a/x"), as_root("file", sha256=OTHER), "absent /a/x", "delete /a/x"),
+        (Absent("/a/x"), None, None, None),
+    ],
+)  # fmt: skip
+def test_each_difference_is_one_step_and_one_sentence(
+    entry: tree.Entry, now: PathState | None, line: str | None, sentence: str | None
+) -> None:
+    plan = compare((entry,), PathsLook({entry.path: now} if now else {}))
+    expected = (tree.Step(tuple(line.split(" ")), sentence, entry),) if line and sentence else ()
+    assert plan == tree.TreePlan(expected)
+
+
+@pytest.mark.parametrize(
+    ("entry", "now", "conflict"),
+    [
+        (Dir("/a"), as_root("link", target="/b"), "/a is a link to /b where a directory was expected; remove it"),
+        (Dir("/a"), as_root("file"), "/a is a file where a directory was expected; move it away"),
+        (Dir("/a"), as_root("other"), "/a is a other where a directory was expected; move it away"),
+        (File("/a", ""), as_root("dir"), "/a is a dir where a file was expected; move it away"),
+        (File("/a", ""), as_root("other"), "/a is a other where a file was expected; move it away"),
+        (Link("/a", "b"), as_root("dir"), "/a is a directory where a link to b was expected; move it away"),
+    ],
+)
+def test_what_would_have_to_be_deleted_first_is_a_conflict(entry: tree.Entry, now: PathState, conflict: str) -> None:
+    assert compare((entry,), PathsLook({"/a": now})) == tree.TreePlan((), (conflict,))
+
+
+def test_leftovers_are_swept_before_anything_else() -> None:
+    plan = compare((Dir("/a/d"), Absent("/a/x")), PathsLook({"/a/x": as_root("dir")}, ("/a/.ingot-12345678",)))
+    assert [step.line for step in plan.steps] == [
+        ("sweep", "/a/.ingot-12345678"), ("dir", "/a/d", "root", "root", "0755"), ("absent", "/a/x"),
+    ]  # fmt: skip
+    assert plan.steps[0].sentence == "remove /a/.ingot-12345678, left by a run that was cut off"
+
+
+@pytest.mark.parametrize("path", ["/a\nb", "/a/", "/", "a/b", "/a//b", "/X/"])
+def test_paths_that_nobody_means_are_refused_whole(path: str) -> None:
+    with pytest.raises(ValueError, match="is not an absolute path without trailing slash, tab or newline") as refused:
+        tree.check((Dir(path),))
+    assert str(refused.value).startswith(repr(path))
+
+
+def test_a_path_is_described_once_and_a_name_below_a_directory_of_the_root_may_go() -> None:
+    with pytest.raises(ValueError, match=r"^/a/b is described twice in one tree$"):
+        tree.check((Dir("/a/b"), File("/a/c", ""), Absent("/a/b")))
+    with pytest.raises(ValueError, match=r"^refusing to delete /etc: a directory of the root$"):
+        tree.check((Absent("/etc"),))
+    tree.check((Absent("/etc/app"), Dir("/X"), File("/aX", "")))
+
+
+def members(packed: str) -> dict[str, tuple[str, int]]:
+    """A payload's members: text and mode."""
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(base64.b64decode(packed)))) as archive:
+        return {one.name: (archive.extractfile(one).read().decode(), one.mode) for one in archive}  # type: ignore[union-attr]
+
+
+def test_only_what_changes_travels_and_with_a_validator_every_file() -> None:
+    entries = (Dir("/a"), File("/a/f", "new"), File("/a/g", "same"))
+    same = as_root("file", sha256=entries[2].sha256)
+    plan = compare(entries, PathsLook({"/a/g": same}))
+    text = "host\tgpu-01\ndir\t/a\troot\troot\t0755\nfile\t/a/f\troot\troot\t0644\n"
+    assert members(tree.payload(plan, "gpu-01", entries, None)) == {"plan": (text, 0o600), "root/a/f": ("new", 0o600)}
+    assert members(tree.payload(plan, "gpu-01", entries, "nginx -t")) == {
+        "plan": (text, 0o600), "validate": ("nginx -t", 0o600), "root/a/f": ("new", 0o600), "root/a/g": ("same", 0o600),
+    }  # fmt: skip
+    owned = compare(entries[1:2], PathsLook({"/a/f": as_root("file", "0600", sha256=DIGEST)}))
+    assert set(members(tree.payload(owned, "gpu-01", entries[1:2], "nginx -t"))) == {"plan"}, "nothing to validate"
+
+
+def test_a_payload_is_the_same_for_the_same_plan_and_takes_names_of_any_length() -> None:
+    long = "/etc/" + "a" * 150 + "/" + "钥" * 60
+    first = bundle.pack({f"root{long}": b"x", "plan": b"y"})
+    assert first == bundle.pack({f"root{long}": b"x", "plan": b"y"})
+    assert members(first) == {f"root{long}": ("x", 0o600), "plan": ("y", 0o600)}
+    # The time in the head of gzip's format, RFC 1952: nothing of now.
+    assert base64.b64decode(first)[4:8] == bytes(4)

@@ -1,0 +1,123 @@
+"""A model of each design in the catalog: what is read of it and what the arithmetic says, number by number.
+
+The figures are judged elsewhere, on starts of real engines (test_accuracy.py, test_start.py). Here they are written
+down, so that a change shows what else it changes: a term of another model, a formula's words, a refusal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from ingot.catalog import hardware_from_name, load_models
+from ingot.catalog.load import peaks
+from ingot.sizing import DoesNotFit, Model, ModelRequest, Variant, Workload, plan_host, vllm
+from ingot.sizing.option import Kind, attempt, choices, splits
+
+pytestmark = pytest.mark.sizing
+
+#: After a change that is meant: `WRITE_EXPECTED=1 pytest tests/sizing/test_whole_catalog.py`; read the difference.
+EXPECTED = Path(__file__).parent / "expected"
+ENGINE = vllm("0.32.0")
+H100 = Kind("NVIDIA H100 80GB HBM3", 85_520_809_984, 0, (9, 0), unified=False, switched=True)
+#: Hosts on which models of each size are planned.
+HOSTS = ("rtx4090x1", "a10gx4", "h100x8")
+
+
+def read(variant: Variant) -> Iterator[str]:
+    """What was read of a model's config: its layers, those that are alike together, and its weights."""
+    shape = variant.architecture
+    yield (
+        f"  {shape.model_type}: hidden {shape.hidden_size}, vocab {shape.vocab_size}, heads {shape.attention_heads}, "
+        f"feed forward {shape.feed_forward}, up to {shape.max_model_len}, {shape.dtype}, "
+        f"{shape.experts} experts of which {shape.experts_per_token}, {shape.quantization}, {shape.kv_cache_dtype}"
+    )
+    if shape.encoder:
+        yield f"  {shape.encoder}"
+    for layer, same in groupby(shape.layers):
+        groups = [
+            f"{one.name} {one.parameters} {one.split.name}{'' if one.quantizable else ' native'}"
+            for one in layer.weights
+        ]
+        yield f"  {len(list(same))} layers: {layer.attention}; {', '.join(groups)}"
+    ends = [f"{one.name} {one.parameters} {one.split.name}" for one in (*shape.embedding, *shape.head)]
+    yield f"  ends: {', '.join(ends)}"
+
+
+def tried(model: Model) -> Iterator[str]:
+    """The model's first choices on one to four H100, term by term."""
+    request = ModelRequest(
+        model, Workload(context=min(8192, model.variants[0].architecture.max_model_len or 8192), concurrency=8)
+    )
+    for choice in choices(request)[:2]:
+        for split in splits(choice.variant, 4)[:3]:
+            option = attempt(request, choice, split, H100, int(H100.total * 0.99), ENGINE, ())
+            need, found = option.need, option.prediction
+            terms = [
+                f"{name} {term.bytes} ± {term.band_bytes} {term.basis}"
+                for name in ("weights", "activation", "graphs", "non_torch")
+                for term in (getattr(need, name),)
+            ]
+            groups = [f"{one.layers}x{type(one.attention).__name__}/{one.block_size}" for one in need.geometry.groups]
+            length = option.arguments.max_model_len, option.arguments.max_num_batched_tokens
+            yield (
+                f"  {choice.variant.name} {choice.kv_cache_dtype} {split.tensor}x{split.pipeline}x{split.data}: "
+                f"{', '.join(terms)}; spare {need.spare}; blocks of {need.geometry.block_bytes} ({', '.join(groups)}), "
+                f"{need.request_blocks} a request; {found.available} ± {found.band} of {found.requested}, "
+                f"{need.geometry.tokens(found.available, *length)} tokens, "
+                f"{need.geometry.concurrency(found.available, *length):.3f} at once, "
+                f"longest {need.geometry.longest(found.available, *length)}; needs {option.needed}; "
+                f"utilization {option.utilization:.4f}; {option.reason}"
+            )
+
+
+def planned(model: Model) -> Iterator[str]:
+    """The plan of a host of each size, or why there is none."""
+    request = ModelRequest(
+        model, Workload(context=min(4096, model.variants[0].architecture.max_model_len or 4096), concurrency=4)
+    )
+    for name in HOSTS:
+        try:
+            plan = plan_host(hardware_from_name(name), [request], engine=ENGINE, peaks=peaks())
+        except DoesNotFit as why:
+            yield f"  {name}: {why}"
+        else:
+            yield f"  {name}: {json.dumps(plan.to_dict(), sort_keys=True)}"
+
+
+def written(name: str, now: str) -> list[str]:
+    """The paragraphs that are expected."""
+    path = EXPECTED / name
+    if os.environ.get("WRITE_EXPECTED"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(now)
+    return path.read_text().split("\n\n")
+
+
+def test_each_model_is_read_and_sized_as_written() -> None:
+    designs = {model.variants[0].architecture.model_type: name for name, model in reversed(load_models().items())}
+    paragraphs = [
+        "\n".join([name, *read(model.variants[0]), *tried(model)])
+        for name, model in load_models().items()
+        if name in designs.values()
+    ]
+    now = "\n\n".join(paragraphs) + "\n"
+    assert now.split("\n\n") == written("models.txt", now)
+
+
+#: One of each design and size: their plans are long.
+PLANNED = (
+    "qwen3-8b", "llama-3.3-70b-instruct", "deepseek-v3.1", "gemma-3-27b-it", "gpt-oss-20b", "nemotron-3-nano-30b-a3b",
+    "qwen2.5-vl-7b-instruct", "bge-m3", "kimi-k2-instruct",
+)  # fmt: skip
+
+
+def test_each_plan_is_as_written() -> None:
+    models = load_models()
+    now = "\n\n".join("\n".join([name, *planned(models[name])]) for name in PLANNED if name in models) + "\n"
+    assert now.split("\n\n") == written("plans.txt", now)
