@@ -209,12 +209,14 @@ gateway_routes = []
 # "tokens_per_month": 90000000 (days and months in UTC), "redact": "all" (or names of rules),
 # "check_requests": "refuse" (or "redact")}}; every key may be left out.
 gateway_teams = {}
+
+# --- secrets: what the control machine keeps of an inventory
 # The LDAP directory by which `ingot keys sync` gives people keys; None: none. groups are names of its entries, and
 # which team each is: {"uri": "ldaps://ldap.corp.example", "bind_dn": "cn=ingot,dc=corp,dc=example",
 # "password_file": "~/.config/ingot/ldap", "ca_file": None, "person": "uid" (or "mail", "sAMAccountName"),
 # "groups": {"cn=llm-sales,ou=groups,dc=corp,dc=example": "sales"}}.
 keys_directory = None
-# Directory of the CA and the keys on the control machine; None: ~/.config/ingot/<inventory>.
+# Directory of the CA and the keys; None: ~/.config/ingot/<inventory>.
 secrets_dir = None
 
 # --- usage: what tokens cost

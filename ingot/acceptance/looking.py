@@ -19,8 +19,8 @@ from ingot.facts.pool import Pool, PoolState
 from ingot.facts.sections import compose, split
 from ingot.facts.smi_fault import GpuFault
 from ingot.operations import gpus_use
-from ingot.operations.containers.image import image_of_host
-from ingot.operations.refuse import Refusal
+from ingot.operations.containers.image import image_source
+from ingot.settings import of_host
 from ingot.sizing import GPU
 
 
@@ -57,7 +57,7 @@ def look(host: Host, name: str, *, burn_in: bool) -> Seen:
     gpus: tuple[str, ...] = ()
     fault = None
     if burn_in:
-        use = host.data.get("gpus_use")
+        use = of_host(host).gpus_use
         try:
             gpus, fault = usable(gpus_use.answering(host.get_fact(Gpus), use), None if use else len(hardware.gpus))
         except IngotError as error:
@@ -100,8 +100,8 @@ def usable(found: Sequence[GPU] | GpuFault, on_bus: int | None) -> tuple[tuple[s
 def _image(host: Host, name: str, *, needed: bool) -> str:
     """The engine's image as the host's values pin it; empty where they do not and it is not needed."""
     try:
-        return image_of_host().reference
-    except Refusal as refusal:
+        return image_source(of_host(host)).reference
+    except IngotError as refusal:
         if needed:
-            raise IngotError(f"{name}: {str(refusal).removeprefix(f'{host.name}: ')}") from None
+            raise IngotError(f"{name}: {refusal}") from None
         return ""

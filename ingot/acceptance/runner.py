@@ -34,6 +34,7 @@ from ingot.operations.bundle import pack
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import drain
 from ingot.operations.preflight.ordered_hardware import differences
+from ingot.settings import of_host
 
 #: A lost connection is tried again for this long; the host goes on meanwhile.
 RECONNECT_S = 600
@@ -108,7 +109,7 @@ def _ordered(host: Host, name: str) -> Expectation:
 
 
 def _job(host: Host, options: Options, seen: Seen) -> script.Job:
-    data = host.data
+    values = of_host(host)
     addresses = [address for one in seen.pool.upstreams for address in one.replicas]
     drained = {}
     if seen.pool.has_gateway and addresses:
@@ -127,13 +128,13 @@ def _job(host: Host, options: Options, seen: Seen) -> script.Job:
         key=key,
         image=seen.image,
         gpus=seen.gpus,
-        cache_root=data.cache_root,
-        grace_s=data.engine_stop_grace_s,
+        cache_root=values.cache_root,
+        grace_s=values.engine_stop_grace_s,
         burn_in=bool(seen.gpus),
         again=options.again,
-        shm_bytes=data.engine_shm_bytes,
-        pids=data.engine_pids,
-        idle=drain.idle(addresses, data.engine_stop_grace_s) if addresses else "true",
+        shm_bytes=values.engine_shm_bytes,
+        pids=values.engine_pids,
+        idle=drain.idle(addresses, values.engine_stop_grace_s) if addresses else "true",
         drained=drained,
     )
 

@@ -48,6 +48,7 @@ def decommission(
     from ingot.departure.removal import Removal
     from ingot.inventory.fleet import selected
     from ingot.operations.departure.departure import Wish
+    from ingot.settings import of_host
 
     chosen = selected(inventory, hosts)
     if len(chosen.hosts) > 1:
@@ -63,7 +64,7 @@ def decommission(
             wipe_keys=wipe_keys,
             wipe_models=wipe_models,
             drain_s=drain_seconds,
-            stop_grace_s=int(host.data.engine_stop_grace_s),
+            stop_grace_s=of_host(host).engine_stop_grace_s,
         )
         removal = Removal(chosen.state, host, wish)
     steps = [*(removal.sentences() if removal else ()), *entry.sentences()]

@@ -227,10 +227,10 @@ def _ldap(inventory: Path) -> Ldap:
     from ingot.errors import IngotError
     from ingot.inventory.fleet import selected
     from ingot.secrets.directory import Ldap
-    from ingot.settings.gateway import Gateway
     from ingot.settings.read import section
+    from ingot.settings.secrets import Secrets
 
-    said = {repr(one): one for host in selected(inventory, ()).hosts if (one := section(host, Gateway).keys_directory)}
+    said = {repr(one): one for host in selected(inventory, ()).hosts if (one := section(host, Secrets).keys_directory)}
     if len(said) != 1:
         found = "no host has" if not said else "its hosts have different"
         raise IngotError(

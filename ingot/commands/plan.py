@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ingot.commands.options import FILE, end, hosts_options, json_option, print_json
 from ingot.errors import IngotError
+
+if TYPE_CHECKING:
+    from ingot.operations.preflight.forecast import Forecast
 
 
 @click.command()
@@ -46,26 +50,56 @@ def plan(
     """
     if (gpu or facts) and not (model or config):
         raise click.UsageError("--gpu and --facts need --model or --config")
-    from ingot.commands.plan_outcome import Outcome, plan_all, show
-    from ingot.commands.plan_sources import ENGINE_VERSION, Asked, by_gpu, hosts_of, recorded, wanted_model
+    from ingot.catalog.described import from_catalog, from_directory, request_for
+    from ingot.inventory.fleet import selected
+    from ingot.operations.preflight.forecast import by_gpu, by_records, forecast
+    from ingot.operations.preflight.hosts_to_plan import hosts_to_plan
     from ingot.report.page import render_page
-    from ingot.sizing import vllm
+    from ingot.sizing import SizingError
 
-    outcome = Outcome()
-    wanted = wanted_model(model, config, variant, context, concurrency)
-    if wanted and (gpu or facts):
-        hardware, driver = by_gpu(gpu) if gpu else recorded(facts)
-        plan_all([Asked(hardware, (wanted,), vllm(ENGINE_VERSION), driver=driver)], outcome)
-    else:
-        plan_all(hosts_of(inventory, hosts, wanted, refuse=outcome.errors.append, offline=offline), outcome)
+    if model and config:
+        raise click.UsageError("give --model or --config, not both")
+    try:
+        named = from_directory(config) if config else from_catalog(model) if model else None
+        wanted = request_for(named, variant=variant, context=context, concurrency=concurrency) if named else None
+        if wanted and gpu:
+            made = forecast([by_gpu(gpu, wanted)])
+        elif wanted and facts:
+            made = forecast([by_records(facts, wanted)])
+        else:
+            made = forecast(hosts_to_plan(selected(inventory, hosts), wanted, offline=offline))
+    except SizingError as error:
+        raise IngotError(str(error)) from error
     if html:
-        html.write_text(render_page(outcome.plans, outcome.misfits, outcome.measured), encoding="utf-8")
+        html.write_text(render_page(made.plans, made.misfits, made.measured), encoding="utf-8")
     if as_json:
-        print_json(outcome.to_dict())
+        print_json(made.to_dict())
     else:
-        show(outcome, explain=explain)
+        _show(made, explain=explain)
         if html:
             click.echo(f"wrote {html}")
-    if not (outcome.plans or outcome.misfits or outcome.errors):
+    if not (made.plans or made.misfits or made.errors):
         raise IngotError("none of the hosts serves models: they only front others; name one that has GPUs.")
-    end(outcome.errors, found=bool(outcome.misfits))
+    end(made.errors, found=bool(made.misfits))
+
+
+def _show(made: Forecast, *, explain: bool) -> None:
+    """Print the plans for people; `explain` adds each number's formula and source."""
+    from ingot.report.console import plain_console
+    from ingot.report.terminal import misfit, print_plan
+
+    console = plain_console()
+
+    def beside(host: str) -> None:
+        lines = [f"plan {made.because[host]}"] if made.because.get(host) else []
+        lines += made.drivers[host].lines() if host in made.drivers else []
+        if lines:
+            console.print(*lines, sep="\n", soft_wrap=True)
+
+    for plan in made.plans:
+        print_plan(plan, measured=made.measured.get(plan.host, ()), formulas=explain, console=console)
+        beside(plan.host)
+    for host, error in made.misfits.items():
+        click.echo(f"ingot: {error}", err=True)
+        console.print(misfit(error))
+        beside(host)

@@ -18,15 +18,15 @@ def recommend(model: str, context: int | None, concurrency: int | None, as_json:
 
     From one entry-level card to eight of the largest.
     """
+    from ingot.catalog.described import from_catalog, request_for
     from ingot.catalog.recommendation import HEADINGS, recommendations
-    from ingot.commands.plan_sources import ENGINE_VERSION, wanted_model
     from ingot.report.console import plain_console, plain_table
+    from ingot.settings.defaults import defaults
     from ingot.sizing import SizingError, vllm
 
-    request = wanted_model(model, None, None, context, concurrency)
-    assert request is not None
     try:
-        found = recommendations(request, vllm(ENGINE_VERSION))
+        request = request_for(from_catalog(model), context=context, concurrency=concurrency)
+        found = recommendations(request, vllm(defaults().engine_version))
     except SizingError as error:
         raise IngotError(str(error)) from error
     asked = f"{request.workload.context} tokens x {request.workload.concurrency} sequences"

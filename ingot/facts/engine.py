@@ -74,10 +74,7 @@ class EngineLook(FactBase[EngineState]):
         questions = {
             "containers": f"ids=$({listed}) && [ -z \"$ids\" ] && echo '[]' || docker inspect $ids",
             "now": "date +%s",
-            "files": (
-                f"cd {STATE} 2>/dev/null && for file in plan.json measured.json upstreams.json "
-                'engine/last-good/*.json; do if [ -f "$file" ]; then echo "$file $(base64 -w0 "$file")"; fi; done'
-            ),
+            "files": stored("plan.json", "measured.json", "upstreams.json", "engine/last-good/*.json"),
             "compose": "cat /etc/ingot/engine/compose.yaml 2>/dev/null",
         }
         if probe:
@@ -103,6 +100,21 @@ def parse_look(output: Iterable[str]) -> EngineState:
             docker = False
     now = int(found["now"].line) if "now" in found else 0
     codes = dict(line.split()[:2] for line in lines_of(found, "probes") if len(line.split()) >= 2)
+    files = parse_stored(found)
+    compose = found["compose"].output if "compose" in found else ""
+    return EngineState(docker, tuple(_container(one, now, codes) for one in inspected), files, compose)
+
+
+def stored(*patterns: str) -> str:
+    """A question for JSON files below STATE; `parse_stored` reads its answer, whose name is `files`."""
+    return (
+        f"cd {STATE} 2>/dev/null && for file in {' '.join(patterns)}; "
+        'do if [ -f "$file" ]; then echo "$file $(base64 -w0 "$file")"; fi; done'
+    )
+
+
+def parse_stored(found: Mapping[str, sections.Section]) -> dict[str, Any]:
+    """The stored files by path below STATE; one that is not JSON (power was lost) counts as absent."""
     files = {}
     for line in lines_of(found, "files"):
         path, _, encoded = line.partition(" ")
@@ -110,8 +122,7 @@ def parse_look(output: Iterable[str]) -> EngineState:
             files[path] = json.loads(base64.b64decode(encoded))
         except ValueError:
             continue
-    compose = found["compose"].output if "compose" in found else ""
-    return EngineState(docker, tuple(_container(one, now, codes) for one in inspected), files, compose)
+    return files
 
 
 def _container(one: Mapping[str, Any], now: int, codes: Mapping[str, str]) -> Container:

@@ -6,13 +6,15 @@ import re
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from pyinfra.api.facts import FactBase
 
 from ingot.facts import driver, nvidia, pci
 from ingot.facts import hardware as hardware_facts
 from ingot.facts.driver import DriverState, parse_driver
+from ingot.facts.engine import parse_stored, stored
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.hardware import HardwareSeen, parse_hardware
 from ingot.facts.nvidia import GpuReport, parse_memory, reported
@@ -65,6 +67,8 @@ class HostState:
     has_apt: bool = True
     is_deployed: bool = False
     hardware: HardwareSeen | None = None
+    #: The engine's plan and measurements, by the names of their files.
+    stored: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _questions(paths: Sequence[str], ports: Sequence[int]) -> dict[str, str]:
@@ -73,6 +77,7 @@ def _questions(paths: Sequence[str], ports: Sequence[int]) -> dict[str, str]:
     return {
         "uid": "id -u",
         "deployed": "[ -e /var/lib/ingot/plan.json ]",
+        "files": stored("plan.json", "measured.json"),
         "spaces": (
             f'for p in {quoted}; do q=$p; while [ ! -e "$q" ]; do q=$(dirname "$q"); done; '
             'printf "%s\\t%s\\n" "$p" "$(df -B1 --output=avail,iavail,target "$q" | tail -n 1)"; done'
@@ -135,6 +140,7 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
         has_apt=answer(sections, "apt").status == 0,
         is_deployed=answer(sections, "deployed").status == 0,
         hardware=parse_hardware(sections) if "disks" in sections else None,
+        stored=parse_stored(sections),
     )
 
 

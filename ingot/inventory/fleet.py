@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,6 +19,8 @@ from ingot.errors import IngotError
 from ingot.inventory.default import DEFAULT_INVENTORY
 from ingot.inventory.host_files import ERROR_KEY
 from ingot.secrets.keys import secrets_dir
+from ingot.settings import WrongValues, section
+from ingot.settings.secrets import Secrets
 
 Answer = TypeVar("Answer")
 
@@ -119,9 +121,12 @@ def secrets_of(inventory: Path, state: State) -> Path:
 
     Raises: IngotError when its hosts have different ones.
     """
-    # A host whose file is wrong has no values.
-    right = [host for host in state.inventory if not host.data.get(ERROR_KEY)]
-    configured = {host.data.get("secrets_dir") for host in right}
+    configured: set[str | None] = set()
+    for host in state.inventory:
+        # A host whose file or value is wrong says nothing of it.
+        with suppress(WrongValues):
+            if not host.data.get(ERROR_KEY):
+                configured.add(section(host, Secrets).secrets_dir)
     if len(configured) > 1:
         raise IngotError(
             f"{inventory}: its hosts have different secrets_dir values ({', '.join(sorted(map(str, configured)))}); "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from ingot.catalog import load_gpus
 from ingot.catalog.pci import GPU_OF_DEVICE
@@ -12,6 +11,7 @@ from ingot.facts.nvidia import GpuReport
 from ingot.facts.pci import PciReading
 from ingot.facts.smi_fault import GpuFault
 from ingot.operations import gpus_use
+from ingot.operations.gpus_use import Use
 from ingot.sizing import GPU
 
 
@@ -33,7 +33,7 @@ def expected(bus: PciReading) -> list[GPU]:
     return gpus
 
 
-def usable(report: GpuReport, bus: PciReading, use: Any) -> tuple[GPU, ...]:
+def usable(report: GpuReport, bus: PciReading, use: Use) -> tuple[GPU, ...]:
     """The GPUs that Ingot may use (`use` is gpus_use): as their driver measures them, else as the catalog knows them.
 
     Raises: IngotError when `use` names another.
@@ -44,12 +44,12 @@ def usable(report: GpuReport, bus: PciReading, use: Any) -> tuple[GPU, ...]:
     return promised(expected(bus), use)
 
 
-def promised(gpus: Sequence[GPU], use: Any) -> tuple[GPU, ...]:
+def promised(gpus: Sequence[GPU], use: Use) -> tuple[GPU, ...]:
     """Those of a host's expected GPUs that Ingot may use, before a driver tells their UUIDs.
 
     Raises: IngotError when `use` names another.
     """
-    if isinstance(use, Sequence) and any(str(name).upper().startswith(("GPU-", "MIG-")) for name in use):
+    if use is not None and any(str(name).upper().startswith(("GPU-", "MIG-")) for name in use):
         # No UUID is known yet: the first ones stand for as many as are named.
         return tuple(gpus[: len(use)])
     return gpus_use.chosen(gpus, use)

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ingot.errors import IngotError
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.sizing import GPU
 
+#: The value `gpus_use`: UUIDs and indices of GPUs, None for all.
+Use = Sequence[int | str] | None
 #: Faults of single GPUs: where Ingot may not use those, the others serve.
 OF_ONE_GPU = frozenset({Fault.LOST, Fault.NEEDS_RESET, Fault.UNKNOWN_ERROR, Fault.NO_INSTANCES, Fault.OTHER})
 
 
-def chosen(gpus: Sequence[GPU], use: Any) -> tuple[GPU, ...]:
+def chosen(gpus: Sequence[GPU], use: Use) -> tuple[GPU, ...]:
     """The GPUs that `use` names, in the host's order; all of them where it is None.
 
     An instance (MIG) is named by its own UUID, or by its index among the host's usable devices.
 
-    Raises: IngotError, one sentence without the host's name, when it names none or one that is not there.
+    Raises: IngotError, one sentence without the host's name, when it names one that is not there.
     """
     if use is None:
         return tuple(gpus)
-    if isinstance(use, str | int) or not isinstance(use, Sequence) or not use:
-        raise IngotError(
-            f"gpus_use is {use!r}, expected a list of GPU UUIDs or indices such as [0, 1]; correct it, or remove it "
-            "to use every GPU"
-        )
     wanted = {str(name).lower() for name in use}
     found = [gpu for gpu in gpus if wanted & {str(gpu.index), gpu.uuid.lower()}]
     known = {name for gpu in found for name in (str(gpu.index), gpu.uuid.lower())}
@@ -37,7 +33,7 @@ def chosen(gpus: Sequence[GPU], use: Any) -> tuple[GPU, ...]:
     return tuple(found)
 
 
-def answering(found: Sequence[GPU] | GpuFault, use: Any) -> tuple[GPU, ...] | GpuFault:
+def answering(found: Sequence[GPU] | GpuFault, use: Use) -> tuple[GPU, ...] | GpuFault:
     """The GPUs that Ingot may use, or the fault that keeps them away; a fault of a GPU left alone is not Ingot's.
 
     Raises: IngotError, as `chosen`.

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ingot.operations.packages import Source
+from ingot.settings.sources import DistributionRepository, Repository
 
 
-def upstream(name: str, value: Mapping[str, Any], repository: str) -> Source:
-    """A package source from its value; `repository` is `distro/arch` and fills `{repository}`.
+def vendor(name: str, value: Repository, os: str, codename: str, architectures: str | None = None) -> Source:
+    """A vendor's repository as a package source; `os` and `codename` fill `{os}` and `{codename}`."""
 
-    A key that differs between distributions is a mapping by distribution.
-    """
+    def of(text: str) -> str:
+        return text.replace("{os}", os).replace("{codename}", codename)
+
+    return Source(
+        name,
+        of(value.uri),
+        of(value.suite),
+        of(value.component),
+        of(value.key_url),
+        value.key_fingerprint,
+        architectures,
+    )
+
+
+def upstream(name: str, value: DistributionRepository, repository: str) -> Source:
+    """A repository with a key of its own per distribution; `repository` is `distro/arch` and fills `{repository}`."""
     distro = repository.partition("/")[0]
 
-    def of(key: str) -> str:
-        entry = value[key]
-        text = entry.get(distro, entry["default"]) if isinstance(entry, Mapping) else entry
-        return str(text).replace("{repository}", repository)
+    def of(text: str) -> str:
+        return text.replace("{repository}", repository)
 
-    return Source(name, of("uri"), of("suite"), of("component"), of("key_url"), of("key_fingerprint"))
+    return Source(
+        name,
+        of(value.uri),
+        of(value.suite),
+        of(value.component),
+        of(value.key_url.get(distro, value.key_url["default"])),
+        value.key_fingerprint.get(distro, value.key_fingerprint["default"]),
+    )

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.facts.footprint import BEFORE
 from ingot.facts.packages import Apt, AptLook
 from ingot.operations import changes, detached
+from ingot.operations.operation import operation
 
 RUN = (files(__package__) / "packages.sh").read_text()
 #: How long a run waits for one installation (kernel modules are built in it), seconds.

@@ -9,7 +9,6 @@ from paramiko import SSHException
 from pyinfra import logger
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
-from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.connectors.util import remove_any_sudo_askpass_file
 from pyinfra.context import host
@@ -17,6 +16,7 @@ from pyinfra.context import host
 from ingot.facts.boot import COMMAND, BootId
 from ingot.operations import changes
 from ingot.operations.connection import reconnect
+from ingot.operations.operation import operation
 
 #: Seconds that the services of a booted host are given to start.
 SETTLE_S = 120

@@ -20,6 +20,7 @@ def refuse(sentence: str) -> FunctionCommand:
 
 
 def refused(state: State, host: Host, sentence: str) -> bool:
-    """Log the sentence as this host's error; False is how pyinfra learns of the failure."""
-    logger.error(f"{host.print_prefix}{sentence}")
+    """Log the sentence (or several, one a line) as this host's error; False is how pyinfra learns of the failure."""
+    for line in sentence.splitlines():
+        logger.error(f"{host.print_prefix}{line}")
     return False

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.facts.paths import Paths, PathsLook, PathState
 from ingot.operations import changes
 from ingot.operations.bundle import pack
+from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
 
 SCRIPT = (files(__package__) / "tree.sh").read_text()

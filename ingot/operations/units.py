@@ -7,11 +7,11 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.facts.units import FUNCTIONS, STAMPS, Units, UnitState
 from ingot.operations import changes
+from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
 
 

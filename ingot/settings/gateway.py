@@ -121,21 +121,6 @@ class Pattern(Section):
     max_length: Annotated[int, Field(ge=1, le=512), Expected("a whole number from 1 to 512")]
 
 
-class KeysDirectory(Section):
-    """An LDAP directory, and which of its groups are which teams."""
-
-    uri: Annotated[str, *pattern(r"ldaps?://[^\s/]+/?", "an address such as 'ldaps://ldap.corp.example'")]
-    groups: Annotated[
-        dict[Text, TeamName], Field(min_length=1), Expected("teams by the names of the directory's entries")
-    ]
-    bind_dn: Annotated[Text | None, Expected("the name of an entry, or None to ask without one")] = None
-    password_file: Annotated[LocalPath | None, Expected("a path on this machine, or None")] = None
-    ca_file: Annotated[LocalPath | None, Expected("a path on this machine, or None for the system's CAs")] = None
-    person: Annotated[
-        Annotated[str, *pattern(r"[A-Za-z][A-Za-z0-9-]*", "")], Expected("an attribute such as 'uid' or 'mail'")
-    ] = "uid"
-
-
 class Gateway(Section):
     """The listener: certificate, names, limits, routes, teams."""
 
@@ -203,8 +188,6 @@ class Gateway(Section):
         dict[TeamName, Annotated[TeamValues, Expected("settings of the team by name")]],
         Expected("settings by team such as {'sales': {'requests_per_minute': 600}}"),
     ]
-    keys_directory: Annotated[KeysDirectory | None, Expected("uri, groups and how to ask, or None")]
-    secrets_dir: Annotated[LocalPath | None, Expected("a directory of this machine, or None")]
 
     @model_validator(mode="after")
     def _rules_are_usable(self) -> Self:

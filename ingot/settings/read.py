@@ -22,7 +22,7 @@ HOST_FILE = "inventory_file"
 HOST_FILE_ERROR = "inventory_error"
 BESIDES = frozenset({"expect", "gpus", HOST_FILE, HOST_FILE_ERROR})
 #: How what reaches a host is called, by pyinfra's connectors and by its global arguments.
-CONNECTION = ("ssh_", "_", "winrm_", "ssm_", "docker_identifier", "docker_platform", "docker_architecture")
+CONNECTION = ("ssh_", "_", "fake_", "winrm_", "ssm_", "docker_identifier", "docker_platform", "docker_architecture")
 
 #: Where settings are kept for as long as the values stay as they are.
 _KEPT = "ingot_settings"

@@ -63,6 +63,11 @@ def _named(item: Any, models: dict[str, Model]) -> Any:
     return {**item, "model": model.name, **({"variant": variant} if variant and not item.get("variant") else {})}
 
 
+def service_name(model: str) -> str:
+    """A model's name as Compose takes it: `Qwen/Qwen3-8B` becomes `qwen-qwen3-8b`."""
+    return re.sub(r"[^a-z0-9_-]+", "-", model.lower()).strip("-_")
+
+
 class Serve(Section):
     """A model of the catalog and the workload that must fit."""
 
@@ -193,8 +198,17 @@ class Serving(Section):
 
     @model_validator(mode="after")
     def _are_known(self) -> Self:
-        refuse("serving", self._unknown())
+        refuse("serving", (*self._unknown(), *self._alike()))
         return self
+
+    def _alike(self) -> Iterator[Wrong]:
+        """Models whose services would have one name, and displace each other."""
+        first: dict[str, str] = {}
+        for index, one in enumerate(self.serve):
+            other = first.setdefault(service_name(one.model), one.model)
+            if other != one.model:
+                words = f"a model whose name differs from {other!r} in more than punctuation and capitals"
+                yield Wrong(("serve", index, "model"), one.model, words)
 
     def _unknown(self) -> Iterator[Wrong]:
         models = self.catalog

@@ -12,18 +12,30 @@ from ingot.settings.driver import Driver
 from ingot.settings.engine import Engine
 from ingot.settings.gateway import Gateway
 from ingot.settings.kinds import Section, Wrong
+from ingot.settings.secrets import Secrets
 from ingot.settings.serving import Serving
 from ingot.settings.sources import Sources
 from ingot.settings.usage import Usage
 from ingot.settings.verify import Verify
 
 #: In the order of group_data/all.py.
-SECTIONS: tuple[type[Section], ...] = (Sources, Serving, Cache, Docker, Driver, Engine, Gateway, Usage, Verify)
+SECTIONS: tuple[type[Section], ...] = (
+    Sources,
+    Serving,
+    Cache,
+    Docker,
+    Driver,
+    Engine,
+    Gateway,
+    Secrets,
+    Usage,
+    Verify,
+)
 #: Every value that there is.
 NAMES: tuple[str, ...] = tuple(name for section in SECTIONS for name in section.model_fields)
 
 
-class Settings(Sources, Serving, Cache, Docker, Driver, Engine, Gateway, Usage, Verify):
+class Settings(Sources, Serving, Cache, Docker, Driver, Engine, Gateway, Secrets, Usage, Verify):
     """The values of one host. Whoever needs one section takes that: a host's settings are every one of them."""
 
 

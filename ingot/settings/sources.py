@@ -81,6 +81,13 @@ class Upstreams(Section):
     docker: Repository | None = None
     nginx: Repository | None = None
 
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """Every key that a repository may be signed with."""
+        varying = (self.nvidia_driver.key_fingerprint, self.nvidia_toolkit.key_fingerprint)
+        fixed = (one.key_fingerprint for one in (self.docker, self.nginx) if one)
+        return frozenset(key for keys in (*fixed, *(keys for one in varying for keys in one.values())) for key in keys)
+
 
 class Sources(Section):
     """Where everything is fetched from."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ingot.commands.plan_driver import answer
 from ingot.compat import (
     Activation,
     Architecture,
@@ -25,6 +24,7 @@ from ingot.compat import (
     version_key,
 )
 from ingot.compat import decision as decision_module
+from ingot.operations.driver.answer import answer
 
 pytestmark = pytest.mark.driver
 

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from ingot.commands.cli import cli
-from ingot.commands.plan_driver import answer
 from ingot.compat import Card, DriverRequest, Machine
+from ingot.operations.driver.answer import answer
 from tests.facts.captures import DIRECTORY
 
 pytestmark = pytest.mark.driver

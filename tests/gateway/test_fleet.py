@@ -10,6 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pyinfra.api.config import Config
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.state import State
 from pyinfra.context import ctx_host
 
 from ingot.errors import IngotError
@@ -23,6 +26,8 @@ from ingot.operations.gateway import fronting
 from ingot.operations.gateway import site as gateway
 from tests.gateway.conftest import ROOT
 from tests.gateway.test_site import DEBIAN_13, PRESENTED, SETTINGS, TWO_MODELS, files, lines
+from tests.operations.serving.onehost import SMALL
+from tests.settings.values import DEFAULTS, Data
 
 pytestmark = pytest.mark.gateway
 
@@ -34,8 +39,9 @@ NO_GPU = replace(DEBIAN_13, upstreams=())
 
 
 def host(name: str, groups: list[str], serve: list[str] = [], **more: Any) -> Any:  # noqa: B006
-    data = {"serve": [{"model": model, "context": 1, "concurrency": 1} for model in serve], **more}
-    return SimpleNamespace(name=name, groups=groups, data=SimpleNamespace(get=data.get, **data))
+    asked = [{"model": model, "context": 1, "concurrency": 1} for model in serve]
+    data = Data(**{**DEFAULTS, "site_models": dict.fromkeys(("a", "b", "qwen"), SMALL), "serve": asked, **more})
+    return SimpleNamespace(name=name, groups=groups, data=data, connector_data={})
 
 
 def test_each_model_has_every_host_that_serves_it_at_the_models_own_port() -> None:
@@ -131,6 +137,19 @@ def test_a_front_stays_as_it_is_while_a_host_file_is_wrong() -> None:
     front.inventory = [front, broken]
     with ctx_host.use(front), pytest.raises(IngotError, match=r"not known while the host file of gpu-03 is wrong"):
         fronting.members()
+
+
+def test_a_front_stays_as_it_is_while_nobody_knows_what_a_host_serves() -> None:
+    def front(**wrong: Any) -> Any:
+        named = [("gw-01", {}), ("gpu-01", wrong)]
+        inventory = Inventory((named, DEFAULTS), gateway=(["gw-01"], {}), gpu=(["gpu-01"], {}))
+        State(inventory, Config())
+        return inventory.get_host("gw-01")
+
+    with ctx_host.use(front(serve="qwen")), pytest.raises(IngotError, match="while a value is wrong: gpu-01: serve is"):
+        fronting.members()
+    with ctx_host.use(front(engine_port="wrong")):
+        assert fronting.members() == (), "what else is wrong with it is its own matter"
 
 
 def test_a_typo_in_the_gateways_file_does_not_take_the_fleet_apart(tmp_path: Path) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from group_data.all import sources
 from ingot.errors import IngotError
 from ingot.facts.gateway import GatewayHost, parse_gateway_host
 from ingot.operations.gateway import nginx_packages
 from ingot.operations.packages import Pin
 from tests.gateway.test_site import BUILD_DEBIAN_12, POLICY_DEBIAN_12, POLICY_UBUNTU_2204, answers
+from tests.settings.values import settings
 
 pytestmark = pytest.mark.gateway
 
@@ -51,7 +50,6 @@ def test_the_distributions_nginx_where_it_has_njs_else_nginx_orgs(
 @pytest.mark.parametrize(
     ("asked", "found", "sentence"),
     [
-        ("debian", DEBIAN_12, 'gateway_packages is \'debian\', expected "distribution", "nginx.org", or None'),
         ("distribution", JAMMY, "gpu-01: the distribution offers nginx 1.18.0 without libnginx-mod-http-js, expected"),
         ("distribution", WITH_NGINX_ORG, "gpu-01: nginx.org's nginx is installed and gateway_packages asks for the"),
     ],
@@ -62,7 +60,7 @@ def test_what_cannot_be_is_one_sentence(asked: str, found: GatewayHost, sentence
 
 
 def test_nginx_org_comes_with_its_keys_a_pin_and_without_the_distributions_modules() -> None:
-    wanted = nginx_packages.packages("gpu-01", None, JAMMY, sources)
+    wanted = nginx_packages.packages("gpu-01", None, JAMMY, settings().sources.nginx)
     [source] = wanted.sources
     assert wanted.names == ("curl", "logrotate", "openssl", "nginx", "nginx-module-njs")
     assert (source.uris, source.suites, source.components) == ("https://nginx.org/packages/ubuntu", "jammy", "nginx")
@@ -72,13 +70,12 @@ def test_nginx_org_comes_with_its_keys_a_pin_and_without_the_distributions_modul
 
 
 def test_the_distributions_nginx_needs_no_source_and_takes_what_comes_along() -> None:
-    wanted = nginx_packages.packages("gpu-01", None, DEBIAN_12, {}, ["certbot"])
+    wanted = nginx_packages.packages("gpu-01", None, DEBIAN_12, None, ["certbot"])
     assert wanted == nginx_packages.Packages(
         ("curl", "logrotate", "openssl", "certbot", "nginx", "libnginx-mod-http-js")
     )
 
 
 def test_a_site_without_the_source_is_told_where_to_copy_it_from() -> None:
-    nothing: dict[str, Any] = {}
     with pytest.raises(IngotError, match=r'sources has no "nginx".*copy it from'):
-        nginx_packages.packages("gpu-01", "nginx.org", DEBIAN_12, nothing)
+        nginx_packages.packages("gpu-01", "nginx.org", DEBIAN_12, None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import gevent
 import paramiko
@@ -15,9 +14,11 @@ from pyinfra.api.host import Host as PyinfraHost
 from testinfra.backend.paramiko import ParamikoBackend
 from testinfra.host import Host
 
+from ingot.errors import IngotError
 from ingot.facts.errors import ParseError
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import fronting
+from ingot.settings import Settings, of_host
 from ingot.settings.read import section
 from ingot.settings.serving import Serving
 from tests.hosts import outside
@@ -67,12 +68,13 @@ class Target:
         return self.host.name
 
     @property
-    def data(self) -> Any:
-        return self.host.data
+    def values(self) -> Settings:
+        """Its settings. Raises: WrongValues."""
+        return of_host(self.host)
 
     @property
     def address(self) -> str:
-        return str(self.data.get("ssh_hostname") or self.name)
+        return str(self.host.data.get("ssh_hostname") or self.name)
 
     @property
     def serves(self) -> bool:
@@ -82,14 +84,14 @@ class Target:
     @property
     def open_ports(self) -> set[int]:
         """What may be reached: SSH, the gateway, and what this host's values open beside them."""
-        data = self.data
-        opened = {22, int(data.get("ssh_port") or 22), 443, *data.verify_ports}
-        if data.gateway_certificate == "acme":
+        values = self.values
+        opened = {22, int(self.host.data.get("ssh_port") or 22), 443, *values.verify_ports}
+        if values.gateway_certificate == "acme":
             opened.add(80)
-        if data.gateway_proxy_port:
-            opened.add(int(data.gateway_proxy_port))
+        if values.gateway_proxy_port:
+            opened.add(values.gateway_proxy_port)
         if fronting.is_fronted(self.host):
-            opened |= {int(data.gateway_fleet_port) + index for index in range(len(data.serve))}
+            opened |= {values.gateway_fleet_port + index for index in range(len(values.serve))}
         return opened
 
     @property
@@ -111,12 +113,12 @@ class Target:
     @property
     def names(self) -> tuple[str, ...]:
         """What its certificate must name, and callers may call it; the first is how the checks do."""
-        names = tuple(self.data.gateway_names)
+        names = self.values.gateway_names
         return (self.name, *names) if self.has_internal_certificate or not names else names
 
     @property
     def has_internal_certificate(self) -> bool:
-        return bool(self.data.gateway_certificate == "internal")
+        return self.values.gateway_certificate == "internal"
 
     @property
     def caller(self) -> Caller:
@@ -141,13 +143,13 @@ class Target:
                 self._reboot()
             if daemon_reload:
                 self._run("systemctl daemon-reload")
-            ports = (int(self.data.engine_port),)
+            ports = (self.values.engine_port,)
             calls = gevent.spawn(outside.meet, self.caller, ports, self.served)
             self.look = parse_look(self._run(command(self.name)))
             self.outside = calls.get()
             self.leaks = tuple(self._leaks())
             self.trouble = None
-        except ConnectError as error:
+        except (ConnectError, IngotError) as error:
             self.trouble = str(error.args[0]).removeprefix(f"{self.name}: ")
         except (OSError, EOFError, paramiko.SSHException, ParseError) as error:
             self.trouble = f"could not be looked at to the end ({type(error).__name__}: {error}); try again"

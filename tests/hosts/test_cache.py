@@ -41,7 +41,7 @@ def test_every_served_model_is_as_it_was_verified(target: Target, look: Look) ->
 
 
 def test_models_lie_in_the_cache(target: Target, look: Look) -> None:
-    root = f"{target.data.cache_root}/"
+    root = f"{target.values.cache_root}/"
     others = [path for path, _, _ in _cells(look, "markers") if not path.startswith(root)]
     target.expect(not others, f"served from elsewhere than {root}: {', '.join(others)}; deploy again")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ingot.operations.containers.docker import MINIMUM, merged, settings
+from ingot.operations.containers.docker import MINIMUM, merged, ours
 from tests.hosts.look import Look
 from tests.hosts.target import Target
 
@@ -24,7 +24,7 @@ def test_docker_is_new_enough_for_cdi(target: Target, look: Look) -> None:
 
 def test_daemon_json_says_what_ingot_needs(target: Target, look: Look) -> None:
     now = look.json("daemon", {})
-    wanted = merged(settings(target.data), target.data.docker_daemon)
+    wanted = merged(ours(target.values), target.values.docker_daemon)
     if now.get("log-driver") not in ("json-file", "local"):
         wanted.pop("log-opts", None)
     other = [key for key, value in wanted.items() if json.dumps(now.get(key)) != json.dumps(value)]

@@ -50,7 +50,7 @@ def test_every_gpu_on_the_bus_answers(target: Target, look: Look) -> None:
     target.expect(on_bus, "no NVIDIA GPU on the PCI bus")
     # Where gpus_use leaves GPUs alone, what those do is not Ingot's; that the used ones answer shows in the containers.
     target.expect(
-        look.gpu_uuids and (target.data.gpus_use is not None or len(look.gpu_uuids) == len(on_bus)),
+        look.gpu_uuids and (target.values.gpus_use is not None or len(look.gpu_uuids) == len(on_bus)),
         f"{len(on_bus)} GPUs on the PCI bus, {len(look.gpu_uuids)} answer: "
         f"{look.gpus.fault.found if look.gpus.fault else ''}",
     )
@@ -59,7 +59,7 @@ def test_every_gpu_on_the_bus_answers(target: Target, look: Look) -> None:
 def test_every_gpu_is_driven_by_the_nvidia_module(target: Target, look: Look) -> None:
     others = [f"{one.address} by {one.driver}" for one in look.driver.bus.gpus if one.driver != "nvidia"]
     target.expect(
-        not others or target.data.gpus_use is not None,
+        not others or target.values.gpus_use is not None,
         f"driven by something else than nvidia: {', '.join(others)}; deploy and reboot",
     )
 
@@ -117,12 +117,7 @@ def test_unattended_upgrades_leave_the_driver_alone(target: Target, look: Look) 
 
 
 def test_package_sources_are_trusted_with_the_pinned_keys_alone(target: Target, look: Look) -> None:
-    pinned = set()
-    for source in target.data.sources.values():
-        given = source.get("key_fingerprint", ())
-        for one in given.values() if isinstance(given, dict) else [given]:
-            pinned |= {one} if isinstance(one, str) else set(one)
-    known = {fingerprint.replace(" ", "").upper() for fingerprint in pinned}
+    known = {fingerprint.replace(" ", "").upper() for fingerprint in target.values.sources.fingerprints}
     target.expect(look.keyrings, "no package source has a key of its own; deploy")
     wrong = {path: keys for path, keys in look.keyrings.items() if not keys or not set(keys) <= known}
     target.expect(not wrong, f"keys that nobody pinned: {wrong}; deploy again")

@@ -68,7 +68,7 @@ def test_containers_come_back_after_a_boot(target: Target, look: Look) -> None:
 
 
 def test_the_image_is_the_pinned_one(target: Target, look: Look, engines: list[dict[str, Any]]) -> None:
-    wanted = target.data.engine_image_id if target.data.engine_image_archive else target.data.engine_image_digest
+    wanted = target.values.engine_image_id if target.values.engine_image_archive else target.values.engine_image_digest
     names = {
         one["Id"]: {one["Id"], *(digest.partition("@")[2] for digest in one["RepoDigests"] or ())}
         for one in look.json("images", [])
@@ -136,18 +136,18 @@ def test_containers_have_no_way_in_or_out(target: Target, look: Look, engines: l
 
 
 def test_containers_are_bounded(target: Target, look: Look, engines: list[dict[str, Any]]) -> None:
-    cpu = target.data.engine_build == "cpu"
+    cpu = target.values.engine_build == "cpu"
     for one in engines:
         settings = one["HostConfig"]
-        wanted = {} if cpu else dict(target.data.engine_ulimits)
+        wanted = {} if cpu else dict(target.values.engine_ulimits)
         limits = {limit["Name"]: limit["Hard"] for limit in settings["Ulimits"] or ()}
         other = {name: limits.get(name) for name, limit in wanted.items() if limits.get(name) != limit}
         target.expect(not other, f"{_name(one)} has the limits {other}, expected {wanted}; deploy again")
         # A host whose kernel counts no processes (a test host's) is not asked to.
-        bounded = settings["PidsLimit"] == target.data.engine_pids or not look.docker.get("PidsLimit")
+        bounded = settings["PidsLimit"] == target.values.engine_pids or not look.docker.get("PidsLimit")
         target.expect(bounded, f"{_name(one)} may have {settings['PidsLimit']} processes; deploy again")
         target.expect(
-            settings["ShmSize"] == target.data.engine_shm_bytes,
+            settings["ShmSize"] == target.values.engine_shm_bytes,
             f"{_name(one)} has {settings['ShmSize']} bytes of shared memory; deploy again",
         )
 
@@ -159,7 +159,7 @@ def test_the_model_cannot_be_written_by_its_engine(target: Target, engines: list
 
 
 def test_the_engines_port_is_out_of_reach(target: Target, outside: Outside) -> None:
-    port = int(target.data.engine_port)
+    port = target.values.engine_port
     target.expect(not outside.open_ports[port], f"port {port} of the engine can be reached from here")
 
 

@@ -28,7 +28,7 @@ def test_nginx_runs_what_is_installed(target: Target, look: Look) -> None:
 
 
 def test_the_filter_answers_where_a_team_asked_for_it(target: Target, look: Look) -> None:
-    resolved = teams.resolve({name: target.data.get(name) for name in teams.VALUES}).values()
+    resolved = teams.resolve({name: target.host.data.get(name) for name in teams.VALUES}).values()
     asked = [team.name for team in resolved if team.filtered and target.serves]
     answers = bool(look.json("filter", {}).get("digest"))
     target.expect(answers or not asked, f"the filter does not answer, so {', '.join(asked)} get errors; deploy again")

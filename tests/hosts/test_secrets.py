@@ -12,7 +12,7 @@ TELLING = {"args", "authorization", "body", "cookie", "prompt", "query", "reques
 
 def test_only_root_reads_the_tls_key_and_the_map_of_keys(target: Target, look: Look) -> None:
     found = {path: f"{user} {mode}" for path, user, mode in (line.split() for line in look.lines("private"))}
-    missing = {KEY_MAP, TLS_KEYS[target.data.gateway_certificate]} - set(found)
+    missing = {KEY_MAP, TLS_KEYS[target.values.gateway_certificate]} - set(found)
     target.expect(not missing, f"{', '.join(sorted(missing))} is missing; deploy")
     loose = [f"{path} is {now}" for path, now in found.items() if now != "root 600"]
     target.expect(not loose, f"{', '.join(loose)}, expected root 600; deploy again")

@@ -18,7 +18,7 @@ def test_a_caller_meets_tls_1_3_and_http_2_where_asked_for(target: Target, outsi
     target.expect(not isinstance(session, Refused), f"no handshake as {target.name}: {getattr(session, 'reason', '')}")
     assert not isinstance(session, Refused)
     target.expect(session.version == "TLSv1.3", f"expected TLSv1.3 trusting {target.ca}, got {session.version}")
-    spoken = "h2" if target.data.gateway_http2 else "http/1.1"
+    spoken = "h2" if target.values.gateway_http2 else "http/1.1"
     target.expect(session.alpn == spoken, f"expected {spoken} by gateway_http2, got {session.alpn}; deploy again")
 
 

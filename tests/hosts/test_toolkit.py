@@ -12,7 +12,7 @@ OF_SERVING_HOSTS = True
 
 
 def test_the_toolkit_is_of_the_version_that_is_wanted_and_held(target: Target, look: Look) -> None:
-    wanted, now = str(target.data.toolkit_version), parse_installed(look.text("toolkit"))
+    wanted, now = target.values.toolkit_version, parse_installed(look.text("toolkit"))
     other = {name: now[name].version if name in now else None for name in PACKAGES}
     other = {name: version for name, version in other.items() if not version or version.split("-")[0] != wanted}
     target.expect(not other, f"expected toolkit {wanted}, found {other}; deploy again")

@@ -23,6 +23,7 @@ from ingot.facts import paths
 from ingot.operations import detached, tree
 from ingot.sandbox import TestHost
 from ingot.sandbox.inventory import connection
+from tests.settings.values import DEFAULTS
 
 
 @dataclass
@@ -60,11 +61,13 @@ def run_operation(
         data: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Run:
+        given = data or {}
+        values = {**DEFAULTS, **given, "sources": {**DEFAULTS["sources"], **given.get("sources", {})}}
         seen.clear()
         caplog.clear()
         capsys.readouterr()
         if on:
-            inventory = Inventory(([(on.name, {**connection(on), **(data or {})})], {}))
+            inventory = Inventory(([(on.name, {**connection(on), **values})], {}))
         else:
             monkeypatch.setattr(tree, "SCRIPT", tree.SCRIPT.replace("/run/ingot", str(here)))
             # No unit either: this machine's own systemd, where it has one, is not touched.
@@ -73,7 +76,7 @@ def run_operation(
             monkeypatch.setattr(detached, "WORK", str(here))
             monkeypatch.setattr(detached, "LOGS", str(here))
             monkeypatch.setattr(paths, "STAGING", f"{here}/stage.*")
-            inventory = Inventory(([("@local", data or {})], {}))
+            inventory = Inventory(([("@local", values)], {}))
         state = State(inventory, Config(DIFF=diff, SUDO=bool(on)))
         state.print_input = state.print_fact_input = state.print_fact_output = state.print_noop_info = True
         state.current_stage = StateStage.Prepare

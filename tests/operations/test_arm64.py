@@ -16,7 +16,8 @@ from ingot.operations.containers import cdi, docker
 from ingot.operations.package_source import upstream
 from ingot.operations.preflight.findings import findings
 from tests.facts.captures import SECOND
-from tests.operations.preflight.test_preflight import NEW, WANTED, faulty
+from tests.operations.preflight.test_preflight import NEW, faulty, wanted
+from tests.settings.values import DEFAULTS, settings
 
 pytestmark = [pytest.mark.driver, pytest.mark.found]
 
@@ -56,7 +57,7 @@ def test_gb10_needs_branch_580() -> None:
 @MACHINES
 def test_preflight_has_nothing_against_it(state: DriverState) -> None:
     new = replace(NEW, driver=state, gpus=faulty(Fault.NOT_INSTALLED))
-    assert findings(new, replace(WANTED, serve=())) == ()
+    assert findings(new, wanted(serve=[])) == ()
 
 
 def test_the_running_driver_is_read() -> None:
@@ -67,11 +68,17 @@ def test_the_running_driver_is_read() -> None:
 
 def test_sources_of_docker_and_of_the_toolkit_are_for_its_processor() -> None:
     state = DockerState("ubuntu", "24.04", "noble", "arm64", None, "")  # type: ignore[call-arg]
-    values = {"uri": "https://mirror.example/{os}", "suite": "{codename}", "component": "stable"}
-    made = docker.source(values | {"key_url": "file:/key", "key_fingerprint": "AA"}, state)
+    value = {"suite": "/", "component": "", "key_url": "file:/key", "key_fingerprint": "A" * 40}
+    chosen = settings(
+        sources={
+            **DEFAULTS["sources"],
+            "docker": {**value, "uri": "https://mirror.example/{os}"},
+            "nvidia_driver": {**value, "uri": "https://mirror.example/{repository}/"},
+            "nvidia_toolkit": {**value, "uri": "https://mirror.example/deb/$(ARCH)"},
+        }
+    )
+    _, (made,) = docker.wanted(chosen, state)
     assert (made.architectures, made.uris) == ("arm64", "https://mirror.example/ubuntu")
-    value = {"uri": "https://mirror.example/{repository}/", "suite": "/", "component": "", "key_url": "file:/key",
-             "key_fingerprint": "AA"}  # fmt: skip
-    assert upstream("nvidia", value, "ubuntu2404/sbsa").uris == "https://mirror.example/ubuntu2404/sbsa/"
-    toolkit = {**value, "uri": "https://mirror.example/deb/$(ARCH)"}
-    assert cdi.source({"nvidia_driver": value, "nvidia_toolkit": toolkit}).uris == "https://mirror.example/deb/$(ARCH)"
+    driver = upstream("nvidia", chosen.sources.nvidia_driver, "ubuntu2404/sbsa")
+    assert driver.uris == "https://mirror.example/ubuntu2404/sbsa/"
+    assert cdi.source(chosen.sources).uris == "https://mirror.example/deb/$(ARCH)"

@@ -40,9 +40,6 @@ def test_gpus_are_chosen_by_index_or_uuid_in_the_host_s_order(use: Any, indices:
     [
         ([4], "gpus_use names 4, expected GPUs of this host: 0 (GPU-0a), 1"),
         (["GPU-9"], "gpus_use names gpu-9"),
-        ([], "expected a list of GPU UUIDs or indices"),
-        (0, "expected a list"),
-        ("0,1", "expected a list"),
     ],
 )
 def test_a_choice_that_cannot_be_is_one_sentence(use: Any, says: str) -> None:
@@ -78,7 +75,7 @@ def test_while_only_the_kind_of_gpu_is_known_as_many_as_are_named_are_used(use: 
     assert promised(GPUS, use) == GPUS[:2]
 
 
-@pytest.mark.parametrize("use", [[4], 0, "GPU-3a"])
+@pytest.mark.parametrize("use", [[4]])
 def test_what_cannot_be_is_refused_before_there_is_a_driver_too(use: Any) -> None:
     with pytest.raises(IngotError, match="gpus_use"):
         promised(GPUS, use)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import runpy
 from collections.abc import Mapping
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,11 +17,10 @@ from pyinfra.api.state import State, StateStage
 
 from ingot.operations.containers.docker import daemon_json
 from roles.docker import docker
+from tests.settings.values import DEFAULTS, settings
 
-GROUP_DATA = Path(__file__).parents[2] / "group_data"
-VALUES = {**runpy.run_path(str(GROUP_DATA / "all.py")), **runpy.run_path(str(GROUP_DATA / "sandbox.py"))}
-DATA = {key: value for key, value in VALUES.items() if key.startswith(("docker_", "sources"))}
-TEXT = daemon_json(None, SimpleNamespace(**DATA))
+DATA = {**DEFAULTS, "docker_default_ulimits": {}, "docker_source": "distribution"}
+TEXT = daemon_json(None, settings(**DATA))
 INVOCATION = "e1bc8cc33c544734b1f1031927b432bd"
 
 

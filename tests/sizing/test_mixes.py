@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ingot.catalog import load_models, peaks
-from ingot.commands.plan_sources import recorded
 from ingot.errors import IngotError
+from ingot.operations.preflight.forecast import recorded
 from ingot.sizing import (
     GOALS,
     Adapter,
@@ -37,11 +37,11 @@ def hosts() -> tuple[Hardware, ...]:
     found = []
     for name in (*names("*query*csv*"), *names("*.xml.txt"), *names("*sizing.csv*")):
         try:
-            hardware, _ = recorded([Path(DIRECTORY / name)])
+            _, gpus = recorded([Path(DIRECTORY / name)])
         except IngotError:
             continue
-        if hardware.gpus:
-            found.append(hardware)
+        if gpus:
+            found.append(Hardware(Path(name).stem, gpus))
     return tuple(found)
 
 

@@ -18,11 +18,16 @@ from tests.hosts.https import Answer, Session
 from tests.hosts.look import Look, parse_look
 from tests.hosts.outside import PROBES, Outside, Refused, Served
 from tests.hosts.target import Target
+from tests.operations.serving.onehost import SMALL
+from tests.settings.values import DEFAULTS, Data
 
 ROOT = Path(__file__).parent.parent.parent
 #: What a test host (Debian 13, one RTX 4090) answered to tests/hosts/look.py, shortened where nothing reads it.
 CAPTURE = (Path(__file__).parent / "captures" / "served-host.txt").read_text(encoding="utf-8")
 NAME, ADDRESS = "gpu-01", "192.0.2.11"
+#: The key of the package sources that it was deployed from.
+KEY = next(iter(parse_look(CAPTURE).keyrings.values()))[0]
+SANDBOX = runpy.run_path(str(ROOT / "group_data" / "sandbox.py"))
 MODULES = tuple(
     import_module(f"tests.hosts.{path.stem}") for path in sorted((ROOT / "tests" / "hosts").glob("test_*.py"))
 )
@@ -34,23 +39,20 @@ CHECKS = {
 }
 
 
-class Data(SimpleNamespace):
-    """Values as pyinfra gives them."""
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self, name, default)
-
-
 def data(**values: Any) -> Data:
     """The values that the captured host was deployed with."""
     known = {
-        **runpy.run_path(str(ROOT / "group_data" / "all.py")),
-        **runpy.run_path(str(ROOT / "group_data" / "sandbox.py")),
+        **DEFAULTS,
+        **{name: value for name, value in SANDBOX.items() if not name.startswith("__")},
         "ssh_hostname": ADDRESS,
         "engine_build": "cpu",
         "engine_image_archive": "/srv/vllm.tar",
         "engine_image_id": "sha256:fbda803f75f6902b394a9f7cc4f6c21cb137c7d8d1d5c41bef889facf5bd062a",
-        "sources": {"nvidia": {"key_fingerprint": next(iter(parse_look(CAPTURE).keyrings.values()))[0]}},
+        "site_models": {"tiny-qwen3": SMALL},
+        "sources": {
+            **DEFAULTS["sources"],
+            "nvidia_driver": {**DEFAULTS["sources"]["nvidia_driver"], "key_fingerprint": KEY},
+        },
     }
     return Data(**{**known, **values})
 
@@ -105,7 +107,7 @@ class Host:
     def judge(self, check: str) -> None:
         """Run one check as pytest does, for each of its probes where it has such."""
         module, function = CHECKS[check]
-        host = SimpleNamespace(name=NAME, data=data(**self.values), groups=["gpu"], inventory=[])
+        host = SimpleNamespace(name=NAME, data=data(**self.values), groups=["gpu"], inventory=[], connector_data={})
         target = Target(host, "lab", Path(), "sk-a", None, self.look, self.outside, self.leaks, self.boots)  # type: ignore[arg-type]
         config = SimpleNamespace(getoption=lambda name: self.reboot)
         known = {

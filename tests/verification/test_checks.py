@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.hosts.outside import Served
+from tests.settings.values import DEFAULTS
 from tests.verification.judging import (
     ADDRESS,
     CHECKS,
@@ -91,7 +92,7 @@ CASES: tuple[Case, ...] = (
     ("test_unattended_upgrades_leave_the_driver_alone", said("blocklist", '"nvlsm"', ""), "may change nvlsm"),
     (
         "test_package_sources_are_trusted_with_the_pinned_keys_alone",
-        has(values={"sources": {"nvidia": {"key_fingerprint": {"default": "AB CD"}}}}),
+        has(values={"sources": DEFAULTS["sources"]}),
         "keys that nobody pinned",
     ),
     ("test_every_planned_replica_has_its_container", said("plan", '"tiny-qwen3"', '"other"'), "planned are ['other']"),
@@ -99,7 +100,7 @@ CASES: tuple[Case, ...] = (
     ("test_every_replica_is_healthy", said("health", " 200", " 503"), "503"),
     ("test_containers_come_back_after_a_boot", said("containers", "unless-stopped", "no"), "does not restart"),
     ("test_containers_come_back_after_a_boot", said("units", "ingot-engine active", "ingot-engine dead"), "is dead"),
-    ("test_the_image_is_the_pinned_one", has(values={"engine_image_id": "sha256:00"}), "than sha256:00"),
+    ("test_the_image_is_the_pinned_one", has(values={"engine_image_id": f"sha256:{0:064}"}), "than sha256:00"),
     ("test_every_container_sees_its_own_gpus", said("inside", UUID, "GPU-00"), "sees ['GPU-00']"),
     (
         "test_gpus_are_given_in_the_way_that_outlives_a_daemon_reload",

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import replace
-from typing import Any
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from ingot.compat import rules, version_key
-from ingot.errors import IngotError
 from ingot.facts.cdi import GENERATED, REFRESHED, Cdi, CdiState
 from ingot.facts.errors import Unread
 from ingot.facts.smi_fault import GpuFault
 from ingot.operations import changes, gpus_use, packages
+from ingot.operations.gpus_use import Use
+from ingot.operations.operation import operation
 from ingot.operations.package_source import upstream
 from ingot.operations.refuse import refuse
+from ingot.settings import of_host
+from ingot.settings.sources import Upstreams
 
 #: From 1.18 on, each of them wants the others at exactly its own version.
 PACKAGES = (
@@ -67,7 +67,7 @@ def _is_below(path: str, directory: str) -> bool:
     return parent == given
 
 
-def narrowed(state: CdiState | Unread, use: Any) -> CdiState | Unread:
+def narrowed(state: CdiState | Unread, use: Use) -> CdiState | Unread:
     """The look as far as it is about GPUs that Ingot may use; `use` is the value gpus_use.
 
     Raises: IngotError, one sentence without the host's name, when it names a GPU that is not there.
@@ -97,13 +97,13 @@ def is_listed(state: CdiState) -> str:
     )
 
 
-def source(sources: Mapping[str, Mapping[str, Any]]) -> packages.Source:
+def source(sources: Upstreams) -> packages.Source:
     """The toolkit's repository; a site that mirrors both of NVIDIA's in one place has one description of it.
 
     apt refuses the same repository under two keyrings.
     """
-    own, driver = sources["nvidia_toolkit"], sources["nvidia_driver"]
-    shared = (own["uri"], own["suite"]) == (driver["uri"], driver["suite"])
+    own, driver = sources.nvidia_toolkit, sources.nvidia_driver
+    shared = (own.uri, own.suite) == (driver.uri, driver.suite)
     return upstream("nvidia" if shared else "nvidia-toolkit", own, "")
 
 
@@ -120,29 +120,18 @@ def cdi() -> Generator[PyinfraCommand, None, None]:
 
         cdi.cdi(name="Give GPUs to containers")
     """
-    version = str(host.data.toolkit_version)
-    if version_key(version) < version_key(rules.TOOLKIT_MINIMUM):
-        yield refuse(
-            f"{host.name}: toolkit_version {version}, which has known vulnerabilities ({rules.TOOLKIT_FLOOR.source}), "
-            f"expected {rules.TOOLKIT_MINIMUM} or newer; raise it in the host's values."
-        )
-        return
+    values = of_host(host)
     yield from packages.packages._inner(
-        names=tuple(f"{name}={version}-*" for name in PACKAGES),
-        sources=(source(host.data.sources),),
+        names=tuple(f"{name}={values.toolkit_version}-*" for name in PACKAGES),
+        sources=(source(values.sources),),
         holds=PACKAGES,
     )
-    use = host.data.gpus_use
-    try:
-        state = narrowed(host.get_fact(Cdi), use)
-    except IngotError as error:
-        yield refuse(f"{host.name}: {error}.")
-        return
+    state = narrowed(host.get_fact(Cdi), values.gpus_use)
     if isinstance(state, CdiState) and not state.gpus.fault and not state.is_current:
         changes.announce([f"describe {len(state.gpus.gpus)} GPUs to containers (CDI)"])
         yield StringCommand(regenerate(state))
         yield StringCommand(is_listed(state))
-        state = narrowed(host.get_fact(Cdi), use)
+        state = narrowed(host.get_fact(Cdi), values.gpus_use)
     if isinstance(state, Unread):
         yield refuse(state.sentence(host.name))
     elif wrong := problem(state):

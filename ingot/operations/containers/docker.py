@@ -7,13 +7,16 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.errors import IngotError
-from ingot.facts.docker import Docker, DockerState
+from ingot.facts.docker import Docker as DockerLook
+from ingot.facts.docker import DockerState
 from ingot.operations import packages, tree
-from ingot.operations.refuse import refuse
+from ingot.operations.operation import operation
+from ingot.operations.package_source import vendor
+from ingot.settings import Settings, of_host
+from ingot.settings.docker import Docker
 
 CONFIG = "/etc/docker/daemon.json"
 #: The first with CDI, by which containers get their GPUs.
@@ -37,63 +40,44 @@ TOO_OLD = {"debian12"}
 Commands = Generator[PyinfraCommand, None, None]
 
 
-def source(values: Mapping[str, str], state: DockerState) -> packages.Source:
-    """The vendor's repository for this host; `{os}` and `{codename}` in the values are the host's."""
-
-    def of(key: str) -> str:
-        return values[key].replace("{os}", state.os).replace("{codename}", state.codename)
-
-    return packages.Source(
-        "docker",
-        of("uri"),
-        of("suite"),
-        of("component"),
-        of("key_url"),
-        values["key_fingerprint"],
-        architectures=state.arch,
-    )
-
-
-def wanted(data: Any, state: DockerState) -> tuple[tuple[str, ...], tuple[packages.Source, ...]]:
+def wanted(values: Settings, state: DockerState) -> tuple[tuple[str, ...], tuple[packages.Source, ...]]:
     """The packages of this host and where they come from.
 
     Raises: IngotError, one sentence, when the values and the host do not go together.
     """
-    if data.docker_source == "distribution":
+    if values.docker_source == "distribution":
         if f"{state.os}{state.os_version}" in TOO_OLD or state.os not in DISTRIBUTION_PACKAGES:
             raise IngotError(
                 f"{state.os} {state.os_version} brings no Docker of at least version {MINIMUM}, which GPUs by CDI "
                 'need; set docker_source = "docker".'
             )
         return DISTRIBUTION_PACKAGES[state.os], ()
-    if data.docker_source != "docker":
-        raise IngotError(f'docker_source is {data.docker_source!r}, expected "docker" or "distribution".')
-    if "docker" not in data.sources:
-        raise IngotError('sources has no "docker", expected its repository; copy it from group_data/all.py.')
-    version = f"={data.docker_version}" if data.docker_version else ""
+    repository = values.sources.docker
+    assert repository is not None, "settings are right only where docker_source has its repository"
+    version = f"={values.docker_version}" if values.docker_version else ""
     names = tuple(f"{name}{version if name.startswith('docker-ce') else ''}" for name in VENDOR_PACKAGES)
-    return names, (source(data.sources["docker"], state),)
+    return names, (vendor("docker", repository, state.os, state.codename, state.arch),)
 
 
-def settings(data: Any) -> dict[str, Any]:
+def ours(values: Docker) -> dict[str, Any]:
     """What Ingot sets in daemon.json."""
-    ours: dict[str, Any] = {
+    said: dict[str, Any] = {
         # GPUs by UUID; on by itself only from 28.2.
         "features": {"cdi": True},
         # Containers that were given no network of their own do not reach each other.
         "icc": False,
         # The engine goes on serving while dockerd is restarted or upgraded.
         "live-restore": True,
-        "log-opts": {"max-file": str(data.docker_log_max_files), "max-size": data.docker_log_max_size},
+        "log-opts": {"max-file": str(values.docker_log_max_files), "max-size": values.docker_log_max_size},
         "no-new-privileges": True,
         # Published ports are the kernel's work, and keep the caller's address.
         "userland-proxy": False,
     }
-    if data.docker_default_ulimits:
-        ours["default-ulimits"] = {
-            name: {"Name": name, "Hard": limit, "Soft": limit} for name, limit in data.docker_default_ulimits.items()
+    if values.docker_default_ulimits:
+        said["default-ulimits"] = {
+            name: {"Name": name, "Hard": limit, "Soft": limit} for name, limit in values.docker_default_ulimits.items()
         }
-    return ours
+    return said
 
 
 def merged(current: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +90,7 @@ def merged(current: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, 
     return result
 
 
-def daemon_json(current: str | None, data: Any) -> str:
+def daemon_json(current: str | None, values: Docker) -> str:
     """The new text of daemon.json: the old text itself where it says all this already.
 
     Raises: IngotError when the present text is not a JSON object.
@@ -117,7 +101,7 @@ def daemon_json(current: str | None, data: Any) -> str:
             raise ValueError("no object")
     except ValueError as error:
         raise IngotError(f"{CONFIG} is not a JSON object ({error}); correct it or move it away.") from None
-    after = merged({"log-driver": "json-file"}, before, settings(data), data.docker_daemon)
+    after = merged({"log-driver": "json-file"}, before, ours(values), values.docker_daemon)
     if after["log-driver"] not in ("json-file", "local"):
         # The site ships its logs another way, which these options do not belong to.
         after["log-opts"] = before.get("log-opts", {})
@@ -148,19 +132,16 @@ def engine() -> Commands:
     Whatever else daemon.json says stays; dockerd itself checks the new one before it replaces the old. An engine
     without CDI, and one that is part of a swarm, is refused.
     """
-    state: DockerState = host.get_fact(Docker)
-    try:
-        names, sources = wanted(host.data, state)
-        yield from packages.packages._inner(names=(*names, *TOOLS), sources=sources)
-        if state.version is None:
-            state = host.get_fact(Docker)
-        refused = refusal(state)
-        if refused:
-            raise IngotError(refused)
-        text = daemon_json(state.config, host.data)
-    except IngotError as error:
-        yield refuse(f"{host.name}: {error}")
-        return
+    state: DockerState = host.get_fact(DockerLook)
+    values = of_host(host)
+    names, sources = wanted(values, state)
+    yield from packages.packages._inner(names=(*names, *TOOLS), sources=sources)
+    if state.version is None:
+        state = host.get_fact(DockerLook)
+    refused = refusal(state)
+    if refused:
+        raise IngotError(refused)
+    text = daemon_json(state.config, values)
     yield from tree.tree._inner(
         entries=(tree.Dir("/etc/docker"), tree.File(CONFIG, text)),
         validate=f"dockerd --validate --config-file {{stage}}{CONFIG}",

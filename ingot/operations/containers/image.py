@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from pyinfra.api.command import FileUploadCommand, PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from ingot.errors import IngotError
 from ingot.facts.engine import STATE
 from ingot.facts.footprint import IMAGES
 from ingot.facts.image import ImageLook
 from ingot.operations import detached
 from ingot.operations.changes import announce
-from ingot.operations.refuse import Refusal, refuse
+from ingot.operations.operation import operation
+from ingot.operations.refuse import refuse
+from ingot.settings import of_host
+from ingot.settings.engine import Engine
 
 SCRIPT = (files(__package__) / "image.sh").read_text()
 PROGRESS = (files(__package__) / "image_progress.sh").read_text()
@@ -38,35 +40,25 @@ class ImageSource:
     archive: str | None
 
 
-def image_of_host() -> ImageSource:
-    """The image that the values of the host in context ask for. Raises: Refusal when it is not pinned."""
-    data = host.data
-    return image_source(
-        host.name,
-        image=data.engine_image,
-        digest=data.engine_image_digest,
-        archive=data.engine_image_archive,
-        image_id=data.engine_image_id,
-    )
-
-
-def image_source(
-    name: str, *, image: str, digest: str | None, archive: str | None, image_id: str | None
-) -> ImageSource:
-    """What the values say about the image. Raises: Refusal when it is not pinned.
+def image_source(values: Engine) -> ImageSource:
+    """What the values say about the image.
 
     A tag alone is refused: whoever pushes it again would decide what runs here next.
+
+    Raises: IngotError, one sentence without the host's name, when it is not pinned.
     """
-    if archive:
-        if not image_id or not re.fullmatch(r"sha256:[0-9a-f]{64}", image_id):
-            raise Refusal(
-                f"{name}: engine_image_archive is {archive} but engine_image_id is {image_id!r}, expected the "
+    image = values.engine_image
+    if values.engine_image_archive:
+        if values.engine_image_id is None:
+            raise IngotError(
+                f"engine_image_archive is {values.engine_image_archive} and engine_image_id is not set, expected the "
                 "sha256:… id that `docker image inspect` shows after `docker load`; set it in group_data."
             )
-        return ImageSource(image_id, archive)
-    if not digest or not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        raise Refusal(
-            f"{name}: engine_image_digest is {digest!r}, expected the sha256:… digest of {image}; read it with "
+        return ImageSource(values.engine_image_id, values.engine_image_archive)
+    digest = values.engine_image_digest
+    if digest is None:
+        raise IngotError(
+            f"engine_image_digest is not set, expected the sha256:… digest of {image}; read it with "
             f"`docker buildx imagetools inspect {image}`, check it, and set it in group_data (or set "
             "engine_image_archive and engine_image_id for a site without a registry)."
         )
@@ -80,11 +72,7 @@ def image() -> Generator[PyinfraCommand, None, None]:
 
     The work goes on in a unit of its own when the connection drops, and the next run waits for it.
     """
-    try:
-        wanted = image_of_host()
-    except Refusal as refusal:
-        yield refuse(str(refusal))
-        return
+    wanted = image_source(of_host(host))
     found = host.get_fact(ImageLook, reference=wanted.reference, archive=wanted.archive or "")
     if found.present:
         host.noop(f"image {wanted.reference} is already here")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.facts.engine import STATE
@@ -16,7 +15,9 @@ from ingot.facts.footprint import BEFORE, DOCKER_GOES, LOGS, Footprint, Footprin
 from ingot.operations import changes, detached
 from ingot.operations.containers import cdi, docker
 from ingot.operations.gateway import drain
+from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
+from ingot.settings import of_host
 
 SCRIPT = (files(__package__) / "departure.sh").read_text()
 UNIT = "ingot-decommission"
@@ -193,7 +194,7 @@ def remove(wish: Wish) -> Generator[PyinfraCommand, None, None]:
 
         departure.remove(departure.Wish(keep_driver=True), name="Decommission")
     """
-    cache_root = str(host.data.cache_root)
+    cache_root = of_host(host).cache_root
     found = host.get_fact(FootprintLook, cache_root=cache_root)
     try:
         departure = plan(found, wish, cache_root)

@@ -12,6 +12,7 @@ from ingot.facts.driver import Driver, DriverLook, DriverState
 from ingot.operations import changes, reboot
 from ingot.operations.driver import transaction
 from ingot.operations.driver.state import module_is_current, needs_reboot, next_kernel
+from ingot.settings import of_host
 
 _LOAD = "modprobe nvidia && modprobe nvidia-uvm"
 _DEPENDENTS = "nvidia_drm nvidia_modeset nvidia_uvm nvidia_peermem"
@@ -37,12 +38,12 @@ def activate(state: DriverState) -> Generator[PyinfraCommand, None, str | None]:
         sentence = shlex.quote(f"{host.name}: {_REFUSED_MODULE}")
         yield StringCommand(f"{_LOAD} || {{ echo {sentence} >&2; exit 1; }}")
     elif not module_is_current(state):
-        if state.users and not host.data.driver_disrupt:
+        if state.users and not of_host(host).driver_disrupt:
             return (
                 f"driver {state.running} runs, {state.on_disk} is installed, and {', '.join(state.users[:3])} use the "
                 "GPUs; stop them, or set driver_disrupt to true for this run"
             )
-        if host.data.driver_disrupt:
+        if of_host(host).driver_disrupt:
             yield from transaction.drain()
         if state.readers:
             changes.announce([f"stop {', '.join(state.readers)} meanwhile"])

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.compat import Decision, Refused, decide
-from ingot.errors import IngotError
 from ingot.facts.driver import Driver, DriverLook
 from ingot.facts.errors import Unread
 from ingot.operations.driver import kernel_upgrade
 from ingot.operations.driver.request import owners_request
 from ingot.operations.driver.state import headers_missing
 from ingot.operations.driver.transition import Transition
+from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
 from ingot.settings import of_host
 
@@ -64,9 +63,9 @@ def _decide() -> tuple[Decision, DriverLook] | str:
     look = host.get_fact(Driver)
     if isinstance(look, Unread):
         return look.sentence(host.name)
+    values = of_host(host)
+    machine = look.state.machine(values.driver_console, partial=values.gpus_use is not None)
     try:
-        values = of_host(host)
-        machine = look.state.machine(values.driver_console, partial=values.gpus_use is not None)
         return decide(machine, owners_request(values)), look
-    except (Refused, IngotError) as refusal:
+    except Refused as refusal:
         return f"{host.name}: {refusal}."

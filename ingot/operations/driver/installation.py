@@ -20,13 +20,14 @@ from ingot.operations.driver import debian_archive, transaction
 from ingot.operations.driver.state import PREBUILT, as_decided, may_go, next_kernel, older_modules, rivals, unbuilt
 from ingot.operations.package_source import upstream
 from ingot.operations.packages import Extension, PackagesPlan, Pin, Source
+from ingot.settings import of_host
 
 
 def sources(decision: Decision) -> tuple[Source | Extension, ...]:
     """Where the decision's packages come from, as far as the host does not know it."""
     repository = decision.packages.repository
     if repository:
-        return (upstream("nvidia", host.data.sources["nvidia_driver"], repository),)
+        return (upstream("nvidia", of_host(host).sources.nvidia_driver, repository),)
     described = host.get_fact(AptSources) if decision.source is Origin.DEBIAN else ()
     more = None if isinstance(described, Unread) else debian_archive.extension(described)
     return (more,) if more else ()
@@ -45,7 +46,7 @@ def install(
     if not change.lines and not missing:
         host.noop("the driver's packages are installed as decided")
         return False
-    drain = bool(host.data.driver_disrupt) and not as_decided(decision, state)
+    drain = of_host(host).driver_disrupt and not as_decided(decision, state)
     if drain and state.users:
         changes.announce(["stop the engine's replicas until the engine role starts them again"])
     changes.announce(change.sentences)

@@ -16,6 +16,7 @@ from ingot.facts.pool import Pool, PoolState
 from ingot.operations import detached, packages
 from ingot.operations.gateway import drain as pool_drain
 from ingot.operations.packages import PackagesPlan
+from ingot.settings import of_host
 
 #: What runs on the host, and what it reads beside itself: one step of the transaction per file.
 RUN = (files(__package__) / "transaction.sh").read_text()
@@ -42,7 +43,7 @@ def commands(
     members |= {"packages.sh": packages.RUN, "mode": mode, "remedy": remedy, "readers": "\n".join(READERS) + "\n"}
     if drain:
         members |= {"drain": "", "pool": _pool_as_it_is()}
-        yield from pool_drain.drain(None, host.data.engine_stop_grace_s)
+        yield from pool_drain.drain(None, of_host(host).engine_stop_grace_s)
     yield from detached.commands(UNIT, RUN, members, packages.LIMIT_S)
 
 

@@ -26,6 +26,7 @@ from ingot.operations.driver.state import (
     unbuilt,
 )
 from ingot.operations.refuse import refuse
+from ingot.settings import of_host
 
 #: A fabric manager routes eight GPUs in a few seconds; a node that needs longer has a fault.
 FABRIC_TIMEOUT_S = 120
@@ -86,7 +87,7 @@ class Transition:
     def _users_in_the_way(self) -> str | None:
         """Why the packages may not change now: a library that changes under a running program breaks it."""
         users = self.look.state.users
-        if self.was_installed or not users or host.data.driver_disrupt:
+        if self.was_installed or not users or of_host(host).driver_disrupt:
             return None
         return (
             f"the driver would change while {', '.join(users[:3])} use the GPUs, expected nobody; stop them, or set "
@@ -177,7 +178,7 @@ class Transition:
         self.look = look
 
     def _problem(self) -> str | None:
-        return problem(self.look, self.decision, host.data.gpus_use)
+        return problem(self.look, self.decision, of_host(host).gpus_use)
 
     def _units(self) -> tuple[units.Unit, ...]:
         wanted = [units.Unit("nvidia-persistenced", restart_on=(PERSISTENCE,))]

@@ -19,6 +19,8 @@ from ingot.facts.pool import Pool, PoolState
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, engines, marked, unmarked, upstreams_json
 from ingot.operations import tree
 from ingot.operations.gateway.pool import engines_conf, fleet_conf
+from ingot.settings import section
+from ingot.settings.gateway import Gateway
 
 #: A reload that leaves the old configuration in use where the new one is refused: the gateway's role comes after, and
 #: says what is wrong.
@@ -104,5 +106,5 @@ def pool_files(found: PoolState, wanted: Sequence[Upstream]) -> list[tree.File]:
         tree.File(ENGINES, engines_conf(served, affinity=found.affinity)),
     ]
     if found.fronted:
-        entries.append(tree.File(FLEET, fleet_conf(served, host.data.gateway_fleet_port, found.ipv6)))
+        entries.append(tree.File(FLEET, fleet_conf(served, section(host, Gateway).gateway_fleet_port, found.ipv6)))
     return entries

@@ -13,10 +13,11 @@ from ingot.errors import IngotError
 from ingot.facts.filter import HEALTH, FilterContainer, FilterHost
 from ingot.gateway import teams
 from ingot.operations import changes, refuse
-from ingot.operations.containers.image import image_of_host
+from ingot.operations.containers.image import image_source
 from ingot.operations.gateway import filter_site
 from ingot.operations.gateway.filter_site import COMPOSE, Filter, tmpfiles
-from ingot.operations.refuse import Refusal
+from ingot.settings import section
+from ingot.settings.engine import Engine
 
 #: How long a new process is given until it answers, seconds.
 START_S = 60
@@ -32,8 +33,8 @@ def of_host() -> Filter | None:
     if _of(host, image="") is None:
         return None
     try:
-        return _of(host, image_of_host().reference)
-    except Refusal as refusal:
+        return _of(host, image_source(section(host, Engine)).reference)
+    except IngotError as refusal:
         raise IngotError(f"the filter runs from the engine's image, and {refusal}") from refusal
 
 

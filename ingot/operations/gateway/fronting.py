@@ -7,6 +7,9 @@ from pyinfra.context import host
 
 from ingot.errors import IngotError
 from ingot.gateway.fleet import Member
+from ingot.settings import WrongValues, section
+from ingot.settings.read import HOST_FILE_ERROR
+from ingot.settings.serving import Serving
 
 #: Hosts of this group serve no model: their nginx fronts every host of the inventory that does.
 GROUP = "gateway"
@@ -26,26 +29,34 @@ def is_fronted(one: Host | None = None) -> bool:
 def members() -> tuple[Member, ...]:
     """The hosts behind the fleet gateway in context, by name.
 
-    Raises: IngotError when that gateway is told to serve a model itself, or when the file of another host is wrong:
-    nobody knows then whether that one serves, and it would lose its callers.
+    Raises: IngotError when that gateway is told to serve a model itself, or when the file or the section "serving" of
+    another host is wrong: nobody knows then whether that one serves, and it would lose its callers.
     """
-    if host.data.get("serve"):
+    own = section(host, Serving).serve
+    if own:
         raise IngotError(
             f"a host of the group {GROUP} fronts others and serves nothing itself, but its `serve` names "
-            f"{host.data.serve[0]['model']}; take it out of the group, or remove `serve`."
+            f"{own[0].model}; take it out of the group, or remove `serve`."
         )
-    wrong = sorted(one.name for one in host.inventory if one.data.get("inventory_error"))
+    wrong = sorted(one.name for one in host.inventory if one.data.get(HOST_FILE_ERROR))
     if wrong:
         raise IngotError(
             f"who stands behind this fleet gateway is not known while the host file of {', '.join(wrong)} is wrong; "
             "correct that file, and deploy again."
         )
-    behind = [one for one in host.inventory if not is_front(one) and one.data.get("serve")]
+    others = sorted((one for one in host.inventory if not is_front(one)), key=lambda one: one.name)
     return tuple(
-        Member(
-            one.name,
-            str(one.data.get("ssh_hostname") or one.name),
-            tuple(sorted({str(entry["model"]) for entry in one.data.serve})),
-        )
-        for one in sorted(behind, key=lambda one: one.name)
+        Member(one.name, str(one.data.get("ssh_hostname") or one.name), models)
+        for one in others
+        if (models := _serves(one))
     )
+
+
+def _serves(one: Host) -> tuple[str, ...]:
+    """The models of a host behind a fleet gateway."""
+    try:
+        return tuple(sorted({entry.model for entry in section(one, Serving).serve}))
+    except WrongValues as wrong:
+        raise IngotError(
+            f"who stands behind this fleet gateway is not known while a value is wrong: {wrong.sentences[0]}"
+        ) from wrong

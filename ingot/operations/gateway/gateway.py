@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from pyinfra import logger
 from pyinfra.api.command import PyinfraCommand, StringCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from ingot.errors import IngotError
@@ -36,7 +35,9 @@ from ingot.operations.gateway import (
 from ingot.operations.gateway import (
     teams as gateway_teams,
 )
+from ingot.operations.operation import operation
 from ingot.secrets import keys, pki, verify_key
+from ingot.settings import of_host
 
 VALIDATE = log.BEFORE_TEST + " && nginx -t -q -c {stage}" + CONFIGURATION
 RELOAD = "if systemctl is-active -q nginx; then systemctl reload nginx; fi"
@@ -53,7 +54,9 @@ def nginx() -> Commands:
     try:
         gateway_site.check(settings_of_host())
         extra = [gateway_acme.PACKAGE] if gateway_certificate.wish(host).acme else []
-        wanted = nginx_packages.packages(host.name, host.data.gateway_packages, found, host.data.sources, extra)
+        wanted = nginx_packages.packages(
+            host.name, host.data.gateway_packages, found, of_host(host).sources.nginx, extra
+        )
     except IngotError as error:
         problem = str(error)
     if problem:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ingot.errors import IngotError
 from ingot.facts.gateway import GatewayHost
 from ingot.gateway.tls import OLDEST_NGINX, Version
+from ingot.operations.package_source import vendor
 from ingot.operations.packages import Pin, Source
+from ingot.settings.sources import Repository
 
 Origin = Literal["distribution", "nginx.org"]
-ORIGINS: tuple[Origin, Origin] = ("distribution", "nginx.org")
 TOOLS = ("curl", "logrotate", "openssl")
 #: Releases without njs for their nginx, for when package lists were never fetched: (os, codename).
 WITHOUT_NJS = frozenset({("ubuntu", "jammy")})
@@ -29,19 +30,19 @@ class Packages:
 
 
 def packages(
-    host: str, asked: str | None, found: GatewayHost, sources: Mapping[str, Any], extra: Sequence[str] = ()
+    host: str, asked: str | None, found: GatewayHost, repository: Repository | None, extra: Sequence[str] = ()
 ) -> Packages:
-    """The packages of a host, and where they come from; `extra` ones come from the distribution.
+    """A host's packages, and where they come from: `repository` is nginx.org's, `extra` ones the distribution's.
 
     Raises: IngotError, one sentence, where that cannot be.
     """
     if origin(host, asked, found) == "distribution":
         return Packages((*TOOLS, *extra, "nginx", "libnginx-mod-http-js"))
-    if "nginx" not in sources:
+    if repository is None:
         raise IngotError('sources has no "nginx", expected nginx.org\'s repository; copy it from group_data/all.py.')
     return Packages(
         (*TOOLS, *extra, "nginx", "nginx-module-njs"),
-        (source(sources["nginx"], found),),
+        (vendor("nginx", repository, found.os, found.codename),),
         # Of that repository these alone; before the distribution's, whichever version is higher.
         (Pin("nginx", ("nginx", "nginx-module-njs"), "release o=nginx", 900),),
         # nginx.org's package excludes the distribution's, and modules fit one nginx only.
@@ -52,12 +53,8 @@ def packages(
 def origin(host: str, asked: str | None, found: GatewayHost) -> Origin:
     """Whose nginx: as asked; else the one that is there; else the distribution's if it has njs.
 
-    Raises: IngotError for another word, for a distribution's nginx that cannot do it, and for the way back.
+    Raises: IngotError for a distribution's nginx that cannot do it, and for the way back.
     """
-    if asked is not None and asked not in ORIGINS:
-        raise IngotError(
-            f'gateway_packages is {asked!r}, expected "distribution", "nginx.org", or None for what it needs.'
-        )
     offered = (found.os, found.codename) not in WITHOUT_NJS
     if found.packages != "nginx.org" and found.nginx:
         offered = found.njs and found.nginx >= OLDEST_NGINX
@@ -75,15 +72,6 @@ def origin(host: str, asked: str | None, found: GatewayHost) -> Origin:
             )
         return "distribution"
     return "distribution" if asked is None and offered and found.packages != "nginx.org" else "nginx.org"
-
-
-def source(values: Mapping[str, Any], found: GatewayHost) -> Source:
-    """nginx.org's repository for this host; `{os}` and `{codename}` in the values are the host's."""
-
-    def of(key: str) -> str:
-        return str(values[key]).replace("{os}", found.os).replace("{codename}", found.codename)
-
-    return Source("nginx", of("uri"), of("suite"), of("component"), of("key_url"), values["key_fingerprint"])
 
 
 def dotted(version: Version | None) -> str:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from ingot.compat import DriverRequest, Machine, Refused, decide, objections
+from ingot.compat import Machine, Refused, decide, objections
 from ingot.errors import IngotError
 from ingot.facts.engine import EngineState
 from ingot.facts.host import HostState
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.inventory.expectation import Expectation
 from ingot.operations import gpus_use
+from ingot.operations.containers.image import image_source
+from ingot.operations.driver.request import driver_request
 from ingot.operations.driver.state import headers_missing, is_running_as_installed
 from ingot.operations.gpus_on_bus import usable
 from ingot.operations.preflight.disk_space import DEPLOYED_ROOT_BYTES, GIB, gib, needed, room
 from ingot.operations.preflight.ordered_hardware import differences
-from ingot.operations.refuse import Refusal
 from ingot.operations.serving import planning
-from ingot.sizing import GPU, HostPlan
+from ingot.operations.serving.requests import requests
+from ingot.operations.serving.services import no_address
+from ingot.settings import Settings
+from ingot.settings.driver import Driver
+from ingot.settings.kinds import is_host_name
+from ingot.sizing import GPU, Hardware, HostPlan, SizingError
 
 #: Certificates are made valid one hour back; long before that, logs and keys of hosts disagree about time.
 CLOCK_SKEW_S = 60
@@ -38,28 +41,14 @@ WITHOUT_NJS = frozenset({("ubuntu", "22.04")})
 #: Faults that the driver role heals by installing, loading or rebooting.
 HEALED = frozenset({Fault.NOT_INSTALLED, Fault.NOT_LOADED, Fault.MISMATCH, Fault.LIBRARY})
 
-_DNS_NAME = re.compile(
-    r"^(?=.{1,253}$)(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The host's values that decide whether it can be deployed; `fronts`: it only fronts others, without a GPU."""
+    """A host's settings, and what was ordered; `fronts`: it only fronts others, without a GPU."""
 
     name: str
-    cache_root: str
-    engine_build: str = "cuda"
-    engine_version: str = ""
-    serve: Sequence[Mapping[str, Any]] = ()
-    site_models: Mapping[str, Any] = field(default_factory=dict)
-    certificate_names: Sequence[str] = ()
+    values: Settings
     fronts: bool = False
-    console: bool = False
-    driver: DriverRequest = field(default_factory=DriverRequest)
-    kernel_upgrade: bool = False
-    gpus_use: Any = None
-    gateway_packages: str | None = None
     expect: Expectation = field(default_factory=Expectation)
 
 
@@ -73,8 +62,9 @@ def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
         *(differences(wanted.expect, look.hardware) if look.hardware else ()),
         *_driver(look, wanted),
         *_gpus(look, wanted),
-        *room(look, needed(look, wanted.cache_root, wanted.engine_build, planned)),
+        *room(look, needed(look, wanted.values.cache_root, wanted.values.engine_build, planned)),
         *unplannable,
+        *_image(wanted.values),
         *_names(wanted),
         *_nginx(look, wanted),
     )
@@ -104,13 +94,14 @@ def _system(look: HostState, memory_bytes: int) -> Iterator[str]:
 
 
 def _driver(look: HostState, wanted: Wanted) -> Iterator[str]:
-    for refusal in objections(_machine(look, wanted), wanted.driver):
+    for refusal in objections(_machine(look, wanted.values), driver_request(wanted.values)):
         yield str(refusal)
     try:
-        decision = decide(_machine(look, wanted), wanted.driver)
+        decision = decide(_machine(look, wanted.values), driver_request(wanted.values))
     except Refused:
         decision = None
-    missing = headers_missing(decision, look.driver) if decision and not wanted.kernel_upgrade else None
+    upgrades = wanted.values.driver_kernel_upgrade
+    missing = headers_missing(decision, look.driver) if decision and not upgrades else None
     if missing:
         yield missing
     if look.driver.runfile:
@@ -120,13 +111,13 @@ def _driver(look: HostState, wanted: Wanted) -> Iterator[str]:
         )
 
 
-def _machine(look: HostState, wanted: Wanted) -> Machine:
-    return look.driver.machine(wanted.console, partial=wanted.gpus_use is not None)
+def _machine(look: HostState, values: Driver) -> Machine:
+    return look.driver.machine(values.driver_console, partial=values.gpus_use is not None)
 
 
 def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:
     try:
-        decision = decide(_machine(look, wanted), wanted.driver)
+        decision = decide(_machine(look, wanted.values), driver_request(wanted.values))
     except Refused:
         return
     runs = is_running_as_installed(look.driver)
@@ -141,7 +132,7 @@ def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:
         return
     if fault:
         yield f"{fault.found}; {fault.remedy}"
-    elif runs and wanted.gpus_use is None and len(look.gpus.rows) < len(look.driver.bus.gpus):
+    elif runs and wanted.values.gpus_use is None and len(look.gpus.rows) < len(look.driver.bus.gpus):
         yield (
             f"{len(look.gpus.rows)} GPUs answer of {len(look.driver.bus.gpus)} on the PCI bus, expected all; "
             "read `dmesg | grep -i nvrm` on the host"
@@ -151,53 +142,56 @@ def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:
 def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, ...]]:
     """What the host would serve, by measured GPUs or, before there is a driver, by the catalog's; or why it cannot."""
     try:
-        gpus = usable(look.gpus, look.driver.bus, wanted.gpus_use)
+        gpus = usable(look.gpus, look.driver.bus, wanted.values.gpus_use)
     except IngotError as error:
         return None, (str(error),)
-    if not gpus or not wanted.serve:
+    if not gpus or not wanted.values.serve:
         return None, ()
+    # What runs on the GPUs now is the engine itself, or is judged when the engine role measures.
+    hardware = Hardware(wanted.name, tuple(replace(gpu, free_bytes=None) for gpu in gpus))
     try:
         planned = planning.plan(
-            wanted.name,
-            # What runs on the GPUs now is the engine itself, or is judged when the engine role measures.
-            [replace(gpu, free_bytes=None) for gpu in gpus],
-            serve=wanted.serve,
-            site_models=wanted.site_models,
-            version=wanted.engine_version,
-            build=wanted.engine_build,
-            state=EngineState(),
+            hardware, requests(wanted.values), planning.profile(wanted.values), EngineState(files=look.stored)
         )
-    except Refusal as refusal:
-        return None, (str(refusal).removeprefix(f"{wanted.name}: ").rstrip("."),)
-    return planned.plan, ()
+    except SizingError as error:
+        return None, (str(error).removeprefix(f"{wanted.name}: ").rstrip("."),)
+    missing = no_address(planned.plan, wanted.values)
+    return planned.plan, (missing.rstrip("."),) if missing else ()
+
+
+def _image(values: Settings) -> Iterator[str]:
+    if not values.serve:
+        return
+    try:
+        image_source(values)
+    except IngotError as error:
+        yield str(error).rstrip(".")
 
 
 def _answering(look: HostState, wanted: Wanted) -> tuple[GPU, ...] | GpuFault:
     """The GPUs that Ingot may use as their driver reports them, or what keeps them from answering."""
     try:
-        return gpus_use.answering(look.gpus.fault or look.gpus.gpus, wanted.gpus_use)
+        return gpus_use.answering(look.gpus.fault or look.gpus.gpus, wanted.values.gpus_use)
     except IngotError:
         return ()
 
 
 def _names(wanted: Wanted) -> Iterator[str]:
-    for name in wanted.certificate_names:
-        if not _DNS_NAME.match(name.lower()) and not _is_address(name):
-            yield (
-                f"{name!r} cannot stand in a certificate, expected a host name (letters, digits, '-' and '.') or an "
-                "IP address; correct the host's name or gateway_names"
-            )
+    if not is_host_name(wanted.name):
+        yield (
+            f"{wanted.name!r} cannot stand in a certificate, expected a host name (letters, digits, '-' and '.') or an "
+            "IP address; correct the host's name"
+        )
 
 
 def _nginx(look: HostState, wanted: Wanted) -> Iterator[str]:
     os = look.driver.os
-    if wanted.gateway_packages == "distribution" and (os.id, os.version) in WITHOUT_NJS:
+    if (os.id, os.version) not in WITHOUT_NJS:
+        return
+    if wanted.values.gateway_packages == "distribution":
         yield f'{os.id} {os.version} packages no njs for its nginx; set gateway_packages = "nginx.org", or leave it out'
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    elif wanted.values.sources.nginx is None:
+        yield (
+            f'{os.id} {os.version} packages no njs for its nginx and sources has no "nginx", expected nginx.org\'s '
+            "repository; copy it from group_data/all.py"
+        )

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pyinfra import logger
 from pyinfra.api.command import FunctionCommand, PyinfraCommand
 from pyinfra.api.host import Host
-from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.context import host, state
 
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook
 from ingot.inventory.expectation import parse
-from ingot.operations.driver.request import driver_request
 from ingot.operations.gateway import fronting
 from ingot.operations.gateway.certificate import findings as certificate_findings
 from ingot.operations.gateway.filter import findings as filter_findings
+from ingot.operations.operation import operation
 from ingot.operations.preflight.disk_space import DOCKER_ROOT
 from ingot.operations.preflight.findings import Wanted, findings
 from ingot.operations.preflight.notices import notes
@@ -39,38 +38,19 @@ class Judged:
 
 def judge(host: Host) -> Judged:
     """Judge a connected host by its values, and if they are right by one look at it; nothing is changed."""
-    data = host.data
     try:
         values = of_host(host)
     except WrongValues as wrong:
         return Judged(tuple(one.removeprefix(f"{host.name}: ").rstrip(".") for one in wrong.sentences))
     try:
-        ordered = parse(data.get("expect") or {})
+        ordered = parse(host.data.get("expect") or {})
     except ValueError as error:
         return Judged((f"`expect` is not understood: {error}",))
-    ports = [HTTPS_PORT, *([ACME_PORT] if data.gateway_certificate == "acme" else [])]
-    look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, data.cache_root], ports=ports, hardware=bool(ordered))
+    ports = [HTTPS_PORT, *([ACME_PORT] if values.gateway_certificate == "acme" else [])]
+    look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, values.cache_root], ports=ports, hardware=bool(ordered))
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
-    stops = findings(
-        look,
-        Wanted(
-            name=host.name,
-            cache_root=data.cache_root,
-            engine_build=data.engine_build,
-            engine_version=data.engine_version,
-            serve=data.serve,
-            site_models=data.site_models,
-            certificate_names=(host.name, *data.gateway_names),
-            fronts=fronting.is_front(host),
-            console=bool(data.driver_console),
-            driver=driver_request(values),
-            kernel_upgrade=values.driver_kernel_upgrade,
-            gpus_use=data.gpus_use,
-            gateway_packages=data.gateway_packages,
-            expect=ordered,
-        ),
-    )
+    stops = findings(look, Wanted(host.name, values, fronts=fronting.is_front(host), expect=ordered))
     return Judged((*stops, *certificate_findings(host), *filter_findings(host)), notes(look))
 
 

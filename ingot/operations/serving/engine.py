@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyinfra.api.command import StringCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.engines import Running, Step, leftovers, steps
 from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, USER
-from ingot.errors import IngotError
 from ingot.facts.engine import STATE, EngineLook, EngineState
 from ingot.operations import logs, tree
 from ingot.operations.changes import announce
-from ingot.operations.refuse import Refusal, refuse
+from ingot.operations.operation import operation
+from ingot.operations.refuse import refuse
 from ingot.operations.render import template
 from ingot.operations.serving import gpu_watch, planning, templates
 from ingot.operations.serving.rollout import COMPOSE, LAST_GOOD, Commands, Rollout
-from ingot.operations.serving.services import removal, services, settings_of_host
+from ingot.operations.serving.services import removal, services
+from ingot.settings import of_host
 
 UNIT = "/etc/systemd/system/ingot-engine.service"
 ROTATION = "/etc/logrotate.d/ingot-engine"
@@ -45,12 +45,8 @@ def entries(accounting_days: int, fleet_port: int) -> list[tree.Entry]:
 @operation()
 def places() -> Commands:
     """Have the engine's directories, its boot unit and its accounts' rotation."""
-    try:
-        wanted = entries(logs.days(host.data.accounting_days), host.data.gateway_fleet_port)
-    except IngotError as error:
-        yield refuse(f"{host.name}: {error}")
-        return
-    yield from tree.tree._inner(entries=wanted)
+    values = of_host(host)
+    yield from tree.tree._inner(entries=entries(values.accounting_days, values.gateway_fleet_port))
 
 
 def running(found: EngineState) -> dict[str, Running]:
@@ -65,24 +61,16 @@ def running(found: EngineState) -> dict[str, Running]:
 def replicas() -> Commands:
     """Measure, plan, and bring every replica to the plan, one at a time; the old one returns when the new one fails."""
     found: EngineState = host.get_fact(EngineLook)
-    try:
-        settings = settings_of_host()
-        planned = planning.host_plan(found)
-    except Refusal as refusal:
-        yield refuse(str(refusal))
-        return
+    settings = of_host(host)
+    planned = planning.host_plan(found)
     if not found.docker:
         yield refuse(
             f"{host.name}: Docker does not answer, expected it to list the engine's containers; read "
             "`systemctl status docker` on the host."
         )
         return
-    try:
-        wanted = services(planned, settings)
-        read = templates.entries(model.arguments for model in planned.served)
-    except IngotError as error:
-        yield refuse(f"{host.name}: {error}")
-        return
+    wanted = services(planned, settings)
+    read = templates.entries(model.arguments for model in planned.served)
     rollout = Rollout(settings, planned, wanted, found)
     todo, surplus = steps(wanted, running(found)), leftovers(wanted, running(found))
     if not todo and not surplus and rollout.agrees():

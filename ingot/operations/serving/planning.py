@@ -7,31 +7,31 @@ own measurements, would restart a service that nobody changed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyinfra.context import host
 
-from ingot.catalog import load_models
-from ingot.errors import IngotError
+from ingot.catalog import peaks
 from ingot.facts.engine import EngineLook, EngineState
 from ingot.facts.nvidia import Gpus
 from ingot.facts.smi_fault import GpuFault
 from ingot.operations import gpus_use
 from ingot.operations.refuse import Refusal
+from ingot.operations.serving.inputs import Inputs, earlier, inputs
+from ingot.operations.serving.requests import requests
+from ingot.settings import of_host
+from ingot.settings.engine import Engine
 from ingot.sizing import (
     GPU,
     Calibration,
+    EngineProfile,
     Hardware,
     HostPlan,
     Model,
     ModelRequest,
     PlanError,
-    SizingError,
-    Workload,
     plan_host,
     vllm,
 )
@@ -42,12 +42,16 @@ PLAN_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with what it was made from: GPUs' free bytes by UUID, and a digest of everything else."""
+    """A plan with what it was made from: GPUs' free bytes by UUID, and digests of everything else.
+
+    `because` says in a few words why it is the plan: the stored one is kept, or why there is a new one.
+    """
 
     plan: HostPlan
     models: Mapping[str, Model]
     free_bytes: Mapping[str, int | None]
-    inputs: str
+    inputs: Inputs
+    because: str = ""
 
     @property
     def served(self) -> tuple[Model, ...]:
@@ -55,10 +59,10 @@ class Planned:
         return tuple(self.models[name] for name in dict.fromkeys(replica.model for replica in self.plan.replicas))
 
     def to_dict(self) -> dict[str, Any]:
-        """What /var/lib/ingot/plan.json holds; `ingot plan` reads it back."""
+        """What /var/lib/ingot/plan.json holds."""
         return {
             "schema": PLAN_SCHEMA,
-            "inputs": self.inputs,
+            "inputs": dict(self.inputs),
             "free_bytes": dict(self.free_bytes),
             "plan": self.plan.to_dict(),
         }
@@ -67,116 +71,53 @@ class Planned:
 def host_plan(state: EngineState | None = None) -> Planned:
     """The plan of the host in context; for operation bodies. `state` spares a look that the caller already has.
 
-    Raises: Refusal with one sentence (no GPU answers, the workload does not fit, a value is wrong).
+    Raises: IngotError or SizingError with one sentence (no GPU answers, the workload does not fit).
     """
-    data = host.data
-    try:
-        found = gpus_use.answering(host.get_fact(Gpus), data.gpus_use)
-    except IngotError as error:
-        raise Refusal(f"{host.name}: {error}.") from error
+    values = of_host(host)
+    asked = requests(values)
+    found = gpus_use.answering(host.get_fact(Gpus), values.gpus_use)
     if isinstance(found, GpuFault):
         raise Refusal(found.sentence(host.name))
     if state is None:
         state = host.get_fact(EngineLook, probe=False)
-    return plan(
-        host.name,
-        found,
-        serve=data.serve,
-        site_models=data.site_models,
-        version=data.engine_version,
-        build=data.engine_build,
-        state=state,
-    )
+    return plan(Hardware(host.name, found), asked, profile(values), state)
 
 
-def plan(
-    name: str,
-    gpus: Sequence[GPU],
-    *,
-    serve: Sequence[Mapping[str, Any]],
-    site_models: Mapping[str, Any],
-    version: str,
-    build: str,
-    state: EngineState,
-) -> Planned:
-    """The stored plan where nothing it was made from has changed, else a new one. Pure.
+def profile(values: Engine) -> EngineProfile:
+    """The engine's arithmetic, by the values of a host."""
+    return vllm(values.engine_version, values.engine_build)
 
-    Raises: Refusal.
+
+def plan(hardware: Hardware, asked: Sequence[ModelRequest], engine: EngineProfile, state: EngineState) -> Planned:
+    """The one way to a plan: the stored one where nothing it was made from has changed, else a new one. Pure.
+
+    `state` is what is stored on the host, and which GPUs its engine holds now.
+
+    Raises: SizingError; of these DoesNotFit where no plan exists.
     """
-    try:
-        models = load_models(site_models)
-        asked = requests(name, serve, models)
-        profile = vllm(version, "cpu" if build == "cpu" else "cuda")
-        inputs = _inputs(gpus, asked, profile.label, build)
-        stored = _stored(state.files.get("plan.json"))
-        if stored and stored["inputs"] == inputs:
-            return Planned(HostPlan.from_dict(stored["plan"]), models, stored["free_bytes"], inputs)
-        measured = _unused(gpus, stored, state)
-        made = plan_host(Hardware(name, tuple(measured)), asked, engine=profile, calibrations=calibrations(state.files))
-    except SizingError as error:
-        sentence = str(error)
-        raise Refusal(sentence if sentence.startswith(f"{name}:") else f"{name}: {sentence}") from error
-    return Planned(made, models, {gpu.uuid: gpu.free_bytes for gpu in measured}, inputs)
+    models = {request.model.name: request.model for request in asked}
+    made_from = inputs(hardware.gpus, asked, engine, peaks())
+    stored = _stored(state.files.get("plan.json"))
+    changed = _changed(stored, made_from, earlier(hardware.gpus, asked, engine))
+    if stored and not changed:
+        kept = HostPlan.from_dict(stored["plan"])
+        words = "kept as deployed: GPUs, models and engine are those that it was made from"
+        return Planned(kept, models, stored["free_bytes"], made_from, words)
+    measured = calibrations(state.files)
+    gpus = unused(hardware.gpus, stored, state)
+    made = plan_host(Hardware(hardware.host, tuple(gpus)), asked, engine=engine, calibrations=measured, peaks=peaks())
+    because = f"new: {' and '.join(changed)} changed since the last deploy" if stored else "new: none is stored there"
+    return Planned(made, models, {gpu.uuid: gpu.free_bytes for gpu in gpus}, made_from, because)
 
 
-def requests(name: str, serve: Sequence[Mapping[str, Any]], models: Mapping[str, Model]) -> list[ModelRequest]:
-    """The host's `serve` value as requests to the planner. Raises: Refusal."""
-    if not serve:
-        raise Refusal(
-            f"{name}: nothing to serve (`serve` is empty), expected at least one model with context and "
-            "concurrency; add it to the host's file or its group's values."
-        )
-    asked = []
-    for entry in serve:
-        model = models.get(str(entry["model"]))
-        if model is None:
-            raise Refusal(
-                f"{name}: model {entry['model']!r} is in no catalog, expected one of {', '.join(sorted(models))}; "
-                "correct `serve` or describe it in `site_models`."
-            )
-        asked.append(
-            ModelRequest(
-                model,
-                Workload(entry["context"], entry["concurrency"], entry.get("tokens_per_s")),
-                variant=entry.get("variant"),
-                replicas=entry.get("replicas"),
-                share=bool(entry.get("share")),
-            )
-        )
-    return asked
-
-
-def _inputs(gpus: Iterable[GPU], asked: Iterable[ModelRequest], engine: str, build: str) -> str:
-    """A digest of all that decides a plan, except how much of a GPU happens to be free and past measurements.
-
-    GPUs are named by UUID, since their indices may change at a reboot.
-    """
-    by_index = {gpu.index: gpu for gpu in gpus}
-    decisive = {
-        "gpus": sorted(
-            (
-                gpu.uuid,
-                gpu.name,
-                gpu.vram_bytes,
-                gpu.compute_capability or (),
-                sorted(by_index[peer].uuid for peer in gpu.nvlink_peers if peer in by_index),
-            )
-            for gpu in by_index.values()
-        ),
-        "asked": [
-            (
-                request.model.name,
-                [(one.name, one.repository, one.revision, one.quantization) for one in request.model.variants],
-                astuple(request.workload),
-                request.variant,
-                request.replicas,
-                request.share,
-            )
-            for request in asked
-        ],
-        "engine": (engine, build),
-    }
-    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+def _changed(stored: Mapping[str, Any] | None, now: Inputs, before: str | None) -> tuple[str, ...]:
+    """The parts of what a stored plan was made from that are others now."""
+    if stored is None:
+        return ()
+    then = stored["inputs"]
+    if isinstance(then, Mapping):
+        return tuple(name for name in {**now, **then} if now.get(name) != then.get(name))
+    return () if then == before else ("something",)
 
 
 def _stored(written: Any) -> Mapping[str, Any] | None:
@@ -185,12 +126,13 @@ def _stored(written: Any) -> Mapping[str, Any] | None:
         return None
     try:
         HostPlan.from_dict(written["plan"])
+        free = written["free_bytes"]
+        return written if isinstance(free, Mapping) and "inputs" in written else None
     except (KeyError, TypeError, PlanError):
         return None
-    return written
 
 
-def _unused(gpus: Iterable[GPU], stored: Mapping[str, Any] | None, state: EngineState) -> list[GPU]:
+def unused(gpus: Iterable[GPU], stored: Mapping[str, Any] | None, state: EngineState) -> list[GPU]:
     """The GPUs as if this host's engine were not running: what it holds now is what it will be given again."""
     ours = {device.partition("=")[2] for one in state.containers if one.status == "running" for device in one.devices}
     free = stored["free_bytes"] if stored else {}

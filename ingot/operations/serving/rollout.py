@@ -25,7 +25,8 @@ from ingot.operations.connection import reconnect
 from ingot.operations.gateway import drain
 from ingot.operations.serving.crash import explain
 from ingot.operations.serving.planning import Planned, calibrations
-from ingot.operations.serving.services import Settings, cache_directory, compose_file, container, removal, upstreams
+from ingot.operations.serving.services import cache_directory, compose_file, container, removal, upstreams
+from ingot.settings import Settings
 from ingot.sizing import Calibration, CalibrationKey, ReplicaPlan
 from ingot.sizing.calibration import dump
 
@@ -152,13 +153,13 @@ class Rollout:
             container=container(service.name),
             endpoint=service.endpoint,
             health=service.health_path,
-            hold=self.settings.hold_s,
+            hold=self.settings.engine_hold_s,
             lines=observed.LOG_LINES,
-            _timeout=self.settings.hold_s + COMMAND_S,
+            _timeout=self.settings.engine_hold_s + COMMAND_S,
         )
         if evidence.status != "running" or evidence.restarts != before or evidence.health != "200":
             why = _why(service, proof.questions(service)[-1].path)
-            return f"answered once and then stopped within {self.settings.hold_s} s ({why})"
+            return f"answered once and then stopped within {self.settings.engine_hold_s} s ({why})"
         numbers = observed.parse(evidence.log, evidence.metrics)
         replica = self.planned.plan.replicas[self.wanted.index(service)]
         self.measured.append(calibration(replica, numbers, self.settings, self.planned))
@@ -299,13 +300,13 @@ def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Sett
             repository=replica.repository,
             quantization=replica.quantization,
             engine=planned.plan.engine,
-            build=settings.values.build,
+            build=settings.engine_build,
             gpu=replica.gpu_name,
             tensor_parallel_size=replica.tensor_parallel_size,
             pipeline_parallel_size=replica.pipeline_parallel_size,
             max_num_seqs=replica.max_num_seqs,
             max_num_batched_tokens=replica.max_num_batched_tokens,
-            enforce_eager=settings.values.build == "cpu",
+            enforce_eager=settings.engine_build == "cpu",
             data_parallel_size=replica.data_parallel_size,
         ),
         weights_bytes=numbers.weights_bytes,

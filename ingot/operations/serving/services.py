@@ -2,69 +2,47 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-from pyinfra.context import host
-
 from ingot.engines import VLLM, Replica, Service, Values
+from ingot.errors import IngotError
 from ingot.facts.engine import PROJECT, STATE
-from ingot.operations.containers.image import image_of_host
-from ingot.operations.refuse import Refusal
+from ingot.operations.containers.image import image_source
 from ingot.operations.render import template
 from ingot.operations.serving import templates
 from ingot.operations.serving.planning import Planned
-
-#: Address of the first replica within the engine's network.
-FIRST_ADDRESS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The engine's values of one host."""
-
-    values: Values
-    cache_root: str
-    network: ipaddress.IPv4Network
-    hold_s: int
-    log_max_size: str
-    log_max_files: int
+from ingot.settings import Settings
+from ingot.settings.engine import FIRST_ADDRESS, Engine, room
+from ingot.settings.serving import service_name
+from ingot.sizing import HostPlan
 
 
-def settings_of_host() -> Settings:
-    """The values of the host in context. Raises: Refusal."""
-    data = host.data
-    if data.engine_build not in VLLM.builds:
-        raise Refusal(
-            f"{host.name}: engine_build is {data.engine_build!r}, expected one of {', '.join(VLLM.builds)}; "
-            "correct it in group_data."
-        )
-    return Settings(
-        values=Values(
-            image=image_of_host().reference,
-            build=data.engine_build,
-            port=data.engine_port,
-            shm_bytes=data.engine_shm_bytes,
-            pids=data.engine_pids,
-            stop_grace_s=data.engine_stop_grace_s,
-            cpu_kv_cache_bytes=data.engine_cpu_kv_cache_bytes,
-            ulimits=data.engine_ulimits,
-            extra_args=tuple(str(word) for word in data.engine_extra_args),
-            extra_env={str(key): str(value) for key, value in data.engine_extra_env.items()},
-        ),
-        cache_root=data.cache_root,
-        network=ipaddress.IPv4Network(data.engine_network),
-        hold_s=data.engine_hold_s,
-        log_max_size=data.engine_log_max_size,
-        log_max_files=data.engine_log_max_files,
+def engine_values(values: Engine) -> Values:
+    """A host's values as an engine takes them. Raises: IngotError where the image is not pinned."""
+    return Values(
+        image=image_source(values).reference,
+        build=values.engine_build,
+        port=values.engine_port,
+        shm_bytes=values.engine_shm_bytes,
+        pids=values.engine_pids,
+        stop_grace_s=values.engine_stop_grace_s,
+        cpu_kv_cache_bytes=values.engine_cpu_kv_cache_bytes,
+        ulimits=values.engine_ulimits,
+        extra_args=values.engine_extra_args,
+        extra_env=values.engine_extra_env,
     )
 
 
-def services(planned: Planned, settings: Settings) -> tuple[Service, ...]:
-    """The plan's replicas as services, addressed in the plan's order."""
+def services(planned: Planned, values: Settings) -> tuple[Service, ...]:
+    """The plan's replicas as services, addressed in the plan's order.
+
+    Raises: IngotError where the image is not pinned, or the engine's network has no address for a replica.
+    """
+    missing = no_address(planned.plan, values)
+    if missing:
+        raise IngotError(missing)
+    of_engine = engine_values(values)
     made: list[Service] = []
     count: dict[str, int] = {}
     for index, replica in enumerate(planned.plan.replicas):
@@ -73,12 +51,12 @@ def services(planned: Planned, settings: Settings) -> tuple[Service, ...]:
         name = f"{service_name(replica.model)}-{number}"
         model = planned.models[replica.model]
         variant = next(one for one in model.variants if one.name == replica.variant)
-        directory = f"{settings.cache_root}/{replica.model}/{variant.directory}"
+        directory = f"{values.cache_root}/{replica.model}/{variant.directory}"
         place = Replica(
             plan=replica,
             name=name,
             served_name=replica.model,
-            address=str(settings.network[FIRST_ADDRESS + index]),
+            address=str(values.engine_network[FIRST_ADDRESS + index]),
             model_directory=directory,
             cache_directory=cache_directory(name),
             weight_bytes=replica.memory.weights.bytes * len(replica.gpu_uuids),
@@ -89,13 +67,19 @@ def services(planned: Planned, settings: Settings) -> tuple[Service, ...]:
             native_context=variant.architecture.max_model_len,
             yarn=model.yarn,
         )
-        made.append(VLLM.service(place, settings.values))
+        made.append(VLLM.service(place, of_engine))
     return tuple(made)
 
 
-def service_name(model: str) -> str:
-    """A model's name as Compose takes it: `Qwen/Qwen3-8B` becomes `qwen-qwen3-8b`."""
-    return re.sub(r"[^a-z0-9_-]+", "-", model.lower()).strip("-_")
+def no_address(plan: HostPlan, values: Engine) -> str | None:
+    """The sentence, without the host's name, that says that replicas of a plan would have no address."""
+    count, addresses = len(plan.replicas), room(values.engine_network)
+    if count <= addresses:
+        return None
+    return (
+        f"engine_network is {values.engine_network}, which has addresses for {addresses} replicas of the {count} that "
+        "are planned (the first is .10); give it a larger network."
+    )
 
 
 def cache_directory(name: str) -> str:
@@ -103,15 +87,15 @@ def cache_directory(name: str) -> str:
     return f"{STATE}/engine/cache/{name}"
 
 
-def compose_file(live: Iterable[Service], settings: Settings) -> str:
+def compose_file(live: Iterable[Service], values: Engine) -> str:
     """The Compose project that runs these services."""
     return template(
         "engine/compose.yaml",
         project=PROJECT,
         services=sorted(live, key=lambda service: service.address),
-        subnet=str(settings.network),
-        log_max_size=settings.log_max_size,
-        log_max_files=settings.log_max_files,
+        subnet=str(values.engine_network),
+        log_max_size=values.engine_log_max_size,
+        log_max_files=values.engine_log_max_files,
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from ingot.errors import IngotError
 from ingot.facts.models import MARKER
+from ingot.settings.sources import Models
 from ingot.sizing import Variant
 
 MANIFEST = "ingot-manifest.json"
@@ -40,23 +40,18 @@ class Origin:
     base: str
 
 
-def origin(sources: Mapping[str, Any], variant: Variant, label: str) -> Origin:
+def origin(source: Models, variant: Variant, label: str) -> Origin:
     """The origin of a variant: a repository that is a path is pushed from there, others come from the source.
 
     Raises: IngotError, one sentence.
     """
-    source = sources.get("models") or {}
-    kind, repository = source.get("kind", "mirror"), variant.repository
-    if kind not in ("hub", "mirror", "push") or not source.get("uri"):
-        raise IngotError(
-            f'sources["models"] is {source}, expected `uri` and `kind` ("hub", "mirror" or "push"); see group_data.'
-        )
+    kind, repository = source.kind, variant.repository
     if not variant.revision or (kind == "hub" and not re.fullmatch(r"[0-9a-f]{40}", variant.revision)):
         raise IngotError(
             f"{label} has revision {variant.revision!r}, expected a commit of 40 hex digits, since what is "
             f"served must not change by itself; run `ingot models lock`."
         )
-    base = str(source["uri"]).rstrip("/")
+    base = source.uri.rstrip("/")
     if repository.startswith("/"):
         return Origin("push", repository)
     if kind == "hub":

@@ -10,14 +10,13 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from ingot.catalog.lock import Lock
 from ingot.errors import IngotError
 from ingot.facts.models import MADE, MARKER, Fetched, ModelDirectory, Models, Room, Text
 from ingot.operations import changes, detached
-from ingot.operations.refuse import refuse
+from ingot.operations.operation import operation
 from ingot.operations.serving import planning
 from ingot.operations.weights.manifest import (
     ModelFile,
@@ -28,9 +27,8 @@ from ingot.operations.weights.manifest import (
     origin,
     parse_manifest,
 )
-from ingot.settings.read import section
-from ingot.settings.serving import Serving
-from ingot.sizing import SizingError, Variant
+from ingot.settings import of_host
+from ingot.sizing import Variant
 
 SCRIPT = (files(__package__) / "models.sh").read_text()
 #: Part of the file system that stays free beside a model.
@@ -163,15 +161,14 @@ class Hidden(str):
         return str(self)
 
 
-def _token() -> str:
+def _token(path: str | None) -> str:
     """curl's option with the hub token, or nothing. Raises: IngotError when its file is missing or empty."""
-    path = host.data.cache_hub_token_file
     if not path:
         return ""
     try:
         token = Path(path).expanduser().read_text().strip()
-    except OSError as error:
-        raise IngotError(f"cache_hub_token_file {path} cannot be read ({error.strerror}); correct it.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise IngotError(f"cache_hub_token_file {path} cannot be read ({error}); correct it.") from None
     if not re.fullmatch(r"[\w.-]+", token):
         raise IngotError(f"cache_hub_token_file {path} holds no token, expected one word; correct it.")
     return Hidden(f'header = "Authorization: Bearer {token}"\n')
@@ -240,32 +237,22 @@ def cached() -> Commands:
     is checked first, transfers resume, a corrupt file is set aside and fetched once more, and the directory
     appears under its name only when all of it is verified.
     """
-    data = host.data
-    try:
-        directories = wanted_models(data.cache_root, planning.host_plan())
-        token, lock = _token(), section(host, Serving).lock
-    except (IngotError, SizingError) as error:
-        yield refuse(str(error) if str(error).startswith(f"{host.name}:") else f"{host.name}: {error}")
-        return
-    state = host.get_fact(Models, root=data.cache_root, targets=[one.target for one in directories])
+    values = of_host(host)
+    directories = wanted_models(values.cache_root, planning.host_plan())
+    token, lock = _token(values.cache_hub_token_file), values.lock
+    state = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])
     pending = [(one, why) for one in directories if (why := trouble(state.directories[one.target]))]
     if not pending:
-        host.noop(f"{', '.join(one.label for one in directories)} verified in {data.cache_root}")
+        host.noop(f"{', '.join(one.label for one in directories)} verified in {values.cache_root}")
         return
     for wanted, why in pending:
         found = state.directories[wanted.target]
-        try:
-            place = origin(data.sources, wanted.variant, wanted.label)
-            listed = _listed(wanted, place, token, lock)
-            needed = missing_bytes(listed, found)
-            refused = in_the_way(wanted, found) or no_room(
-                wanted.label, data.cache_root, needed, len(listed), state.room
-            )
-            if refused:
-                raise IngotError(refused)
-        except IngotError as error:
-            yield refuse(f"{host.name}: {error}")
-            return
+        place = origin(values.sources.models, wanted.variant, wanted.label)
+        listed = _listed(wanted, place, token, lock)
+        needed = missing_bytes(listed, found)
+        refused = in_the_way(wanted, found) or no_room(wanted.label, values.cache_root, needed, len(listed), state.room)
+        if refused:
+            raise IngotError(refused)
         how = {"hub": "fetch", "mirror": "fetch", "push": "push"}[place.kind]
         changes.announce([f"{how} {wanted.label} from {place.base}: {needed / 1e9:.2f} GB to {wanted.target} ({why})"])
         if place.kind == "push":

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ingot.errors import IngotError
 from ingot.facts.image import EngineImage, ImageLook
 from ingot.operations.containers import image
 from ingot.operations.containers.image import ImageSource, image_source
-from ingot.operations.refuse import Refusal
 from tests.operations.serving.onehost import VALUES, OneHost
+from tests.settings.values import settings
 
 DIGEST = "sha256:" + "a" * 64
 ID = "sha256:" + "1" * 64
@@ -27,30 +28,24 @@ ID = "sha256:" + "1" * 64
     ],
 )
 def test_a_registry_image_is_named_by_its_digest(name: str, reference: str) -> None:
-    assert image_source("gpu-01", image=name, digest=DIGEST, archive=None, image_id=None) == ImageSource(
-        reference, None
-    )
+    assert image_source(settings(engine_image=name, engine_image_digest=DIGEST)) == ImageSource(reference, None)
 
 
 def test_an_archive_image_is_named_by_its_id() -> None:
-    found = image_source("gpu-01", image="any:1", digest=None, archive="/srv/a.tar", image_id=ID)
-    assert found == ImageSource(ID, "/srv/a.tar")
+    found = settings(engine_image_archive="/srv/a.tar", engine_image_id=ID)
+    assert image_source(found) == ImageSource(ID, "/srv/a.tar")
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"digest": None, "archive": None}, "gpu-01: engine_image_digest is None, expected the sha256:… digest of v:1"),
-        ({"digest": "v0.33.0", "archive": None}, "gpu-01: engine_image_digest is 'v0.33.0', expected"),
-        (
-            {"digest": None, "archive": "/srv/a.tar"},
-            "gpu-01: engine_image_archive is /srv/a.tar but engine_image_id is",
-        ),
+        ({"engine_image": "v:1"}, "engine_image_digest is not set, expected the sha256:… digest of v:1"),
+        ({"engine_image_archive": "/srv/a.tar"}, "engine_image_archive is /srv/a.tar and engine_image_id is not set"),
     ],
 )
-def test_a_tag_alone_is_refused(values: dict[str, str | None], sentence: str) -> None:
-    with pytest.raises(Refusal) as refused:
-        image_source("gpu-01", image="v:1", image_id=None, **values)
+def test_a_tag_alone_is_refused(values: dict[str, str], sentence: str) -> None:
+    with pytest.raises(IngotError) as refused:
+        image_source(settings(**values))
     assert str(refused.value).startswith(sentence)
 
 

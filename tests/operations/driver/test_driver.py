@@ -25,7 +25,9 @@ from ingot.operations.driver.state import (
 )
 from ingot.operations.package_source import upstream
 from ingot.operations.tree import Absent, File
+from ingot.settings.sources import DistributionRepository
 from ingot.sizing import GPU
+from tests.settings.values import DEFAULTS, settings
 
 pytestmark = pytest.mark.driver
 
@@ -159,7 +161,7 @@ def test_a_lost_gpu_that_is_left_alone_stops_nobody() -> None:
 
 
 def test_a_source_is_that_of_the_distribution() -> None:
-    value = {
+    said = {
         "uri": "https://mirror.example/{repository}/",
         "suite": "/",
         "component": "",
@@ -167,14 +169,15 @@ def test_a_source_is_that_of_the_distribution() -> None:
             "debian13": "https://mirror.example/{repository}/new.pub",
             "default": "https://mirror.example/old.pub",
         },
-        "key_fingerprint": {"debian13": "AA", "default": "BB"},
+        "key_fingerprint": {"debian13": "A" * 40, "default": "B" * 40},
     }
+    value = DistributionRepository.model_validate(said)
     new, old = upstream("nvidia", value, "debian13/x86_64"), upstream("nvidia", value, "ubuntu2404/sbsa")
     assert (new.uris, new.key_url) == (
         "https://mirror.example/debian13/x86_64/",
         "https://mirror.example/debian13/x86_64/new.pub",
     )
-    assert (new.key_fingerprint, old.key_fingerprint) == ("AA", "BB")
+    assert (new.fingerprints, old.fingerprints) == (("A" * 40,), ("B" * 40,))
 
 
 def test_descriptions_of_the_same_repository_by_others_give_way() -> None:
@@ -189,10 +192,15 @@ def test_one_mirror_for_driver_and_toolkit_is_described_once() -> None:
         "suite": "stable",
         "component": "main",
         "key_url": "file:/key",
-        "key_fingerprint": "AA",
+        "key_fingerprint": "A" * 40,
     }
-    assert cdi.source({"nvidia_driver": entry, "nvidia_toolkit": entry}).name == "nvidia"
-    assert cdi.source({"nvidia_driver": entry | {"uri": "file:/x"}, "nvidia_toolkit": entry}).name == "nvidia-toolkit"
+
+    def name(**changed: str) -> str:
+        given = {**DEFAULTS["sources"], "nvidia_driver": {**entry, **changed}, "nvidia_toolkit": entry}
+        return cdi.source(settings(sources=given).sources).name
+
+    assert name() == "nvidia"
+    assert name(uri="file:/x") == "nvidia-toolkit"
 
 
 def test_a_machine_is_what_the_look_found() -> None:

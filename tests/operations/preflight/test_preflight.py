@@ -1,12 +1,14 @@
 """Preflight finds everything that would stop a deploy, and nothing on a host that is fine."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from ingot.compat import DriverRequest, Flavour
-from ingot.compat.images import vllm_image
+from ingot.catalog import peaks
+from ingot.compat import Flavour
 from ingot.facts.driver import DriverState, Kernel, Os
+from ingot.facts.engine import EngineState
 from ingot.facts.host import HostState, Listener, Space
 from ingot.facts.nvidia import GpuReport
 from ingot.facts.pci import PciDevice, PciReading
@@ -17,7 +19,11 @@ from ingot.operations.gpus_on_bus import expected
 from ingot.operations.preflight.disk_space import DOCKER_ROOT, GIB
 from ingot.operations.preflight.findings import Wanted, findings
 from ingot.operations.preflight.notices import notes
-from ingot.sizing import GPU
+from ingot.operations.serving import planning
+from ingot.operations.serving.inputs import inputs
+from ingot.operations.serving.requests import requests
+from ingot.sizing import GPU, Hardware
+from tests.settings.values import settings
 
 pytestmark = pytest.mark.driver
 
@@ -57,19 +63,21 @@ RUNNING = DriverState(
 BARE = replace(RUNNING, running=None, running_flavour=None, on_disk=None, library=None, bus=bus(0x2237, driver=None))
 GOOD = HostState(0, RUNNING, report(4), 64 * GIB, ROOMY, 0.2, listeners=(Listener("*:443", "nginx"),), is_deployed=True)
 NEW = replace(GOOD, driver=BARE, gpus=faulty(Fault.NOT_INSTALLED), listeners=(), is_deployed=False)
-WANTED = Wanted(
-    "gpu-01",
-    "/srv/models",
-    engine_version="0.32.0",
-    serve=({"model": "qwen2.5-7b-instruct", "context": 8192, "concurrency": 4},),
-    certificate_names=("gpu-01", "10.0.0.17"),
-)
+SERVE = [{"model": "qwen2.5-7b-instruct", "context": 8192, "concurrency": 4}]
+PINNED = {"engine_version": "0.32.0", "engine_image_digest": f"sha256:{0:064}"}
+
+
+def wanted(name: str = "gpu-01", **values: Any) -> Wanted:
+    return Wanted(name, settings(**{"serve": SERVE, **PINNED, **values}))
+
+
+WANTED = wanted()
 
 
 def test_a_release_without_njs_is_refused_only_where_its_own_nginx_is_asked_for() -> None:
     jammy = replace(NEW, driver=replace(BARE, os=Os("ubuntu", "22.04")))
     assert findings(jammy, WANTED) == ()
-    (found,) = findings(jammy, replace(WANTED, gateway_packages="distribution"))
+    (found,) = findings(jammy, wanted(gateway_packages="distribution"))
     assert found == 'ubuntu 22.04 packages no njs for its nginx; set gateway_packages = "nginx.org", or leave it out'
 
 
@@ -104,7 +112,7 @@ def test_a_host_that_is_fine_is_passed_in_silence(look: HostState) -> None:
     ],
 )
 def test_what_cannot_work_is_said(look: HostState, says: str) -> None:
-    found = findings(look, replace(WANTED, serve=()))
+    found = findings(look, wanted(serve=[]))
     assert len(found) == 1
     assert says in found[0]
     assert ", expected " in found[0] or "; " in found[0]
@@ -113,10 +121,10 @@ def test_what_cannot_work_is_said(look: HostState, says: str) -> None:
 def test_a_gpu_of_a_virtual_machine_stops_nothing_where_the_owner_names_the_others() -> None:
     beside = PciReading((*bus(0x2237).functions, *bus(0x1DB5, driver="vfio-pci").functions))
     look = replace(NEW, driver=replace(BARE, bus=beside))
-    (found,) = findings(look, replace(WANTED, serve=()))
+    (found,) = findings(look, wanted(serve=[]))
     assert "1 of 2 GPUs bound to vfio-pci" in found
     assert "name the others in gpus_use to leave these alone, or remove the vfio-pci binding" in found
-    assert findings(look, replace(WANTED, gpus_use=[0])) == ()
+    assert findings(look, wanted(gpus_use=[0])) == ()
 
 
 @pytest.mark.parametrize("kind", [Fault.NOT_INSTALLED, Fault.NOT_LOADED, Fault.MISMATCH, Fault.LIBRARY])
@@ -133,7 +141,7 @@ def test_all_findings_are_said_at_once() -> None:
     bad = replace(
         NEW, uid=1000, clock_skew_s=3600.0, driver=replace(BARE, os=Os("fedora", "43"), bus=bus(0x1DB5, 0x2901))
     )
-    assert len(findings(bad, replace(WANTED, serve=(), certificate_names=("gpu_01",)))) == 5
+    assert len(findings(bad, wanted("gpu_01", serve=[]))) == 5
 
 
 def test_room_on_one_disk_adds_up() -> None:
@@ -162,8 +170,8 @@ def test_inodes_run_out_too() -> None:
 
 @pytest.mark.parametrize("look", [GOOD, NEW], ids=["measured", "by PCI ids"])
 def test_a_model_that_does_not_fit_is_refused_before_anything_changes(look: HostState) -> None:
-    serve = ({"model": "llama-3.3-70b-instruct", "context": 131072, "concurrency": 64},)
-    (said,) = findings(look, replace(WANTED, serve=serve))
+    serve = [{"model": "llama-3.3-70b-instruct", "context": 131072, "concurrency": 64}]
+    (said,) = findings(look, wanted(serve=serve))
     assert "llama-3.3-70b-instruct" in said
     assert not said.startswith("gpu-01: ")
 
@@ -179,7 +187,7 @@ def test_gpus_that_the_catalog_lacks_are_not_judged_before_they_are_measured() -
 
 @pytest.mark.parametrize("name", ["gpu_01", "-gpu", "a" * 64, "gpu 01", "*.*.example"])
 def test_a_name_that_no_certificate_carries_is_refused(name: str) -> None:
-    (said,) = findings(GOOD, replace(WANTED, certificate_names=(name,)))
+    (said,) = findings(GOOD, wanted(name))
     assert "cannot stand in a certificate" in said
 
 
@@ -219,40 +227,66 @@ def test_a_fatal_error_of_a_switch_is_worth_one_note() -> None:
 
 
 def test_a_wish_that_cannot_be_is_refused() -> None:
-    (said,) = findings(GOOD, replace(WANTED, driver=DriverRequest(version="580.126.20")))
+    (said,) = findings(GOOD, wanted(driver_version="580.126.20"))
     assert "known vulnerabilities" in said
 
 
 def test_a_fault_of_a_gpu_left_alone_stops_nothing() -> None:
     lost = GpuReport(GOOD.gpus.gpus[:3], GOOD.gpus.rows, GpuFault(Fault.LOST, "GPU 3", GOOD.gpus.gpus[:3]))
     look = replace(GOOD, gpus=lost)
-    assert findings(look, replace(WANTED, gpus_use=[0, 1])) == ()
-    assert "a GPU is lost" in findings(look, replace(WANTED, gpus_use=[3]))[0]
+    assert findings(look, wanted(gpus_use=[0, 1])) == ()
+    assert "a GPU is lost" in findings(look, wanted(gpus_use=[3]))[0]
 
 
 @pytest.mark.parametrize("use", [[7], ["GPU-none"]])
 def test_gpus_that_are_not_there_cannot_be_used(use: list[object]) -> None:
-    (said,) = findings(GOOD, replace(WANTED, gpus_use=use))
+    (said,) = findings(GOOD, wanted(gpus_use=use))
     assert "expected GPUs of this host: 0 (GPU-0)" in said
 
 
 def test_before_any_driver_a_partial_host_is_judged_by_as_many_gpus_as_it_names() -> None:
-    large = ({"model": "qwen2.5-32b-instruct", "context": 8192, "concurrency": 4},)
+    large = [{"model": "qwen2.5-32b-instruct", "context": 8192, "concurrency": 4}]
     for use in ([0], ["GPU-3a23c669-1f69-c64e-cf85-44e9b07e7a2a"]):
-        (said,) = findings(NEW, replace(WANTED, gpus_use=use, serve=large, cache_root="/srv/models"))
+        (said,) = findings(NEW, wanted(gpus_use=use, serve=large, cache_root="/srv/models"))
         assert "1 x NVIDIA A10G" in said
 
 
 def test_an_image_that_the_driver_cannot_run_is_refused() -> None:
-    request = DriverRequest(branch=535, image=vllm_image("vllm/vllm-openai:v0.33.0", "0.33.0"))
-    assert "CUDA 13.0 on driver branch 535" in findings(GOOD, replace(WANTED, driver=request))[0]
+    assert "CUDA 13.0 on driver branch 535" in findings(GOOD, wanted(driver_branch=535))[0]
 
 
 def test_a_host_that_only_fronts_others_needs_neither_gpu_nor_room_for_models() -> None:
     spaces = (Space("/", 2 * GIB, 10_000_000, "/"), Space("/srv/models", 1, 10_000_000, "/srv"))
     bare = replace(NEW, driver=replace(BARE, bus=bus()), memory_bytes=GIB, spaces=spaces)
     assert any("no NVIDIA GPU" in one for one in findings(bare, WANTED))
-    front = replace(WANTED, serve=(), fronts=True)
+    front = replace(wanted(serve=[]), fronts=True)
     assert findings(bare, front) == ()
     (found,) = findings(replace(bare, memory_bytes=GIB // 4), front)
     assert found.startswith("0.2 GiB of memory, expected 0.5 GiB or more")
+
+
+def test_an_image_that_is_not_pinned_is_refused_before_anything_changes() -> None:
+    (said,) = findings(NEW, wanted(engine_image_digest=None))
+    assert said.startswith("engine_image_digest is not set, expected the sha256:… digest of vllm/vllm-openai:v0.33.0")
+    assert findings(NEW, wanted(engine_image_digest=None, serve=[])) == (), "nothing would run from it"
+
+
+def test_replicas_without_an_address_are_refused_before_anything_changes() -> None:
+    many = replace(GOOD, driver=replace(RUNNING, bus=bus(*[0x2237] * 8)), gpus=report(8))
+    small = [{**SERVE[0], "model": "qwen2.5-0.5b-instruct", "concurrency": 16}]
+    assert findings(many, wanted(serve=small)) == ()
+    (said,) = findings(many, wanted(serve=small, engine_network="10.9.8.0/28"))
+    assert said.startswith(
+        "engine_network is 10.9.8.0/28, which has addresses for 5 replicas of the 8 that are planned"
+    )
+
+
+def test_a_deployed_host_is_judged_by_the_plan_that_it_keeps() -> None:
+    """What this version would not plan any more stops no host whose values and GPUs are as they were."""
+    large = wanted(serve=[{**SERVE[0], "concurrency": 10**6}])
+    (said,) = findings(GOOD, large)
+    assert "does not fit" in said
+    profile, gpus = planning.profile(large.values), GOOD.gpus.gpus
+    kept = planning.plan(Hardware("gpu-01", gpus), requests(WANTED.values), profile, EngineState())
+    stored = {**kept.to_dict(), "inputs": inputs(gpus, requests(large.values), profile, peaks())}
+    assert findings(replace(GOOD, stored={"plan.json": stored}), large) == ()

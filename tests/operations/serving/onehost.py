@@ -6,11 +6,9 @@ import base64
 import gzip
 import io
 import json
-import runpy
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,10 +23,12 @@ from ingot.facts.paths import Paths, PathsLook, PathState
 from ingot.facts.pool import Pool, PoolState
 from ingot.gateway.upstreams import UPSTREAMS_FILE, parse_upstreams
 from ingot.operations.gateway import drain
+from ingot.operations.operation import guarded
 from ingot.operations.serving import engine
+from ingot.settings import of_host
 from ingot.sizing import GPU
+from tests.settings.values import DEFAULTS, Data
 
-DEFAULTS = runpy.run_path(str(Path(__file__).parents[3] / "group_data" / "all.py"))
 GIB = 1024**3
 
 #: A small model of a site, as a host file describes it.
@@ -61,7 +61,7 @@ class OneHost:
         self.name = "gpu-01"
         self.print_prefix = "[gpu-01] "
         self.connector_data: dict[str, Any] = {}
-        self.data = SimpleNamespace(**{**DEFAULTS, **VALUES, **values})
+        self.data = Data(**{**DEFAULTS, **VALUES, **values})
         self.files: dict[str, Any] = {}
         self.commands: list[str] = []
         self.refused: list[str] = []
@@ -99,7 +99,7 @@ class OneHost:
         self.commands, self.refused, self.noops = [], [], []
         run = SimpleNamespace(is_executing=executing, config=SimpleNamespace(DIFF=False))
         with ctx_state.use(run), ctx_host.use(self):
-            for command in operation._inner():
+            for command in guarded(operation._inner)():
                 self._take(command)
                 if not executing:
                     break
@@ -130,8 +130,7 @@ class OneHost:
     def wanted(self) -> tuple[Service, ...]:
         """The services that the host's values and GPUs ask for."""
         with ctx_host.use(self):
-            settings = engine.settings_of_host()
-            return engine.services(engine.planning.host_plan(), settings)
+            return engine.services(engine.planning.host_plan(), of_host(self))
 
     def composed(self) -> str:
         """The Compose file as written."""

@@ -5,18 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from pyinfra.context import ctx_host
 
-from ingot.operations.serving import engine
 from ingot.operations.serving.services import compose_file, upstreams
+from ingot.settings import of_host
 from tests.operations.serving.onehost import OneHost
 
 EXPECTED = Path(__file__).parent / "expected" / "compose.yaml"
 
 
 def composed(host: OneHost) -> str:
-    with ctx_host.use(host):
-        return compose_file(host.wanted(), engine.settings_of_host())
+    return compose_file(host.wanted(), of_host(host))
 
 
 def test_the_whole_file() -> None:

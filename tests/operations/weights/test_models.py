@@ -21,6 +21,7 @@ from ingot.operations.weights import models
 from ingot.operations.weights.manifest import MANIFEST, ModelFile, Origin, chosen, origin, parse_manifest
 from ingot.operations.weights.models import Wanted, no_room, trouble
 from ingot.sandbox.tiny_models import generator
+from ingot.settings.sources import Models as Upstream
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = {
@@ -190,7 +191,7 @@ def test_a_file_that_is_not_there_is_one_sentence(cache, target, mirror):
 
 def test_a_revision_that_is_not_there_is_refused_before_anything_is_written(cache, target, mirror, tmp_path):
     mirror.files.clear()
-    refused = cache({"kind": "mirror", "uri": mirror.url + "/elsewhere", "unused": ""})
+    refused = cache({"kind": "mirror", "uri": mirror.url + "/elsewhere"})
     assert not refused.succeeded
     assert "has no .safetensors weights (only nothing)" in refused.said
     assert not (tmp_path / "models").exists()
@@ -313,17 +314,15 @@ def test_a_small_file_of_the_hub_must_have_its_git_id(cache, target, mirror):
 
 
 @pytest.mark.parametrize(
-    ("source", "revision", "said"),
+    ("revision", "said"),
     [
-        ({"kind": "hub", "uri": "https://huggingface.co"}, None, "revision None, expected a commit of 40 hex digits"),
-        ({"kind": "hub", "uri": "https://huggingface.co"}, "main", "revision 'main', expected a commit"),
-        ({"kind": "torrent", "uri": "x"}, REVISION, "expected `uri` and `kind`"),
-        ({}, REVISION, "expected `uri` and `kind`"),
+        (None, "revision None, expected a commit of 40 hex digits"),
+        ("main", "revision 'main', expected a commit"),
     ],
 )
-def test_values_that_name_no_fixed_source_are_refused(source, revision, said):
+def test_a_revision_that_is_no_commit_is_refused(revision, said):
     with pytest.raises(IngotError, match=said):
-        origin({"models": source}, wanted(revision=revision).variant, "tiny (bf16)")
+        origin(Upstream(kind="hub", uri="https://huggingface.co"), wanted(revision=revision).variant, "tiny (bf16)")
 
 
 def test_a_hub_that_answers_with_another_commit_is_refused():

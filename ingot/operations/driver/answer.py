@@ -7,8 +7,7 @@ from typing import Any
 
 from ingot.catalog import load_gpus
 from ingot.catalog.pci import device_of
-from ingot.compat import Card, Decision, DriverRequest, Machine, Refused, decide, rules
-from ingot.compat.images import vllm_image
+from ingot.compat import Card, Decision, DriverRequest, Machine, Refused, decide
 from ingot.sizing import Hardware
 
 #: What is taken for granted where only GPUs are named.
@@ -70,16 +69,12 @@ def answer(host: str, machine: Machine, request: DriverRequest, assumed: str | N
         return DriverAnswer(host, refusal=refusal, assumed=assumed)
 
 
-def by_name(hardware: Hardware, request: DriverRequest | None = None, *, version: str) -> DriverAnswer | None:
-    """The driver of GPUs that are known by name only; None where one of them has no device id in the catalog.
-
-    `version` is the engine's, whose published image the driver must run unless `request` says otherwise.
-    """
+def by_name(hardware: Hardware, request: DriverRequest) -> DriverAnswer | None:
+    """The driver of GPUs that are known by name only; None where one of them has no device id in the catalog."""
     keys = {known.name: key for key, known in load_gpus().items()}
     devices = [device_of(keys.get(gpu.name, "")) for gpu in hardware.ordered]
     known = tuple(Card(device) for device in devices if device is not None)
     if not known or len(known) < len(devices):
         return None
     machine = Machine(known, nvswitches=SWITCHED.get(known[0].device_id, ()) if len(known) == BOARD else ())
-    default = DriverRequest(branch=rules.DEFAULT_BRANCH, image=vllm_image(f"vllm/vllm-openai:v{version}", version))
-    return answer(hardware.host, machine, request or default, ASSUMED)
+    return answer(hardware.host, machine, request, ASSUMED)
