@@ -16,7 +16,7 @@ from ingot.sandbox import Sandbox, TestHost, simulated
 from tests.driver.deploying import command, run
 from tests.e2e.deploying import ROOT, Run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.timeout(1800)]
 
 #: Host -> what its simulated hardware is.
 HOSTS = {

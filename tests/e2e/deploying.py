@@ -41,7 +41,7 @@ def deploy(
     inventory: str = "inventories/sandbox.py",
     data: Sequence[str] = (),
     flags: Sequence[str] = (),
-    timeout_s: float = 900,
+    timeout_s: float = 1700,
 ) -> Run:
     """`pyinfra -y INVENTORY deploy.py --limit HOST …`, to its end."""
     command = _command(inventory, "--json", *flags, limits=hosts)

@@ -13,7 +13,7 @@ import pytest
 from ingot.sandbox import Sandbox, TestHost
 from tests.e2e.deploying import ROOT, deploy
 
-pytestmark = [pytest.mark.clients, pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.clients, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NAME, MODEL = "e2e", "tiny-qwen3"
 #: What loads a gateway with HTTP/2 switched on at its side.

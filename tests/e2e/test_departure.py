@@ -15,7 +15,7 @@ from ingot.sandbox import Sandbox, TestHost
 from tests.e2e.deploying import INGOT, ROOT, deploy
 from tests.hosts.https import Caller
 
-pytestmark = [pytest.mark.e2e, pytest.mark.onboarding, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.onboarding, pytest.mark.timeout(1800)]
 
 NAME = "e2e"
 INVENTORY = """from pathlib import Path

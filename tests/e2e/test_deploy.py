@@ -16,7 +16,7 @@ from ingot.sandbox.inventory import hosts
 from ingot.secrets.keys import fingerprint
 from tests.e2e.deploying import INGOT, ROOT, deploy, kill_deploy
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NAME = "e2e"
 MODEL = "tiny-qwen3"

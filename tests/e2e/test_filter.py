@@ -14,7 +14,7 @@ from ingot.secrets import keys
 from tests.e2e.deploying import Run, deploy
 from tests.hosts.https import Caller
 
-pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NAME = "e2e"
 #: An echo gives the prompt back as a part of the answer: personal data that this tiny model would not write by itself.

@@ -15,7 +15,7 @@ from ingot.secrets import verify_key
 from tests.e2e.deploying import INGOT, ROOT, deploy
 from tests.e2e.test_deploy import ask
 
-pytestmark = [pytest.mark.e2e, pytest.mark.onboarding, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.onboarding, pytest.mark.timeout(1800)]
 
 NAME = "e2e"
 #: What somebody does to a host -> words of the line by which `ingot drift` names it; and of `ingot verify`'s sentence,

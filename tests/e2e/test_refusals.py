@@ -9,7 +9,7 @@ import pytest
 from ingot.sandbox import Sandbox, TestHost
 from tests.e2e.deploying import Run, deploy
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 #: Host -> simulated hardware, and what is done to it so that it cannot be deployed.
 BROKEN = {

@@ -12,7 +12,7 @@ from ingot.facts.crash import ReplicaCrash, parse_crash
 from ingot.sandbox import TestHost
 from tests.e2e.deploying import deploy
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NAME = "e2e"
 CONTAINER = "ingot-engine-tiny-qwen3-0"

@@ -20,7 +20,7 @@ from tests.e2e.deploying import Run
 from tests.found.driver_states import OLDER, STATES, VERSIONS
 from tests.found.states import APT_WORKS, State
 
-pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.found, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.found, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)

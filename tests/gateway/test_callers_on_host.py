@@ -19,7 +19,7 @@ from ingot.operations.gateway import log
 from tests.gateway.conftest import ENGINE, SECOND_ENGINE, GatewayHost
 from tests.hosts.https import Answer
 
-pytestmark = [pytest.mark.gateway, pytest.mark.clients, pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.gateway, pytest.mark.clients, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 ORIGIN = "https://chat.example.org"

@@ -23,7 +23,7 @@ from tests.gateway.conftest import ENGINE, ROOT, GatewayHost
 from tests.gateway.test_on_host import CHAT, NO_CHANGE, STREAM
 from tests.hosts.https import Caller
 
-pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NAME, LOST = "llm.example.org", "nobody.example.org"
 

@@ -21,7 +21,7 @@ from ingot.gateway.filter.rules import Rules
 from ingot.gateway.filter.settings import Policy, Settings
 from tests.gateway.filter_process import Call, ask, engine, until
 
-pytestmark = [pytest.mark.gateway, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.gateway, pytest.mark.timeout(300)]
 
 RULES = Rules.from_dicts(personal_data.rules({}))
 TEAMS = {"metered": Policy(tokens_per_minute=1000), "redacted": Policy(redact=RULES)}

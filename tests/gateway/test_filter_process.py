@@ -22,7 +22,7 @@ from ingot.gateway.filter.rules import Rules
 from ingot.gateway.filter.settings import Policy, Settings
 from tests.gateway.filter_process import Call, Filter, ask, engine, piece, team, until
 
-pytestmark = [pytest.mark.gateway, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.gateway, pytest.mark.timeout(300)]
 
 #: For what a process alone has: signals of its own, limits of its own.
 a_process = pytest.mark.skipif("MUTANT_UNDER_TEST" in os.environ, reason="mutants are seen in the tests' process alone")

@@ -12,7 +12,7 @@ from ingot.gateway.filter import wire
 from ingot.gateway.filter.relay import MOST_UNSENT, Relay
 from ingot.gateway.filter.stream import Stream
 
-pytestmark = [pytest.mark.gateway, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.gateway, pytest.mark.timeout(300)]
 
 WORD = json.dumps({"id": "x", "choices": [{"index": 0, "delta": {"content": "word"}}]})
 EVENT = f"data: {WORD}\n\n".encode()

@@ -9,7 +9,7 @@ import pytest
 from ingot.gateway.filter import wire
 from ingot.gateway.filter.wire import BadMessage, Body, Head, TooLarge
 
-pytestmark = [pytest.mark.gateway, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.gateway, pytest.mark.timeout(300)]
 
 
 def reader(*pieces: bytes, limit: int = wire.LARGEST_HEAD) -> asyncio.StreamReader:

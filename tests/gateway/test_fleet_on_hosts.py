@@ -13,7 +13,7 @@ from ingot.operations.gateway import log
 from tests.gateway.conftest import ENGINE, SECOND_ENGINE
 from tests.gateway.fleet_hosts import ASK, CHAT, Fleet
 
-pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 FLEET_PORT = 8443
 #: curl ends with 7 where nothing listens.

@@ -18,7 +18,7 @@ from tests.gateway import fuzz
 from tests.gateway.conftest import ROOT, GatewayHost
 from tests.gateway.fleet_hosts import Fleet
 
-pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 OPEN = {(one.method, one.path) for one in ALWAYS["vllm"]}
 HEADERS = {

@@ -17,7 +17,7 @@ from ingot.operations.gateway import log, site, teams
 from ingot.secrets import keys
 from tests.gateway.conftest import ANSWERED, ENGINE, SECOND_ENGINE, Deploy, GatewayHost
 
-pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 CHAT = "/v1/chat/completions"
 STREAM = {"model": "stand-in", "stream": True, "messages": [{"role": "user", "content": "Tell the CANARY-PROMPT."}]}

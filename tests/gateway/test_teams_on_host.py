@@ -19,7 +19,7 @@ from ingot.secrets import keys
 from tests.gateway.conftest import ENGINE, SECOND_ENGINE, GatewayHost
 from tests.hosts.https import Answer, Caller
 
-pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 CHAT = "/v1/chat/completions"
 QUESTION = {"model": "stand-in"}

@@ -29,7 +29,7 @@ from ingot.sandbox.aptrepo import source_values
 from ingot.sandbox.mirror import model_values
 from ingot.sandbox.paths import Paths
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 SERVICE = """[Service]
 ExecStart=/bin/sh -c 'cp /etc/ingot-test/conf /run/ingot-test; exec sleep infinity'
