@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from ingot.commands.options import end, hosts_options, json_option, print_json
-from ingot.errors import IngotError
 
 SITE = Path("inventories/models.site.yaml")
 _site = click.option(
@@ -22,7 +21,7 @@ _site = click.option(
 
 @click.group("models")
 def models_group() -> None:
-    """Models: the catalog and the site's own, what they need, and the commits that deploys take."""
+    """List, describe and lock the models that can be served."""
 
 
 @models_group.command("list")
@@ -92,7 +91,9 @@ def add(repository: str, site: Path, as_json: bool, **options: Any) -> None:
 @click.option("--dry", is_flag=True, help="Show what would change, and write nothing.")
 @json_option
 def lock(inventory: Path | None, hosts: tuple[str, ...], update: bool, dry: bool, as_json: bool) -> None:
-    """Resolve every variant that HOSTs may serve to a commit with its files, in models.lock.yaml.
+    """Lock what each HOST may serve to commits with their files.
+
+    Every variant is resolved and written to models.lock.yaml.
 
     Deploys take what is locked and nothing else.
     """
@@ -123,12 +124,12 @@ def check(inventory: Path | None, hosts: tuple[str, ...], offline: bool, as_json
     from ingot.hub.checking import check_hosts
     from ingot.inventory.fleet import selected
 
-    chosen = selected(inventory, hosts).hosts
-    if not chosen:
-        raise IngotError("no host is named.")
-    findings = check_hosts(chosen, offline=offline)
+    findings = check_hosts(selected(inventory, hosts).hosts, offline=offline)
     if as_json:
-        print_json({"findings": findings})
-    elif not findings:
-        click.echo("Everything that these hosts serve is locked and known to their engine.")
-    end([] if as_json else findings, found=bool(findings))
+        print_json({"findings": findings, "errors": []})
+    else:
+        for finding in findings:
+            click.echo(finding)
+        if not findings:
+            click.echo("Everything that these hosts serve is locked and known to their engine.")
+    end([], found=bool(findings))
