@@ -89,7 +89,9 @@ class Paths(FactBase[PathsLook]):
         questions = {
             "found": f"find {quoted} -maxdepth 0 -printf '%y\\t%u\\t%g\\t%U\\t%G\\t%m\\t%l\\t%p\\n' 2>/dev/null",
             "digests": f"find {quoted} -maxdepth 0 -type f -exec sha256sum -- {{}} + 2>/dev/null",
-            "leftovers": f'for f in {STAGING} {globs}; do [ ! -e "$f" ] && [ ! -L "$f" ] || echo "$f"; done',
+            # Beside its targets tree.sh makes files and links, and no directories: such a one is somebody else's.
+            "leftovers": f'for f in {STAGING}; do [ ! -e "$f" ] || echo "$f"; done; '
+            f'for f in {globs}; do [ ! -f "$f" ] && [ ! -L "$f" ] || echo "$f"; done',
         }
         if contents:
             texts = " ".join(shlex.quote(path) for path in contents)

@@ -112,6 +112,16 @@ def test_a_killed_run_leaves_the_old_file_and_the_next_run_sweeps(run_operation,
     assert not run_operation(tree.tree, (mine(target, "old"),)).changed
 
 
+def test_a_directory_with_such_a_name_is_somebody_elses(run_operation, tmp_path):
+    (tmp_path / ".ingot-settings").mkdir()
+    (tmp_path / ".ingot-settings/theirs").write_text("theirs")
+    (tmp_path / ".ingot-12345678").write_text("half")
+    (tmp_path / ".ingot-abcdefgh").symlink_to("/nowhere")
+    assert run_operation(tree.tree, (mine(tmp_path / "conf", "x"),)).succeeded
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".ingot-settings", "conf", "run"]
+    assert (tmp_path / ".ingot-settings/theirs").exists()
+
+
 def kill_points() -> list[str]:
     """Lines of tree.sh that are one whole simple command each: a run can be killed before any of them."""
     simple = ("parent ", "mkdir ", "chown ", "chmod ", "temporary=", "printf ", "mv ", "ln ", "rm ", "stage=", ": >")

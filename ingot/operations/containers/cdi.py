@@ -83,7 +83,9 @@ def narrowed(state: CdiState | Unread, use: Use) -> CdiState | Unread:
 def regenerate(state: CdiState) -> str:
     """The command that writes the specification anew, by the one writer this host has."""
     if state.has_refresh_unit:
-        return f"rm -f {GENERATED} && systemctl restart nvidia-cdi-refresh.service"
+        # Two descriptions of one device are a conflict. Somebody may have written this one: it is moved, not deleted.
+        aside = f"if [ -e {GENERATED} ]; then mv -f --backup=numbered {GENERATED} {GENERATED}.before-ingot; fi"
+        return f"{aside} && systemctl restart nvidia-cdi-refresh.service"
     return f"rm -f {REFRESHED} && mkdir -p /etc/cdi && nvidia-ctk cdi generate --output={GENERATED}"
 
 

@@ -10,7 +10,7 @@ from pyinfra.api.host import Host
 from pyinfra.context import host, state
 
 from ingot.errors import IngotError
-from ingot.facts.filter import HEALTH, FilterContainer, FilterHost
+from ingot.facts.filter import HEALTH, PROJECT, FilterContainer, FilterHost
 from ingot.gateway import teams
 from ingot.operations import changes, refuse
 from ingot.operations.containers.image import image_source
@@ -110,7 +110,9 @@ def _start(wanted: Filter) -> str:
         f"for attempt in $(seq {START_S * 2}); do "
         f'{HEALTH} | grep -q \'"digest":"{wanted.digest}"\' && exit 0; '
         f'[ "$(docker inspect --format "{{{{.RestartCount}}}}" {name} 2>/dev/null)" = 0 ] || break; sleep 0.5; done; '
-        f"docker logs --tail 20 {name} >>{log} 2>&1; docker rm --force {name} >/dev/null 2>&1; cat {log} >&2; "
+        f"docker logs --tail 20 {name} >>{log} 2>&1; "
+        f"docker ps --all --quiet --filter name='^{name}$' --filter label=com.docker.compose.project={PROJECT} "
+        f"| xargs -r docker rm --force >/dev/null 2>&1; cat {log} >&2; "
         f"echo {shlex.quote(sorry)}', expected it to answer within {START_S} s; read its words above, which are kept "
         f"in {log} there, and deploy again.' >&2; exit 1"
     )

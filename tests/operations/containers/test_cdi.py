@@ -1,6 +1,8 @@
 """The container toolkit: what is wrong is said, and one writer writes the specification."""
 
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -58,7 +60,8 @@ def test_what_keeps_containers_from_gpus_is_said_with_a_remedy(state: CdiState, 
 
 
 def test_the_refresh_service_writes_where_the_toolkit_has_it_and_nothing_else_does() -> None:
-    assert regenerate(GOOD) == "rm -f /etc/cdi/nvidia.yaml && systemctl restart nvidia-cdi-refresh.service"
+    own = regenerate(GOOD)
+    assert own.endswith(" && systemctl restart nvidia-cdi-refresh.service") and "rm " not in own
     without = regenerate(replace(GOOD, has_refresh_unit=False))
     assert "rm -f /var/run/cdi/nvidia.yaml" in without
     assert without.endswith("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml")
@@ -91,3 +94,15 @@ def test_instances_left_alone_make_no_specification_stale() -> None:
     assert isinstance(seen, CdiState)
     assert (seen.uuids, seen.is_current) == ({"MIG-1"}, True)
     assert "MIG-1" in is_listed(seen) and "MIG-2" not in is_listed(seen)
+
+
+def test_a_description_that_somebody_wrote_is_moved_and_not_deleted(tmp_path: Path) -> None:
+    command = regenerate(GOOD).replace("/etc/cdi", str(tmp_path)).partition(" && systemctl")[0]
+    for text in ("theirs", "theirs again"):
+        (tmp_path / "nvidia.yaml").write_text(text)
+        subprocess.run(["sh", "-c", command], check=True, timeout=60)
+    subprocess.run(["sh", "-c", command], check=True, timeout=60)
+    kept = sorted((path.name, path.read_text()) for path in tmp_path.iterdir())
+    assert kept == [
+        ("nvidia.yaml.before-ingot", "theirs again"), ("nvidia.yaml.before-ingot.~1~", "theirs"),
+    ]  # fmt: skip
