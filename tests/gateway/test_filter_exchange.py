@@ -84,6 +84,33 @@ def test_the_engine_gets_what_it_needs_and_the_caller_nothing_that_it_must_not_k
     asyncio.run(test())
 
 
+def test_a_query_changes_nothing_of_what_a_route_is_checked_and_charged_for(tmp_path: Path) -> None:
+    """Also a stream's usage is asked for, its answer redacted, and the limit that the engine takes is charged."""
+
+    async def streams(call: Call) -> None:
+        call.begin_stream()
+        await call.event({"id": "x", "choices": [{"index": 0, "delta": {"content": "13800138000"}}]})
+        await call.end_stream()
+
+    async def test() -> None:
+        running = await asyncio.start_unix_server(made(tmp_path)._connected, tmp_path / "filter")
+        async with engine(tmp_path / "engine", streams) as calls:
+            body = {"model": "m", "stream": True, "messages": []}
+            path = "/v1/chat/completions?api-version=1"
+            events = await (await ask(tmp_path / "filter", body, of="redacted", path=path)).events()
+            texts = [event["choices"][0]["delta"].get("content") or "" for event in events]
+            assert "".join(texts) == "[redacted:mobile]"
+            await (await ask(tmp_path / "filter", body, of="metered", path=path)).rest()
+            assert json.loads(calls[1].body)["stream_options"] == {"include_usage": True}
+            large = {"model": "m", "messages": [], "max_completion_tokens": 900, "max_tokens": 1}
+            first = await ask(tmp_path / "filter", large, of="metered", path=path)
+            second = await ask(tmp_path / "filter", large, of="metered", path=path)
+            assert (first.status, second.status) == (200, 429)
+        running.close()
+
+    asyncio.run(test())
+
+
 def test_a_get_has_no_body_and_passes(tmp_path: Path) -> None:
     async def test() -> None:
         running = await asyncio.start_unix_server(made(tmp_path)._connected, tmp_path / "filter")

@@ -43,7 +43,7 @@ class Asked:
 
     @property
     def path(self) -> str:
-        return self.head.line[1]
+        return self.head.path
 
 
 class Exchange:
@@ -90,7 +90,7 @@ class Exchange:
         if policy is None:
             raise refusals.unknown_team()
         kind = head.headers.get("content-type", "")
-        asking = policy, head.line[1], kind, body, self.settings.default_max_tokens
+        asking = policy, head.path, kind, body, self.settings.default_max_tokens
         try:
             if len(body) < LARGE:
                 prepared = requests.prepared(*asking)

@@ -91,7 +91,7 @@ class Server:
         if length and ((held and held + length > HELD_PER_TEAM) or (of_all and of_all + length > HELD)):
             await wire.discard(reader, length)
             busy = refusals.filter_busy()
-            _send(writer, busy.status, busy.error(head.headers.get("x-request-id", ""), head.line[1]), busy.headers)
+            _send(writer, busy.status, busy.error(head.headers.get("x-request-id", ""), head.path), busy.headers)
             await writer.drain()
             return
         self._held[team] += length
@@ -124,14 +124,14 @@ class Server:
             else:
                 await self._exchange.answer(head, body, writer)
         except Refused as refused:
-            _send(writer, refused.status, refused.error(request_id, head.line[1]), refused.headers)
+            _send(writer, refused.status, refused.error(request_id, head.path), refused.headers)
         except (OSError, wire.BadMessage):
             raise
         except Exception as error:
             # Before any of the answer was sent, and without the error's text: that could be a prompt's.
             log.error("withheld %s: %s", request_id, type(error).__name__)
             sorry = refusals.withheld()
-            _send(writer, sorry.status, sorry.error(request_id, head.line[1]))
+            _send(writer, sorry.status, sorry.error(request_id, head.path))
         await writer.drain()
 
     def _health(self) -> dict[str, Any]:

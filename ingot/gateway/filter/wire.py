@@ -29,6 +29,11 @@ class Head:
     headers: Mapping[str, str]
 
     @property
+    def path(self) -> str:
+        """What a request asks for, without its query: a route is the same with one."""
+        return self.line[1].partition("?")[0]
+
+    @property
     def length(self) -> int | None:
         """The body's length in bytes; None when it is not told. Raises: BadMessage."""
         told = self.headers.get("content-length")
