@@ -193,7 +193,7 @@ def test_nginx_own_words_about_an_engine_are_not_the_engines(
                 assert await metered.rest() == body
             else:
                 assert (await metered.json())["error"]["code"] == "engine_down"
-                assert metered.headers["retry-after"] == "10"
+                assert 10 <= int(metered.headers["retry-after"]) <= 20, "not all who were refused come at once"
             redacted = await ask(tmp_path / "filter", {"model": "m"}, of="redacted")
             if passed and kind == "application/json":
                 assert await redacted.json() == {"error": {"message": "[redacted:mobile]"}}

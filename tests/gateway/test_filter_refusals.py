@@ -62,7 +62,12 @@ BAD, SERVER, RATE = "invalid_request_error", "server_error", "rate_limit_error"
 def test_a_refusal_says(
     refused: Refused, status: int, kind: str, code: str, param: str | None, message: str, headers: Any
 ) -> None:
-    assert (refused.status, refused.headers, str(refused)) == (status, headers, code)
+    assert (refused.status, str(refused)) == (status, code)
+    assert [name for name, _ in refused.headers] == [name for name, _ in headers]
+    for (name, told), (_, least) in zip(refused.headers, headers, strict=True):
+        # Callers who were refused together do not come together again.
+        later = range(int(least), int(least) + min(max(3, int(least)), 60) + 1) if name == "Retry-After" else ()
+        assert int(told) in later if later else told == least
     error = {"message": message, "type": kind, "param": param, "code": code, "request_id": "r1"}
     assert refused.error("r1") == {"error": error}
 
@@ -70,3 +75,20 @@ def test_a_refusal_says(
 def test_a_server_fails_from_500_on() -> None:
     kinds = {status: Refused(status, "x", "x").error("")["error"]["type"] for status in (428, 430, 499, 500)}
     assert kinds == {428: BAD, 430: BAD, 499: BAD, 500: SERVER}
+
+
+def test_callers_of_anthropics_routes_read_their_own_shape() -> None:
+    said = {
+        refused.status: refused.error("r1", "/v1/messages")
+        for refused in (refusals.bad_request("No."), refusals.tokens_per_minute(1, 1), refusals.withheld())
+    }
+    assert said[400] == {
+        "type": "error", "request_id": "r1",
+        "error": {
+            "message": "No.", "type": BAD, "param": None, "code": "bad_request", "request_id": "r1",
+        },
+    }  # fmt: skip
+    assert said[429]["error"]["type"] == RATE and said[502]["error"]["type"] == "api_error"
+    assert refusals.filter_busy().error("", "/v1/messages")["error"]["type"] == "overloaded_error"
+    assert refusals.filter_busy().error("", "/v1/messages/count_tokens")["type"] == "error"
+    assert "type" not in refusals.filter_busy().error("", "/v1/completions")
