@@ -356,3 +356,13 @@ def test_pages_name_files_that_are_there(page: Path) -> None:
         r"`((?:benchmarks|ingot|roles|scripts|templates|tests)/[\w./-]+)`", page.read_text(encoding="utf-8")
     )
     assert not [path for path in named if not (ROOT / path).exists()]
+
+
+def test_the_page_has_a_row_for_every_room() -> None:
+    rows = set(re.findall(r"^\| `(ingot/[\w/]+)/`", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE))
+    assert {room.replace(".", "/") for room in ALLOWED if room.startswith("ingot.") and room != "ingot.errors"} <= rows
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\(docs/(\w[\w-]*\.md)\)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert linked == {page.name for page in (ROOT / "docs").glob("*.md")} - {"CHANGELOG.md"}

@@ -21,7 +21,7 @@ def up() -> None:
     import json
 
     from ingot.report.console import plain_console
-    from ingot.report.terminal import print_plan
+    from ingot.report.plan_terminal import print_plan
     from ingot.sandbox import Sandbox, mirror, requirements
     from ingot.sandbox.demo import NAME, PROFILE, QUESTION, deploy, endpoint_of, ensure_key, header_path
     from ingot.sizing import HostPlan

@@ -54,7 +54,7 @@ def plan(
     from ingot.inventory.fleet import selected
     from ingot.operations.preflight.forecast import by_gpu, by_records, forecast
     from ingot.operations.preflight.hosts_to_plan import hosts_to_plan
-    from ingot.report.page import render_page
+    from ingot.report.plan_page import render_page
     from ingot.sizing import SizingError
 
     if model and config:
@@ -86,7 +86,7 @@ def plan(
 def _show(made: Forecast, *, explain: bool) -> None:
     """Print the plans for people; `explain` adds each number's formula and source."""
     from ingot.report.console import plain_console
-    from ingot.report.terminal import misfit, print_plan
+    from ingot.report.plan_terminal import misfit, print_plan
 
     console = plain_console()
 

@@ -45,7 +45,7 @@ def usable(report: GpuReport, bus: PciReading, use: Use) -> tuple[GPU, ...]:
 
 
 def promised(gpus: Sequence[GPU], use: Use) -> tuple[GPU, ...]:
-    """Those of a host's expected GPUs that Ingot may use, before a driver tells their UUIDs.
+    """The expected GPUs that Ingot may use, before a driver reports their UUIDs.
 
     Raises: IngotError when `use` names another.
     """

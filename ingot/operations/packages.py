@@ -71,7 +71,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """More of repositories that the host trusts already: `text` is their deb822 description, with no key of ours."""
+    """More components of repositories that the host trusts already: `text` describes them in deb822, without a key."""
 
     name: str
     text: str = field(repr=False)

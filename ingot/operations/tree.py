@@ -87,7 +87,7 @@ class TreePlan:
 
 
 def check(entries: Sequence[Entry]) -> None:
-    """Raises: ValueError for a path that could not be meant: relative, doubled, too near the root, or with a tab."""
+    """Raises: ValueError for a path that is relative, given twice, too near the root, or has a tab."""
     seen: set[str] = set()
     for entry in entries:
         path = entry.path

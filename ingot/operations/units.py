@@ -17,7 +17,7 @@ from ingot.operations.refuse import refuse
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A unit as it shall be.
+    """The wanted state of a unit.
 
     `restart_on` are files or directories that it reads only when it starts; `reload_on` those that a reload reads.
     """

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
 
 from cryptography import x509
 
 from ingot.errors import IngotError
-
-_ZONE = re.compile(r"\.?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?")
+from ingot.gateway.ca_scope import network_or_zone
 
 
 def certificate_names(certificate: x509.Certificate) -> frozenset[str]:
@@ -76,15 +74,13 @@ def constraint(entry: str) -> x509.GeneralName:
     Raises: IngotError for anything else.
     """
     try:
-        return x509.IPAddress(ipaddress.ip_network(entry))
+        scope = network_or_zone(entry)
     except ValueError as error:
-        # A mistyped network must not become a DNS zone: the CA is made once, and all callers trust it.
-        if not _ZONE.fullmatch(entry):
-            raise IngotError(
-                f"gateway_ca_scope holds {entry!r}, expected a network such as 10.0.0.0/8 or a DNS zone such as "
-                f"corp.example ({error}); correct it."
-            ) from error
-        return x509.DNSName(entry.lstrip("."))
+        raise IngotError(
+            f"gateway_ca_scope holds {entry!r}, expected a network such as 10.0.0.0/8 or a DNS zone such as "
+            f"corp.example ({error}); correct it."
+        ) from error
+    return x509.DNSName(scope) if isinstance(scope, str) else x509.IPAddress(scope)
 
 
 def scope_text(ca: x509.Certificate) -> str:

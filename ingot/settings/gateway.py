@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ingot.errors import IngotError
+from ingot.gateway.ca_scope import network_or_zone
 from ingot.gateway.patterns import bounded
 from ingot.gateway.personal_data import BUILT_IN, NUMBERS
 from ingot.gateway.routes import OPTIONAL
@@ -75,11 +76,9 @@ def _network(value: str) -> str:
 
 def _scope(value: str) -> str:
     try:
-        ipaddress.ip_network(value)
+        network_or_zone(value)
     except ValueError as error:
-        # What is meant as a network must not become a zone: a CA is made once, and everybody trusts that one.
-        if not re.fullmatch(r"\.?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?", value):
-            raise ValueError(f"a network such as '10.0.0.0/8' or a DNS zone such as 'corp.example' ({error})") from None
+        raise ValueError(f"a network such as '10.0.0.0/8' or a DNS zone such as 'corp.example' ({error})") from None
     return value
 
 

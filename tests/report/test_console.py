@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from ingot.catalog import hardware_from_name, peaks
 from ingot.facts.evidence import Recorded
 from ingot.onboarding.request import Outcome
-from ingot.report import onboarding, recorded, terminal, usage, verification
+from ingot.report import onboarding, plan_terminal, recorded, usage, verification
 from ingot.report.board import Board
 from ingot.report.console import plain_console, plain_table
 from ingot.sizing import DoesNotFit, ModelRequest, Workload, plan_host, vllm
@@ -33,7 +33,9 @@ HOSTILE = st.one_of(
 
 def a_plan(text: str) -> RenderableType:
     request = ModelRequest(model(name=text), Workload(8192, 8))
-    return terminal.render(plan_host(hardware_from_name("a10gx4"), [request], engine=vllm("0.32.0"), peaks=peaks()))
+    return plan_terminal.render(
+        plan_host(hardware_from_name("a10gx4"), [request], engine=vllm("0.32.0"), peaks=peaks())
+    )
 
 
 def a_board(text: str) -> RenderableType:
@@ -45,7 +47,7 @@ def a_board(text: str) -> RenderableType:
 TABLES: dict[str, Callable[[str], RenderableType]] = {
     "any": lambda text: plain_table(text, title=text),
     "board": a_board,
-    "misfit": lambda text: terminal.misfit(DoesNotFit("no", (("weights", text, text),), text, (text,))),
+    "misfit": lambda text: plan_terminal.misfit(DoesNotFit("no", (("weights", text, text),), text, (text,))),
     "onboarding": lambda text: onboarding.summary([Outcome(text, text)], ()),
     "plan": a_plan,
     "report": lambda text: recorded.table([recorded.HostReport(text, Recorded({}, {}, text, text))]),

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from ingot.catalog import hardware_from_name, peaks
-from ingot.report.page import render_page
-from ingot.report.terminal import BAR_WIDTH, bar, misfit, print_plan
+from ingot.report.plan_page import render_page
+from ingot.report.plan_terminal import BAR_WIDTH, bar, misfit, print_plan
 from ingot.sizing import Calibration, CalibrationKey, DoesNotFit, HostPlan, ModelRequest, Workload, plan_host, vllm
 from ingot.sizing.units import show_gib
 from tests.sizing.conftest import GIB, model

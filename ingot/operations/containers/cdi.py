@@ -1,4 +1,4 @@
-"""Containers get GPUs by CDI: the toolkit at one version, a specification of today's GPUs, dockerd aware of it."""
+"""GPUs for containers by CDI: the toolkit at one version, a specification of the GPUs, and dockerd that knows it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ingot.operations.refuse import refuse
 from ingot.settings import of_host
 from ingot.settings.sources import Upstreams
 
-#: From 1.18 on, each of them wants the others at exactly its own version.
+#: From 1.18 on, each package depends on the others at exactly its own version.
 PACKAGES = (
     "nvidia-container-toolkit",
     "nvidia-container-toolkit-base",
@@ -62,13 +62,13 @@ def problem(state: CdiState) -> str | None:
 
 
 def _is_below(path: str, directory: str) -> bool:
-    """Both spellings of /run are one place."""
+    """Whether a path lies below a directory; /run and /var/run are the same place."""
     parent, given = (one.rstrip("/").removeprefix("/var") for one in (path.rpartition("/")[0], directory))
     return parent == given
 
 
 def narrowed(state: CdiState | Unread, use: Use) -> CdiState | Unread:
-    """The look as far as it is about GPUs that Ingot may use; `use` is the value gpus_use.
+    """The part of the look that concerns GPUs that Ingot may use; `use` is the value gpus_use.
 
     Raises: IngotError, one sentence without the host's name, when it names a GPU that is not there.
     """
@@ -81,7 +81,7 @@ def narrowed(state: CdiState | Unread, use: Use) -> CdiState | Unread:
 
 
 def regenerate(state: CdiState) -> str:
-    """The command that writes the specification anew, by the one writer this host has."""
+    """The command that writes the specification again, with the tool that writes it on this host."""
     if state.has_refresh_unit:
         # Two descriptions of one device are a conflict. Somebody may have written this one: it is moved, not deleted.
         aside = f"if [ -e {GENERATED} ]; then mv -f --backup=numbered {GENERATED} {GENERATED}.before-ingot; fi"

@@ -21,7 +21,7 @@ from ingot.settings.docker import Docker
 CONFIG = "/etc/docker/daemon.json"
 #: The first with CDI, by which containers get their GPUs.
 MINIMUM = 25
-#: For what fetches models and asks engines for their health.
+#: What fetches models, and asks engines for their health.
 TOOLS = ("ca-certificates", "curl")
 VENDOR_PACKAGES = (
     "docker-ce",
@@ -62,7 +62,7 @@ def wanted(values: Settings, state: DockerState) -> tuple[tuple[str, ...], tuple
 def ours(values: Docker) -> dict[str, Any]:
     """What Ingot sets in daemon.json."""
     said: dict[str, Any] = {
-        # GPUs by UUID; on by itself only from 28.2.
+        # GPUs by UUID; the default from 28.2 on.
         "features": {"cdi": True},
         # Containers that were given no network of their own do not reach each other.
         "icc": False,
@@ -70,7 +70,7 @@ def ours(values: Docker) -> dict[str, Any]:
         "live-restore": True,
         "log-opts": {"max-file": str(values.docker_log_max_files), "max-size": values.docker_log_max_size},
         "no-new-privileges": True,
-        # Published ports are the kernel's work, and keep the caller's address.
+        # The kernel forwards published ports, so that the caller's address is kept.
         "userland-proxy": False,
     }
     if values.docker_default_ulimits:
@@ -91,7 +91,7 @@ def merged(current: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, 
 
 
 def daemon_json(current: str | None, values: Docker) -> str:
-    """The new text of daemon.json: the old text itself where it says all this already.
+    """The new text of daemon.json: the old text unchanged where it says all this already.
 
     Raises: IngotError when the present text is not a JSON object.
     """
@@ -103,7 +103,7 @@ def daemon_json(current: str | None, values: Docker) -> str:
         raise IngotError(f"{CONFIG} is not a JSON object ({error}); correct it or move it away.") from None
     after = merged({"log-driver": "json-file"}, before, ours(values), values.docker_daemon)
     if after["log-driver"] not in ("json-file", "local"):
-        # The site ships its logs another way, which these options do not belong to.
+        # The site uses another log driver, which does not know these options.
         after["log-opts"] = before.get("log-opts", {})
     return current if current and after == before else json.dumps(after, indent=2) + "\n"
 

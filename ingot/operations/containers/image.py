@@ -1,4 +1,4 @@
-"""The engine's image on a host: pinned, and loaded from an archive or pulled from a registry only when it lacks."""
+"""The engine's image on a host: pinned; loaded from an archive or pulled from a registry when the host lacks it."""
 
 from __future__ import annotations
 

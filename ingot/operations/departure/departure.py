@@ -118,7 +118,7 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
     own = [
         path for path in (*found.paths, *found.apt_paths) if not _stays(path, bool(driver_stays), bool(docker_stays))
     ]
-    # Its state is what tells that Ingot was here: last of all.
+    # The state directory shows that Ingot was here: it is deleted last.
     own.sort(key=lambda path: path == STATE)
     if own:
         step(f"delete {_listed(own)}", "absent", *own)
@@ -216,5 +216,5 @@ def remove(wish: Wish) -> Generator[PyinfraCommand, None, None]:
             "progress": 'cat "$1/step"',
         }
         yield from detached.commands(UNIT, SCRIPT, members, LIMIT_S)
-    # What the removal itself wrote: last, since it is what tells why it failed.
+    # The removal's own log is deleted last, since it says why a removal failed.
     yield StringCommand(f"rm -rf {detached.WORK} {LOGS}")

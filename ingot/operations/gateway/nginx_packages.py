@@ -15,8 +15,8 @@ from ingot.settings.sources import Repository
 
 Origin = Literal["distribution", "nginx.org"]
 TOOLS = ("curl", "logrotate", "openssl")
-#: Releases without njs for their nginx, for when package lists were never fetched: (os, codename).
-WITHOUT_NJS = frozenset({("ubuntu", "jammy")})
+#: Releases without njs for their nginx, for when package lists were never fetched: by version and by codename.
+WITHOUT_NJS = frozenset({("ubuntu", "22.04"), ("ubuntu", "jammy")})
 
 
 @dataclass(frozen=True)

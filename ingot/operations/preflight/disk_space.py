@@ -1,4 +1,4 @@
-"""Room on a host's disks for what a deploy brings."""
+"""Free space on a host's disks for what a deploy brings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every sentence that keeps a host from being deployed: pure, from one look at it and its values."""
+"""The findings that stop a deploy, as sentences: pure, from one look at the host and its values."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ingot.operations import gpus_use
 from ingot.operations.containers.image import image_source
 from ingot.operations.driver.request import driver_request
 from ingot.operations.driver.state import headers_missing, is_running_as_installed
+from ingot.operations.gateway.nginx_packages import WITHOUT_NJS
 from ingot.operations.gpus_on_bus import usable
 from ingot.operations.preflight.disk_space import DEPLOYED_ROOT_BYTES, GIB, gib, needed, room
 from ingot.operations.preflight.ordered_hardware import differences
@@ -34,9 +35,6 @@ MINIMUM_MEMORY_BYTES = int(3.5 * GIB)
 FRONT_MEMORY_BYTES = GIB // 2
 #: What may hold the gateway's ports: the gateway itself.
 GATEWAY = "nginx"
-
-#: Releases whose own nginx cannot be the gateway's.
-WITHOUT_NJS = frozenset({("ubuntu", "22.04")})
 
 #: Faults that the driver role heals by installing, loading or rebooting.
 HEALED = frozenset({Fault.NOT_INSTALLED, Fault.NOT_LOADED, Fault.MISMATCH, Fault.LIBRARY})

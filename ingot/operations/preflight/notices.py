@@ -1,4 +1,4 @@
-"""What is worth knowing of a host and stops no deploy."""
+"""Remarks about a host that do not stop a deploy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ingot.facts.xid import next_command, recovery
 
 
 def notes(look: HostState) -> tuple[str, ...]:
-    """What is worth knowing and stops nothing."""
+    """The remarks, one sentence each."""
     said = []
     if look.apt_holder:
         said.append(f"{look.apt_holder} holds the package manager; the run waits for it")

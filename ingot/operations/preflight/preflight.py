@@ -24,7 +24,7 @@ from ingot.operations.preflight.notices import notes
 from ingot.settings import WrongValues, of_host
 
 HTTPS_PORT = 443
-#: Where an ACME server asks.
+#: The port at which an ACME server asks.
 ACME_PORT = 80
 
 

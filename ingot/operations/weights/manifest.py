@@ -15,7 +15,7 @@ from ingot.settings.sources import Models
 from ingot.sizing import Variant
 
 MANIFEST = "ingot-manifest.json"
-#: What an engine reads of a repository. No Python, no pickles: loading those runs code.
+#: Files of a repository that an engine reads. No Python and no pickles, since loading these runs code.
 ALLOWED = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken"})
 #: A second copy of the weights in another layout, which some repositories carry beside the usual one.
 SECOND_COPY = re.compile(r"consolidated.*\.safetensors(\.index\.json)?")

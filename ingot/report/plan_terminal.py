@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ingot.report import explain
+from ingot.report import plan_rows
 from ingot.report.console import plain_console
 from ingot.sizing import Calibration, DoesNotFit, HostPlan, ReplicaPlan
 from ingot.sizing.units import show_gib
@@ -56,7 +56,7 @@ def misfit(error: DoesNotFit) -> RenderableType:
 
 def bar(replica: ReplicaPlan, width: int = BAR_WIDTH) -> Text:
     """One GPU's memory as a stacked bar; every part that exists has at least one cell."""
-    rows = [row for row in explain.rows(replica) if row.bytes > 0]
+    rows = [row for row in plan_rows.rows(replica) if row.bytes > 0]
     total = sum(row.bytes for row in rows) or 1
     cells = [max(1, round(row.bytes / total * width)) for row in rows]
     while sum(cells) > width:
@@ -81,10 +81,10 @@ def _alike(replicas: Sequence[ReplicaPlan]) -> list[tuple[ReplicaPlan, list[Repl
             same_sizes = [term.bytes for _, term in first.memory.items()] == [
                 term.bytes for _, term in replica.memory.items()
             ]
-            if (first.model, first.variant, explain.arguments(first)) == (
+            if (first.model, first.variant, plan_rows.arguments(first)) == (
                 replica.model,
                 replica.variant,
-                explain.arguments(replica),
+                plan_rows.arguments(replica),
             ) and same_sizes:
                 others.append(replica)
                 break
@@ -101,7 +101,7 @@ def _replica(
     *,
     formulas: bool,
 ) -> RenderableType:
-    title = Text.assemble((replica.model, "bold cyan"), f" {replica.variant} on {explain.placement(replica)}")
+    title = Text.assemble((replica.model, "bold cyan"), f" {replica.variant} on {plan_rows.placement(replica)}")
     parts: list[RenderableType] = [title]
     if others:
         places = "; ".join(", ".join(map(str, other.gpu_indices)) for other in others)
@@ -109,16 +109,16 @@ def _replica(
     total = show_gib(replica.memory.total.bytes)
     parts.append(Text.assemble(bar(replica), f" {total} per GPU"))
     parts.append(_table(replica, formulas=formulas))
-    facts = [("holds", explain.capacity(replica)), ("speed", explain.speed(replica))]
-    facts.append(("arguments", ", ".join(f"{name} {value}" for name, value in explain.arguments(replica))))
+    facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica))]
+    facts.append(("arguments", ", ".join(f"{name} {value}" for name, value in plan_rows.arguments(replica))))
     facts.extend(("note", note) for note in replica.notes)
     lines = Table(box=None, pad_edge=False, show_header=False)
     for name, value in facts:
         if value:
             lines.add_row(Text(name, style="dim"), value)
     parts.append(lines)
-    real = explain.measurement(plan, replica, measured)
-    if real is not None and explain.differences(replica, real):
+    real = plan_rows.measurement(plan, replica, measured)
+    if real is not None and plan_rows.differences(replica, real):
         parts.append(_differences(replica, real))
     return Group(*parts)
 
@@ -131,7 +131,7 @@ def _table(replica: ReplicaPlan, *, formulas: bool) -> Table:
     table.add_column("known by", style="dim")
     if formulas:
         table.add_column("formula and source", overflow="fold")
-    for row in explain.rows(replica):
+    for row in plan_rows.rows(replica):
         cells: list[RenderableType] = [
             Text.assemble(("█ ", row.colour), row.label),
             row.size,
@@ -148,6 +148,6 @@ def _differences(replica: ReplicaPlan, measured: Calibration) -> Table:
     table = Table(box=None, pad_edge=False, title="predicted and measured", title_justify="left")
     for heading in ("", "predicted", "measured", "difference"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for one in explain.differences(replica, measured):
+    for one in plan_rows.differences(replica, measured):
         table.add_row(one.label, one.predicted, one.measured, one.difference)
     return table
