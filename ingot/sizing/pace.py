@@ -2,8 +2,8 @@
 to run at all.
 
 Decoding reads all weights that its tokens use and every sequence's cache; prefill computes. Both share the GPUs, so a
-replica's rate follows from their sum. The constants were fitted on half of the published figures of
-`benchmarks/throughput_accuracy.py` and checked on the other half, never on one of them.
+replica's rate follows from their sum. The constants were fitted on the published figures of
+`benchmarks/throughput_accuracy.py`, checked by fitting each half and judging the other, and never to one of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Peak:
 class Reached:
     """What engines reach of the peak figures, and what they cost beside.
 
-    + read, read_cache, read_experts: shares of the memory bandwidth for weights, cache and scattered experts
+    + read, read_cache: shares of the memory bandwidth for weights and for the cache
+    + scattered: bytes/s at which experts are gathered beside being read: many small matrices keep fast memory waiting
     + compute: share of the arithmetic of a GPU with BALANCE operations for each byte it can read; compute_fall: by
       which power it falls where a GPU has more
     + compute_experts: what is left of it for scattered experts
@@ -54,7 +55,7 @@ class Reached:
 
     read: float = 0.80
     read_cache: float = 0.80
-    read_experts: float = 0.50
+    scattered: float = 2.5e12
     compute: float = 0.81
     compute_fall: float = 0.90
     compute_experts: float = 0.48
@@ -186,7 +187,7 @@ class Pace:
 
     @cached_property
     def _expert_read_s(self) -> float:
-        return self._parameters[1] / (self.peak.bandwidth * self.reached.read_experts)
+        return self._parameters[1] * (1 / (self.peak.bandwidth * self.reached.read) + 1 / self.reached.scattered)
 
     @cached_property
     def _dense_compute_s(self) -> float:
