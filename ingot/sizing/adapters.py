@@ -1,4 +1,4 @@
-"""What LoRA adapters and drafts for speculative decoding take on a GPU beside the model."""
+"""Counts the memory that LoRA adapters and drafts for speculative decoding take on a GPU beside the model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Reads a Hugging Face config.json, whatever its dialect, into an Architecture.
 
 Field names and their precedence follow vLLM 0.32, `transformers_utils/model_arch_config_convertor.py` and
-`config/model.py`. What Ingot cannot compute exactly it refuses (UnknownArchitecture) and never approximates.
+`config/model.py`. Ingot refuses what it cannot compute exactly (UnknownArchitecture), unless the caller asks for an
+approximation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be wrong with what the planner is given: every one is one sentence for the person who gave it."""
+"""Errors in what the planner is given. The text of each is one sentence for the person who gave it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class CheckpointMismatch(ConfigError):
 
 
 class HardwareError(SizingError):
-    """A GPU record is impossible: no memory, more free than there is, two GPUs with one UUID."""
+    """No real GPU has such a record: it has no memory, has more free than there is, or shares its UUID."""
 
 
 class WorkloadError(SizingError):
-    """A workload no engine could be asked for: context or concurrency below one, beyond the model's context."""
+    """No engine can serve the workload: its context or concurrency is below one, or beyond what the model allows."""
 
 
 class CatalogError(SizingError):

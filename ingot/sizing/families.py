@@ -1,4 +1,4 @@
-"""Model types by what is known of them: whose memory is described here, whose is not, and what their configs omit."""
+"""Lists of model types: those whose memory Ingot describes, those whose it does not, and what their configs omit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what must run to what serves best: replicas and splits of a model that is alone, and who gets what is left.
+"""Adds to what must run: the replicas and splits that serve best for one model, and turns on what several leave free.
 
 Nothing here changes what quality a model is served in: that is decided before.
 """

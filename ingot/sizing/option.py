@@ -39,7 +39,7 @@ UNIFIED_RESERVE = 8 * GIB
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """GPUs that are the same to the arithmetic."""
+    """The properties of GPUs that the arithmetic depends on; equal ones are planned alike."""
 
     name: str
     total: int
@@ -267,7 +267,7 @@ def _unable(choice: Choice, kind: Kind) -> str:
 
 
 def _shortage(prediction: Prediction, needed: int, margin: int) -> str:
-    """What is short; empty where everything fits with the margin."""
+    """What the option lacks; empty where everything fits with the margin."""
     if prediction.refusal:
         return prediction.reason
     if needed + margin > prediction.available:

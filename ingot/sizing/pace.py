@@ -1,5 +1,5 @@
-"""How long one step of an engine takes: what it reads, what it computes, what its GPUs tell each other, what it costs
-to run at all.
+"""Estimates how long one step of an engine takes, as the sum of four parts: what it reads, what it computes, what its
+GPUs exchange, and what every step costs.
 
 Decoding reads all weights that its tokens use and every sequence's cache; prefill computes. Both share the GPUs, so a
 replica's rate follows from their sum. The constants were fitted on the published figures of
@@ -195,7 +195,7 @@ class Pace:
 
     @cached_property
     def _expert_compute_s(self) -> float:
-        """Of one token of any rank: the experts are divided over all ranks."""
+        """Time of one token of any rank; the experts are divided over all ranks."""
         ranks = self.parallel.tensor * self.parallel.data
         return 2 * self._parameters[3] / ranks / (self._flops * self.reached.compute_experts)
 

@@ -1,4 +1,4 @@
-"""Which GPUs a replica takes: the same kind, one NVLink island before several, the fullest island that still fits."""
+"""Chooses the GPUs of a replica: of one kind, in one NVLink island before several, in the smallest that is enough."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _concurrency(blocks: int, per_request: int, ranks: int) -> float:
 
 
 def _dtype(option: Option) -> str:
-    """GPUs before Ampere have no bfloat16."""
+    """The number format of unquantised weights: GPUs before Ampere have no bfloat16 and take float16."""
     capability = option.kind.capability
     old = capability is not None and capability < BFLOAT16_CAPABILITY
     return "float16" if old and option.choice.variant.architecture.dtype == "bfloat16" else "auto"

@@ -1,4 +1,4 @@
-"""The search behind a plan: what every model of a host needs at least, with the least quality lost over all of them.
+"""Searches the replicas that every model of a host needs at least, with the least quality lost over all of them.
 
 Quality first, then the fewest GPUs over all replicas that hold the asked sequences together, then tensor parallelism
 before pipeline stages, then the smallest kind of GPU, then what serves best.

@@ -1,4 +1,4 @@
-"""What a host gives its callers by one plan or another, and which of them serves best.
+"""Estimates what a host gives its callers by one plan or another, and ranks them.
 
 Replicas multiply what a host serves; splits over more GPUs shorten what one request takes, less so over PCIe. Neither
 is better by itself, so each is estimated.

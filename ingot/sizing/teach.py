@@ -1,4 +1,4 @@
-"""Why there is no plan, taught: the request that is hardest, its sums, and what would fit instead.
+"""Explains why there is no plan: it shows the hardest request, its sums, and what would fit instead.
 
 Every suggestion was planned before it is made.
 """
@@ -19,7 +19,7 @@ MOST_GPUS_SUGGESTED = 16
 
 
 def teach(situation: Situation, requests: tuple[ModelRequest, ...]) -> DoesNotFit:
-    """Why not, by the request that is hardest, and what would fit instead."""
+    """The refusal of the request that is hardest, with what would fit instead."""
     host = situation.hardware.host
     alone = [request for request in requests if best(situation, (request,)) is None]
     if not alone:
