@@ -58,7 +58,8 @@ sources = {
 models_lock = "inventories/models.lock.yaml"
 # Models that this site describes in a file, as `ingot models add` writes it; site_models stand over it. None: none.
 models_site = "inventories/models.site.yaml"
-# What a host serves: model (a name of the catalog), context (tokens per sequence), concurrency (sequences at once).
+# What a host serves: model (a name of the catalog), context (tokens per sequence), concurrency (sequences at once that
+# the host serves in all); goal ("throughput" or "latency"), replicas and kv_offload_gib: docs/sizing.md.
 serve = []
 # Models of this site, in the schema of docs/models.md; or commits for models of that catalog:
 # {"qwen3-4b": {"revisions": {"bf16": "<40 hex digits>"}}}.

@@ -10,7 +10,7 @@ from ingot.sizing.checkpoint import read_checkpoint
 from ingot.sizing.config import architecture_from_config
 from ingot.sizing.errors import CatalogError
 from ingot.sizing.quantization import SCHEMES, scheme_of_config
-from ingot.sizing.request import Model, ModelRequest, Variant, Workload
+from ingot.sizing.request import GOALS, Goal, Model, ModelRequest, Variant, Workload
 
 #: Where the command line says nothing else.
 DEFAULT_CONTEXT = 8192
@@ -18,13 +18,18 @@ DEFAULT_CONCURRENCY = 8
 
 
 def request_for(
-    model: Model, *, variant: str | None = None, context: int | None = None, concurrency: int | None = None
+    model: Model,
+    *,
+    variant: str | None = None,
+    context: int | None = None,
+    concurrency: int | None = None,
+    goal: Goal = GOALS[0],
 ) -> ModelRequest:
     """A request for one model, with the usual workload where none is given."""
     longest = max((one.architecture.max_model_len or 0 for one in model.variants), default=0)
     length = context if context is not None else min(DEFAULT_CONTEXT, longest or DEFAULT_CONTEXT)
     sequences = concurrency if concurrency is not None else DEFAULT_CONCURRENCY
-    return ModelRequest(model, Workload(length, sequences), variant=variant)
+    return ModelRequest(model, Workload(length, sequences), variant=variant, goal=goal)
 
 
 def from_catalog(name: str) -> Model:

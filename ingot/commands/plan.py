@@ -12,6 +12,7 @@ from ingot.errors import IngotError
 
 if TYPE_CHECKING:
     from ingot.operations.preflight.forecast import Forecast
+    from ingot.sizing import Goal
 
 
 @click.command()
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
 @click.option("--facts", multiple=True, type=click.Path(path_type=Path), help="Plan for recorded outputs of a host.")
 @click.option("--config", type=click.Path(path_type=Path), help="Plan the model in this directory (config.json).")
 @click.option("--context", type=int, help="Tokens of one sequence  [default: 8192, or the model's].")
-@click.option("--concurrency", type=int, help="Sequences at once  [default: 8].")
+@click.option("--concurrency", type=int, help="Sequences at once, over all replicas of a host  [default: 8].")
+@click.option(
+    "--goal",
+    type=click.Choice(["throughput", "latency"]),
+    default="throughput",
+    help="Serve the most tokens/s at that concurrency, or a request that comes alone fastest  [default: throughput].",
+)
 @click.option("--offline", is_flag=True, help="Ask no host: take the GPUs that its file states (`gpus:`).")
+@click.option("--alternatives", is_flag=True, help="Show the three next best ways for each model and why they lost.")
 @click.option("--explain", is_flag=True, help="Show each number's formula and source.")
 @click.option("--html", type=FILE, help="Also write an HTML page here.")
 @json_option
@@ -37,7 +45,9 @@ def plan(
     config: Path | None,
     context: int | None,
     concurrency: int | None,
+    goal: Goal,
     offline: bool,
+    alternatives: bool,
     explain: bool,
     as_json: bool,
     html: Path | None,
@@ -61,13 +71,16 @@ def plan(
         raise click.UsageError("give --model or --config, not both")
     try:
         named = from_directory(config) if config else from_catalog(model) if model else None
-        wanted = request_for(named, variant=variant, context=context, concurrency=concurrency) if named else None
+        wanted = (
+            request_for(named, variant=variant, context=context, concurrency=concurrency, goal=goal) if named else None
+        )
         if wanted and gpu:
-            made = forecast([by_gpu(gpu, wanted)])
+            made = forecast([by_gpu(gpu, wanted)], alternatives=alternatives)
         elif wanted and facts:
-            made = forecast([by_records(facts, wanted)])
+            made = forecast([by_records(facts, wanted)], alternatives=alternatives)
         else:
-            made = forecast(hosts_to_plan(selected(inventory, hosts), wanted, offline=offline))
+            chosen = hosts_to_plan(selected(inventory, hosts), wanted, offline=offline)
+            made = forecast(chosen, alternatives=alternatives)
     except SizingError as error:
         raise IngotError(str(error)) from error
     if html:
@@ -86,6 +99,7 @@ def plan(
 def _show(made: Forecast, *, explain: bool) -> None:
     """Print the plans for people; `explain` adds each number's formula and source."""
     from ingot.report.console import plain_console
+    from ingot.report.plan_rows import alternatives_of
     from ingot.report.plan_terminal import misfit, print_plan
 
     console = plain_console()
@@ -93,6 +107,7 @@ def _show(made: Forecast, *, explain: bool) -> None:
     def beside(host: str) -> None:
         lines = [f"plan {made.because[host]}"] if made.because.get(host) else []
         lines += made.drivers[host].lines() if host in made.drivers else []
+        lines += alternatives_of(made.alternatives.get(host, ()))
         if lines:
             console.print(*lines, sep="\n", soft_wrap=True)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ingot.sizing import Calibration, HostPlan, ReplicaPlan, Term
+from ingot.sizing import Alternative, Calibration, HostPlan, ReplicaPlan, Term
 from ingot.sizing.units import show_gib
 
 # Name of a term, what people call it, and its colour (the same in terminal and HTML).
@@ -101,13 +101,24 @@ def speed(replica: ReplicaPlan) -> str:
     rates = replica.estimate
     if rates is None:
         return ""
-    sequences = replica.max_num_seqs * replica.data_parallel_size
+    sequences = rates.sequences or replica.max_num_seqs * replica.data_parallel_size
     return (
         f"{rates.output_tokens_per_s:,.0f} tokens/s for {sequences} sequences whose prompts are three times as long as "
         f"their answers, {rates.decode_tokens_per_s:,.0f} while no prompt is read ({rates.bound}), "
         f"{rates.prefill_tokens_per_s:,.0f} tokens/s prefill, first token of a full context after "
         f"{rates.first_token_s:g} s; {rates.basis}"
     )
+
+
+def alternatives_of(found: Sequence[Alternative]) -> list[str]:
+    """The next best ways to serve each model and why they lost, one line each."""
+    lines = []
+    for one in found:
+        rates = ""
+        if one.tokens_per_s is not None and one.request_s is not None:
+            rates = f" ({one.tokens_per_s:,.0f} tokens/s, {one.request_s:g} s for a request alone)"
+        lines.append(f"{one.model} instead by {one.what}{rates}: {one.why}")
+    return lines
 
 
 def differences(replica: ReplicaPlan, measured: Calibration) -> tuple[Difference, ...]:

@@ -14,7 +14,7 @@ from ingot.catalog.lock import Lock, pin, unlocked
 from ingot.catalog.lock import read as read_lock
 from ingot.catalog.names import nearest
 from ingot.settings.kinds import Count, Expected, LocalPath, Many, Section, Switch, Text, Wrong, pattern, refuse
-from ingot.sizing import CatalogError, EngineArguments, Model, ModelRequest, SizingError, Workload
+from ingot.sizing import GOALS, CatalogError, EngineArguments, Goal, Model, ModelRequest, SizingError, Workload
 
 #: A model as nginx' configuration, a directory's name and a URL carry it.
 MODEL_NAME = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9._:/@-]*[A-Za-z0-9][A-Za-z0-9._:/@-]*")
@@ -74,10 +74,12 @@ class Serve(Section):
     model: Text
     #: Tokens of one sequence, prompt and answer together.
     context: Count
-    #: Sequences at once.
+    #: Sequences at once that the host serves in all.
     concurrency: Count
-    #: At most this many; None: as many as fit.
-    replicas: Annotated[Count | None, Expected("a whole number from 1 on, or None for as many as fit")] = None
+    #: This many, as far as they fit, on the fewest GPUs; None: as many as serve best.
+    replicas: Annotated[Count | None, Expected("a whole number from 1 on, or None for as many as serve best")] = None
+    #: What serves best: the most tokens/s at this concurrency, or the shortest time of a request that comes alone.
+    goal: Annotated[Goal, Expected(" or ".join(map(repr, GOALS)))] = GOALS[0]
     #: None: the best that fits.
     variant: Annotated[Text | None, Expected("a variant of the model, or None for the best that fits")] = None
     #: May sit on GPUs that other models of this host use too.
@@ -85,6 +87,10 @@ class Serve(Section):
     #: Wished decode rate of the whole host.
     tokens_per_s: Annotated[
         Annotated[float, Field(gt=0)] | None, Expected("a number of tokens per second above 0, or None")
+    ] = None
+    #: GiB of the host's memory that keep, for each replica, what its cache drops.
+    kv_offload_gib: Annotated[
+        Annotated[float, Field(gt=0)] | None, Expected("GiB of the host's memory above 0, or None")
     ] = None
     #: Over the model's own arguments: see docs/models.md.
     arguments: Annotated[dict[str, Any], AfterValidator(_arguments), Expected("arguments by name")] = Field(
@@ -113,6 +119,8 @@ class Serve(Section):
             variant=self.variant,
             replicas=self.replicas,
             share=self.share,
+            goal=self.goal,
+            kv_offload_gib=self.kv_offload_gib,
             arguments=entry.arguments("arguments", self.arguments, model.arguments),
             speculation=drafted,
             adapters=tuple(entry.adapter("adapters", one) for one in self.adapters),

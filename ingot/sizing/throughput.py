@@ -31,7 +31,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Estimated rates of one replica at its planned number of sequences.
+    """Estimated rates of one replica at its share of the `sequences` that the host shall serve.
 
     `decode_tokens_per_s` is of answers while no prompt is read, `prefill_tokens_per_s` of prompts alone,
     `output_tokens_per_s` of answers where prompts of three times their length are read in between.
@@ -44,6 +44,7 @@ class Throughput:
     basis: str = "estimate: from peak figures and what engines reach of them"
     output_tokens_per_s: float = 0.0
     token_s: float = 0.0
+    sequences: int = 0
 
 
 def output_rate(pace: Pace, load: Load) -> float:
@@ -79,4 +80,5 @@ def estimate(pace: Pace, *, context: int, sequences: int) -> Throughput:
         bound=pace.bound(sequences, held),
         output_tokens_per_s=round(output_rate(pace, typical(context, sequences)), 1),
         token_s=round(step, 5),
+        sequences=sequences,
     )

@@ -102,3 +102,15 @@ def test_the_worked_examples_are_planned_from_their_host_files() -> None:
     plans = {plan["host"]: plan for plan in json.loads(done.stdout)["plans"]}
     assert set(plans) == {"gpu-01", "gpu-02", "gpu-03"}
     assert all(plan["replicas"] for plan in plans.values())
+
+
+def test_alternatives_are_shown_with_why_they_lost_and_follow_the_goal() -> None:
+    asked = ("--gpu", "a10gx4", "--model", "qwen2.5-7b-instruct", "--context", "16384", "--concurrency", "32")
+    text = run(*asked, "--alternatives").output
+    assert "instead by 1 replica of bf16 over 4 x NVIDIA A10G" in text
+    assert "fewer tokens/s at 32 sequences" in text
+    assert "instead by" not in run(*asked).output
+    stored = json.loads(run(*asked, "--alternatives", "--goal", "latency", "--json").output)["plans"][0]
+    assert [replica["tensor_parallel_size"] for replica in stored["replicas"]] == [4]
+    assert len(stored["alternatives"]) == 3
+    assert stored["alternatives"][0]["why"].endswith("longer")

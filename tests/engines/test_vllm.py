@@ -177,3 +177,9 @@ def test_drafts_and_adapters_are_loaded_at_start_from_their_directories(replica:
     assert ngram[ngram.index("--speculative-config") + 1] == (
         '{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 3}'
     )
+
+
+def test_a_cache_in_the_hosts_memory_is_told_in_gib(replica: Replica, values: Values) -> None:
+    assert "--kv-offloading-size" not in argv_of(replica, values)
+    argv = argv_of(replica, values, plan=replace(replica.plan, kv_offload_gib=32.0))
+    assert argv[argv.index("--kv-offloading-size") + 1] == "32.0"

@@ -94,6 +94,8 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         ({"engine_ulimits": {"memlock": -2}}, "engine_ulimits.memlock is -2, expected a whole number, -1 for no limit"),
         ({"serve": GOOD}, "expected a list of models, each with model, context and concurrency"),
         ({"serve": [without(GOOD, "concurrency")]}, "serve[0].concurrency is missing"),
+        ({"serve": [GOOD | {"goal": "speed"}]}, "serve[0].goal is 'speed', expected 'throughput' or 'latency'"),
+        ({"serve": [GOOD | {"kv_offload_gib": 0}]}, "serve[0].kv_offload_gib is 0, expected GiB of the host's memory"),
         ({"serve": [{**GOOD, "contxt": 1}]}, "serve[0].contxt is no key that Ingot knows (did you mean 'context'?)"),
         ({"serve": [{**GOOD, "context": "4096"}]}, "serve[0].context is '4096', expected a whole number from 1 on"),
         ({"serve": [{**GOOD, "context": True}]}, "serve[0].context is True, expected a whole number from 1 on"),

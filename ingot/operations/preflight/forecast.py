@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ingot.operations.serving.planning import Planned
 from ingot.settings.defaults import defaults
 from ingot.sizing import (
     GPU,
+    Alternative,
     Calibration,
     DoesNotFit,
     EngineProfile,
@@ -59,11 +60,20 @@ class Forecast:
     errors: list[str] = field(default_factory=list)
     measured: dict[str, tuple[Calibration, ...]] = field(default_factory=dict)
     drivers: dict[str, DriverAnswer] = field(default_factory=dict)
+    #: Host -> the next best ways to serve the same: only where they were asked for.
+    alternatives: dict[str, tuple[Alternative, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The forecast as one JSON object."""
         return {
-            "plans": [{**plan.to_dict(), "because": self.because.get(plan.host)} for plan in self.plans],
+            "plans": [
+                {
+                    **plan.to_dict(),
+                    "because": self.because.get(plan.host),
+                    "alternatives": [asdict(one) for one in self.alternatives.get(plan.host, ())],
+                }
+                for plan in self.plans
+            ],
             "misfits": {
                 host: {
                     "error": str(error),
@@ -78,8 +88,11 @@ class Forecast:
         }
 
 
-def forecast(asked: Iterable[Asked | IngotError]) -> Forecast:
-    """Plan each host; what cannot be planned becomes a misfit or an error, and stops no other."""
+def forecast(asked: Iterable[Asked | IngotError], *, alternatives: bool = False) -> Forecast:
+    """Plan each host; what cannot be planned becomes a misfit or an error, and stops no other.
+
+    With `alternatives`, the next best ways are worked out too.
+    """
     known: list[Asked] = []
     made = Forecast()
     for one in asked:
@@ -99,6 +112,9 @@ def forecast(asked: Iterable[Asked | IngotError]) -> Forecast:
             made.errors.append(str(of_host(one.host, error)))
         else:
             made.plans.append(planned.plan)
+            if alternatives:
+                ways = planning.others(one.hardware, one.requests, one.engine, one.state or EngineState())
+                made.alternatives[one.host] = ways
             if one.state:
                 made.because[one.host] = planned.because
                 made.measured[one.host] = planning.calibrations(one.state.files)

@@ -33,7 +33,7 @@ def inputs(
         "GPUs": _digest([_gpu(gpu, gpus) for gpu in sorted(gpus, key=lambda gpu: gpu.uuid)]),
         "models": _digest([_canonical(request) for request in requests]),
         "engine": _digest([engine.label, engine.build]),
-        # Only a wished rate asks for them.
+        # A wished rate is met by them; what else they decide is not worth replacing what serves.
         **({"peak figures": _digest([_canonical(peaks.get(gpu.name)) for gpu in gpus])} if rated else {}),
     }
 

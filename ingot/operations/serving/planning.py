@@ -25,6 +25,7 @@ from ingot.settings import of_host
 from ingot.settings.engine import Engine
 from ingot.sizing import (
     GPU,
+    Alternative,
     Calibration,
     EngineProfile,
     Hardware,
@@ -32,6 +33,7 @@ from ingot.sizing import (
     Model,
     ModelRequest,
     PlanError,
+    alternatives,
     plan_host,
     vllm,
 )
@@ -105,9 +107,19 @@ def plan(hardware: Hardware, asked: Sequence[ModelRequest], engine: EngineProfil
         return Planned(kept, models, stored["free_bytes"], made_from, words)
     measured = calibrations(state.files)
     gpus = unused(hardware.gpus, stored, state)
-    made = plan_host(Hardware(hardware.host, tuple(gpus)), asked, engine=engine, calibrations=measured, peaks=peaks())
+    made = plan_host(replace(hardware, gpus=tuple(gpus)), asked, engine=engine, calibrations=measured, peaks=peaks())
     because = f"new: {' and '.join(changed)} changed since the last deploy" if stored else "new: none is stored there"
     return Planned(made, models, {gpu.uuid: gpu.free_bytes for gpu in gpus}, made_from, because)
+
+
+def others(
+    hardware: Hardware, asked: Sequence[ModelRequest], engine: EngineProfile, state: EngineState
+) -> tuple[Alternative, ...]:
+    """The next best ways to serve the same, as if it were planned anew. Raises what `plan` raises."""
+    gpus = unused(hardware.gpus, _stored(state.files.get("plan.json")), state)
+    measured = calibrations(state.files)
+    free = replace(hardware, gpus=tuple(gpus))
+    return alternatives(free, asked, engine=engine, calibrations=measured, peaks=peaks())
 
 
 def _changed(stored: Mapping[str, Any] | None, now: Inputs, before: str | None) -> tuple[str, ...]:
