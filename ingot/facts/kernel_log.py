@@ -27,6 +27,7 @@ _MESSAGES: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
         (r"requires use of the NVIDIA open kernel modules", Fault.WRONG_FLAVOUR),
         (r"The NVIDIA .{0,90}?installed in this system is (not supported|supported through).{0,60}", Fault.UNSUPPORTED),
         (r"is already bound to (nouveau|nova|vfio-pci)", Fault.HELD_BY_ANOTHER),
+        (r"[^\n]{0,80}NV_WARN_NOTHING_TO_DO", Fault.NO_SWITCH),
         (r"NVIDIA probe routine was not called for [0-9]+ device", Fault.HELD_BY_ANOTHER),
         (r"GPU \S+ RmInitAdapter failed! \([^)]*\)", Fault.NOT_INITIALISED),
         (r"RmInitAdapter: Cannot initialize GSP firmware RM|RmInitAdapter failed", Fault.NOT_INITIALISED),

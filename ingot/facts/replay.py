@@ -42,6 +42,9 @@ _OTHERS = (
     (re.compile(r"is not a valid field to query", re.IGNORECASE), "a query with a field that the driver lacks"),
     (re.compile(r"^\s*(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] ", re.MULTILINE),
      "lspci without -nn, which prints no ids"),
+    (re.compile(r"^Slot:\s", re.MULTILINE), "lspci -vmm"),
+    (re.compile(r"could not select device driver .* with capabilities", re.IGNORECASE),
+     "Docker's message on a host whose container toolkit is not set up"),
     (re.compile(r"lspci ?: .*(not found|introuvable|gefunden|no encontrada)"), "the message of a host without lspci"),
     (re.compile(r"^(Reading package lists|(Hit|Get|Ign|Err):[0-9]+ |[EW]: |The following (packages|NEW)|Setting up "
                 r"|Unpacking |Selecting previously|dpkg: error)", re.MULTILINE),
@@ -430,6 +433,14 @@ def _show_memory(memory: tuple[int, int]) -> dict[str, Any]:
     return {"total_bytes": memory[0], "available_bytes": memory[1]}
 
 
+_GPU_ELEMENT = re.compile(r"^\s*<gpu id=")
+
+
+def _read_gpu_elements(text: str) -> XmlLog:
+    """The GPUs of a log whose head was not copied."""
+    return parse_xml(f"<nvidia_smi_log>{text[: text.rindex('</gpu>')]}</gpu></nvidia_smi_log>")
+
+
 _ASKED = re.compile(r"--query-gpu=([a-z0-9_.,]+)")
 
 
@@ -448,6 +459,7 @@ _Kind = tuple[str, Callable[[str], object], Callable[[str], Any], Callable[[Any]
 _KINDS: tuple[_Kind, ...] = (
     ("probe", lambda text: "@@ingot-begin " in text, _read_look, _same),
     ("xml", lambda text: "<nvidia_smi_log" in text or text.lstrip().startswith("<?xml"), parse_xml, _show_log),
+    ("xml", lambda text: _GPU_ELEMENT.match(text) and "</gpu>" in text, _read_gpu_elements, _show_log),
     ("nvlink", lambda text: IS_STATUS.search(text) and _LISTED.search(text), parse_nvlink, _show_nvlink),
     ("list", _LISTED.search, parse_list, _show_list),
     ("peer-access", is_peer_access, parse_peer_access, _show_peer_access),

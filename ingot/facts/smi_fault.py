@@ -33,6 +33,7 @@ class Fault(StrEnum):
     HELD_BY_ANOTHER = "held-by-another-driver"
     NOT_BUILT = "not-built"
     FABRIC_MISMATCH = "fabric-mismatch"
+    NO_SWITCH = "no-switch"
     OTHER = "other"
 
 
@@ -124,6 +125,11 @@ _SENTENCES: dict[Fault, tuple[str, str]] = {
         "fabric manager and driver have different versions, expected one version",
         "run the deploy, which installs the fabric manager at exactly the driver's version",
     ),
+    Fault.NO_SWITCH: (
+        "the fabric manager finds no NVSwitch, expected its switches or no fabric manager",
+        "set driver_fabric to none and run the deploy where GPUs were passed through without their switches, whose "
+        "fabric manager is the hypervisor's; else have the baseboard checked",
+    ),
     Fault.OTHER: (
         "nvidia-smi failed, expected the GPUs' figures",
         "run `nvidia-smi` on the host and follow its message",
@@ -150,7 +156,12 @@ _MESSAGES: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
         (r"mismatch in versions between nvidia-smi and nvml", Fault.MISMATCH),
         (r"rm version mismatch", Fault.MISMATCH),
         (r"fabric ?manager.*version \S+ do(n['\u2019]t| not|es not) match", Fault.FABRIC_MISMATCH),
+        (r"NV_WARN_NOTHING_TO_DO", Fault.NO_SWITCH),
         (r"bad return status for module build on kernel", Fault.NOT_BUILT),
+        (r"kernel headers for kernel \S+ cannot be found", Fault.NOT_BUILT),
+        (r"error occurred while performing the step: .building kernel modules", Fault.NOT_BUILT),
+        (r"nouveau kernel driver is currently in use", Fault.HELD_BY_ANOTHER),
+        (r"unable to load the (kernel module )?.?nvidia", Fault.NOT_LOADED),
         (r"nvidia driver (module )?is not supported by|not supported by open nvidia\.ko", Fault.WRONG_FLAVOUR),
         (r"requires use of the nvidia open kernel modules", Fault.WRONG_FLAVOUR),
         (r"couldn['\u2019]?t communicate with (the )?nvidia driver", Fault.NOT_LOADED),
@@ -171,6 +182,7 @@ _MESSAGES: tuple[tuple[re.Pattern[str], Fault], ...] = tuple(
         (r"failed to initialize nvml: gpu is lost", Fault.LOST),
         (r"failed to initialize nvml", Fault.UNKNOWN_ERROR),
         (r"couldn['\u2019]?t find libnvidia-ml", Fault.LIBRARY),
+        (r"libnvidia-ml\.so\S*: cannot open shared object", Fault.LIBRARY),
         (r"infoROM is corrupted", Fault.INFOROM),
         (r"nvidia-smi ?: (command )?not found", Fault.NOT_INSTALLED),
         (_LOCALISED, Fault.NOT_INSTALLED),

@@ -196,6 +196,11 @@ def test_a_log_without_memory_is_a_gpu_without_a_fault() -> None:
         ("    Product Name                          : NVIDIA L4\n    GPU UUID   : GPU-3a\n", "-q without -x"),
         ("  01:00.0 3D controller: NVIDIA Corporation GA100 (rev a1)\n", "lspci without -nn"),
         ("nvidia/580.95.05, 6.8.0-90-generic, x86_64: installed\n", "dkms status"),
+        ("Slot:\t01:00.0\nClass:\t3D controller\nVendor:\tNVIDIA Corporation\n", "lspci -vmm"),
+        (
+            'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].\n',
+            "container toolkit is not set up",
+        ),
     ],
 )
 def test_other_outputs_are_named(text: str, says: str) -> None:
@@ -242,6 +247,36 @@ def test_a_host_without_nvidia_smi_says_so_in_its_language(text: str) -> None:
 )
 def test_a_card_that_the_driver_leaves_alone_has_its_reason(lines: str, fault: str) -> None:
     assert read(lines).values["fault"] == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("modprobe: ERROR: could not insert 'nvidia': Key was rejected by service\n", "not-loaded"),
+        ("ERROR: Unable to load the kernel module 'nvidia.ko'.\n", "not-loaded"),
+        ("nvidia-container-cli: initialization error: nvml error: driver not loaded: unknown.\n", "not-loaded"),
+        ('ERROR: An error occurred while performing the step: "Building kernel modules". See the log.\n', "not-built"),
+        ("Error! Your kernel headers for kernel 6.8.0-40-generic cannot be found at /lib/modules\n", "not-built"),
+        ("ERROR: The Nouveau kernel driver is currently in use by your system.\n", "held-by-another-driver"),
+        ("nvidia-smi: error while loading shared libraries: libnvidia-ml.so.1: cannot open shared object\n", "library"),
+        (
+            "Nov 05 13:55:26 node1 nv-fabricmanager[104230]: request to query NVSwitch device information from "
+            "NVSwitch driver failed with error:WARNING Nothing to do [NV_WARN_NOTHING_TO_DO]\n",
+            "no-switch",
+        ),
+    ],
+)
+def test_what_other_programs_say_of_the_driver_is_known(text: str, fault: str) -> None:
+    shown = read(text).values
+    assert shown["fault"] == fault
+    assert shown["found"] and shown["remedy"]
+
+
+def test_a_log_whose_head_was_not_copied_is_read() -> None:
+    text = (SECOND / "xml__rtx-pro-6000-580-without-pci.txt").read_text(encoding="utf-8")
+    element = text[text.index("<gpu id") : text.index("</nvidia_smi_log>")]
+    (gpu,) = read(element).values["gpus"]
+    assert gpu["uuid"] == "GPU-11111111-2222-3333-4444-555555555555"
 
 
 def test_rows_without_a_header_are_read_where_they_cannot_be_mistaken() -> None:
