@@ -102,6 +102,9 @@ QUESTIONS: dict[str, str] = {
     # What the fabric manager of an NVLink 5 board needs: the bridge that manages its switches, and the InfiniBand
     # module by which it is reached. The vital product data is read by the bridge's firmware, which may take seconds.
     "driver_nvlink5_bridge": (
+        # Only boards of Blackwell's generation have one, and reading takes a moment for each network card.
+        "grep -qsiE '^0x(29|2[a-f]|3[0-9])[0-9a-f]{2}$' $(grep -lsx 0x10de /sys/bus/pci/devices/*/vendor | "
+        "sed 's/vendor$/device/') /dev/null || exit 0; "
         'for d in /sys/bus/pci/devices/*; do [ -r "$d/vpd" ] && read -r v <"$d/vendor" && [ "$v" = 0x15b3 ] '
         '|| continue; timeout 10 grep -aq SW_MNG "$d/vpd" 2>/dev/null && { echo "${d##*/}"; break; }; done; true'
     ),

@@ -1,5 +1,8 @@
 """The driver's state: versions, flavours, kernels, packages and who uses the GPUs."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from ingot.compat import Flavour
@@ -188,3 +191,27 @@ def test_this_machine_can_be_read() -> None:
 
     done = subprocess.run(["sh", "-c", Driver().command()], capture_output=True, text=True, check=True)
     assert isinstance(Driver().process(done.stdout.splitlines()), DriverLook)
+
+
+@pytest.mark.found
+@pytest.mark.parametrize(
+    ("gpu", "data", "found"),
+    [
+        ("0x2901", b"xx\0V\0SW_MNG\0", "0000:05:00.0"),
+        ("0x3182", b"xx\0V\0SW_MNG\0", "0000:05:00.0"),
+        ("0x2901", b"xx\0another card\0", ""),
+        ("0x2330", b"xx\0V\0SW_MNG\0", ""),
+    ],
+    ids=["a B200 and its bridge", "a B300 and its bridge", "a B200 without it", "older than NVLink 5"],
+)
+def test_the_bridge_of_nvlink_5_switches_is_found_by_its_vital_product_data(
+    tmp_path: Path, gpu: str, data: bytes, found: str
+) -> None:
+    for address, vendor, device in (("0000:01:00.0", "0x10de", gpu), ("0000:05:00.0", "0x15b3", "0x1021")):
+        (tmp_path / address).mkdir()
+        (tmp_path / address / "vendor").write_text(f"{vendor}\n")
+        (tmp_path / address / "device").write_text(f"{device}\n")
+    (tmp_path / "0000:05:00.0/vpd").write_bytes(data)
+    question = driver.QUESTIONS["driver_nvlink5_bridge"].replace("/sys/bus/pci/devices", str(tmp_path))
+    done = subprocess.run(["sh", "-c", f"({question})"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == found
