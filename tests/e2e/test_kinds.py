@@ -1,0 +1,164 @@
+"""A language model, an embedder and a reranker share one GPU, and OpenAI's client uses what each is for. In order."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+
+import openai
+import pytest
+import yaml
+
+from ingot.sandbox import TestHost
+from ingot.sandbox.membership import HOST_FILES
+from tests.e2e.deploying import INGOT, ROOT, deploy
+from tests.e2e.test_deploy import client, containers
+
+pytestmark = [pytest.mark.e2e, pytest.mark.models, pytest.mark.timeout(900)]
+
+NAME = "e2e"
+SERVE = [
+    {"model": "tiny-qwen3", "context": 4096, "concurrency": 4, "replicas": 1, "share": True},
+    {"model": "tiny-bert", "context": 512, "concurrency": 4, "replicas": 1, "share": True},
+    {"model": "tiny-reranker", "context": 2048, "concurrency": 4, "replicas": 1, "share": True},
+]
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Ulm", "Bern"]}, "warm": {"type": "boolean"}},
+            "required": ["city", "warm"],
+            "additionalProperties": False,
+        },
+    },
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {"verdict": {"type": "string", "enum": ["good", "bad"]}, "sure": {"type": "boolean"}},
+    "required": ["verdict", "sure"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def mixed(host: TestHost) -> Iterator[TestHost]:
+    """The session's host, whose file asks for three models of three kinds."""
+    file = HOST_FILES / f"{NAME}.yaml"
+    if not file.is_file():
+        subprocess.run(
+            [str(INGOT), "onboard", NAME, host.address, "--inventory", "inventories/sandbox.py"],
+            cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=120,
+        )  # fmt: skip
+    before = file.read_text()
+    file.write_text(yaml.safe_dump({**yaml.safe_load(before), "serve": SERVE}))
+    yield host
+    file.write_text(before)
+
+
+@pytest.fixture
+def caller(mixed: TestHost, key: str) -> openai.OpenAI:
+    return client(mixed, key)
+
+
+def test_three_kinds_are_planned_together_on_one_gpu_and_each_is_proven(mixed: TestHost) -> None:
+    run = deploy(NAME)
+    assert run.status == 0, run.output[-6000:]
+    for proof in ("gave a completion, a tool call", "gave an embedding", "gave an order of documents"):
+        assert proof in run.output
+    plan = json.loads(mixed.succeeds("cat /var/lib/ingot/plan.json"))["plan"]["replicas"]
+    assert {one["model"] for one in plan} == {"tiny-qwen3", "tiny-bert", "tiny-reranker"}
+    assert len({uuid for one in plan for uuid in one["gpu_uuids"]}) == 1
+
+
+def test_a_second_deploy_changes_nothing(mixed: TestHost) -> None:
+    before = containers(mixed)
+    run = deploy(NAME)
+    assert (run.status, run.changed(NAME)) == (0, []), run.output[-3000:]
+    assert containers(mixed) == before
+
+
+def test_the_client_sees_every_model(caller: openai.OpenAI) -> None:
+    assert {one.id for one in caller.models.list()} == {"tiny-qwen3", "tiny-bert", "tiny-reranker"}
+
+
+def test_the_client_uses_tools(caller: openai.OpenAI) -> None:
+    answer = caller.chat.completions.create(
+        model="tiny-qwen3",
+        messages=[{"role": "user", "content": "What is the weather like in Ulm?"}],
+        tools=[WEATHER],
+        tool_choice={"type": "function", "function": {"name": "weather"}},
+        max_tokens=64,
+    )
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.function.name == "weather"
+    assert json.loads(call.function.arguments)["city"] in ("Ulm", "Bern")
+    # What every client sends; without a parser it was answered with 400.
+    free = caller.chat.completions.create(
+        model="tiny-qwen3", messages=[{"role": "user", "content": "Hello there"}], tools=[WEATHER], max_tokens=8
+    )
+    assert free.choices[0].message.content
+
+
+def test_the_client_gets_structured_output(caller: openai.OpenAI) -> None:
+    answer = caller.chat.completions.create(
+        model="tiny-qwen3",
+        messages=[{"role": "user", "content": "Judge this sentence."}],
+        response_format={"type": "json_schema", "json_schema": {"name": "judgement", "schema": SCHEMA, "strict": True}},
+        max_tokens=64,
+    )
+    said = json.loads(answer.choices[0].message.content or "")
+    assert said["verdict"] in ("good", "bad") and isinstance(said["sure"], bool)
+
+
+def test_the_client_gets_embeddings(caller: openai.OpenAI) -> None:
+    answer = caller.embeddings.create(model="tiny-bert", input=["It rains in the mountains.", "Copper fell again."])
+    assert [len(one.embedding) for one in answer.data] == [64, 64]
+    assert answer.data[0].embedding != answer.data[1].embedding
+
+
+def test_the_client_has_documents_ranked(caller: openai.OpenAI) -> None:
+    body = {"model": "tiny-reranker", "query": "rain", "documents": ["It rains in the mountains.", "Copper fell."]}
+    answer = caller.post("/rerank", body=body, cast_to=object)
+    assert sorted(one["index"] for one in answer["results"]) == [0, 1]
+    scores = [one["relevance_score"] for one in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_model_that_is_for_something_else_says_so(caller: openai.OpenAI) -> None:
+    with pytest.raises(openai.APIStatusError) as refused:
+        caller.embeddings.create(model="tiny-qwen3", input="Hello there")
+    assert refused.value.status_code in (400, 404)
+
+
+def test_every_kind_is_verified(mixed: TestHost) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "INGOT_API_KEY"}
+    done = subprocess.run(
+        [str(INGOT), "verify", NAME],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_wrong_parser_is_refused_before_anything_starts(mixed: TestHost) -> None:
+    before = containers(mixed)
+    serve = [{**SERVE[0], "arguments": {"tool_call_parser": "hermess"}}, *SERVE[1:]]
+    file = HOST_FILES / f"{NAME}.yaml"
+    good = file.read_text()
+    file.write_text(yaml.safe_dump({**yaml.safe_load(good), "serve": serve}))
+    try:
+        run = deploy(NAME)
+    finally:
+        file.write_text(good)
+    assert run.status != 0
+    assert "tool_call_parser 'hermess' is not one of vllm 0.32.0, nearest: hermes" in run.output
+    assert run.changed(NAME) == [] and containers(mixed) == before
