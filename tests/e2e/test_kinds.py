@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
 import yaml
 
+from ingot.catalog import load_models
 from ingot.sandbox import TestHost
 from ingot.sandbox.membership import HOST_FILES
 from tests.e2e.deploying import INGOT, ROOT, deploy
@@ -162,3 +164,34 @@ def test_a_wrong_parser_is_refused_before_anything_starts(mixed: TestHost) -> No
     assert run.status != 0
     assert "tool_call_parser 'hermess' is not one of vllm 0.32.0, nearest: hermes" in run.output
     assert run.changed(NAME) == [] and containers(mixed) == before
+
+
+def test_the_engines_parsers_read_what_each_family_writes(mixed: TestHost) -> None:
+    """Thoughts whole and in pieces, and calls: by the parser classes of the image that the host runs."""
+    here = Path(__file__).parent
+    cases = json.loads((here / "captures" / "outputs.json").read_text())
+    mixed.put("/run/parsers.py", (here / "parsers_in_engine.py").read_text())
+    mixed.put("/run/outputs.json", json.dumps(cases))
+    said = mixed.succeeds(
+        'docker exec -i ingot-engine-tiny-qwen3-0 python3.11 -c "$(cat /run/parsers.py)" </run/outputs.json',
+        timeout_s=300,
+    )
+    answers = [json.loads(line) for line in said.splitlines() if line.startswith('{"whole"')]
+    assert len(answers) == len(cases) > 20
+    for case, answer in zip(cases, answers, strict=True):
+        if case["kind"] == "tools":
+            assert answer["whole"] == [["weather", {"city": "Ulm"}]], (case["parser"], answer)
+            continue
+        for way in ("whole", "in_pieces"):
+            words = [part.strip() for part in answer[way]]
+            assert words == ["Rain means an umbrella.", "Take one."], (case["parser"], way, answer)
+
+
+def test_every_parser_of_the_catalog_is_among_them() -> None:
+    cases = json.loads((Path(__file__).parent / "captures" / "outputs.json").read_text())
+    read = {(case["kind"], case["parser"]) for case in cases}
+    models = load_models().values()
+    named = {("tools", model.arguments.tool_call_parser) for model in models}
+    named |= {("reasoning", model.arguments.reasoning_parser) for model in models}
+    # gpt-oss is read by its own tokens (harmony), not by a text.
+    assert {one for one in named if one[1]} - read == {("tools", "openai")}
