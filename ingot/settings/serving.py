@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -14,7 +15,19 @@ from ingot.catalog.lock import Lock, pin, unlocked
 from ingot.catalog.lock import read as read_lock
 from ingot.catalog.names import nearest
 from ingot.settings.kinds import Count, Expected, LocalPath, Many, Section, Switch, Text, Wrong, pattern, refuse
-from ingot.sizing import GOALS, CatalogError, EngineArguments, Goal, Model, ModelRequest, SizingError, Workload
+from ingot.sizing import (
+    GOALS,
+    Adapter,
+    CatalogError,
+    EngineArguments,
+    Goal,
+    Kind,
+    Model,
+    ModelRequest,
+    SizingError,
+    Speculation,
+    Workload,
+)
 
 #: A model as nginx' configuration, a directory's name and a URL carry it.
 MODEL_NAME = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9._:/@-]*[A-Za-z0-9][A-Za-z0-9._:/@-]*")
@@ -68,6 +81,9 @@ def service_name(model: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", model.lower()).strip("-_")
 
 
+At = TypeVar("At", Speculation, Adapter)
+
+
 class Serve(Section):
     """A model of the catalog and the workload that must fit."""
 
@@ -107,9 +123,14 @@ class Serve(Section):
         Expected("a list of adapters, each with name, repository, revision and rank"),
     ] = ()
 
-    def request(self, models: Mapping[str, Model]) -> ModelRequest:
-        """What the planner is asked for, of these models."""
+    def request(self, models: Mapping[str, Model], lock: Lock | None = None) -> ModelRequest:
+        """What the planner is asked for, of these models; drafts and adapters at the commits of a lock."""
         model = models[self.model]
+
+        def at(one: At) -> At:
+            found = lock.repositories.get(one.repository) if lock and one.repository else None
+            return replace(one, revision=found.commit) if found else one
+
         drafted = model.speculation if self.speculation is True else None
         if isinstance(self.speculation, dict):
             drafted = entry.speculation("speculation", self.speculation)
@@ -122,8 +143,8 @@ class Serve(Section):
             goal=self.goal,
             kv_offload_gib=self.kv_offload_gib,
             arguments=entry.arguments("arguments", self.arguments, model.arguments),
-            speculation=drafted,
-            adapters=tuple(entry.adapter("adapters", one) for one in self.adapters),
+            speculation=at(drafted) if drafted else None,
+            adapters=tuple(at(entry.adapter("adapters", one)) for one in self.adapters),
         )
 
     def beside(self, models: Mapping[str, Model]) -> Iterator[tuple[str, str, str | None]]:
@@ -175,6 +196,17 @@ class Serving(Section):
         Raises: CatalogError.
         """
         return load_models(described(self.models_site, self.site_models))
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What the served models are for."""
+        catalog = self.catalog
+        return frozenset(catalog[one.model].kind for one in self.serve)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What callers ask for: models, and adapters by their own names."""
+        return tuple(sorted({name for one in self.serve for name in (one.model, *(a["name"] for a in one.adapters))}))
 
     @property
     def lock(self) -> Lock | None:

@@ -91,7 +91,7 @@ class Target:
         if values.gateway_proxy_port:
             opened.add(values.gateway_proxy_port)
         if fronting.is_fronted(self.host):
-            opened |= {values.gateway_fleet_port + index for index in range(len(values.serve))}
+            opened |= {values.gateway_fleet_port + index for index in range(len(values.names))}
         return opened
 
     @property

@@ -52,10 +52,16 @@ def members() -> tuple[Member, ...]:
     )
 
 
+def kinds() -> frozenset[str]:
+    """What the models are for that callers of the host in context are given: its own, or those behind it."""
+    hosts = [one for one in host.inventory if not is_front(one)] if is_front() else [host]
+    return frozenset(kind for one in hosts for kind in section(one, Serving).kinds)
+
+
 def _serves(one: Host) -> tuple[str, ...]:
     """The models of a host behind a fleet gateway."""
     try:
-        return tuple(sorted({entry.model for entry in section(one, Serving).serve}))
+        return section(one, Serving).names
     except WrongValues as wrong:
         raise IngotError(
             f"who stands behind this fleet gateway is not known while a value is wrong: {wrong.sentences[0]}"

@@ -169,7 +169,7 @@ def settings_of_host() -> gateway_site.Settings:
         read_timeout_s=data.gateway_read_timeout_s,
         teams=gateway_teams.Teams(teams.default(values), teams.resolve(values)),
         accounting_days=logs.days(data.accounting_days),
-        endpoints=endpoints(gateway_site.words("gateway_routes", data.gateway_routes)),
+        endpoints=endpoints(gateway_site.words("gateway_routes", data.gateway_routes), fronting.kinds()),
         affinity=bool(data.gateway_affinity),
         place=Place(
             members=fronting.members() if fronting.is_front() else None,

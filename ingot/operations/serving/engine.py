@@ -70,7 +70,7 @@ def replicas() -> Commands:
         )
         return
     wanted = services(planned, settings)
-    read = templates.entries(model.arguments for model in planned.served)
+    read = templates.entries(request.arguments for request in planned.served)
     rollout = Rollout(settings, planned, wanted, found)
     todo, surplus = steps(wanted, running(found)), leftovers(wanted, running(found))
     if not todo and not surplus and rollout.agrees():

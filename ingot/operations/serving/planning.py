@@ -54,11 +54,17 @@ class Planned:
     free_bytes: Mapping[str, int | None]
     inputs: Inputs
     because: str = ""
+    asked: tuple[ModelRequest, ...] = ()
 
     @property
-    def served(self) -> tuple[Model, ...]:
-        """The models that replicas are planned of, each once."""
-        return tuple(self.models[name] for name in dict.fromkeys(replica.model for replica in self.plan.replicas))
+    def served(self) -> tuple[ModelRequest, ...]:
+        """The requests that replicas are planned of, each once."""
+        names = {replica.model for replica in self.plan.replicas}
+        return tuple(request for request in self.asked if request.model.name in names)
+
+    def request_of(self, model: str) -> ModelRequest:
+        """What was asked of a model that replicas are planned of."""
+        return next(request for request in self.asked if request.model.name == model)
 
     def to_dict(self) -> dict[str, Any]:
         """What /var/lib/ingot/plan.json holds."""
@@ -104,12 +110,12 @@ def plan(hardware: Hardware, asked: Sequence[ModelRequest], engine: EngineProfil
     if stored and not changed:
         kept = HostPlan.from_dict(stored["plan"])
         words = "kept as deployed: GPUs, models and engine are those that it was made from"
-        return Planned(kept, models, stored["free_bytes"], made_from, words)
+        return Planned(kept, models, stored["free_bytes"], made_from, words, tuple(asked))
     measured = calibrations(state.files)
     gpus = unused(hardware.gpus, stored, state)
     made = plan_host(replace(hardware, gpus=tuple(gpus)), asked, engine=engine, calibrations=measured, peaks=peaks())
     because = f"new: {' and '.join(changed)} changed since the last deploy" if stored else "new: none is stored there"
-    return Planned(made, models, {gpu.uuid: gpu.free_bytes for gpu in gpus}, made_from, because)
+    return Planned(made, models, {gpu.uuid: gpu.free_bytes for gpu in gpus}, made_from, because, tuple(asked))
 
 
 def others(

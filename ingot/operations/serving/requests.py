@@ -18,5 +18,5 @@ def requests(values: Serving) -> tuple[ModelRequest, ...]:
             "nothing to serve (`serve` is empty), expected at least one model with context and concurrency; add it to "
             "the host's file or its group's values."
         )
-    models = values.models
-    return tuple(one.request(models) for one in values.serve)
+    models, lock = values.models, values.lock
+    return tuple(one.request(models, lock) for one in values.serve)

@@ -10,7 +10,7 @@ from ingot.errors import IngotError
 from ingot.facts.engine import PROJECT, STATE
 from ingot.operations.containers.image import image_source
 from ingot.operations.render import template
-from ingot.operations.serving import templates
+from ingot.operations.serving import beside, templates
 from ingot.operations.serving.planning import Planned
 from ingot.settings import Settings
 from ingot.settings.engine import FIRST_ADDRESS, Engine, room
@@ -49,7 +49,8 @@ def services(planned: Planned, values: Settings) -> tuple[Service, ...]:
         number = count.setdefault(replica.model, 0)
         count[replica.model] += 1
         name = f"{service_name(replica.model)}-{number}"
-        model = planned.models[replica.model]
+        request = planned.request_of(replica.model)
+        model, draft = request.model, beside.of_draft(request.speculation)
         variant = next(one for one in model.variants if one.name == replica.variant)
         directory = f"{values.cache_root}/{replica.model}/{variant.directory}"
         place = Replica(
@@ -61,11 +62,16 @@ def services(planned: Planned, values: Settings) -> tuple[Service, ...]:
             cache_directory=cache_directory(name),
             weight_bytes=replica.memory.weights.bytes * len(replica.gpu_uuids),
             kind=model.kind,
-            arguments=model.arguments,
-            template=templates.text(model.arguments.chat_template),
+            arguments=request.arguments,
+            template=templates.text(request.arguments.chat_template),
             width=variant.architecture.hidden_size if model.kind == "embed" else None,
             native_context=variant.architecture.max_model_len,
             yarn=model.yarn,
+            speculation=request.speculation,
+            draft_directory=f"{values.cache_root}/{model.name}/{draft.directory}" if draft else None,
+            adapters=tuple(
+                (one, f"{values.cache_root}/{one.name}/{beside.of_adapter(one).directory}") for one in request.adapters
+            ),
         )
         made.append(VLLM.service(place, of_engine))
     return tuple(made)
@@ -100,10 +106,11 @@ def compose_file(live: Iterable[Service], values: Engine) -> str:
 
 
 def upstreams(wanted: Iterable[Service]) -> list[dict[str, Any]]:
-    """What the gateway routes to: each model with its replicas' addresses."""
+    """What the gateway routes to: each model, and each adapter by its own name, with its replicas' addresses."""
     by_model: dict[str, list[str]] = {}
     for service in wanted:
-        by_model.setdefault(service.model, []).append(service.endpoint)
+        for name in (service.model, *service.adapters):
+            by_model.setdefault(name, []).append(service.endpoint)
     return [{"model": model, "replicas": replicas} for model, replicas in sorted(by_model.items())]
 
 

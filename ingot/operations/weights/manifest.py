@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from ingot.errors import IngotError
 from ingot.facts.models import MARKER
+from ingot.operations.serving.beside import Weights
 from ingot.settings.sources import Models
-from ingot.sizing import Variant
 
 MANIFEST = "ingot-manifest.json"
 #: Files of a repository that an engine reads. No Python and no pickles, since loading these runs code.
@@ -40,7 +40,7 @@ class Origin:
     base: str
 
 
-def origin(source: Models, variant: Variant, label: str) -> Origin:
+def origin(source: Models, variant: Weights, label: str) -> Origin:
     """The origin of a variant: a repository that is a path is pushed from there, others come from the source.
 
     Raises: IngotError, one sentence.
@@ -59,7 +59,7 @@ def origin(source: Models, variant: Variant, label: str) -> Origin:
     return Origin(kind, f"{base}/{repository}/{variant.revision}")
 
 
-def manifest_url(place: Origin, variant: Variant) -> str:
+def manifest_url(place: Origin, variant: Weights) -> str:
     """The address that lists the files of a hub repository or of a mirror's directory."""
     if place.kind == "hub":
         base = place.base.removesuffix(f"/{variant.repository}")

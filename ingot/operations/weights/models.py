@@ -18,6 +18,7 @@ from ingot.facts.models import MADE, MARKER, Fetched, ModelDirectory, Models, Ro
 from ingot.operations import changes, detached
 from ingot.operations.operation import operation
 from ingot.operations.serving import planning
+from ingot.operations.serving.beside import Weights, owners
 from ingot.operations.weights.manifest import (
     ModelFile,
     Origin,
@@ -28,7 +29,6 @@ from ingot.operations.weights.manifest import (
     parse_manifest,
 )
 from ingot.settings import of_host
-from ingot.sizing import Variant
 
 SCRIPT = (files(__package__) / "models.sh").read_text()
 #: Part of the file system that stays free beside a model.
@@ -41,10 +41,10 @@ Commands = Generator[PyinfraCommand, None, None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A model directory as it shall be: `{root}/{model}/{variant}/{revision}`."""
+    """A directory of weights as it shall be: `{root}/{model}/{variant}/{revision}`, a draft's and an adapter's too."""
 
     model: str
-    variant: Variant
+    variant: Weights
     root: str
 
     @property
@@ -139,11 +139,14 @@ def progress(wanted: Wanted, listed: Iterable[ModelFile]) -> str:
 
 
 def wanted_models(root: str, planned: planning.Planned) -> tuple[Wanted, ...]:
-    """The variants that the plan's replicas serve, each once."""
+    """The variants that the plan's replicas serve, each once, and what lies beside them."""
     found: dict[tuple[str, str], Wanted] = {}
     for replica in planned.plan.replicas:
         variant = next(one for one in planned.models[replica.model].variants if one.name == replica.variant)
         found.setdefault((replica.model, replica.variant), Wanted(replica.model, variant, root))
+    for request in planned.served:
+        for name, one in owners(request):
+            found.setdefault((name, one.name), Wanted(name, one, root))
     return tuple(found.values())
 
 
