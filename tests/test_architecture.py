@@ -79,7 +79,6 @@ ALLOWED = {
         "ingot.operations",
         "ingot.operations.serving",
         "ingot.settings",
-        "ingot.sizing",
     },
     "ingot.operations.preflight": {
         "ingot.catalog",

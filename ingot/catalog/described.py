@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from ingot.catalog import site
 from ingot.catalog.load import load_models
+from ingot.catalog.names import find_model
 from ingot.sizing.checkpoint import read_checkpoint
 from ingot.sizing.config import architecture_from_config
 from ingot.sizing.errors import CatalogError
@@ -29,18 +32,19 @@ def request_for(
     longest = max((one.architecture.max_model_len or 0 for one in model.variants), default=0)
     length = context if context is not None else min(DEFAULT_CONTEXT, longest or DEFAULT_CONTEXT)
     sequences = concurrency if concurrency is not None else DEFAULT_CONCURRENCY
-    return ModelRequest(model, Workload(length, sequences), variant=variant, goal=goal)
+    return ModelRequest(model, Workload(length, sequences), variant=variant, goal=goal, arguments=model.arguments)
 
 
-def from_catalog(name: str) -> Model:
-    """A model of the catalog. Raises: CatalogError."""
-    models = load_models()
-    if name not in models:
-        raise CatalogError(
-            f"{name!r} is no model of the catalog, expected one of {', '.join(sorted(models))}; correct the name or "
-            "pass --config with the model's directory."
-        )
-    return models[name]
+def from_catalog(name: str, file: Path = site.DEFAULT) -> Model:
+    """A model of the catalog, or of a site's file, by a name that people type; a variant's name leaves it alone.
+
+    Raises: CatalogError.
+    """
+    try:
+        model, variant = find_model(name, load_models(site.read(file)))
+    except CatalogError as error:
+        raise CatalogError(f"{error}; correct the name or pass --config with the model's directory.") from error
+    return replace(model, variants=tuple(one for one in model.variants if variant in (None, one.name)))
 
 
 def from_directory(directory: Path) -> Model:

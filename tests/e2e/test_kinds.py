@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 import yaml
 
 from ingot.catalog import load_models
+from ingot.engines import reading
+from ingot.engines.registry import registry
 from ingot.sandbox import TestHost
 from ingot.sandbox.membership import HOST_FILES
 from tests.e2e.deploying import INGOT, ROOT, deploy
@@ -185,6 +188,16 @@ def test_the_engines_parsers_read_what_each_family_writes(mixed: TestHost) -> No
         for way in ("whole", "in_pieces"):
             words = [part.strip() for part in answer[way]]
             assert words == ["Rain means an umbrella.", "Take one."], (case["parser"], way, answer)
+
+
+def test_the_names_that_arguments_are_checked_by_are_those_of_the_image(mixed: TestHost) -> None:
+    script = (
+        "import json, pathlib, vllm; root = pathlib.Path(vllm.__file__).parents[1]; "
+        f"print(json.dumps({{path: (root / path).read_text() for path in {list(reading.SOURCES)!r}}}))"
+    )
+    said = mixed.succeeds(f"docker exec ingot-engine-tiny-qwen3-0 python3.11 -c {shlex.quote(script)} 2>/dev/null", 120)
+    stored = registry("0.32.0")
+    assert reading.read(json.loads(said.splitlines()[-1]), stored.source) == stored
 
 
 def test_every_parser_of_the_catalog_is_among_them() -> None:
