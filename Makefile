@@ -59,6 +59,7 @@ test-unit: env checkers ## Tests that need no test host
 
 # Two sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
 test-e2e: env checkers clients ## Tests on real booted test hosts (root, Linux)
+	@$(BIN)/ingot sandbox check
 	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-1 e2e-2
 	$(BIN)/pytest tests/sandbox --ignore=tests/sandbox/simulated -m e2e
 

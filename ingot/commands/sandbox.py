@@ -1,4 +1,4 @@
-"""`ingot sandbox up|down|list|ssh`: test hosts from the command line."""
+"""`ingot sandbox check|up|down|list|ssh`: test hosts from the command line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ def sandbox() -> None:
     """Boot and end test hosts with simulated GPUs."""
     # A host's root directory gets this machine's umask: under 077 nobody but root could enter it.
     os.umask(0o022)
+
+
+@sandbox.command()
+def check() -> None:
+    """Say in one sentence why this machine cannot have test hosts; silent where it can."""
+    from ingot.sandbox import Paths, requirements
+
+    requirements.check(Paths.from_environment())
+    requirements.check_processor()
 
 
 @sandbox.command()

@@ -142,3 +142,19 @@ def test_all_hosts_end_only_when_that_is_said() -> None:
     for arguments in (["down"], ["down", "gpu-01", "--all"]):
         result = CliRunner().invoke(sandbox.sandbox, arguments)
         assert result.exit_code == 2 and "say which hosts to end, or --all" in result.output
+
+
+def test_a_machine_that_cannot_run_the_engine_is_told_before_any_test(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    monkeypatch.setattr(requirements, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(requirements, "check", lambda paths: None)
+    monkeypatch.setattr(requirements.platform, "machine", lambda: "x86_64")
+    cpuinfo.write_text("model name\t: Intel(R) Xeon(R) E5-2670\nflags\t\t: fpu sse4_2 avx\n")
+    refused = CliRunner().invoke(sandbox.sandbox, ["check"])
+    assert refused.exit_code != 0
+    assert "this machine's processor (Intel(R) Xeon(R) E5-2670) has none" in f"{refused.exception}{refused.output}"
+    cpuinfo.write_text("model name\t: Intel(R) Xeon(R) E5-2670 v3\nflags\t\t: fpu sse4_2 avx avx2\n")
+    allowed = CliRunner().invoke(sandbox.sandbox, ["check"])
+    assert (allowed.exit_code, allowed.output) == (0, "")
