@@ -21,7 +21,6 @@ import argparse
 import json
 import os
 import re
-import runpy
 import secrets
 import shutil
 import statistics
@@ -36,11 +35,12 @@ from pathlib import Path
 from typing import Any
 
 from ingot.facts.filter import SOCKETS
-from ingot.gateway import teams
 from ingot.operations.gateway import filter_site
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.inventory import connection
 from ingot.secrets import files, keys
+from ingot.settings.defaults import defaults
+from ingot.settings.gateway import TeamValues
 
 ROOT = Path(__file__).parent.parent
 STANDINS = ROOT / "benchmarks" / "gateway_standins"
@@ -291,14 +291,14 @@ def contenders(bench: Bench, stack: ExitStack) -> list[Contender]:
 
 def redaction(bench: Bench, stack: ExitStack, values: dict[str, Any], key: str) -> Contender:
     """The gateway again, for a team whose answers are redacted. The filter runs here as it does in its container."""
-    defaults = runpy.run_path(str(ROOT / "group_data" / "all.py"))
-    asked = {**defaults, **values, "gateway_teams": {REDACTED: {"redact": "all"}}}
+    teams = {REDACTED: TeamValues(redact=("all",)).team(REDACTED, defaults().others)}
     one = filter_site.wanted(
-        tuple(teams.resolve(asked).values()),
-        asked["gateway_redact_patterns"],
-        asked["gateway_default_max_tokens"],
+        tuple(teams.values()),
+        {},
+        {},
+        defaults().gateway_default_max_tokens,
         IMAGE["engine_image_id"],
-        asked["gateway_read_timeout_s"],
+        values.get("gateway_read_timeout_s", defaults().gateway_read_timeout_s),
     )
     assert one is not None
     (bench.directory / "rules.json").write_text(one.rules)
@@ -310,7 +310,7 @@ def redaction(bench: Bench, stack: ExitStack, values: dict[str, Any], key: str) 
         bench.process(python, "-m", "ingot.gateway.filter", *arguments, one.digest, PYTHONPATH=str(ROOT))
     )
     bench.host.wait_until_succeeds(f"test -S {SOCKETS}/filter.sock && chmod 666 {SOCKETS}/filter.sock")
-    bench.deploy(**values, **IMAGE, gateway_teams=asked["gateway_teams"])
+    bench.deploy(**values, **IMAGE, gateway_teams={REDACTED: {"redact": "all"}})
     nginx = bench.nginx("/etc/nginx/nginx.conf")
     return Contender(
         "Ingot, with redaction",

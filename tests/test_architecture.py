@@ -78,6 +78,7 @@ ALLOWED = {
         "ingot.facts",
         "ingot.operations",
         "ingot.operations.serving",
+        "ingot.secrets",
         "ingot.settings",
     },
     "ingot.operations.preflight": {
@@ -91,6 +92,7 @@ ALLOWED = {
         "ingot.operations.driver",
         "ingot.operations.gateway",
         "ingot.operations.serving",
+        "ingot.secrets",
         "ingot.settings",
         "ingot.sizing",
     },

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingot.errors import IngotError
 from ingot.operations import render
 
 #: Below it each role has a directory of its own.
@@ -18,16 +17,6 @@ class Reopen:
     user: str
     group: str
     command: str
-
-
-def days(value: object) -> int:
-    """`accounting_days` as a number.
-
-    Raises: IngotError for what is no whole number from 1 on.
-    """
-    if type(value) is not int or value < 1:
-        raise IngotError(f"accounting_days is {value!r}, expected a whole number from 1 on; correct it.")
-    return value
 
 
 def rotation(files: str, role: str, keep_days: int, reopen: Reopen | None = None) -> str:

@@ -72,6 +72,15 @@ def authority(secrets_dir: Path, scope: Sequence[str] = ()) -> Authority:
     return ca
 
 
+def existing(secrets_dir: Path) -> Authority | None:
+    """The CA of this directory; None where none was made yet.
+
+    Raises: IngotError, as `authority`; OSError when it may not be read.
+    """
+    ca_file = secrets_dir / CA_FILE
+    return _load(ca_file) if ca_file.exists() else None
+
+
 def sign(ca: Authority, request_pem: str, names: Sequence[str], now: datetime | None = None) -> str:
     """The certificate (PEM) for a host's request; the names come from the inventory, not from the request.
 
@@ -202,6 +211,11 @@ def _load(ca_file: Path) -> Authority:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
         certificate = x509.load_pem_x509_certificate(pem)
+    except TypeError:
+        raise IngotError(
+            f"{ca_file}: the CA's private key is encrypted, and nobody is there to type its password; decrypt it "
+            "(openssl pkey -in … -out …), and keep its certificate behind it in the file, with mode 0600."
+        ) from None
     except ValueError as error:
         raise IngotError(
             f"{ca_file}: no usable CA in it ({error}); restore it from a backup, or move it away "

@@ -16,7 +16,7 @@ from ingot.gateway.patterns import bounded
 from ingot.gateway.personal_data import BUILT_IN, NUMBERS
 from ingot.gateway.routes import OPTIONAL
 from ingot.gateway.teams import NAME as TEAM_NAME
-from ingot.gateway.teams import size_bytes
+from ingot.gateway.teams import Team, size_bytes
 from ingot.settings.kinds import (
     Count,
     Days,
@@ -112,6 +112,28 @@ class TeamValues(Section):
     )
     check_requests: Annotated[Literal["refuse", "redact"] | None, Expected("'refuse' or 'redact', or None")] = None
 
+    def team(self, name: str, others: Team) -> Team:
+        """The team of this name; what is not said here is as for all others."""
+        rate = self.requests_per_minute or others.requests_per_minute
+        return Team(
+            name=name,
+            requests_per_minute=rate,
+            burst=self.burst or _tenth(rate),
+            concurrency=self.concurrency or others.concurrency,
+            max_body_bytes=size_bytes(self.max_body) if self.max_body else others.max_body_bytes,
+            models=self.models,
+            tokens_per_minute=self.tokens_per_minute,
+            tokens_per_day=self.tokens_per_day,
+            tokens_per_month=self.tokens_per_month,
+            redact=self.redact or (),
+            check_requests=self.check_requests,
+        )
+
+
+def _tenth(rate: int) -> int:
+    """What may come at once where nothing is said of it."""
+    return max(1, rate // 10)
+
 
 class Pattern(Section):
     """A pattern of a site, and the longest text that it may match."""
@@ -188,6 +210,22 @@ class Gateway(Section):
         Expected("settings by team such as {'sales': {'requests_per_minute': 600}}"),
     ]
 
+    @property
+    def others(self) -> Team:
+        """What a team may do that `gateway_teams` does not name; its name is ''."""
+        return Team(
+            name="",
+            requests_per_minute=self.gateway_requests_per_minute,
+            burst=_tenth(self.gateway_requests_per_minute),
+            concurrency=self.gateway_concurrency,
+            max_body_bytes=size_bytes(self.gateway_max_body),
+        )
+
+    @property
+    def teams(self) -> dict[str, Team]:
+        """Every team of `gateway_teams` by its name, in that order."""
+        return {name: values.team(name, self.others) for name, values in self.gateway_teams.items()}
+
     @model_validator(mode="after")
     def _rules_are_usable(self) -> Self:
         refuse("gateway", (*self._wrong_patterns(), *self._unknown_rules(), *self._wrong_front()))
@@ -198,9 +236,9 @@ class Gateway(Section):
         if port is not None and (port in (22, 80, 443) or not self.gateway_behind):
             expected = "a TCP port of its own" if self.gateway_behind else "None while gateway_behind names no network"
             yield Wrong(("gateway_proxy_port",), port, expected)
-        room = size_bytes("gateway_body_room", self.gateway_body_room)
+        room = size_bytes(self.gateway_body_room)
         bodies = (self.gateway_max_body, *(team.max_body for team in self.gateway_teams.values() if team.max_body))
-        if room < max(size_bytes("gateway_max_body", body) for body in bodies):
+        if room < max(size_bytes(body) for body in bodies):
             yield Wrong(
                 ("gateway_body_room",), self.gateway_body_room, "room for the largest body that a team may send"
             )

@@ -19,6 +19,7 @@ from ingot.operations.gateway.acme import Server
 from tests.gateway import issuing
 from tests.gateway.issuing import DAY, NOW
 from tests.gateway.test_site import DEBIAN_13, SETTINGS
+from tests.settings.values import DEFAULTS, Data, settings
 
 pytestmark = pytest.mark.gateway
 
@@ -50,21 +51,11 @@ def test_a_certificate_is_asked_for_when_what_is_there_will_not_do(found: object
     assert acme.why_issue(found, Server(HERE, None, None), NAMES, NOW) == why  # type: ignore[arg-type]
 
 
-def data(**given: object) -> SimpleNamespace:
-    values = {
-        "gateway_certificate": "acme",
-        "gateway_names": list(NAMES),
-        "gateway_acme_directory": HERE,
-        "gateway_acme_email": None,
-        "gateway_acme_ca_file": None,
-        **given,
-    }
-    return SimpleNamespace(**values, get=values.get)
-
-
 def host(*others: Any, **given: object) -> Any:
     """A host with these values, in an inventory with `others`."""
-    return SimpleNamespace(name="gpu-01", data=data(**given), groups=["gpu"], inventory=others)
+    values = {"gateway_certificate": "acme", "gateway_names": list(NAMES), "gateway_acme_directory": HERE, **given}
+    data = Data(**{**DEFAULTS, **values})
+    return SimpleNamespace(name="gpu-01", data=data, groups=["gpu"], inventory=others, connector_data={})
 
 
 FRONT = SimpleNamespace(groups=["gateway"])
@@ -73,16 +64,10 @@ FRONT = SimpleNamespace(groups=["gateway"])
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (
-            {"gateway_acme_directory": "http://acme.example"},
-            "gateway_acme_directory is 'http://acme.example', expected",
-        ),
-        ({"gateway_acme_email": "nobody"}, "gateway_acme_email is 'nobody', expected a mail address or None"),
         ({"gateway_names": []}, 'gateway_certificate is "acme" and gateway_names is empty'),
         ({"gateway_names": ["10.0.0.1"]}, "gateway_names holds 10.0.0.1, expected full DNS names only"),
         ({"gateway_names": ["gpu-01"]}, "gateway_names holds gpu-01, expected full DNS names only"),
         ({"gateway_acme_ca_file": "/nonexistent/ca.pem"}, "/nonexistent/ca.pem: no certificate in it"),
-        ({"gateway_certificate": "letsencrypt"}, "gateway_certificate is 'letsencrypt', expected one of 'internal', "),
         ({"gateway_certificate": "files"}, "and gateway_certificate_file and gateway_certificate_key_file is not set"),
     ],
 )
@@ -117,7 +102,7 @@ def test_what_was_issued_is_presented_and_port_80_answers_the_server_alone() -> 
 def test_a_private_servers_ca_is_trusted_by_certbot_alone(tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     ca_file.write_bytes(issuing.pem(BETWEEN.certificate))
-    asked = acme.server(data(gateway_acme_ca_file=str(ca_file)), NAMES)
+    asked = acme.server(settings(gateway_acme_directory=HERE, gateway_acme_ca_file=str(ca_file)), NAMES)
     written = {entry.path: str(entry.content) for entry in acme.entries(asked) if isinstance(entry, tree.File)}
     assert f"Environment=REQUESTS_CA_BUNDLE={acme.CA_FILE}" in written[acme.DROP_IN]
     assert tree.Absent(acme.DROP_IN) in acme.entries(replace(asked, ca_pem=None))

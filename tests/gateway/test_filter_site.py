@@ -99,39 +99,6 @@ def test_a_rule_that_is_not_there_is_refused_by_name() -> None:
         wanted(redact=("phone",))
 
 
-class Data(dict[str, Any]):
-    """Values of a host."""
-
-    def __getattr__(self, name: str) -> Any:
-        return self[name]
-
-
-VALUES = Data(
-    gateway_teams={},
-    gateway_concurrency=1,
-    gateway_max_body="1m",
-    gateway_requests_per_minute=60,
-    gateway_redact_patterns={},
-    gateway_redact_thresholds={},
-    gateway_default_max_tokens=1024,
-    gateway_read_timeout_s=60,
-)
-
-
-@pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        ({}, None),
-        ({"gateway_teams": {"sales": {"redact": ["phone"]}}}, "names 'phone', expected all or some of resident-id"),
-        ({"gateway_redact_patterns": {"staff": {"pattern": "ST-[0-9]+", "max_length": 9}}}, "staff can match more"),
-        ({"gateway_default_max_tokens": 0}, "gateway_default_max_tokens is 0, expected"),
-    ],
-)
-def test_wrong_values_are_known_before_anything_is_changed(values: dict[str, Any], says: str | None) -> None:
-    found = operations.findings(SimpleNamespace(data=Data({**VALUES, **values})))  # type: ignore[arg-type]
-    assert (found == ()) if says is None else (len(found) == 1 and says in found[0])
-
-
 def test_what_a_host_has_of_it_is_read() -> None:
     answers = {
         "filter_docker": "/usr/bin/docker",

@@ -18,7 +18,7 @@ from pyinfra.context import ctx_host
 from ingot.errors import IngotError
 from ingot.facts.gateway import ENGINES, FLEET
 from ingot.gateway import fleet
-from ingot.gateway.fleet import Member, Place
+from ingot.gateway.fleet import Member
 from ingot.gateway.upstreams import Upstream
 from ingot.inventory.host_files import load
 from ingot.operations import tree
@@ -98,13 +98,6 @@ def test_a_member_opens_a_port_per_model_and_shuts_that_of_a_model_that_drains()
     ]
     assert lines(TWO_MODELS, FRONTED).count("include ingot/fleet.conf;") == 2
     assert FLEET not in files(TWO_MODELS)
-
-
-@pytest.mark.parametrize("port", ["8443", 0, 443, 65536, True])
-def test_a_port_that_cannot_be_meant_is_refused(port: object) -> None:
-    wrong = replace(SETTINGS, place=Place(None, True, "fleet.ingot.internal", port))  # type: ignore[arg-type]
-    with pytest.raises(IngotError, match=r"gateway_fleet_port is .*, expected a whole number from 1024 to 65000"):
-        gateway.check(wrong)
 
 
 def test_a_fleet_is_every_host_that_serves_and_a_front_is_none_of_them() -> None:

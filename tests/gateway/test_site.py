@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -188,31 +187,6 @@ def test_an_ipv6_address_is_named_as_callers_send_it() -> None:
 def test_a_name_that_no_certificate_carries_is_refused(name: str) -> None:
     with pytest.raises(IngotError, match="cannot be a name in a certificate"):
         gateway.check(replace(SETTINGS, names=("gpu-01", name)))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ({"read_timeout_s": True}, "gateway_read_timeout_s is True, expected"),
-        ({"behind": ("10.0.0.1/8",)}, "gateway_behind names '10.0.0.1/8' (10.0.0.1/8 has host bits set), expected"),
-        (
-            {"proxy_port": 443, "behind": ("10.0.0.0/8",)},
-            "gateway_proxy_port is 443, expected None or a port of its own",
-        ),
-        ({"proxy_port": 8442}, "gateway_proxy_port is set and gateway_behind is empty"),
-        ({"cors_origins": ("*",)}, "gateway_cors_origins names '*', expected origins such as"),
-        ({"cors_origins": ("https://a.example/x",)}, "gateway_cors_origins names 'https://a.example/x'"),
-        ({"body_room_bytes": 1 << 20}, "gateway_body_room is 1048576 bytes, expected room for the largest body"),
-    ],
-)
-def test_a_wrong_value_is_one_sentence(wrong: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(IngotError, match=re.escape(sentence)):
-        gateway.check(replace(SETTINGS, **wrong))
-
-
-def test_one_name_is_not_a_list_of_its_letters() -> None:
-    with pytest.raises(IngotError, match=r"gateway_names is 'llm.example', expected a list; write \['llm.example'\]"):
-        gateway.words("gateway_names", "llm.example")
 
 
 def test_without_an_engine_every_route_says_503_and_no_address_is_named() -> None:

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from ingot.engines import proof
-from ingot.gateway import teams
 from tests.hosts.look import Look
 from tests.hosts.outside import PROBES, Outside, Probe, Refused
 from tests.hosts.target import Target
@@ -28,7 +27,7 @@ def test_nginx_runs_what_is_installed(target: Target, look: Look) -> None:
 
 
 def test_the_filter_answers_where_a_team_asked_for_it(target: Target, look: Look) -> None:
-    resolved = teams.resolve({name: target.host.data.get(name) for name in teams.VALUES}).values()
+    resolved = target.values.teams.values()
     asked = [team.name for team in resolved if team.filtered and target.serves]
     answers = bool(look.json("filter", {}).get("digest"))
     target.expect(answers or not asked, f"the filter does not answer, so {', '.join(asked)} get errors; deploy again")

@@ -183,3 +183,16 @@ def test_a_scope_that_is_neither_network_nor_zone_makes_no_ca(tmp_path: Path, en
     with pytest.raises(IngotError, match="expected a network such as"):
         pki.authority(tmp_path, ["10.0.0.0/8", entry])
     assert not (tmp_path / pki.CA_FILE).exists()
+
+
+def test_an_encrypted_ca_is_one_sentence_and_what_is_not_there_is_not_made(tmp_path: Path) -> None:
+    assert pki.existing(tmp_path) is None and not (tmp_path / "ca.pem").exists()
+    made = pki.authority(tmp_path)
+    found = pki.existing(tmp_path)
+    assert found and found.certificate_pem == made.certificate_pem
+    locked = made.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"word")
+    )
+    (tmp_path / "ca.pem").write_bytes(locked + made.certificate_pem.encode())
+    with pytest.raises(IngotError, match=r"ca\.pem: the CA's private key is encrypted"):
+        pki.existing(tmp_path)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import shlex
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from pyinfra.api.command import PyinfraCommand, StringCommand
@@ -19,6 +16,7 @@ from ingot.errors import IngotError
 from ingot.facts.gateway import ACME_LIVE, ACME_NAME, GatewayHost
 from ingot.operations import render, tree
 from ingot.secrets.certificate_names import certificate_names
+from ingot.settings.gateway import Gateway
 
 #: Below it certbot puts what the ACME server wants to see.
 WEBROOT = "/var/lib/ingot/acme"
@@ -26,7 +24,6 @@ HOOK = "/etc/letsencrypt/renewal-hooks/deploy/ingot-nginx"
 CA_FILE = "/etc/ingot/gateway/acme-ca.pem"
 DROP_IN = "/etc/systemd/system/certbot.service.d/ingot.conf"
 PACKAGE, TIMER = "certbot", "certbot.timer"
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 @dataclass(frozen=True)
@@ -38,17 +35,13 @@ class Server:
     ca_pem: str | None
 
 
-def server(data: Any, names: tuple[str, ...]) -> Server:
-    """The ACME server of group_data, asked for `names`.
+def server(values: Gateway, names: tuple[str, ...]) -> Server:
+    """The ACME server of a host's values, asked for `names`.
 
     Raises: IngotError, one sentence, for values that cannot lead to a certificate.
     """
-    directory, email, ca_file = data.gateway_acme_directory, data.gateway_acme_email, data.gateway_acme_ca_file
-    address = urlsplit(str(directory))
-    if address.scheme != "https" or not address.hostname:
-        raise IngotError(f"gateway_acme_directory is {directory!r}, expected an https address; correct it.")
-    if email is not None and not _EMAIL.fullmatch(str(email)):
-        raise IngotError(f"gateway_acme_email is {email!r}, expected a mail address or None; correct it.")
+    directory, email = values.gateway_acme_directory, values.gateway_acme_email
+    ca_file = values.gateway_acme_ca_file
     if not names:
         raise IngotError(
             'gateway_certificate is "acme" and gateway_names is empty; give the names that the ACME server reaches '

@@ -20,9 +20,10 @@ from ingot.operations.gateway import acme as gateway_acme
 from ingot.operations.gateway import fronting, site, teams
 from ingot.operations.gateway.site import Presented
 from ingot.secrets import certificate_pair, pki
+from ingot.settings import section
+from ingot.settings.gateway import Gateway as Values
 
 Kind = Literal["internal", "files", "acme"]
-KINDS: tuple[Kind, ...] = ("internal", "files", "acme")
 #: Key and certificates in one file, so that they are replaced in one step; nginx reads both from it.
 PAIR = f"{teams.INCLUDED}/pair.pem"
 ACME_CONF = f"{teams.INCLUDED}/acme.conf"
@@ -43,26 +44,25 @@ def wish(one: Host) -> Wish:
 
     Raises: IngotError, one sentence, for values that do not go together or a pair that cannot serve.
     """
-    data, kind = one.data, one.data.gateway_certificate
-    if kind not in KINDS:
-        raise IngotError(f"gateway_certificate is {kind!r}, expected one of {', '.join(map(repr, KINDS))}; correct it.")
+    values = section(one, Values)
+    kind = values.gateway_certificate
     if kind != "internal" and fronting.is_fronted(one):
         raise IngotError(
             f'gateway_certificate is {kind!r}, expected "internal" on a host behind a fleet gateway, which knows it by '
             "that; callers meet the fleet gateway, so set it there."
         )
-    names = site.words("gateway_names", data.gateway_names)
+    names = values.gateway_names
     if kind == "acme":
         # As the ACME server writes them.
         names = tuple(dict.fromkeys(name.lower() for name in names))
-        return Wish(kind, names, acme=gateway_acme.server(data, names))
+        return Wish(kind, names, acme=gateway_acme.server(values, names))
     if kind == "internal":
         return Wish(kind, names)
-    files = {key: data.get(key) for key in ("gateway_certificate_file", "gateway_certificate_key_file")}
-    missing = [key for key, file in files.items() if not file]
+    files = {name: getattr(values, name) for name in ("gateway_certificate_file", "gateway_certificate_key_file")}
+    missing = [name for name, file in files.items() if file is None]
     if missing:
         raise IngotError(f'gateway_certificate is "files" and {" and ".join(missing)} is not set; name the file.')
-    certificate_file, key_file = (Path(str(file)).expanduser() for file in files.values())
+    certificate_file, key_file = (Path(file).expanduser() for file in files.values())
     names = names or (one.name,)
     return Wish(kind, names, certificate_pair.read(certificate_file, key_file, names))
 

@@ -6,18 +6,15 @@ import shlex
 from collections.abc import Generator
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
-from pyinfra.api.host import Host
 from pyinfra.context import host, state
 
 from ingot.errors import IngotError
 from ingot.facts.filter import HEALTH, PROJECT, FilterContainer, FilterHost
-from ingot.gateway import teams
 from ingot.operations import changes, refuse
 from ingot.operations.containers.image import image_source
 from ingot.operations.gateway import filter_site
 from ingot.operations.gateway.filter_site import COMPOSE, Filter, tmpfiles
-from ingot.settings import section
-from ingot.settings.engine import Engine
+from ingot.settings import of_host as of
 
 #: How long a new process is given until it answers, seconds.
 START_S = 60
@@ -28,35 +25,22 @@ Commands = Generator[PyinfraCommand, None, None]
 def of_host() -> Filter | None:
     """The filter that the host in context needs; None where no team asked for one.
 
-    Raises: IngotError for a value that cannot be meant, and where there is no image to run it from.
+    Raises: IngotError where there is no image to run it from.
     """
-    if _of(host, image="") is None:
+    values = of(host)
+    if not any(team.filtered for team in values.teams.values()):
         return None
     try:
-        return _of(host, image_source(section(host, Engine)).reference)
+        image = image_source(values).reference
     except IngotError as refusal:
         raise IngotError(f"the filter runs from the engine's image, and {refusal}") from refusal
-
-
-def findings(one: Host) -> tuple[str, ...]:
-    """What is wrong with a host's teams, rules and patterns, known before anything is changed."""
-    try:
-        _of(one, image="")
-    except IngotError as error:
-        return (str(error).rstrip("."),)
-    return ()
-
-
-def _of(one: Host, image: str) -> Filter | None:
-    data = one.data
-    resolved = teams.resolve({name: data.get(name) for name in teams.VALUES}).values()
     return filter_site.wanted(
-        tuple(resolved),
-        data.gateway_redact_patterns,
-        data.gateway_redact_thresholds,
-        data.gateway_default_max_tokens,
+        tuple(values.teams.values()),
+        {name: one.model_dump() for name, one in values.gateway_redact_patterns.items()},
+        values.gateway_redact_thresholds,
+        values.gateway_default_max_tokens,
         image,
-        data.gateway_read_timeout_s,
+        values.gateway_read_timeout_s,
     )
 
 

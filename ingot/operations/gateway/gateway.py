@@ -12,10 +12,10 @@ from pyinfra.context import host, state
 
 from ingot.errors import IngotError
 from ingot.facts.gateway import CONFIGURATION, Gateway, GatewayHost, Running
-from ingot.gateway import teams
 from ingot.gateway.fleet import Place
 from ingot.gateway.routes import endpoints
-from ingot.operations import changes, logs, packages, refuse, tree, units
+from ingot.gateway.teams import size_bytes
+from ingot.operations import changes, packages, refuse, tree, units
 from ingot.operations.gateway import (
     acme as gateway_acme,
 )
@@ -51,17 +51,13 @@ def nginx() -> Commands:
     """nginx with njs, after everything that can be refused before a package is installed."""
     found: GatewayHost = host.get_fact(Gateway)
     problem = gateway_site.why_not(host.name, found)
-    try:
-        gateway_site.check(settings_of_host())
-        extra = [gateway_acme.PACKAGE] if gateway_certificate.wish(host).acme else []
-        wanted = nginx_packages.packages(
-            host.name, host.data.gateway_packages, found, of_host(host).sources.nginx, extra
-        )
-    except IngotError as error:
-        problem = str(error)
     if problem:
-        yield refuse.refuse(problem if problem.startswith(f"{host.name}: ") else f"{host.name}: {problem}")
+        yield refuse.refuse(problem)
         return
+    gateway_site.check(settings_of_host())
+    values = of_host(host)
+    extra = [gateway_acme.PACKAGE] if gateway_certificate.wish(host).acme else []
+    wanted = nginx_packages.packages(host.name, values.gateway_packages, found, values.sources.nginx, extra)
     if found.packages is None and state.is_executing:
         # Packages start nginx: with this it listens nowhere, and no welcome page is served on port 80. dpkg keeps it.
         yield from tree.tree._inner(entries=[tree.Dir("/etc/nginx"), tree.File(CONFIGURATION, "events {}\n")])
@@ -152,37 +148,34 @@ def in_effect() -> Commands:
 def settings_of_host() -> gateway_site.Settings:
     """The values of the host in context; its names are its own, its address and `gateway_names`.
 
-    Raises: IngotError for a value that is no list where one is expected.
+    Raises: IngotError where nobody knows who stands behind a fleet gateway, or where the filter has no image.
     """
-    data = host.data
-    values = {name: data.get(name) for name in teams.VALUES}
-    more = gateway_site.words("gateway_names", data.gateway_names)
-    fleet_name = str(data.gateway_fleet_name)
+    values = of_host(host)
     # Every member has it in its certificate: nginx verifies all servers of an upstream by one name.
-    shared = [fleet_name] if fronting.is_fronted() else []
-    names = dict.fromkeys([host.name, data.get("ssh_hostname") or host.name, *more, *shared])
+    shared = [values.gateway_fleet_name] if fronting.is_fronted() else []
+    names = dict.fromkeys([host.name, host.data.get("ssh_hostname") or host.name, *values.gateway_names, *shared])
     return gateway_site.Settings(
         names=tuple(names),
         # pyinfra's last group of a host is the inventory file's name.
-        secrets=keys.secrets_dir(data.secrets_dir, host.groups[-1]),
-        ca_scope=gateway_site.words("gateway_ca_scope", data.gateway_ca_scope),
-        read_timeout_s=data.gateway_read_timeout_s,
-        teams=gateway_teams.Teams(teams.default(values), teams.resolve(values)),
-        accounting_days=logs.days(data.accounting_days),
-        endpoints=endpoints(gateway_site.words("gateway_routes", data.gateway_routes), fronting.kinds()),
-        affinity=bool(data.gateway_affinity),
+        secrets=keys.secrets_dir(values.secrets_dir, host.groups[-1]),
+        ca_scope=values.gateway_ca_scope,
+        read_timeout_s=values.gateway_read_timeout_s,
+        teams=gateway_teams.Teams(values.others, values.teams),
+        accounting_days=values.accounting_days,
+        endpoints=endpoints(values.gateway_routes, fronting.kinds()),
+        affinity=values.gateway_affinity,
         place=Place(
             members=fronting.members() if fronting.is_front() else None,
             fronted=fronting.is_fronted(),
-            name=fleet_name,
-            first_port=data.gateway_fleet_port,
+            name=values.gateway_fleet_name,
+            first_port=values.gateway_fleet_port,
         ),
-        hsts_max_age_s=data.gateway_hsts_max_age_s,
-        http2=bool(data.gateway_http2),
-        behind=gateway_site.words("gateway_behind", data.gateway_behind),
-        proxy_port=data.gateway_proxy_port,
-        cors_origins=gateway_site.words("gateway_cors_origins", data.gateway_cors_origins),
-        body_room_bytes=teams.size_bytes("gateway_body_room", data.gateway_body_room),
+        hsts_max_age_s=values.gateway_hsts_max_age_s,
+        http2=values.gateway_http2,
+        behind=values.gateway_behind,
+        proxy_port=values.gateway_proxy_port,
+        cors_origins=values.gateway_cors_origins,
+        body_room_bytes=size_bytes(values.gateway_body_room),
         # Behind a fleet gateway each host filters: the teams' keys come that far.
         filter=None if fronting.is_front() else filter.of_host(),
     )

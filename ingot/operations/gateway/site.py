@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import re
 from collections.abc import Sequence
@@ -33,7 +32,6 @@ PUBLIC = f"{INCLUDED}/public"
 FLEET_CA = f"{INCLUDED}/fleet-ca.pem"
 
 #: An origin as browsers send it (RFC 6454, 6.2).
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
 
 
@@ -78,69 +76,13 @@ class Presented:
     ca_pem: str = ""
 
 
-def words(name: str, value: object) -> tuple[str, ...]:
-    """A group_data value that is a list of words.
-
-    Raises: IngotError for anything else; a single word would become a list of its letters.
-    """
-    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
-        return tuple(value)
-    example = f"[{value!r}]" if isinstance(value, str) else "[]"
-    raise IngotError(f"{name} is {value!r}, expected a list; write {example}.")
-
-
 def check(settings: Settings) -> None:
-    """Raises: IngotError for a value, or a name, that nginx or a certificate could not carry."""
-    if type(settings.read_timeout_s) is not int or settings.read_timeout_s < 1:
-        raise IngotError(
-            f"gateway_read_timeout_s is {settings.read_timeout_s!r}, expected a whole number from 1 on; correct it."
-        )
-    if type(settings.hsts_max_age_s) is not int or settings.hsts_max_age_s < 0:
-        raise IngotError(
-            f"gateway_hsts_max_age_s is {settings.hsts_max_age_s!r}, expected a number of seconds, or 0 for none; "
-            "correct it."
-        )
-    port = settings.place.first_port
-    if type(port) is not int or not 1024 <= port <= 65000:
-        raise IngotError(f"gateway_fleet_port is {port!r}, expected a whole number from 1024 to 65000; correct it.")
-    _check_front(settings)
+    """Raises: IngotError for a name that a certificate could not carry."""
     wrong = [name for name in (*settings.names, settings.place.name) if not _NAME.fullmatch(name)]
     if wrong:
         raise IngotError(
             f"{', '.join(map(repr, wrong))} cannot be a name in a certificate, expected letters, digits, '-' and '.', "
             "or an address; correct gateway_names or the host's address."
-        )
-
-
-def _check_front(settings: Settings) -> None:
-    """What stands before the gateway, and what browsers and bodies may do."""
-    for network in settings.behind:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise IngotError(
-                f"gateway_behind names {network!r} ({error}), expected networks such as '10.0.5.0/24'; correct it."
-            ) from None
-    port = settings.proxy_port
-    if port is not None and (type(port) is not int or not 1 <= port <= 65535 or port in (22, 80, 443)):
-        raise IngotError(
-            f"gateway_proxy_port is {port!r}, expected None or a port of its own for the PROXY protocol, such as 8442; "
-            "correct it."
-        )
-    if port is not None and not settings.behind:
-        raise IngotError(
-            "gateway_proxy_port is set and gateway_behind is empty: name the networks whose proxies are believed."
-        )
-    wrong = [origin for origin in settings.cors_origins if not _ORIGIN.fullmatch(origin)]
-    if wrong:
-        raise IngotError(
-            f"gateway_cors_origins names {wrong[0]!r}, expected origins such as 'https://chat.example.org', without a "
-            "path; correct it."
-        )
-    if settings.body_room_bytes < settings.teams.largest_body_bytes:
-        raise IngotError(
-            f"gateway_body_room is {settings.body_room_bytes} bytes, expected room for the largest body of any team "
-            f"({settings.teams.largest_body_bytes} bytes); raise it, or lower gateway_max_body."
         )
 
 

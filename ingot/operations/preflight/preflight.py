@@ -16,10 +16,10 @@ from ingot.facts.host import HostLook
 from ingot.inventory.expectation import parse
 from ingot.operations.gateway import fronting
 from ingot.operations.gateway.certificate import findings as certificate_findings
-from ingot.operations.gateway.filter import findings as filter_findings
 from ingot.operations.operation import operation
 from ingot.operations.preflight.disk_space import DOCKER_ROOT
 from ingot.operations.preflight.findings import Wanted, findings
+from ingot.operations.preflight.local_files import unusable
 from ingot.operations.preflight.notices import notes
 from ingot.settings import WrongValues, of_host
 
@@ -51,7 +51,7 @@ def judge(host: Host) -> Judged:
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
     stops = findings(look, Wanted(host.name, values, fronts=fronting.is_front(host), expect=ordered))
-    return Judged((*stops, *certificate_findings(host), *filter_findings(host)), notes(look))
+    return Judged((*stops, *certificate_findings(host), *unusable(host, values)), notes(look))
 
 
 @operation()

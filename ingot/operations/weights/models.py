@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from ingot.operations.weights.manifest import (
     origin,
     parse_manifest,
 )
+from ingot.secrets import hub_token
 from ingot.settings import of_host
 
 SCRIPT = (files(__package__) / "models.sh").read_text()
@@ -164,17 +164,9 @@ class Hidden(str):
         return str(self)
 
 
-def _token(path: str | None) -> str:
+def _token(file: str | None) -> str:
     """curl's option with the hub token, or nothing. Raises: IngotError when its file is missing or empty."""
-    if not path:
-        return ""
-    try:
-        token = Path(path).expanduser().read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise IngotError(f"cache_hub_token_file {path} cannot be read ({error}); correct it.") from None
-    if not re.fullmatch(r"[\w.-]+", token):
-        raise IngotError(f"cache_hub_token_file {path} holds no token, expected one word; correct it.")
-    return Hidden(f'header = "Authorization: Bearer {token}"\n')
+    return Hidden(f'header = "Authorization: Bearer {hub_token.read(file)}"\n') if file else ""
 
 
 def _listed(wanted: Wanted, place: Origin, token: str, lock: Lock | None) -> tuple[ModelFile, ...]:
