@@ -64,8 +64,6 @@ def catalog_entry(maker: ModuleType, revision: str) -> dict[str, Any]:
         "title": f"{maker.NAME}, made on the spot with random weights",
         "license": "apache-2.0",
         "kind": MAKERS[maker],
-        # A grammar makes even random weights call a tool that is named: so the proof of a deploy is a real one.
-        "arguments": {"tool_call_parser": "hermes"} if maker is generator else {},
         "config": dict(maker.CONFIG),
         "variants": [{"name": "bf16", "repository": maker.NAME, "revision": revision}],
     }
