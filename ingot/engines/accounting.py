@@ -1,5 +1,7 @@
 """One JSON line per request of the gateway: who, when, how many tokens; never a prompt, an answer or a key.
 
+And nothing of a request in the engine's own log: errors quote what they could not read.
+
 vLLM loads this file inside its container by `--middleware`: the standard library only, and nothing in here may break
 an answer. A file is opened for each line, so that rotation needs no signal.
 
@@ -9,6 +11,7 @@ Source: vLLM 0.32, v1/engine/async_llm.py (add_request) and v1/engine/output_pro
 
 import asyncio
 import json
+import logging
 import os
 import time
 from contextlib import suppress
@@ -78,6 +81,23 @@ class Tally:
 _TALLY: ContextVar[Tally | None] = ContextVar("tally", default=None)
 
 
+class WithoutText(logging.Filter):
+    """Of what is logged while a request is handled, leaves where it was logged and which exception there was."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take the text out of a record; every record is logged."""
+        if _TALLY.get() is not None:
+            kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+            record.msg = f"withheld, for it may hold a caller's text: {record.filename}:{record.lineno} {kind}".rstrip()
+            record.args = record.exc_info = record.exc_text = record.stack_info = None
+        return True
+
+
+#: Loggers with handlers of their own. Not uvicorn.access, which has nothing but a route.
+_LOGGERS = ("", "vllm", "uvicorn", "uvicorn.error")
+_WITHOUT_TEXT = WithoutText()
+
+
 class Accounting:
     """ASGI middleware: lets everything through untouched and writes down what a request used."""
 
@@ -97,6 +117,10 @@ class Accounting:
         tally = Tally()
         # Every task that the handler starts inherits it.
         _TALLY.set(tally)
+        for name in _LOGGERS:
+            for handler in logging.getLogger(name).handlers:
+                # A filter that a handler has already is not added again.
+                handler.addFilter(_WITHOUT_TEXT)
         with suppress(Exception):
             _follow_engine(scope["app"].state.engine_client)
 

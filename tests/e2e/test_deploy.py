@@ -121,6 +121,17 @@ def test_the_engine_accounts_for_every_answer_and_repeats_none(host: TestHost, k
     assert (lines[4]["prompt_tokens"], lines[4]["completion_tokens"]) == (told.input_tokens, told.output_tokens)
     assert all(line["prompt_tokens"] > 0 and 0 < line["completion_tokens"] < 4000 for line in (lines[3], lines[5]))
     assert all(0 < line["first_byte_s"] <= line["duration_s"] for line in lines[:5])
+    # What cannot be read is quoted in no log.
+    odd = [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "CANARY-ACCOUNT"}}]
+    for path, body in (
+        ("/messages", {"max_tokens": 5, "messages": [{"role": "user", "content": odd}]}),
+        ("/chat/completions", {"messages": [{"role": "CANARY-ACCOUNT", "content": odd}]}),
+        ("/chat/completions", {"messages": canary, "tools": [{"CANARY-ACCOUNT": 1}], "response_format": canary}),
+        ("/completions", {"prompt": {"CANARY-ACCOUNT": canary}, "max_tokens": "CANARY-ACCOUNT"}),
+        ("/responses", {"input": [{"type": "CANARY-ACCOUNT"}], "text": {"format": {"type": "CANARY-ACCOUNT"}}}),
+    ):
+        with pytest.raises(openai.APIStatusError):
+            caller.post(path, cast_to=object, body={**model, **body})
     engine = "curl -sf http://172.31.213.10:8000/metrics; docker logs ingot-engine-tiny-qwen3-0 2>&1"
     host.fails(f"{{ cat /var/log/ingot/*/*.jsonl /var/log/nginx/*; {engine}; }} | grep -E 'CANARY-ACCOUNT|{key}'")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -244,6 +246,37 @@ def test_the_engine_is_followed_once_however_many_requests_come(account: Path) -
 def test_an_engine_of_another_make_is_answered_for_without_tokens(account: Path) -> None:
     assert len(ask(answering(b"{}"), engine=SimpleNamespace())) == 3
     assert tokens(account) == (None, None)
+
+
+@pytest.mark.parametrize("logger", ["vllm", "uvicorn.error"])
+def test_what_the_engine_logs_of_a_request_holds_nothing_of_it(account: Path, logger: str) -> None:
+    """An error quotes what it could not read: its place and its kind are enough to find it."""
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    log = logging.getLogger(logger)
+    log.addHandler(handler)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+
+        async def handled() -> None:
+            try:
+                raise ValueError("cannot read 'CANARY'")
+            except ValueError as error:
+                log.exception("Error in create_messages: %s", error)
+                log.warning(f"Cannot read {error}")
+
+        await asyncio.create_task(handled())
+
+    try:
+        ask(app)
+        log.warning("outside of %s", "requests")
+    finally:
+        log.removeHandler(handler)
+    lines = out.getvalue().splitlines()
+    assert "CANARY" not in out.getvalue() and lines[-1] == "outside of requests"
+    assert [line.split()[-1] for line in lines[:-1]] == ["ValueError", lines[1].split()[-1]]
+    assert all("test_accounting.py:" in line for line in lines[:-1]) and len(lines) == 3
 
 
 _parts = st.lists(st.one_of(st.sampled_from(FORGED), st.text(max_size=20)), max_size=4).map("".join)

@@ -201,6 +201,30 @@ def test_bodies_have_a_place_of_their_own_that_fills_nothing_else(served: Gatewa
     assert served.host.succeeds(f"findmnt -bno SIZE --mountpoint {BODIES}").strip() == str(64 << 20)
 
 
+def test_a_body_that_trickles_ends_and_a_caller_who_waits_does_not(served: GatewayHost) -> None:
+    """The timer's work, done by hand so that nobody waits for it; a byte comes between two looks."""
+    served.host.succeeds("systemctl is-active ingot-slow-bodies.timer && systemctl stop ingot-slow-bodies.timer")
+    look = "systemctl start ingot-slow-bodies.service"
+    body = json.dumps({"model": "stand-in", "stream": True}).encode()
+    waits = request(f"POST {CHAT} HTTP/1.1", f"Content-Length: {len(body)}").format(
+        key=served.key, host=served.host.name
+    )
+    with secure(served) as slow, secure(served) as patient:
+        head = request(f"POST {CHAT} HTTP/1.1", "Content-Length: 1000")
+        slow.sendall((head.format(key=served.key, host=served.host.name) + "\r\n").encode())
+        patient.sendall(waits.encode() + b"\r\n" + body[:-1])
+        for _ in range(3):
+            slow.sendall(b"x")
+            served.host.succeeds(look)
+        with pytest.raises(OSError):
+            for _ in range(50):
+                slow.sendall(b"x")
+                time.sleep(0.1)
+        patient.sendall(body[-1:])
+        assert patient.recv(65536).startswith(b"HTTP/1.1 200")
+    served.host.succeeds("systemctl start ingot-slow-bodies.timer")
+
+
 def test_a_proxy_in_front_is_believed_from_its_network_alone(served: GatewayHost) -> None:
     mine = str(ipaddress.ip_network(f"{served.host.address}/24", strict=False))
     forwarded = request("GET /v1/models HTTP/1.0", "X-Forwarded-For: 198.51.100.7, 203.0.113.9")

@@ -123,7 +123,7 @@ def entries(
         *_fleet(found, settings, served, fleet_ca),
         *included,
         *_public(settings, presented),
-        *bodies.entries(settings.body_room_bytes),
+        *bodies.entries(settings.body_room_bytes, [443, *([settings.proxy_port] if settings.proxy_port else [])]),
         *filter_site.entries(settings.filter),
         *log.places(settings.accounting_days),
         # Not included by our configuration; removed so that nobody wonders.
