@@ -16,5 +16,5 @@ for name; do
     wrong_key) said=$(call -H "$wrong" "$OPENAI_BASE_URL/models") && case $said in *authentication_error*) said=ok ;; esac ;;
     refused_body) said=$(head -c 300000 /dev/zero | call -H "$wrong" --data-binary @- --max-time 10 "$OPENAI_BASE_URL/chat/completions") && case $said in *authentication_error*) said=ok ;; esac ;;
   esac
-  printf '%s\t%s\n' "$name" "$(echo "$said" | tr '\n\t' '  ' | cut -c1-200)"
+  printf '%s\t%s\n' "$name" "$(printf '%s' "$said" | tr '\n\t' '  ' | cut -c1-200)"
 done
