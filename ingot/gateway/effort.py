@@ -1,4 +1,4 @@
-"""How much work a pattern is at worst: nested or neighbouring repetitions try a text in very many ways."""
+"""An estimate of the most work that a pattern can cause: nested repetitions can match one text in very many ways."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Effort:
         self._first = self._sequence(nodes, Counter())
 
     def steps(self) -> int:
-        """About the most steps that a search takes from one place; a little over MOST_STEPS stands for any more.
+        """An estimate of the most steps that a search takes from one place; counting stops a little over MOST_STEPS.
 
         Looks for the worst text greedily: the next character is the one that leaves the most ways open.
         """

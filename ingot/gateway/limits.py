@@ -1,4 +1,4 @@
-"""Limits of teams as nginx counts them: teams with the same limit share a zone, each with a count of its own there."""
+"""Limits of teams for nginx. Teams with the same limit share one zone of memory; each team has its own count in it."""
 
 from __future__ import annotations
 

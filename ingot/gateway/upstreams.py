@@ -1,4 +1,4 @@
-"""The engines behind a gateway: what the engine role wrote down, as nginx' upstreams."""
+"""The engines behind a gateway: the engine role's list of them becomes nginx' upstreams."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Server:
-    """A replica as nginx is told of it; one that is `down` gets no new requests."""
+    """A replica's address for nginx; a replica that is `down` gets no new requests."""
 
     address: str
     down: bool = False

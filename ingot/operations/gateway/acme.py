@@ -123,7 +123,7 @@ def issue(host_name: str, asked: Server, names: tuple[str, ...]) -> Generator[Py
 
 
 def forget() -> StringCommand:
-    """Have certbot forget a certificate that is no longer presented; what tells of it goes last."""
+    """Have certbot forget a certificate that is no longer presented; the file by which a deploy finds it goes last."""
     kept = f"/etc/letsencrypt/renewal/{ACME_NAME}.conf /etc/letsencrypt/archive/{ACME_NAME}"
     return StringCommand(f"rm -rf {HOOK} {CA_FILE} {DROP_IN} {kept} && systemctl daemon-reload && rm -rf {ACME_LIVE}")
 

@@ -46,14 +46,14 @@ def timer() -> Unit:
 
 
 def mount(found_bytes: int | None, room_bytes: int) -> Generator[PyinfraCommand, None, None]:
-    """Have the place now, in this size: before nginx looks at a configuration that names it."""
+    """Mount the place in this size now: nginx' new configuration names it."""
     if found_bytes != room_bytes:
         changes.announce([f"give request bodies a place of {room_bytes} bytes in memory"])
         yield StringCommand(f"sh -c {shlex.quote(_mount(room_bytes))}")
 
 
 def _mount(room_bytes: int) -> str:
-    """A shell command that mounts it, or gives it another size; what lies in it stays."""
+    """A shell command that mounts the place, or changes its size and keeps what lies in it."""
     return (
         f"mkdir -p {BODIES} && if mountpoint -q {BODIES}; then mount -o remount,size={room_bytes} {BODIES}; else "
         f"mount -t tmpfs -o size={room_bytes},mode=0700,nosuid,nodev,noexec ingot-request-bodies {BODIES} && "

@@ -68,7 +68,7 @@ def wish(one: Host) -> Wish:
 
 
 def findings(one: Host) -> tuple[str, ...]:
-    """What would keep a host from presenting its certificate, known before anything is changed."""
+    """Reasons why a host cannot present its certificate, found before anything is changed."""
     try:
         wish(one)
     except IngotError as error:

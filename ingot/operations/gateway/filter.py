@@ -1,4 +1,4 @@
-"""The filter's container: started beside the one that it replaces, proven by its own word, the old one let end."""
+"""The filter's container. A new one starts beside the old one and answers with its digest; then the old one may end."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def of_host() -> Filter | None:
 
 
 def sockets(found: FilterHost, wanted: Filter | None) -> Commands:
-    """The directory of the sockets, before nginx looks at a configuration that names it; a boot makes it as well."""
+    """Make the directory of the sockets: nginx' new configuration names it. At boot, systemd-tmpfiles makes it."""
     if wanted and not found.sockets:
         yield StringCommand(f"printf '%s' {shlex.quote(tmpfiles())} | systemd-tmpfiles --create -")
 
 
 def start(found: FilterHost, wanted: Filter | None) -> Commands:
-    """Have the wanted process serve; one with other files goes on with the answers that it has begun, and no others."""
+    """Start the wanted container; a container with other files finishes the answers that it has begun, then it ends."""
     if wanted is None or (found.serving == wanted.digest and not _others(found, wanted)):
         return
     if state.is_executing and not found.docker:
@@ -80,12 +80,12 @@ def remove(found: FilterHost, wanted: Filter | None, stop_grace_s: int) -> Comma
 
 
 def _others(found: FilterHost, wanted: Filter) -> list[FilterContainer]:
-    """Containers of former filters that were not told to end yet, and what is left of those that were."""
+    """Containers of earlier filters that were not told to end yet, and stopped ones that were not removed."""
     return [one for one in found.containers if one.digest != wanted.digest and not (one.drains and one.running)]
 
 
 def _start(wanted: Filter) -> str:
-    """Start it and wait for its word; one that gives none is taken away, and the one before serves on."""
+    """Start it and wait until it answers; a container that does not is removed, and the one before goes on serving."""
     name, log = wanted.container, "/run/ingot/filter-start.log"
     sorry = f"{host.name}: the filter did not start"
     return (

@@ -53,7 +53,7 @@ class Filter:
 
     @property
     def digest(self) -> str:
-        """Names everything that the process runs with; it says it back."""
+        """A name for everything that the process runs with; the process tells it when asked for its health."""
         parts = [self.rules, self._compose("", ""), *(f"{name}\0{text}" for name, text in self.sources.items())]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

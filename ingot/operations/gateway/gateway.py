@@ -128,7 +128,7 @@ def acme() -> Commands:
 
 @operation()
 def in_effect() -> Commands:
-    """Have nginx run what is installed, and prove it on port 443: a reload that fails leaves no other trace."""
+    """Have nginx run what is installed, and prove it on port 443: a reload that failed shows nowhere else."""
     running = host.get_fact(Running, server=host.name)
     # Before the first deploy ran there is nothing to compare.
     if running.as_installed or not (state.is_executing or running.listener):
@@ -190,7 +190,7 @@ def _fleet_ca(settings: gateway_site.Settings) -> str:
 
 
 def _noting(commands: Generator[PyinfraCommand, None, T]) -> Generator[PyinfraCommand, None, tuple[bool, T]]:
-    """Pass commands on; whether there was one, and what the generator returned."""
+    """Pass a generator's commands on; returns whether there was any, and what the generator returned."""
     any_ = False
     while True:
         try:

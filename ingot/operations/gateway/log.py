@@ -16,7 +16,7 @@ _REOPEN = logs.Reopen("www-data", "adm", '[ ! -s /run/nginx.pid ] || kill -USR1 
 
 
 def log_conf(served: Sequence[Engine]) -> str:
-    """What nginx writes down of a request."""
+    """The format of the log, and where nginx writes it."""
     known = served[0].model if len(served) == 1 else ""
     models = [("default", known), *((engine.name, engine.model) for engine in served)]
     return render.template("gateway/log.conf", models=models, log=LOG)

@@ -1,4 +1,4 @@
-"""The gateway's files: nginx' configuration and what it includes, out of what a host has and what is wanted."""
+"""The gateway's files: nginx' configuration and what it includes, made from the facts of a host and its values."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _fleet(found: GatewayHost, settings: Settings, served: Sequence[Engine], fle
 
 
 def _public(settings: Settings, presented: Presented) -> list[tree.Entry]:
-    """What anyone may read."""
+    """The files that anyone may read: the page for callers and the internal CA's certificate."""
     page = render.template("gateway/callers.html", names=settings.names, serves_ca=bool(presented.ca_pem))
     ca = tree.File(f"{PUBLIC}/ca.crt", presented.ca_pem) if presented.ca_pem else tree.Absent(f"{PUBLIC}/ca.crt")
     return [tree.Dir(PUBLIC, mode="0755"), tree.File(f"{PUBLIC}/callers.html", page), ca]
@@ -226,7 +226,7 @@ def configuration(found: GatewayHost, settings: Settings, digest: str, *, serves
 
 
 def filter_conf(settings: Settings, served: Sequence[Engine]) -> tree.Entry:
-    """Which teams pass the filter, and its way back to the engines."""
+    """Which teams' requests go to the filter, and how the filter reaches the engines."""
     if settings.filter is None:
         return tree.Absent(filter_site.NGINX)
     return tree.File(
@@ -241,7 +241,7 @@ def filter_conf(settings: Settings, served: Sequence[Engine]) -> tree.Entry:
 
 
 def by_model(served: Sequence[Engine], settings: Settings) -> str | None:
-    """The njs script that chooses by what a request says; None where there is no choice."""
+    """The njs script that chooses an engine by the request's body; None where there is one engine."""
     if not _scripted(served, settings):
         return None
     names = json.dumps({engine.model: engine.name for engine in served})

@@ -50,7 +50,7 @@ def entries(
 
 
 def refusals(teams: Teams, route: Route, served: Sequence[Engine]) -> list[str]:
-    """What a location says about teams before anything is asked of an engine."""
+    """The lines of a location that refuse a team's request before an engine is asked."""
     lines = []
     if route.method == "POST" and len(limits.bodies(teams.others, teams.named)) > 1:
         lines += ['if ($body_verdict = "large") { return 413; }', 'if ($body_verdict = "unknown") { return 411; }']
