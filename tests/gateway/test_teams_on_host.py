@@ -37,7 +37,7 @@ TEAMS = {
 def teams(served: GatewayHost) -> dict[str, Caller]:
     """A caller of each team, deployed with their limits; `research` has none of its own."""
     callers = {team: replace(served.caller, key=keys.create(served.secrets, team)) for team in TEAMS}
-    deployed = served.deploy(gateway_teams=TEAMS)
+    deployed = served.deploy(gateway_teams=TEAMS, gateway_http2=True)
     assert deployed.status == 0, deployed.output
     return {"research": served.caller, **callers}
 
@@ -110,11 +110,11 @@ def test_a_key_ends_by_the_clock_of_the_host(served: GatewayHost, teams: dict[st
     good, over = (replace(served.caller, key=keys.create(served.secrets, "trial", now + by)) for by in (hour, -hour))
     old = teams["elsewhere"]
     new, [ending] = keys.rotate(served.secrets, "elsewhere", hour, now)
-    assert served.deploy(gateway_teams=TEAMS).status == 0
+    assert served.deploy(gateway_teams=TEAMS, gateway_http2=True).status == 0
     statuses = [caller.get("/v1/models").status for caller in (good, over, old, replace(old, key=new))]
     assert statuses == [200, 401, 200, 200]
     keys.revoke_id(served.secrets, ending.id)
-    assert served.deploy(gateway_teams=TEAMS).status == 0
+    assert served.deploy(gateway_teams=TEAMS, gateway_http2=True).status == 0
     assert [caller.get("/v1/models").status for caller in (old, replace(old, key=new))] == [401, 200]
     log = [json.loads(line) for line in served.host.succeeds(f"tail -n 6 {gateway_log.LOG}").splitlines()]
     # Who still uses a key that has ended can be told; a revoked one is as unknown as any other.
@@ -175,7 +175,7 @@ def test_of_several_models_each_team_sees_and_uses_its_own(served: GatewayHost, 
     served.start_engine(SECOND_ENGINE)
     served.tell_gateway({"stand-in": ENGINE, "org/second": SECOND_ENGINE})
     [key] = [keys.create(served.secrets, "elsewhere")]
-    assert served.deploy(gateway_teams=TEAMS).status == 0
+    assert served.deploy(gateway_teams=TEAMS, gateway_http2=True).status == 0
 
     def models(caller: Caller) -> list[Any]:
         return [model["id"] for model in caller.get("/v1/models").json["data"]]
