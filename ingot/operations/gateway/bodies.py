@@ -27,7 +27,7 @@ EVERY_S = 30
 
 def entries(room_bytes: int, ports: Sequence[int]) -> list[tree.Entry]:
     """The drop-in of nginx' unit, and the timer that looks at connections to these ports of the gateway."""
-    text = render.template("gateway/nginx.service.d/ingot-bodies.conf", command=_mount(room_bytes))
+    text = render.template("gateway/nginx.service.d/ingot-bodies.conf", command=_mount(room_bytes), place=BODIES)
     least = LEAST_BYTES_PER_S * EVERY_S
     looks = render.template("gateway/slow_bodies.sh", least_bytes=least, ports=[f"sport = :{port}" for port in ports])
     return [
