@@ -82,10 +82,19 @@ cd / && tar -c --exclude __pycache__ bin lib lib64 usr/lib64 usr/bin/python3* us
 $(for name in ld-linux libc. libm. libz. libexpat.; do echo usr/lib/*-linux-gnu/$name*; done) | docker import - replica
 """
 
-#: Another package manager that has apt's lock for a while, and unattended upgrades that try all the time.
-HOLDER = """import fcntl, time
+#: Another package manager that has apt's lock until a run wants to install, and a while longer; and unattended upgrades
+#: that try all the time.
+HOLDER = """import fcntl, os, time
 lock = open("/var/lib/dpkg/lock-frontend", "w")
 fcntl.lockf(lock, fcntl.LOCK_EX)
+began = time.time()
+def installing():
+    try:
+        return os.stat("/run/ingot/ingot-packages").st_ctime > began
+    except FileNotFoundError:
+        return False
+while not installing() and time.time() < began + 250:
+    time.sleep(0.2)
 time.sleep(6)
 """
 UNATTENDED = """while :; do
