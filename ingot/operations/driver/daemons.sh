@@ -23,7 +23,7 @@ remember_daemons() {
 
 # The programs that read the GPUs' counters: as `unit NAME`, `container ID`, or `process PID` in somebody's session.
 watching() {
-  find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | cut -d/ -f3 | sort -nu | while read -r pid; do
+  find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | sed 's|/fd/.*||; s|.*/||' | sort -nu | while read -r pid; do
     read -r name 2>/dev/null <"/proc/$pid/comm" || continue
     printf '%s\n' "$readers" | while read -r pattern; do
       # shellcheck disable=SC2254
