@@ -119,21 +119,11 @@ def _many(
     parallel: int,
     members: Mapping[str, Mapping[str, Any]],
 ) -> list[Outcome]:
-    from ingot.onboarding.many import onboard_all
-    from ingot.onboarding.options import request
-    from ingot.onboarding.request import Outcome
-    from ingot.onboarding.servers import BadRow
+    from ingot.onboarding.many import onboard_all, requests_of
     from ingot.report.board import Board
     from ingot.report.onboarding import Lines
 
-    requests, refused = [], []
-    for row in rows:
-        try:
-            if isinstance(row, BadRow):
-                raise IngotError(row.sentence)
-            requests.append(request(asked, row, members.get(row.name, {})))
-        except IngotError as error:
-            refused.append(Outcome(row.name, error=str(error)))
+    requests, refused = requests_of(asked, rows, members)
     if not console.is_terminal:
         return [*onboard_all(requests, Lines(console, asks=False), parallel), *refused]
     with Board(console, [one.name for one in requests]) as board:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ingot.errors import IngotError
+from ingot.onboarding.options import Options, request
 from ingot.onboarding.request import Outcome, Request, Talk
+from ingot.onboarding.servers import BadRow, Server
 from ingot.onboarding.steps import onboard
+
+
+def requests_of(
+    asked: Options, rows: Sequence[Server | BadRow], members: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Request], list[Outcome]]:
+    """The requests of a table's rows, and an outcome for each row that cannot be one; `members` is the inventory's data."""
+    requests, refused = [], []
+    for row in rows:
+        try:
+            if isinstance(row, BadRow):
+                raise IngotError(row.sentence)
+            requests.append(request(asked, row, members.get(row.name, {})))
+        except IngotError as error:
+            refused.append(Outcome(row.name, error=str(error)))
+    return requests, refused
 
 
 def onboard_all(
@@ -15,20 +33,20 @@ def onboard_all(
 ) -> list[Outcome]:
     """The outcome of each server, in their order; what refuses one is in its outcome."""
 
-    def one(request: Request) -> Outcome:
+    def one(wanted: Request) -> Outcome:
         try:
-            outcome = step(request, talk)
+            outcome = step(wanted, talk)
         except IngotError as refused:
-            outcome = Outcome(request.name, request.way.address, error=str(refused))
+            outcome = Outcome(wanted.name, wanted.way.address, error=str(refused))
         # An unexpected error of one server must not stop the others; its sentence says that it was unexpected.
         except Exception as surprise:
             outcome = Outcome(
-                request.name,
-                request.way.address,
-                error=f"{request.name}: {type(surprise).__name__} while onboarding it; run it again, and report this.",
+                wanted.name,
+                wanted.way.address,
+                error=f"{wanted.name}: {type(surprise).__name__} while onboarding it; run it again, and report this.",
             )
         result = "failed" if outcome.error else "done"
-        talk.say(request.name, result, result)
+        talk.say(wanted.name, result, result)
         return outcome
 
     with ThreadPoolExecutor(max_workers=parallel) as pool:
