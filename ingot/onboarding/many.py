@@ -16,7 +16,7 @@ from ingot.onboarding.steps import onboard
 def requests_of(
     asked: Options, rows: Sequence[Server | BadRow], members: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[Request], list[Outcome]]:
-    """The requests of a table's rows, and an outcome for each row that cannot be one; `members` is the inventory's data."""
+    """The requests of a table's rows, and an outcome for each row that is wrong; `members` is the inventory's data."""
     requests, refused = [], []
     for row in rows:
         try:
