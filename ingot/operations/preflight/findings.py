@@ -146,7 +146,7 @@ def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, 
     if not gpus or not wanted.values.serve:
         return None, ()
     # What runs on the GPUs now is the engine itself, or is judged when the engine role measures.
-    hardware = Hardware(wanted.name, tuple(replace(gpu, free_bytes=None) for gpu in gpus))
+    hardware = Hardware(wanted.name, tuple(replace(gpu, free_bytes=None) for gpu in gpus), look.memory_bytes)
     try:
         planned = planning.plan(
             hardware, requests(wanted.values), planning.profile(wanted.values), EngineState(files=look.stored)

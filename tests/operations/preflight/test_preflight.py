@@ -226,6 +226,13 @@ def test_a_fatal_error_of_a_switch_is_worth_one_note() -> None:
     assert said.startswith("NVSwitch 0000:a9:00.0 reported SXid 20034 1 times since boot: a fatal NVSwitch error")
 
 
+def test_a_cache_that_crowds_the_hosts_memory_is_refused_before_anything_changes() -> None:
+    kept = [{**SERVE[0], "replicas": 2, "kv_offload_gib": 16}]
+    assert findings(GOOD, wanted(serve=kept)) == ()
+    (said,) = findings(GOOD, wanted(serve=[{**kept[0], "kv_offload_gib": 32}]))
+    assert "64.00 GiB of dropped cache" in said
+
+
 def test_a_wish_that_cannot_be_is_refused() -> None:
     (said,) = findings(GOOD, wanted(driver_version="580.126.20"))
     assert "known vulnerabilities" in said
