@@ -21,6 +21,7 @@ from ingot.facts.units import Units
 from ingot.operations.driver import transition
 from ingot.operations.driver.transition import Transition
 from tests.operations.driver.test_driver import GOOD, decision, packages
+from tests.settings.values import DEFAULTS, Data
 
 pytestmark = pytest.mark.driver
 
@@ -83,7 +84,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         host = SimpleNamespace(
             name="gpu-01",
             get_fact=steps.get_fact,
-            data=SimpleNamespace(gpus_use=None, driver_disrupt=steps.users_ok),
+            data=Data(**{**DEFAULTS, "driver_disrupt": steps.users_ok}),
+            groups=["gpu"],
             print_prefix="",
             connector_data={},
         )
