@@ -80,7 +80,9 @@ def _questions(service: Provable, model: str) -> list[Question]:
         body: dict[str, Any] = {"model": model, "query": QUERY, "documents": list(DOCUMENTS)}
         return [Question("an order of documents", "/v1/rerank", body)]
     if service.kind == "transcribe":
-        return [Question("a transcript", "/v1/audio/transcriptions", {"model": model}, speech=True)]
+        # The language is named: random weights would hear one that there is not.
+        body = {"model": model, "language": "en"}
+        return [Question("a transcript", "/v1/audio/transcriptions", body, speech=True)]
     plain: dict[str, Any] = {"model": model, "prompt": PROMPT, "max_tokens": 1, "temperature": 0}
     asked = [Question("a completion", "/v1/completions", plain)]
     talk: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": PROMPT}], "temperature": 0}

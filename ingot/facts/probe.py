@@ -34,7 +34,7 @@ def ask(seconds: int) -> str:
     cases = "".join(f"{kind}) {_post(path, body, seconds)} ;; " for kind, (path, body) in _BODIES.items())
     speech = (
         f"{SILENCE} | {CURL} --max-time {seconds} --form 'file=@-;filename=silence.wav;type=audio/wav' "
-        f'--form-string "model=$model" "http://$endpoint{_SPEECH}"'
+        f'--form-string "model=$model" --form-string language=en "http://$endpoint{_SPEECH}"'
     )
     return f'case "$kind" in {cases}transcribe) {speech} ;; *) echo 000 ;; esac'
 

@@ -200,7 +200,7 @@ def _with_key(found: Outside, caller: Caller) -> None:
 
 def _used(caller: Caller, question: proof.Question) -> Answer:
     if question.speech:
-        return caller.transcribe(question.path, {"model": str(question.body["model"])}, silence())
+        return caller.transcribe(question.path, {key: str(value) for key, value in question.body.items()}, silence())
     return caller.post(question.path, question.body)
 
 
