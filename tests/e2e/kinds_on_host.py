@@ -25,7 +25,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.models, pytest.mark.timeout(900)]
 
 NAME = "e2e"
 SERVE = [
-    {"model": "tiny-qwen3", "context": 4096, "concurrency": 4, "replicas": 1, "share": True},
+    {
+        "model": "tiny-qwen3",
+        "context": 4096,
+        "concurrency": 4,
+        "replicas": 1,
+        "share": True,
+        "arguments": {"tool_call_parser": "hermes"},
+    },
     {"model": "tiny-bert", "context": 512, "concurrency": 4, "replicas": 1, "share": True},
     {"model": "tiny-reranker", "context": 2048, "concurrency": 4, "replicas": 1, "share": True},
 ]
@@ -33,6 +40,7 @@ WEATHER = {
     "type": "function",
     "function": {
         "name": "weather",
+        "strict": True,
         "description": "The weather of a city.",
         "parameters": {
             "type": "object",
@@ -97,7 +105,7 @@ def test_the_client_uses_tools(caller: openai.OpenAI) -> None:
         messages=[{"role": "user", "content": "What is the weather like in Ulm?"}],
         tools=[WEATHER],
         tool_choice={"type": "function", "function": {"name": "weather"}},
-        max_tokens=64,
+        max_tokens=160,
     )
     (call,) = answer.choices[0].message.tool_calls
     assert call.function.name == "weather"
