@@ -89,7 +89,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     assert done.returncode == 0, done.stdout + done.stderr
     host.succeeds(REPLICA, timeout_s=60)
     host.succeeds(f"mkdir -p {Path(POOL).parent} && echo '# in use' >{POOL}")
-    host.put(UPSTREAMS, '[{"model": "tiny", "replicas": ["172.31.213.10:8000"]}]\n')
+    host.put(UPSTREAMS, '[{"model": "tiny", "replicas": ["127.0.0.1:8000"]}]\n')
     yield Machine(host, tmp_path_factory.mktemp("inventory"))
     # Other tests' hosts are no fleet of this one.
     shutil.rmtree(Sandbox().secrets_dir / "evidence" / NAME, ignore_errors=True)

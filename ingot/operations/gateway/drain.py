@@ -82,11 +82,12 @@ def idle(addresses: Sequence[str], grace_s: int) -> str:
         f"for address in {' '.join(addresses)}; do "
         "left=$((end - $(date +%s))); [ $left -gt 0 ] || break 2; "
         f"[ $left -le {LOOK_S} ] || left={LOOK_S}; "
-        'told=$(curl --silent --fail --noproxy "*" --max-time $left "http://$address/metrics"); status=$?; '
-        f'if [ $status -ne 0 ] && [ $status -ne {REFUSED} ]; then silent="$silent $address"; fi; '
-        'running=$(printf "%s\\n" "$told" '
-        "| awk '/num_requests_(running|waiting)[{ ]/ {n += $NF} END {print n + 0}'); "
-        '[ "$running" = 0 ] || busy=yes; done; unknown=$silent; '
+        'told=$(curl --silent --noproxy "*" --max-time $left --write-out "\\nstatus %{http_code}\\n" '
+        '"http://$address/metrics"); status=$?; '
+        'running=$(printf "%s\\n" "$told" | awk \'/^status 5/ {n = "unknown"; exit} '
+        "/num_requests_(running|waiting)[{ ]/ {n += $NF} END {print n ? n : 0}'); "
+        f"if [ $status -ne 0 ] && [ $status -ne {REFUSED} ] || [ $running = unknown ]; then "
+        'silent="$silent $address"; elif [ $running != 0 ]; then busy=yes; fi; done; unknown=$silent; '
         'if [ -z "$busy$silent" ]; then quiet=$((quiet + 1)); else quiet=0; fi; done; '
         f"for address in ${{silent:-$unknown}}; do "
         f'echo "$address did not say within {grace_s} s whether requests run; those that do are cut off."; done'

@@ -208,7 +208,9 @@ def test_waiting_ends_when_the_time_is_up(waited: Callable[..., Waited]) -> None
     assert found.took_s >= 10 and found.said == "", "an engine that says that it works is not unknown"
 
 
-@pytest.mark.parametrize("answer", ["hang", "exit 52", "exit 22"], ids=["silence", "a broken answer", "an error"])
+@pytest.mark.parametrize(
+    "answer", ["hang", "exit 52", "echo; echo status 503"], ids=["silence", "a broken answer", "an error"]
+)
 def test_an_engine_that_accepts_and_does_not_answer_gets_all_the_time_and_not_more(
     waited: Callable[..., Waited], answer: str
 ) -> None:
@@ -225,6 +227,11 @@ def test_the_silence_of_one_engine_is_not_covered_by_anothers_answer(waited: Cal
 def test_an_engine_that_answers_again_is_believed(waited: Callable[..., Waited]) -> None:
     found = waited([FIRST], 120, f"[ $n -gt 2 ] || hang; {NONE_RUNS}")
     assert found.took_s < 20 and found.said == ""
+
+
+def test_an_engine_that_has_no_such_count_is_not_waited_for(waited: Callable[..., Waited]) -> None:
+    found = waited([FIRST], 120, "echo '{}'; echo status 404")
+    assert (found.looks, found.said) == (3, "")
 
 
 def test_where_nothing_listens_nothing_runs(waited: Callable[..., Waited]) -> None:
