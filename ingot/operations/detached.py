@@ -102,8 +102,10 @@ def parse(output: str) -> Answer | None:
 def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
     """Wait for the unit's end, saying how far it is; True when it succeeded, else one sentence is logged."""
     began = reported = answered = time.monotonic()
+    connected = True
     while (now := time.monotonic()) - began < limit_s:
-        answer = _ask(state, host, unit)
+        # Without a connection there is nobody to ask: pyinfra's client would fail in a way of its own.
+        answer = _ask(state, host, unit) if connected else None
         if answer is None:
             if now - answered > RECONNECT_S:
                 return _failed(
@@ -111,7 +113,7 @@ def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
                     f"the connection was lost and not found again within {RECONNECT_S} s; {unit}.service goes on "
                     "there, run again to wait for it",
                 )
-            reconnect(host)
+            connected = reconnect(host)
             continue
         answered = time.monotonic()
         for line in answer.log:

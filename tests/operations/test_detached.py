@@ -34,6 +34,8 @@ class Remote:
         self.clock, self.answers = clock, list(answers)
         self.asked: list[dict[str, Any]] = []
         self.reconnected = 0
+        #: How often in a row a new connection is not made.
+        self.refuses = 0
 
     def run_shell_command(self, command: Any, **arguments: Any) -> tuple[bool, Any]:
         self.asked.append(arguments)
@@ -53,12 +55,14 @@ def attend(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
     def reconnect(host: Remote) -> bool:
         host.reconnected += 1
         clock.now += 5
-        return True
+        host.refuses -= 1
+        return host.refuses < 0
 
     monkeypatch.setattr(detached, "reconnect", reconnect)
 
-    def run(*answers: str | Exception, limit_s: int = 3600) -> tuple[bool, Remote]:
+    def run(*answers: str | Exception, limit_s: int = 3600, refuses: int = 0) -> tuple[bool, Remote]:
         host = Remote(clock, *answers)
+        host.refuses = refuses
         return detached.attend(SimpleNamespace(print_output=False), host, UNIT, limit_s), host  # type: ignore[arg-type]
 
     yield run
@@ -75,6 +79,14 @@ def test_a_lost_connection_is_made_again_and_the_wait_goes_on(attend: Callable[.
     """Also where an answer is cut off: it is no answer."""
     succeeded, host = attend("running", broken, broken, broken, "running", "ended 0")
     assert succeeded and host.reconnected == 3 and len(host.asked) == 6
+
+
+def test_nobody_is_asked_while_there_is_no_connection(attend: Callable[..., Any]) -> None:
+    """pyinfra's client has no transport then, and fails with another error than a connection that breaks."""
+    succeeded, host = attend("running", OSError("reset"), "ended 0", refuses=4)
+    assert succeeded and (host.reconnected, len(host.asked)) == (5, 3)
+    succeeded, host = attend("running", OSError("reset"), "ended 0", refuses=1000)
+    assert not succeeded and len(host.asked) == 2
 
 
 def test_time_without_a_connection_is_counted_from_the_last_answer(attend: Callable[..., Any]) -> None:

@@ -221,12 +221,13 @@ class Lost(Exception):
 
 def ask(fact: type[FactBase[Found]], **arguments: Any) -> Found:
     """A fact's answer, across lost connections. Raises: Lost."""
-    began = time.monotonic()
-    while (answer := host.get_fact(fact, **arguments, _ignore_errors=True)) == fact.default():
+    began, connected = time.monotonic(), True
+    while True:
+        if connected and (answer := host.get_fact(fact, **arguments, _ignore_errors=True)) != fact.default():
+            return answer
         if time.monotonic() - began > RECONNECT_S:
             raise Lost
-        reconnect(host)
-    return answer
+        connected = reconnect(host)
 
 
 def watch(service: Service, restarts: int) -> str | None:

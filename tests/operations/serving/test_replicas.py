@@ -172,7 +172,7 @@ def test_what_is_wrong_with_a_start_is_said(fresh: OneHost, glance: Glance, trou
 
 def test_a_lost_connection_is_made_again(fresh: OneHost, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[object] = []
-    monkeypatch.setattr(rollout, "reconnect", attempts.append)
+    monkeypatch.setattr(rollout, "reconnect", lambda host: attempts.append(host) or True)
     fresh.answers[ReplicaGlance] = glances({"ingot-engine-small-0": [Glance("unknown"), Glance("unknown"), READY]})
     fresh.run(engine.replicas)
     assert len(attempts) == 2 and fresh.refused == []
