@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -157,18 +158,20 @@ def _wait(host: Host, name: str, job: script.Job, say: Say) -> None:
     limit = job.level.longest_s(len(job.gpus)) + 4 * RECONNECT_S
     began = answered = time.monotonic()
     question = detached.question(script.UNIT, False)
+    connected = True
     while (moment := time.monotonic()) - began < limit:
-        try:
-            answer = detached.parse(run(host, question, timeout_s=detached.SLICE_S + 30).stdout)
-        except (OSError, EOFError, SSHException, ConnectError):
-            answer = None
+        answer = None
+        # Without a connection there is nobody to ask: pyinfra's client would fail in a way of its own.
+        if connected:
+            with contextlib.suppress(OSError, EOFError, SSHException, ConnectError):
+                answer = detached.parse(run(host, question, timeout_s=detached.SLICE_S + 30).stdout)
         if answer is None:
             if moment - answered > RECONNECT_S:
                 raise IngotError(
                     f"{name}: the connection was lost and not found again within {RECONNECT_S} s; the acceptance goes "
                     "on there, run the same line again to wait for it."
                 )
-            reconnect(host)
+            connected = reconnect(host)
             continue
         answered = moment
         if answer.state == "ended":

@@ -44,8 +44,8 @@ def rivals(decision: Decision, state: DriverState) -> tuple[str, ...]:
     """Installed packages that the decision's own replace: other pins, the other flavour, another branch or series.
 
     Packages of another branch conflict with the decision's by their relations or by their files, in whichever archive
-    either is (`libnvidia-compute-535` and `libnvidia-compute-580`). Source: their control files in Ubuntu's and
-    NVIDIA's archives, read 2026-11-28.
+    either is (`libnvidia-compute-535` and `libnvidia-compute-580`). This is what is known of both archives; their
+    control files were not read.
     """
     chosen = _chosen(decision)
     return tuple(

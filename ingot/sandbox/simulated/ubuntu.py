@@ -1,8 +1,7 @@
 """Stand-in packages under the names that Ubuntu's archive, and NVIDIA's repository for Ubuntu before 590, use.
 
-The relations are those of the real control files: each branch provides, replaces and conflicts with a virtual package
-per part, so that two branches cannot be installed together. Source: `apt-cache show` of nvidia-driver-535 and
-nvidia-dkms-580-open in Ubuntu 24.04 and in NVIDIA's ubuntu2404 repository.
+Each branch provides, replaces and conflicts with a virtual package per part, so that two branches cannot be installed
+together. These relations are written from what is known of both archives; their own control files were not read.
 """
 
 from collections.abc import Iterator
