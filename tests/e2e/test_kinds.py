@@ -59,8 +59,8 @@ SCHEMA = {
 
 
 @pytest.fixture(scope="module")
-def mixed(host: TestHost) -> Iterator[TestHost]:
-    """The session's host, whose file asks for three models of three kinds."""
+def mixed(host: TestHost, key: str) -> Iterator[TestHost]:
+    """The session's host, whose file asks for three models of three kinds; its key is there before its deploy."""
     file = HOST_FILES / f"{NAME}.yaml"
     if not file.is_file():
         subprocess.run(
