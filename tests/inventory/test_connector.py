@@ -20,9 +20,17 @@ gpu = [("@ingot/first", {{**_ssh, {data}}}), ("@ingot/second", _ssh)]
         ("'ssh_key': '/nonexistent/key'", "first: its SSH key cannot be used (No such private key file: /nonexistent"),
         ("'ssh_key': {not_a_key!r}", "first: its SSH key cannot be used (Invalid private key file: "),
         ("'inventory_error': 'first: a sentence.'", "first: a sentence."),
+        (
+            "'engine_port': 0",
+            "first: engine_port is 0, expected a TCP port from 1 to 65535; correct it in the inv",
+        ),
+        (
+            "'engine_prt': 1",
+            "first: engine_prt is no value that Ingot knows (did you mean 'engine_port'?); corr",
+        ),
         ("'ssh_hostname': 'no-such-host.invalid'", "first: the address no-such-host.invalid does not resolve"),
     ],
-    ids=["missing-key", "no-key", "host-file", "address"],
+    ids=["missing-key", "no-key", "host-file", "value", "unknown", "address"],
 )
 def test_a_host_that_cannot_be_reached_is_one_sentence(tmp_path: Path, data: str, sentence: str) -> None:
     (tmp_path / "known_hosts").touch()

@@ -13,6 +13,7 @@ from ingot.settings import NAMES, Settings, WrongValues, check_given, of_host, s
 from ingot.settings.engine import Engine
 from ingot.settings.serving import Serving
 from ingot.settings.settings import SECTIONS
+from tests.operations.serving.onehost import SMALL
 from tests.settings.values import ALL, DEFAULTS, host
 
 SOURCES = DEFAULTS["sources"]
@@ -229,6 +230,18 @@ def test_what_may_hold_a_password_is_not_shown() -> None:
 
 def test_what_reaches_a_host_is_no_value() -> None:
     of_host(host(own={"ssh_user": "root", "_sudo": True, "gpus": "rtx4090x1", "expect": {"gpus": "RTX 4090"}}))
+
+
+@pytest.mark.parametrize("other", ["team.chat", "Team/Chat", "team chat".replace(" ", ":")])
+def test_two_models_whose_services_would_have_one_name_are_refused(other: str) -> None:
+    serve = [{**GOOD, "model": name} for name in ("team/chat", other)]
+    (sentence,) = sentences(serve=serve, site_models={"team/chat": SMALL, other: SMALL})
+    assert f"serve[1].model is {other!r}, expected a model whose name differs from 'team/chat' in more than" in sentence
+
+
+def test_one_model_for_two_workloads_is_no_other_model() -> None:
+    serve = [{**GOOD, "model": "team/chat"}, {**GOOD, "model": "team/chat", "context": 1024}]
+    assert len(of_host(host(serve=serve, site_models={"team/chat": SMALL})).serve) == 2
 
 
 def test_settings_follow_values_that_change() -> None:
