@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
@@ -43,7 +43,7 @@ def earlier(gpus: Iterable[GPU], requests: Sequence[ModelRequest], engine: Engin
 
     They took all but a model's architecture and what was added since.
     """
-    if any(request != _as_before(request) for request in requests):
+    if not all(map(_is_as_before, requests)):
         return None
     by_index = {gpu.index: gpu for gpu in gpus}
     decisive = {
@@ -74,11 +74,10 @@ def earlier(gpus: Iterable[GPU], requests: Sequence[ModelRequest], engine: Engin
     return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
 
-def _as_before(request: ModelRequest) -> ModelRequest | None:
-    """A request as far as earlier versions knew it; a wished rate they took and did not follow."""
-    if request.workload.tokens_per_second is not None:
-        return None
-    return ModelRequest(request.model, request.workload, request.variant, request.replicas, share=request.share)
+def _is_as_before(request: ModelRequest) -> bool:
+    """Whether earlier versions knew all of a request that decides a plan; a wished rate they took and ignored."""
+    known = ModelRequest(request.model, request.workload, request.variant, request.replicas, share=request.share)
+    return request.workload.tokens_per_second is None and replace(request, arguments=known.arguments) == known
 
 
 def _gpu(gpu: GPU, others: Iterable[GPU]) -> Any:
