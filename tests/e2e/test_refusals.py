@@ -27,6 +27,7 @@ SAYS = {
     "no-gpu": ("no NVIDIA GPU",),
     "too-big": ("llama-3.3-70b-instruct", "GiB"),
     "unreachable": ("no SSH at", "check that the host is up"),
+    "wrong-value": ("engine_network is '172.31.213.1/24', expected an IPv4 network", "hosts/wrong-value.yaml"),
     "bad-file": ("unknown key `adress`", "did you mean `address`?"),
 }
 
@@ -64,7 +65,9 @@ def run(host: TestHost, key: str, broken: dict[str, TestHost], tmp_path_factory:
     directory = tmp_path_factory.mktemp("inventory")
     (directory / "hosts").mkdir()
     nobody = host.address.rpartition(".")[0] + ".250"
-    (directory / "hosts" / "unreachable.yaml").write_text(f"address: {nobody}\n")
+    (directory / "hosts" / "unreachable.yaml").write_text(f"address: {nobody}\nserve: []\n")
+    wrong = f"address: {host.address}\nport: 2222\nserve: []\nvalues: {{engine_network: 172.31.213.1/24}}\n"
+    (directory / "hosts" / "wrong-value.yaml").write_text(wrong)
     (directory / "hosts" / "bad-file.yaml").write_text(f"adress: {nobody}\n")
     inventory = directory / "mixed.py"
     inventory.write_text(INVENTORY.format(names={host.name, *BROKEN}))

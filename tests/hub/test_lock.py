@@ -19,6 +19,7 @@ from ingot.facts.models import ModelDirectory
 from ingot.hub.resolve import Wish, resolve
 from ingot.operations.weights.manifest import origin
 from ingot.operations.weights.models import Wanted, locked_files, plan_text
+from ingot.settings.sources import Models
 from ingot.sizing import CatalogError
 from tests.hub.standin import FIRST, SECOND, StandIn, hub
 
@@ -123,17 +124,17 @@ def test_adapters_are_locked_too(site: Path, standin: StandIn) -> None:
 
 def test_check_names_what_is_not_locked_or_not_there_any_more(site: Path, standin: StandIn) -> None:
     missing = ingot(site, "check")
-    assert missing.returncode == 1 and "models.lock.yaml is not there: run `ingot models lock`" in missing.stderr
+    assert missing.returncode == 1 and "models.lock.yaml is not there: run `ingot models lock`" in missing.stdout
     ingot(site, "lock")
     good = ingot(site, "check")
     assert good.returncode == 0, good.stderr
     assert good.stdout == "Everything that these hosts serve is locked and known to their engine.\n"
     standin.repositories["Qwen/Qwen3-0.6B"].commits[FIRST]["model.safetensors"] = 5
-    assert "has other files at c1899de289a0 than were locked" in ingot(site, "check").stderr
+    assert "has other files at c1899de289a0 than were locked" in ingot(site, "check").stdout
     assert ingot(site, "check", "--offline").returncode == 0
     serves(site, [{**SERVE[0], "arguments": {"tool_call_parser": "hermess"}}])
     wrong = ingot(site, "check", "--offline")
-    assert "tool_call_parser 'hermess' is not one of vllm 0.32.0, nearest: hermes" in wrong.stderr
+    assert "tool_call_parser 'hermess' is not one of vllm 0.32.0, nearest: hermes" in wrong.stdout
 
 
 def test_a_lock_gives_models_their_commits_their_variants_and_their_sizes() -> None:
@@ -189,7 +190,7 @@ def test_a_deploy_takes_the_locks_files_and_no_others() -> None:
     found = Lock("h", {"Qwen/Qwen3-8B": Locked("Qwen/Qwen3-8B", "a" * 40, files)})
     variant = lock.pin(load_models(), found)["qwen3-8b"].variants[0]
     wanted = Wanted("qwen3-8b", variant, "/srv/models")
-    place = origin({"models": {"kind": "hub", "uri": "https://hub.example"}}, variant, "x")
+    place = origin(Models(kind="hub", uri="https://hub.example"), variant, "x")
     listed = locked_files(wanted, place, found)
     plan = plan_text("gpu-01", wanted, listed, ModelDirectory())
     assert f"https://hub.example/Qwen/Qwen3-8B/resolve/{'a' * 40}/model.safetensors" in plan
