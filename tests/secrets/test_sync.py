@@ -188,7 +188,8 @@ def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, text: str, s
 
 def test_the_command_says_what_it_did_and_does_it_once(tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text("person,team\nann,sales\n")
-    (tmp_path / "lab.py").write_text(f"gpu = [('h', {{'secrets_dir': {str(tmp_path / 's')!r}}})]\n")
+    values = {"secrets_dir": str(tmp_path / "s"), "keys_directory": None}
+    (tmp_path / "lab.py").write_text(f"gpu = [('h', {values!r})]\n")
 
     def ingot(*words: str) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).parent / "ingot"), "keys", *words, "--inventory", "lab.py"]
