@@ -22,6 +22,7 @@ from tests.gateway.checkers import sslyze
 from tests.gateway.conftest import ENGINE, ROOT, GatewayHost
 from tests.gateway.test_on_host import CHAT, NO_CHANGE, STREAM
 from tests.hosts.https import Caller
+from tests.settings.values import DEFAULTS
 
 pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -195,7 +196,7 @@ def test_certbots_own_timer_renews_and_nginx_takes_it_under_a_stream(
 def test_back_to_the_internal_ca_with_nginx_from_nginx_org(served: GatewayHost, acme: dict[str, object]) -> None:
     values: dict[str, object] = {
         "gateway_packages": "nginx.org",
-        "sources": {"nginx": nginx_org.publish(served.host)},
+        "sources": {**DEFAULTS["sources"], "nginx": nginx_org.publish(served.host)},
         "gateway_hsts_max_age_s": 63072000,
     }
     changed = served.deploy(**values)
