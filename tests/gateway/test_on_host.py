@@ -300,7 +300,7 @@ def test_a_model_that_is_not_served_and_a_body_that_is_no_json_are_told_apart(se
 def test_the_filter_finds_the_engine_of_the_model_that_a_request_names(served: GatewayHost) -> None:
     filtered = replace(served.caller, key=keys.create(served.secrets, "filtered"))
     image = {"engine_image_archive": "/none", "engine_image_id": f"sha256:{'0' * 64}"}
-    asked = {"gateway_teams": {"filtered": {"redact": "all"}}, **image}
+    asked = {"gateway_teams": {"filtered": {"redact": ["mobile"]}}, **image}
     refused = served.deploy(**asked)
     assert refused.status != 0 and "this host has no Docker" in refused.output
     # Its files are there; what a container would run is run as it is.
