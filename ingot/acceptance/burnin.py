@@ -129,8 +129,8 @@ def matmul(device: Device, gpu: str, seconds: float) -> None:
         gpu=gpu,
         dtype=str(device.dtype).removeprefix("torch."),
         size=size,
-        tflops=round(statistics.median(found), 2),
-        best_tflops=round(max(found), 2),
+        tflops=round(statistics.median(found), 4),
+        best_tflops=round(max(found), 4),
     )
 
 
@@ -252,13 +252,13 @@ def soak(device: Device, gpu: str, seconds: float) -> None:
                 if wrong <= DESCRIBED:
                     say(phase="soak", gpu=gpu, at_s=round(now - began, 1), corrupted=_corrupted(result, reference))
         if now - told >= interval:
-            say(phase="soak", gpu=gpu, at_s=round(now - began, 1), tflops=round(statistics.median(found[since:]), 2))
+            say(phase="soak", gpu=gpu, at_s=round(now - began, 1), tflops=round(statistics.median(found[since:]), 4))
             told, since = now, len(found)
     say(
         phase="soak",
         gpu=gpu,
         seconds=round(time.monotonic() - began, 1),
-        tflops=round(statistics.median(found), 2),
+        tflops=round(statistics.median(found), 4),
         compared=len(found) * len(results),
         wrong=wrong,
         wrong_samples=wrong_samples,
