@@ -103,7 +103,9 @@ def slapd(directory: Path) -> Iterator[Slapd]:
         port = free.getsockname()[1]
     found = shutil.which("slapd", path=f"{os.environ['PATH']}:/usr/sbin")
     assert found, "scripts/test-tools installs slapd"
-    command = [found, "-d", "0", "-f", str(directory / "slapd.conf"), "-h", f"ldaps://127.0.0.1:{port}"]
+    # Ubuntu confines the program at its usual path to its usual directories.
+    program = shutil.copy2(found, directory / "program")
+    command = [str(program), "-d", "0", "-f", str(directory / "slapd.conf"), "-h", f"ldaps://127.0.0.1:{port}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     made = Slapd(directory, port)
     try:
