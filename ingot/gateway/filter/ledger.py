@@ -12,10 +12,8 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 #: Days that are kept: the longest month and the one before.
 KEPT = timedelta(days=62)
@@ -76,17 +74,14 @@ class Ledger:
     def _take_over(self, directory: Path) -> None:
         """Make the counts of processes that have ended this one's, and remove their files."""
         gone = []
-        read = self._files(directory)
-        absorbed = {name for content in read.values() for name in content["absorbed"]}
-        for name, content in read.items():
+        for name, days in self._read(directory).items():
             lock = self._lock(directory / f"{name}.lock")
             if lock is None:
                 continue
             gone.append(name)
             self._locks.append(lock)
-            if name not in absorbed:
-                for day, counts in content["days"].items():
-                    self._days.setdefault(day, Counter()).update(counts)
+            for day, counts in days.items():
+                self._days.setdefault(day, Counter()).update(counts)
         self._absorbed = gone
         self.save()
         for name in gone:
@@ -98,26 +93,24 @@ class Ledger:
         if self._directory is None or now - self._read_at < _OLD_S:
             return
         self._read_at = now
-        read = self._files(self._directory)
-        absorbed = {name for content in read.values() for name in content["absorbed"]}
-        self._others = {
-            name: {day: Counter(counts) for day, counts in content["days"].items()}
-            for name, content in read.items()
-            if name not in absorbed
-        }
+        self._others = self._read(self._directory)
 
-    def _files(self, directory: Path) -> dict[str, dict[str, Any]]:
-        """The files of other processes; one that cannot be read counts as none."""
-        return dict(self._whole_files(directory))
-
-    def _whole_files(self, directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _read(self, directory: Path) -> dict[str, Days]:
+        """What other processes' files count, by name: nothing where it cannot be read, or was taken over already."""
+        found: dict[str, Days] = {}
+        absorbed: set[str] = set()
         for path in directory.glob("*.json"):
             if path.name == self._name or path.name in self._absorbed:
                 continue
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
                 content = json.loads(path.read_text(encoding="utf-8"))
-                days = {day: {team: int(count) for team, count in one.items()} for day, one in content["days"].items()}
-                yield path.name, {"absorbed": list(content["absorbed"]), "days": days}
+                days = {
+                    day: Counter({team: int(count) for team, count in one.items()})
+                    for day, one in content["days"].items()
+                }
+                absorbed |= set(content["absorbed"])
+                found[path.name] = days
+        return {name: {} if name in absorbed else days for name, days in found.items()}
 
     @staticmethod
     def _lock(path: Path) -> int | None:
