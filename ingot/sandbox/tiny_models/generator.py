@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ingot.sandbox.tiny_models import directory, letters, qwen3, weights
-from ingot.sandbox.tiny_models.qwen3 import END_ID, HIDDEN, MARKS, PAD_ID, POSITIONS, SPECIAL_TOKENS, VOCABULARY
+from ingot.sandbox.tiny_models.qwen3 import END_ID, HIDDEN, MARKS, PAD_ID, SPECIAL_TOKENS, VOCABULARY
 from ingot.sandbox.tiny_models.tokenizer import byte_level
 from ingot.sandbox.tiny_models.weights import Tensor
 
@@ -50,16 +50,7 @@ def files() -> dict[str, bytes]:
         ),
         "model.safetensors": weights.safetensors(dict(tensors())),
         "tokenizer.json": directory.as_json(byte_level(SPECIAL_TOKENS, MARKS)),
-        "tokenizer_config.json": directory.as_json(
-            {
-                "chat_template": CHAT_TEMPLATE,
-                "clean_up_tokenization_spaces": False,
-                "eos_token": SPECIAL_TOKENS[2],
-                "model_max_length": POSITIONS,
-                "pad_token": SPECIAL_TOKENS[0],
-                "tokenizer_class": "PreTrainedTokenizerFast",
-            }
-        ),
+        "tokenizer_config.json": directory.as_json({"chat_template": CHAT_TEMPLATE, **qwen3.TOKENIZER}),
     }
 
 

@@ -48,6 +48,15 @@ CONFIG: dict[str, Any] = {
     "vocab_size": VOCABULARY,
 }
 
+#: What tokenizer_config.json says of every model of this shape.
+TOKENIZER: dict[str, Any] = {
+    "clean_up_tokenization_spaces": False,
+    "eos_token": SPECIAL_TOKENS[2],
+    "model_max_length": POSITIONS,
+    "pad_token": SPECIAL_TOKENS[0],
+    "tokenizer_class": "PreTrainedTokenizerFast",
+}
+
 
 def body(name: str) -> Iterator[tuple[str, Tensor]]:
     """Every weight but the head's: its name and its values; `name` is the model's, which seeds them."""

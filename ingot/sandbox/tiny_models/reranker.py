@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ingot.sandbox.tiny_models import directory, qwen3, weights
-from ingot.sandbox.tiny_models.qwen3 import HIDDEN, POSITIONS, SPECIAL_TOKENS
+from ingot.sandbox.tiny_models.qwen3 import HIDDEN, SPECIAL_TOKENS
 from ingot.sandbox.tiny_models.tokenizer import byte_level
 from ingot.sandbox.tiny_models.weights import Tensor
 
@@ -31,15 +31,7 @@ def files() -> dict[str, bytes]:
         "config.json": directory.as_json(CONFIG),
         "model.safetensors": weights.safetensors(dict(tensors())),
         "tokenizer.json": directory.as_json(byte_level(SPECIAL_TOKENS)),
-        "tokenizer_config.json": directory.as_json(
-            {
-                "clean_up_tokenization_spaces": False,
-                "eos_token": SPECIAL_TOKENS[2],
-                "model_max_length": POSITIONS,
-                "pad_token": SPECIAL_TOKENS[0],
-                "tokenizer_class": "PreTrainedTokenizerFast",
-            }
-        ),
+        "tokenizer_config.json": directory.as_json(qwen3.TOKENIZER),
     }
 
 
