@@ -43,8 +43,12 @@ class Step:
 
 
 def steps(wanted: Sequence[Service], running: Mapping[str, Running]) -> tuple[Step, ...]:
-    """What is to be done, one replica after the other; empty when every replica serves as wanted."""
+    """What is to be done, one replica after the other; empty when every replica serves as wanted.
+
+    Each step is decided on what the steps before it leave: what one started is no other's to displace.
+    """
     plan: list[Step] = []
+    left = dict(running)
     for service in wanted:
         found = running.get(service.name)
         reason = _reason(service, found)
@@ -53,7 +57,10 @@ def steps(wanted: Sequence[Service], running: Mapping[str, Running]) -> tuple[St
         if found is not None and found.digest == service.digest and _starting(service, found):
             plan.append(Step(service, "wait", (), reason))
             continue
-        plan.append(Step(service, "replace", _displaced(service, wanted, running), reason))
+        displaced = _displaced(service, wanted, left)
+        plan.append(Step(service, "replace", displaced, reason))
+        left = {name: one for name, one in left.items() if name not in displaced}
+        left[service.name] = Running(service.name, service.digest, "running", True, 0, service.address, service.devices)
     return tuple(plan)
 
 

@@ -60,5 +60,20 @@ def test_replicas_that_share_a_gpu_as_planned_do_not_displace_each_other(first: 
     assert (step.service, step.displaces) == (second, ())
 
 
+def test_a_replica_that_was_just_started_is_not_displaced_by_the_next_on_its_gpu(first: Service) -> None:
+    second = replace(first, name="small-0", address="172.31.213.11")
+    third = replace(first, name="ranker-0", address="172.31.213.12")
+    found = steps([first, second, third], serving(first, digest="older"))
+    assert [(step.service.name, step.displaces) for step in found] == [
+        (first.name, (first.name,)), ("small-0", ()), ("ranker-0", ()),
+    ]  # fmt: skip
+
+
+def test_what_leaves_for_the_first_of_several_is_displaced_once(first: Service) -> None:
+    second = replace(first, name="small-0", address="172.31.213.11")
+    old = replace(first, name="llama-0", address="172.31.213.20")
+    assert [step.displaces for step in steps([first, second], serving(old))] == [("llama-0",), ()]
+
+
 def test_what_nobody_wants_is_left_over(first: Service) -> None:
     assert leftovers([first], {**serving(first), **serving(replace(first, name="old-0"))}) == ("old-0",)
