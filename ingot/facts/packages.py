@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pyinfra.api.facts import FactBase
 
+from ingot.facts.apt_sources import FILES_QUESTION, SourceFile, parse_source_files
 from ingot.facts.sections import compose, split
+
+#: What Ingot changed in others' descriptions of repositories, by the name of its own source.
+CHANGED_SOURCES = "/var/lib/ingot/apt-sources"
+_SHOW_KEYS = """home=$(mktemp -d) && for f in $({}); do echo "keyring $f"; [ ! -f "$f" ] ||
+  gpg --homedir "$home" --batch --with-colons --show-keys "$f" 2>/dev/null; done; rm -rf "$home\""""
+#: Keyrings that a description of a repository names, with what is in them.
+SOURCE_KEYS = _SHOW_KEYS.format(
+    "grep -ihs signed-by /etc/apt/sources.list /etc/apt/sources.list.d/* | grep -oE '/[^] ,[:space:]]+' | sort -u"
+)
+#: How one look sees what others describe; read by `described`.
+SOURCE_QUESTIONS = {
+    "source_files": FILES_QUESTION,
+    "source_keys": SOURCE_KEYS,
+    "architecture": "dpkg --print-architecture",
+    "sources_pending": f"cd {CHANGED_SOURCES} 2>/dev/null && for d in */pending; do "
+    '[ ! -e "$d" ] || echo "${d%/*}"; done',
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +35,19 @@ class PackageState:
 
     version: str
     held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedSources:
+    """The repositories that a host's files describe, by any hand, and the primary keys in the keyrings they name.
+
+    `pending` are sources of Ingot's whose addition was cut off before it was proven.
+    """
+
+    files: tuple[SourceFile, ...] = ()
+    keyrings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    architecture: str = ""
+    pending: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +61,17 @@ class AptLook:
     broken: tuple[str, ...] = ()
     digests: dict[str, str] | None = None
     keyrings: dict[str, tuple[str, ...]] | None = None
+    described: DescribedSources = field(default_factory=DescribedSources)
+
+
+def parse_described(answer: Callable[[str], str]) -> DescribedSources:
+    """The answers to `SOURCE_QUESTIONS`, by their names."""
+    return DescribedSources(
+        parse_source_files(answer("source_files")),
+        parse_keyrings(answer("source_keys")),
+        answer("architecture").strip(),
+        tuple(answer("sources_pending").split()),
+    )
 
 
 def parse_installed(output: str) -> dict[str, PackageState]:
@@ -87,10 +129,8 @@ class Apt(FactBase[AptLook]):
             questions["digests"] = f"sha256sum -- {paths} 2>/dev/null"
         if keyrings:
             paths = " ".join(shlex.quote(path) for path in keyrings)
-            questions["keyrings"] = (
-                f'home=$(mktemp -d) && for f in {paths}; do echo "keyring $f"; [ ! -f "$f" ] || '
-                'gpg --homedir "$home" --batch --with-colons --show-keys "$f" 2>/dev/null; done; rm -rf "$home"'
-            )
+            questions["keyrings"] = _SHOW_KEYS.format(f"printf '%s\\n' {paths}")
+            questions |= SOURCE_QUESTIONS
         return compose(questions)
 
     @staticmethod
@@ -108,4 +148,5 @@ class Apt(FactBase[AptLook]):
             tuple(dict.fromkeys(answer("broken").split())),
             {line[66:]: line[:64] for line in answer("digests").splitlines() if len(line) > 66},
             parse_keyrings(answer("keyrings")),
+            parse_described(answer),
         )

@@ -5,81 +5,25 @@ from __future__ import annotations
 import base64
 import fnmatch
 import hashlib
-import re
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.context import host
 
 from ingot.facts.footprint import BEFORE
-from ingot.facts.packages import Apt, AptLook
+from ingot.facts.packages import CHANGED_SOURCES, Apt, AptLook
 from ingot.operations import changes, detached
+from ingot.operations.described_sources import others
 from ingot.operations.operation import operation
+from ingot.operations.package_source import Extension, Source
 
 RUN = (files(__package__) / "packages.sh").read_text()
+#: What it reads: how a source comes, and what others say of the same repository goes and comes back.
+SOURCES = (files(__package__) / "sources.sh").read_text()
 #: How long a run waits for one installation (kernel modules are built in it), seconds.
 LIMIT_S = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A package repository. Its key is fetched on the host and must have one of the given fingerprints.
-
-    `uris`, `suites`, `components`, `architectures` and `key_fingerprint` are one string or several; a flat
-    repository has a suite ending in a slash and no components. `key_url` is an https, http or file address.
-    """
-
-    name: str
-    uris: str | Sequence[str]
-    suites: str | Sequence[str]
-    components: str | Sequence[str]
-    key_url: str
-    key_fingerprint: str | Sequence[str]
-    architectures: str | Sequence[str] | None = None
-
-    @property
-    def path(self) -> str:
-        """Where its description is."""
-        return f"/etc/apt/sources.list.d/ingot-{self.name}.sources"
-
-    @property
-    def keyring(self) -> str:
-        """Where its key is; no other repository is trusted with it."""
-        return f"/etc/apt/keyrings/ingot-{self.name}.gpg"
-
-    @property
-    def fingerprints(self) -> tuple[str, ...]:
-        """The accepted fingerprints as gpg writes them."""
-        given = self.key_fingerprint
-        return tuple(re.sub(r"\s", "", one).upper() for one in ([given] if isinstance(given, str) else given))
-
-    @property
-    def text(self) -> str:
-        """The deb822 description."""
-        fields = {
-            "Types": "deb",
-            "URIs": _words(self.uris),
-            "Suites": _words(self.suites),
-            "Components": _words(self.components),
-            "Architectures": _words(self.architectures or ()),
-            "Signed-By": self.keyring,
-        }
-        return "# Written by Ingot.\n" + "".join(f"{key}: {value}\n" for key, value in fields.items() if value)
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """More components of repositories that the host trusts already: `text` describes them in deb822, without a key."""
-
-    name: str
-    text: str = field(repr=False)
-
-    @property
-    def path(self) -> str:
-        """Where its description is."""
-        return f"/etc/apt/sources.list.d/ingot-{self.name}.sources"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +101,25 @@ def compare(
                 lines.append(f"source\t{source.name}\t-\t-\t{_encoded(source.text)}")
                 sentences.append(f"add more of the package sources that the host has ({source.path})")
             continue
+        theirs = others(source, look.described)
+        if theirs.used:
+            if source.path in digests:
+                lines.append(f"unsource\t{source.path}\t{source.keyring}")
+                sentences.append(f"use package source {source.name} as {theirs.used} describes it")
+            continue
         trusted = set(keyrings.get(source.keyring, ()))
-        if digests.get(source.path) != _digest(source.text) or not trusted or trusted - set(source.fingerprints):
+        is_written = digests.get(source.path) == _digest(source.text) and source.name not in look.described.pending
+        if not is_written or not trusted or trusted - set(source.fingerprints) or theirs.edits or theirs.stale:
             key = " ".join(source.fingerprints)
+            for edit in theirs.edits:
+                content = base64.b64encode(edit.content).decode()
+                lines.append(f"theirs\t{source.name}\t{edit.path}\t{edit.before_sha256}\t{content}")
+                sentences.append(f"switch off what {edit.path} says of package source {source.name}, and keep a copy")
+            for path in theirs.stale:
+                lines.append(f"stale\t{source.name}\t{path}")
+                sentences.append(f"delete {path}, which package source {source.name} replaces")
             lines.append(f"source\t{source.name}\t{source.key_url}\t{key}\t{_encoded(source.text)}")
-            sentences.append(f"add package source {source.name} ({_words(source.uris)}, key {key})")
+            sentences.append(f"add package source {source.name} ({' '.join(source.all_uris)}, key {key})")
     install: list[str] = []
     for wanted in names:
         name, _, version = wanted.partition("=")
@@ -193,7 +151,13 @@ def compare(
 def members(plan: PackagesPlan, host_name: str, lock_timeout_s: int) -> dict[str, str]:
     """The files that `packages.sh` reads."""
     lines = [f"host\t{host_name}", f"patience\t{lock_timeout_s}", *plan.lines, ""]
-    return {"plan": "\n".join(lines), "before": BEFORE, "progress": 'tail -n 1 "$1/out"'}
+    return {
+        "plan": "\n".join(lines),
+        "before": BEFORE,
+        "changed": CHANGED_SOURCES,
+        "sources.sh": SOURCES,
+        "progress": 'tail -n 1 "$1/out"',
+    }
 
 
 @operation()

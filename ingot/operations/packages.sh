@@ -67,8 +67,7 @@ tools() {
 }
 
 put() {
-  temporary=$(mktemp "${1%/*}/.ingot-XXXXXXXX") && cat >"$temporary" && chmod 0644 "$temporary" &&
-    sync -- "$temporary" && mv -fT -- "$temporary" "$1" || fail "could not write $1"
+  write "$1" || fail "could not write $1"
 }
 
 # name, address of the key, its fingerprints
@@ -94,24 +93,6 @@ expected; compare both with the vendor's page before changing \`sources\`"
   mkdir -p -m 0755 /etc/apt/keyrings
   [ ! -f "$ring" ] || cp -- "$ring" "$home/old"
   put "$ring" <"$home/ring"
-}
-
-# name, address of the key, its fingerprints (both - where the host trusts it already), base64 of the .sources file
-source_() {
-  list=/etc/apt/sources.list.d/ingot-$1.sources
-  ring=/etc/apt/keyrings/ingot-$1.gpg
-  home=$(mktemp -d "$work/key.XXXXXXXX")
-  chmod 0700 "$home"
-  [ "$2" = - ] || key "$1" "$2" "$3"
-  [ ! -f "$list" ] || cp -- "$list" "$home/list"
-  printf '%s' "$4" | base64 -d | put "$list"
-  if ! update_source "$list" && ! update_source "$list"; then
-    # Nothing half-added stays behind to break the next apt-get update of this host.
-    rm -f -- "$list" "$ring"
-    [ ! -f "$home/list" ] || put "$list" <"$home/list"
-    [ ! -f "$home/old" ] || put "$ring" <"$home/old"
-    fail "package source $1 does not work and was not added: $(reason)"
-  fi
 }
 
 # After a power loss or a kill: finish what dpkg left half done, once.
@@ -152,6 +133,7 @@ remember() {
   } | put "$1"
 }
 
+. "$work/sources.sh"
 if [ ! -e /run/cloud-init/result.json ] && command -v cloud-init >/dev/null; then
   timeout "$patience" cloud-init status --wait || :
 fi
@@ -165,6 +147,9 @@ while IFS="$tab" read -r step one two three four; do
     patience) patience=$one ;;
     removable) removable=$one ;;
     configure) configure ;;
+    theirs) printf '%s\t%s\t%s\t%s\n' "$one" "$two" "$three" "$four" >>"$work/theirs" ;;
+    stale) printf '%s\t%s\n' "$one" "$two" >>"$work/stale" ;;
+    unsource) unsource "$one" "$two" ;;
     source) source_ "$one" "$two" "$three" "$four" ;;
     file) printf '%s' "$two" | base64 -d | put "$one" ;;
     install)

@@ -134,7 +134,7 @@ def test_check_names_what_is_not_locked_or_not_there_any_more(site: Path, standi
     assert ingot(site, "check", "--offline").returncode == 0
     serves(site, [{**SERVE[0], "arguments": {"tool_call_parser": "hermess"}}])
     wrong = ingot(site, "check", "--offline")
-    assert "tool_call_parser 'hermess' is not one of vllm 0.33.0, nearest: hermes" in wrong.stdout
+    assert "tool_call_parser 'hermess' is not one of vllm 0.32.0, nearest: hermes" in wrong.stdout
 
 
 def test_a_lock_gives_models_their_commits_their_variants_and_their_sizes() -> None:

@@ -22,6 +22,7 @@ from ingot.operations import detached, packages, reboot, tree, units
 from ingot.operations.bundle import pack
 from ingot.operations.containers import docker
 from ingot.operations.driver import debian_archive
+from ingot.operations.package_source import Source
 from ingot.operations.serving import planning
 from ingot.operations.weights import models
 from ingot.sandbox import Sandbox, TestHost
@@ -172,7 +173,7 @@ def test_a_signed_source_is_added_once_and_a_broken_one_leaves_nothing_behind(ho
     good = sandbox_source()
     assert run_operation(packages.packages, (), sources=(good,), on=host).succeeded
     assert not run_operation(packages.packages, (), sources=(good,), on=host).changed
-    broken = packages.Source("broken", "file:/srv/nowhere", "stable", "main", good.key_url, good.key_fingerprint)
+    broken = Source("broken", "file:/srv/nowhere", "stable", "main", good.key_url, good.key_fingerprint)
     failed = run_operation(packages.packages, (), sources=(broken,), on=host)
     assert not failed.succeeded and "package source broken does not work and was not added: E:" in failed.said
     assert host.succeeds("ls /etc/apt/sources.list.d | grep ingot") == "ingot-sandbox.sources\n"
@@ -261,9 +262,9 @@ def release_the_package_lock(host: TestHost, first: str = "true") -> None:
     host.succeeds("touch /run/released")
 
 
-def sandbox_source(fingerprint: str | None = None) -> packages.Source:
+def sandbox_source(fingerprint: str | None = None) -> Source:
     where = source_values()["sources"]["nvidia_driver"]
-    return packages.Source(
+    return Source(
         "sandbox", where["uri"], where["suite"], where["component"], where["key_url"],
         fingerprint or where["key_fingerprint"],
     )  # fmt: skip

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 from ingot.facts.packages import Apt, AptLook, PackageState, parse_installed, parse_keyrings
-from ingot.operations.packages import RUN, Pin, Source, compare
+from ingot.operations.package_source import Source
+from ingot.operations.packages import RUN, SOURCES, Pin, compare
 
 FINGERPRINT = "9DC858229FC7DD38854AE2D88D81803C0EBFCD88"
 DOCKER = Source(
@@ -149,6 +150,7 @@ def test_what_was_here_before_ingot_is_written_once(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     tool = tmp_path / "bin/dpkg-query"
     (tmp_path / "plan").write_text("host\tgpu-01\n")
+    (tmp_path / "sources.sh").write_text(SOURCES)
     (tmp_path / "before").write_text(f"{tmp_path}/state/before")
     script = RUN.replace("PATH=/usr", f"PATH={tmp_path}/bin:/usr").replace("/var/lib/", f"{tmp_path}/")
     (tmp_path / "docker").mkdir()

@@ -14,7 +14,7 @@ from ingot.facts.smi_fault import GpuFault
 from ingot.operations import changes, gpus_use, packages
 from ingot.operations.gpus_use import Use
 from ingot.operations.operation import operation
-from ingot.operations.package_source import upstream
+from ingot.operations.package_source import Source, upstream
 from ingot.operations.refuse import refuse
 from ingot.settings import of_host
 from ingot.settings.sources import Upstreams
@@ -99,7 +99,7 @@ def is_listed(state: CdiState) -> str:
     )
 
 
-def source(sources: Upstreams) -> packages.Source:
+def source(sources: Upstreams) -> Source:
     """The toolkit's repository; a site that mirrors both of NVIDIA's in one place has one description of it.
 
     apt refuses the same repository under two keyrings.

@@ -14,7 +14,7 @@ from ingot.facts.docker import Docker as DockerLook
 from ingot.facts.docker import DockerState
 from ingot.operations import packages, tree
 from ingot.operations.operation import operation
-from ingot.operations.package_source import vendor
+from ingot.operations.package_source import Source, vendor
 from ingot.settings import Settings, of_host
 from ingot.settings.docker import Docker
 
@@ -40,7 +40,7 @@ TOO_OLD = {"debian12"}
 Commands = Generator[PyinfraCommand, None, None]
 
 
-def wanted(values: Settings, state: DockerState) -> tuple[tuple[str, ...], tuple[packages.Source, ...]]:
+def wanted(values: Settings, state: DockerState) -> tuple[tuple[str, ...], tuple[Source, ...]]:
     """The packages of this host and where they come from.
 
     Raises: IngotError, one sentence, when the values and the host do not go together.

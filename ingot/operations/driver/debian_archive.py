@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ingot.facts.apt_sources import Repository
-from ingot.operations.packages import Extension
+from ingot.operations.package_source import Extension
 
 #: What the driver's packages and their dependencies are in. Source: Debian wiki NvidiaGraphicsDrivers.
 COMPONENTS = ("contrib", "non-free", "non-free-firmware")

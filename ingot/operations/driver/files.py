@@ -8,28 +8,23 @@ from collections.abc import Sequence
 from ingot.compat import Decision, Fabric, PackageSet
 from ingot.facts.driver import DriverState
 from ingot.facts.engine import STATE
-from ingot.operations import packages, tree
+from ingot.operations import tree
 from ingot.operations.driver import debian_archive, transaction
 from ingot.operations.driver.state import as_decided, is_running_as_installed
+from ingot.operations.package_source import Extension, Source
 from ingot.operations.render import template
 
 PERSISTENCE = "/etc/systemd/system/nvidia-persistenced.service.d/ingot.conf"
 
 
-def guards(chosen: PackageSet, sources: Sequence[packages.Source | packages.Extension] = ()) -> tuple[tree.Entry, ...]:
-    """What must be there before packages are installed: no unattended driver upgrades, one source each.
+def guards(chosen: PackageSet, sources: Sequence[Source | Extension] = ()) -> tuple[tree.Entry, ...]:
+    """What must be there before packages are installed: no unattended driver upgrades.
 
-    apt refuses a repository that is described twice under two keys, as hosts have it that were set up by hand or by
-    a cloud image: those descriptions give way. So does Ingot's own of Debian's archive when `sources` is without it.
+    Ingot's own description of Debian's archive goes where `sources` is without it.
     """
-    replaced = ["libnvidia-container", "nvidia-container-toolkit", "nvidia-container-runtime", "nvidia-docker"]
-    if chosen.repository:
-        replaced.append(f"cuda-{chosen.repository.replace('/', '-')}")
-    gone = [f"/etc/apt/sources.list.d/{name}.list" for name in replaced]
-    if debian_archive.PATH not in (source.path for source in sources):
-        gone.append(debian_archive.PATH)
+    is_extended = debian_archive.PATH in (source.path for source in sources)
     return (
-        *map(tree.Absent, gone),
+        *(() if is_extended else (tree.Absent(debian_archive.PATH),)),
         tree.File(
             "/etc/apt/apt.conf.d/51ingot-nvidia", template("driver/51ingot-nvidia", kernels=bool(chosen.kernels))
         ),

@@ -18,8 +18,8 @@ from ingot.facts.packages import Apt, AptLook
 from ingot.operations import changes, packages
 from ingot.operations.driver import debian_archive, transaction
 from ingot.operations.driver.state import PREBUILT, as_decided, may_go, next_kernel, older_modules, rivals, unbuilt
-from ingot.operations.package_source import upstream
-from ingot.operations.packages import Extension, PackagesPlan, Pin, Source
+from ingot.operations.package_source import Extension, Source, upstream
+from ingot.operations.packages import PackagesPlan, Pin
 from ingot.settings import of_host
 
 

@@ -9,8 +9,8 @@ from typing import Literal
 from ingot.errors import IngotError
 from ingot.facts.gateway import GatewayHost
 from ingot.gateway.tls import OLDEST_NGINX, Version
-from ingot.operations.package_source import vendor
-from ingot.operations.packages import Pin, Source
+from ingot.operations.package_source import Source, vendor
+from ingot.operations.packages import Pin
 from ingot.settings.sources import Repository
 
 Origin = Literal["distribution", "nginx.org"]

@@ -7,7 +7,8 @@ import pytest
 from ingot.facts.apt_sources import Repository, parse_apt_sources
 from ingot.facts.packages import AptLook
 from ingot.operations.driver.debian_archive import PATH, extension
-from ingot.operations.packages import Extension, compare
+from ingot.operations.package_source import Extension
+from ingot.operations.packages import compare
 
 pytestmark = pytest.mark.driver
 

@@ -180,10 +180,9 @@ def test_a_source_is_that_of_the_distribution() -> None:
     assert (new.fingerprints, old.fingerprints) == (("A" * 40,), ("B" * 40,))
 
 
-def test_descriptions_of_the_same_repository_by_others_give_way() -> None:
-    gone = {entry.path for entry in guards(decision().packages) if isinstance(entry, Absent)}
-    assert "/etc/apt/sources.list.d/cuda-debian13-x86_64.list" in gone
-    assert "/etc/apt/sources.list.d/nvidia-container-toolkit.list" in gone
+def test_no_file_of_others_is_deleted() -> None:
+    gone = [entry.path for entry in guards(decision().packages) if isinstance(entry, Absent)]
+    assert gone == ["/etc/apt/sources.list.d/ingot-debian.sources"]
 
 
 def test_one_mirror_for_driver_and_toolkit_is_described_once() -> None:

@@ -8,7 +8,8 @@ from ingot.compat import Card, Decision, DriverRequest, Machine, decide
 from ingot.compat import Source as Origin
 from ingot.facts.packages import AptLook, PackageState
 from ingot.operations.driver import installation
-from ingot.operations.packages import Source, compare
+from ingot.operations.package_source import Source
+from ingot.operations.packages import compare
 
 pytestmark = pytest.mark.driver
 
