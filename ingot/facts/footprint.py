@@ -55,6 +55,11 @@ DOCKER_GOES = "/var/lib/ingot/docker-goes"
 BEFORE = "/var/lib/ingot/before"
 #: References of the images that Ingot has loaded or pulled: those that were not there when it looked.
 IMAGES = "/var/lib/ingot/engine/images"
+#: daemon.json as it was before Ingot changed it, empty where there was none, and the digest of what Ingot wrote last.
+CONFIG_BEFORE = "/var/lib/ingot/docker-before.json"
+CONFIG_WRITTEN = "/var/lib/ingot/docker-written"
+#: There where Ingot has stopped the snap's Docker.
+SNAP_STOPPED = "/var/lib/ingot/docker-snap-stopped"
 #: Compose projects of Ingot's; others may begin with its name, too.
 PROJECTS = (ENGINE_PROJECT, FILTER_PROJECT)
 _PROJECT = "com.docker.compose.project"

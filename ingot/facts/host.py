@@ -11,8 +11,9 @@ from typing import Any
 
 from pyinfra.api.facts import FactBase
 
-from ingot.facts import driver, nvidia, pci
+from ingot.facts import docker, driver, nvidia, pci
 from ingot.facts import hardware as hardware_facts
+from ingot.facts.docker import DockerState, parse_docker
 from ingot.facts.driver import DriverState, parse_driver
 from ingot.facts.engine import parse_stored, stored
 from ingot.facts.errors import ParseError, Unread
@@ -67,6 +68,7 @@ class HostState:
     has_apt: bool = True
     is_deployed: bool = False
     hardware: HardwareSeen | None = None
+    docker: DockerState | None = None
     #: The engine's plan and measurements, by the names of their files.
     stored: Mapping[str, Any] = field(default_factory=dict)
 
@@ -101,6 +103,7 @@ class HostLook(FactBase[HostState | Unread]):
 
     def command(self, paths: Sequence[str], ports: Sequence[int], hardware: bool = False) -> str:
         questions = _questions(paths, ports) | driver.QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION}
+        questions |= docker.QUESTIONS
         if hardware:
             questions |= hardware_facts.QUESTIONS
         return compose(questions | {"clock": CLOCK})
@@ -140,6 +143,7 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
         has_apt=answer(sections, "apt").status == 0,
         is_deployed=answer(sections, "deployed").status == 0,
         hardware=parse_hardware(sections) if "disks" in sections else None,
+        docker=parse_docker(sections),
         stored=parse_stored(sections),
     )
 

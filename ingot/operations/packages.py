@@ -50,6 +50,15 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class Around:
+    """Two shell scripts: `pause` runs when all is downloaded, right before the first package changes, and stops apt
+    where it fails; `resume` runs afterwards, whatever came of it."""
+
+    pause: str
+    resume: str
+
+
+@dataclass(frozen=True, slots=True)
 class PackagesPlan:
     """What differs: the lines that `packages.sh` follows, and the sentences that announce them."""
 
@@ -79,11 +88,12 @@ def compare(
     recommends: bool = False,
     along: Sequence[str] = (),
     yields: Sequence[str] = (),
+    newest: Sequence[str] = (),
 ) -> PackagesPlan:
     """What to do so that the host has these packages, in the order in which it must happen.
 
     `along` are packages that are brought to their newest version with any that is installed, `yields` those that apt
-    may remove for it.
+    may remove for it, `newest` those that are brought to their newest version in any case.
     """
     lines: list[str] = []
     sentences: list[str] = []
@@ -130,6 +140,9 @@ def compare(
         elif version and not fnmatch.fnmatchcase(now.version, version):
             install.append(wanted)
             sentences.append(f"change {name} from {now.version} to {version}")
+        elif name in newest:
+            install.append(wanted)
+            sentences.append(f"change {name} from {now.version} to the newest version")
     moved = [name for name in along if install and name not in install]
     install += moved
     sentences += [f"bring {name} to its newest version" for name in moved]
@@ -169,6 +182,9 @@ def packages(
     absent: Sequence[str] = (),
     lock_timeout_s: int = 300,
     recommends: bool = False,
+    yields: Sequence[str] = (),
+    newest: Sequence[str] = (),
+    around: Around | None = None,
 ) -> Generator[PyinfraCommand, None, None]:
     """
     Have packages installed, in one look and one command in a systemd unit of its own.
@@ -180,6 +196,9 @@ def packages(
     + absent: packages to remove (globs allowed); nothing else is ever removed
     + lock_timeout_s: how long to wait for another package manager
     + recommends: whether to install recommended packages too
+    + yields: packages that apt may remove for it, where it must
+    + newest: those of the packages that are brought to their newest version
+    + around: what is stopped while packages change, and runs again afterwards
 
     Package lists are read again only for a new source or an unknown package.
 
@@ -196,9 +215,12 @@ def packages(
         files=[source.path for source in sources] + [pin.path for pin in pins],
         keyrings=[source.keyring for source in sources if isinstance(source, Source)],
     )
-    plan = compare(look, names, sources, pins, holds, absent, recommends)
+    plan = compare(look, names, sources, pins, holds, absent, recommends, yields=yields, newest=newest)
     if not plan.lines:
         host.noop(f"{len(names)} packages are installed as described")
         return
     changes.announce(plan.sentences)
-    yield from detached.commands("ingot-packages", RUN, members(plan, host.name, lock_timeout_s), LIMIT_S)
+    files = members(plan, host.name, lock_timeout_s) | (
+        {"pause": around.pause, "resume": around.resume} if around else {}
+    )
+    yield from detached.commands("ingot-packages", RUN, files, LIMIT_S)

@@ -13,10 +13,14 @@ patience=300
 options=--no-install-recommends
 removable=
 updated=
+pausing=
+# apt runs this when everything is downloaded, before dpkg changes the first package.
+[ ! -e "$work/pause" ] || pausing="DPkg::Pre-Invoke::=sh $work/pause"
 
 fail() {
   printf '%s: %s; see %s there\n' "$host" "$1" "$log" >"$work/sentence"
   echo "$1"
+  [ ! -e "$work/resume" ] || sh "$work/resume"
   exit 1
 }
 
@@ -44,7 +48,7 @@ patiently() {
 apt() {
   patiently apt-get -y -q -o "DPkg::Lock::Timeout=$patience" -o Acquire::Retries=3 \
     -o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30 -o Dpkg::Use-Pty=0 \
-    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold ${pausing:+-o "$pausing"} "$@"
 }
 
 update() {
@@ -160,3 +164,6 @@ while IFS="$tab" read -r step one two three four; do
     *) fail "the plan has an unknown step: $step" ;;
   esac
 done <"$work/plan"
+if [ -e "$work/resume" ]; then
+  said=$(sh "$work/resume" 2>&1) || { rm "$work/resume" && fail "$said"; }
+fi

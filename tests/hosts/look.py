@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ingot.facts import docker as engines
 from ingot.facts import driver, nvidia, pci
 from ingot.facts.driver import DriverState, parse_driver
 from ingot.facts.filter import HEALTH
@@ -61,6 +62,7 @@ QUESTIONS = {
     "toolkit": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Version}\\n' '*nvidia-container*'",
     "keyrings": 'h=$(mktemp -d); for f in /etc/apt/keyrings/ingot-*.gpg; do [ ! -f "$f" ] || { echo "keyring $f"; '
     'gpg --homedir "$h" --batch --with-colons --show-keys "$f" 2>/dev/null; }; done; rm -rf "$h"',
+    "docker_containers": engines.QUESTIONS["docker_containers"],
     "docker": "timeout 30 docker info --format '{{json .}}' 2>/dev/null",
     "daemon": "cat /etc/docker/daemon.json",
     "bridge": "docker network inspect bridge --format '{{json .Options}}'",
@@ -133,6 +135,12 @@ class Look:
     def evidence(self) -> dict[str, Any]:
         """What the driver role decided and recorded."""
         return dict(self.json("evidence", {}))
+
+    @cached_property
+    def shares_docker(self) -> bool:
+        """Whether containers of others run by the same Docker."""
+        found = self.lines("docker_containers") if "docker_containers" in self.answers else []
+        return not all(one.ours for one in engines.parse_containers(found))
 
     @cached_property
     def docker(self) -> dict[str, Any]:

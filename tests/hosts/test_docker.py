@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from ingot.operations.containers.docker import MINIMUM, merged, ours
+from ingot.operations.containers.docker import merged, ours
+from ingot.operations.containers.takeover import MINIMUM
 from tests.hosts.look import Look
 from tests.hosts.target import Target
 
@@ -24,7 +25,7 @@ def test_docker_is_new_enough_for_cdi(target: Target, look: Look) -> None:
 
 def test_daemon_json_says_what_ingot_needs(target: Target, look: Look) -> None:
     now = look.json("daemon", {})
-    wanted = merged(ours(target.values), target.values.docker_daemon)
+    wanted = merged(ours(target.values, shared=look.shares_docker), target.values.docker_daemon)
     if now.get("log-driver") not in ("json-file", "local"):
         wanted.pop("log-opts", None)
     other = [key for key, value in wanted.items() if json.dumps(now.get(key)) != json.dumps(value)]
@@ -35,10 +36,13 @@ def test_daemon_json_says_what_ingot_needs(target: Target, look: Look) -> None:
 def test_dockerd_runs_with_it(target: Target, look: Look) -> None:
     found = {
         "live-restore": look.docker.get("LiveRestoreEnabled"),
-        "no-new-privileges": any("no-new-privileges" in one for one in look.docker.get("SecurityOptions") or ()),
-        "isolated containers (icc)": look.json("bridge", {}).get("com.docker.network.bridge.enable_icc") == "false",
         "CDI": look.docker.get("CDISpecDirs"),
     }
+    if not look.shares_docker:
+        options = look.docker.get("SecurityOptions") or ()
+        found["no-new-privileges"] = any("no-new-privileges" in one for one in options)
+        bridge = look.json("bridge", {})
+        found["isolated containers (icc)"] = bridge.get("com.docker.network.bridge.enable_icc") == "false"
     off = [name for name, on in found.items() if not on]
     target.expect(not off, f"dockerd runs without {', '.join(off)}; deploy again, it is restarted then")
 

@@ -15,6 +15,7 @@ from pyinfra.api.inventory import Inventory
 from pyinfra.api.operations import run_ops
 from pyinfra.api.state import State, StateStage
 
+from ingot.facts.docker import QUESTIONS
 from ingot.operations.containers.docker import daemon_json
 from roles.docker import docker
 from tests.settings.values import DEFAULTS, settings
@@ -31,12 +32,11 @@ def sections(answers: Mapping[str, tuple[str, int]]) -> str:
 def settled(version: str = "26.1.5", restarted_with: str = "a") -> dict[str, Any]:
     """What a host answers that is as the role wants it, with dockerd's version and the file it started with."""
     config = base64.b64encode(TEXT.encode()).decode()
-    docker_look = {
-        "release": ('ID=debian\nVERSION_ID="13"\nVERSION_CODENAME=trixie', 0),
-        "arch": ("amd64", 0),
-        "version": (f"Docker version {version}, build 411e817", 0),
-        "config": (config, 0),
-        "swarm": ("", 1),
+    docker_look = dict.fromkeys(QUESTIONS, ("", 1)) | {
+        "docker_release": ('ID=debian\nVERSION_ID="13"\nVERSION_CODENAME=trixie', 0),
+        "docker_arch": ("amd64", 0),
+        "docker_version": (f"Docker version {version}, build 411e817", 0),
+        "docker_config": (config, 0),
     }
     packages = "\n".join(
         f"ii \t{name}\t1" for name in ("docker.io", "docker-cli", "docker-compose", "curl", "ca-certificates")
@@ -48,7 +48,7 @@ def settled(version: str = "26.1.5", restarted_with: str = "a") -> dict[str, Any
     )
     digest = hashlib.sha256(TEXT.encode()).hexdigest()
     return {
-        "@@ingot-begin release": sections(docker_look),
+        "@@ingot-begin docker_release": sections(docker_look),
         "@@ingot-begin broken": sections({"broken": ("", 0), "installed": (packages, 0)}),
         "@@ingot-begin found": sections(
             {"found": (paths, 0), "digests": (f"{digest}  /etc/docker/daemon.json", 0), "leftovers": ("", 0)}

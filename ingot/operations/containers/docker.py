@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
 from ingot.errors import IngotError
+from ingot.facts.docker import CONFIG, PAUSED, DockerState
 from ingot.facts.docker import Docker as DockerLook
-from ingot.facts.docker import DockerState
-from ingot.operations import packages, tree
+from ingot.facts.engine import STATE
+from ingot.facts.footprint import CONFIG_BEFORE, CONFIG_WRITTEN, SNAP_STOPPED
+from ingot.operations import changes, packages, tree
+from ingot.operations.containers.takeover import MINIMUM, parsed, takeover
 from ingot.operations.operation import operation
 from ingot.operations.package_source import Source, vendor
 from ingot.settings import Settings, of_host
 from ingot.settings.docker import Docker
 
-CONFIG = "/etc/docker/daemon.json"
-#: The first with CDI, by which containers get their GPUs.
-MINIMUM = 25
 #: What fetches models, and asks engines for their health.
 TOOLS = ("ca-certificates", "curl")
 VENDOR_PACKAGES = (
@@ -30,27 +31,47 @@ VENDOR_PACKAGES = (
     "docker-buildx-plugin",
     "docker-compose-plugin",
 )
-#: Packages by distribution; where a release is named, its engine is older than MINIMUM.
+#: Packages by distribution.
 DISTRIBUTION_PACKAGES = {
     "debian": ("docker.io", "docker-cli", "docker-compose"),
     "ubuntu": ("docker.io", "docker-compose-v2"),
 }
-TOO_OLD = {"debian12"}
+
+#: Stops what runs, and notes it first: what a run that is cut off has stopped, the next one starts. Containers that
+#: share others' network start last, since the newest are listed first.
+PAUSE = f"""systemctl is-active --quiet docker.service || exit 0
+mkdir -p -m 0755 {STATE}
+[ -e {PAUSED} ] || {{ docker ps --quiet --no-trunc | tac >{PAUSED}.new && mv {PAUSED}.new {PAUSED}; }} || exit 1
+ids=$(cat {PAUSED})
+[ -z "$ids" ] || docker stop $ids
+"""
+RESUME = f"""[ -e {PAUSED} ] || exit 0
+systemctl start docker.service || {{ echo 'dockerd does not start again, see journalctl -u docker there'; exit 1; }}
+for again in 1 2; do
+  failed=
+  for id in $(cat {PAUSED}); do
+    docker container inspect $id >/dev/null 2>&1 || continue
+    docker start $id >/dev/null || failed="$failed $id"
+  done
+done
+[ -z "$failed" ] || {{
+  why=$(docker inspect --format '{{{{.Name}}}} ({{{{.State.Error}}}})' $failed | tr '\\n' ' ')
+  echo "containers do not start again: $why"
+  exit 1
+}}
+rm -f {PAUSED}
+"""
+_LIVE = (
+    "systemctl reload docker.service && i=0 && while [ $i -lt 50 ]; do "
+    "[ \"$(docker info --format '{{.LiveRestoreEnabled}}')\" = true ] && break; i=$((i + 1)); sleep 0.2; done"
+)
 
 Commands = Generator[PyinfraCommand, None, None]
 
 
 def wanted(values: Settings, state: DockerState) -> tuple[tuple[str, ...], tuple[Source, ...]]:
-    """The packages of this host and where they come from.
-
-    Raises: IngotError, one sentence, when the values and the host do not go together.
-    """
+    """The packages of this host and where they come from; a host that has none of these, takeover() refuses."""
     if values.docker_source == "distribution":
-        if f"{state.os}{state.os_version}" in TOO_OLD or state.os not in DISTRIBUTION_PACKAGES:
-            raise IngotError(
-                f"{state.os} {state.os_version} brings no Docker of at least version {MINIMUM}, which GPUs by CDI "
-                'need; set docker_source = "docker".'
-            )
         return DISTRIBUTION_PACKAGES[state.os], ()
     repository = values.sources.docker
     assert repository is not None, "settings are right only where docker_source has its repository"
@@ -59,20 +80,23 @@ def wanted(values: Settings, state: DockerState) -> tuple[tuple[str, ...], tuple
     return names, (vendor("docker", repository, state.os, state.codename, state.arch),)
 
 
-def ours(values: Docker) -> dict[str, Any]:
-    """What Ingot sets in daemon.json."""
+def ours(values: Docker, *, shared: bool = False) -> dict[str, Any]:
+    """What Ingot sets in daemon.json; `shared`: containers of others run by it, whose ways stay as they are."""
     said: dict[str, Any] = {
         # GPUs by UUID; the default from 28.2 on.
         "features": {"cdi": True},
-        # Containers that were given no network of their own do not reach each other.
-        "icc": False,
         # The engine goes on serving while dockerd is restarted or upgraded.
         "live-restore": True,
         "log-opts": {"max-file": str(values.docker_log_max_files), "max-size": values.docker_log_max_size},
-        "no-new-privileges": True,
-        # The kernel forwards published ports, so that the caller's address is kept.
-        "userland-proxy": False,
     }
+    if not shared:
+        said |= {
+            # Containers that were given no network of their own do not reach each other.
+            "icc": False,
+            "no-new-privileges": True,
+            # The kernel forwards published ports, so that the caller's address is kept.
+            "userland-proxy": False,
+        }
     if values.docker_default_ulimits:
         said["default-ulimits"] = {
             name: {"Name": name, "Hard": limit, "Soft": limit} for name, limit in values.docker_default_ulimits.items()
@@ -90,38 +114,17 @@ def merged(current: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, 
     return result
 
 
-def daemon_json(current: str | None, values: Docker) -> str:
+def daemon_json(current: str | None, values: Docker, *, shared: bool = False) -> str:
     """The new text of daemon.json: the old text unchanged where it says all this already.
 
     Raises: IngotError when the present text is not a JSON object.
     """
-    try:
-        before = json.loads(current) if current and current.strip() else {}
-        if not isinstance(before, dict):
-            raise ValueError("no object")
-    except ValueError as error:
-        raise IngotError(f"{CONFIG} is not a JSON object ({error}); correct it or move it away.") from None
-    after = merged({"log-driver": "json-file"}, before, ours(values), values.docker_daemon)
+    before = parsed(current)
+    after = merged({"log-driver": "json-file"}, before, ours(values, shared=shared), values.docker_daemon)
     if after["log-driver"] not in ("json-file", "local"):
         # The site uses another log driver, which does not know these options.
         after["log-opts"] = before.get("log-opts", {})
     return current if current and after == before else json.dumps(after, indent=2) + "\n"
-
-
-def refusal(state: DockerState) -> str | None:
-    """Why this engine cannot serve here; None when it can."""
-    if state.version is not None and state.version < (MINIMUM,):
-        found = ".".join(map(str, state.version))
-        return (
-            f"dockerd {found} was found, expected {MINIMUM} or newer, since GPUs come into containers by CDI; "
-            'remove that package, or set docker_source = "docker", and run again.'
-        )
-    if state.swarm:
-        return (
-            "Docker is part of a swarm, which live-restore excludes; leave it with `docker swarm leave`, or give "
-            "the swarm another host."
-        )
-    return None
 
 
 @operation()
@@ -129,20 +132,55 @@ def engine() -> Commands:
     """
     Have Docker Engine and Compose installed, and a daemon.json that says what Ingot needs.
 
-    Whatever else daemon.json says stays; dockerd itself checks the new one before it replaces the old. An engine
-    without CDI, and one that is part of a swarm, is refused.
+    Another package of Docker is exchanged where its containers can be kept: what runs is stopped meanwhile and started
+    again. Whatever else daemon.json says stays; dockerd itself checks the new one before it replaces the old.
     """
     state: DockerState = host.get_fact(DockerLook)
     values = of_host(host)
+    choice = takeover(state, values)
+    if choice.stops:
+        raise IngotError(f"{choice.stops[0]}.")
     names, sources = wanted(values, state)
-    yield from packages.packages._inner(names=(*names, *TOOLS), sources=sources)
-    if state.version is None:
+    if choice.stops_snap:
+        changes.announce(["stop and disable Docker of the snap, which has no containers"])
+        yield StringCommand(f"mkdir -p {STATE} && touch {SNAP_STOPPED} && snap stop --disable docker")
+    yield from packages.packages._inner(
+        names=(*names, *TOOLS),
+        sources=sources,
+        absent=choice.removes,
+        newest=VENDOR_PACKAGES if choice.newest else (),
+        around=packages.Around(PAUSE, RESUME) if choice.exchanges else None,
+    )
+    if state.paused:
+        changes.announce(["start containers again that an exchange of Docker had stopped"])
+        yield StringCommand(RESUME)
+    if state.version is None or choice.exchanges:
         state = host.get_fact(DockerLook)
-    refused = refusal(state)
-    if refused:
-        raise IngotError(refused)
-    text = daemon_json(state.config, values)
+    if state.version is not None and state.version < (MINIMUM,):
+        found = ".".join(map(str, state.version))
+        raise IngotError(f"its package source gives dockerd {found}, expected {MINIMUM} or newer; see `sources`.")
+    text = daemon_json(state.config, values, shared=bool(state.others))
+    if text != state.config:
+        yield StringCommand(_remembered(text))
     yield from tree.tree._inner(
         entries=(tree.Dir("/etc/docker"), tree.File(CONFIG, text)),
         validate=f"dockerd --validate --config-file {{stage}}{CONFIG}",
+    )
+    if (
+        parsed(text).get("live-restore")
+        and state.live_restore is False
+        and any(one.running for one in state.containers)
+    ):
+        # dockerd reads this key again while it runs; with it the restart that follows stops no container.
+        changes.announce(["let containers go on while dockerd is restarted"])
+        yield StringCommand(_LIVE)
+
+
+def _remembered(text: str) -> str:
+    """The command that keeps what daemon.json was before Ingot, and notes what Ingot writes."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return (
+        f"umask 077; mkdir -p -m 0755 {STATE}; [ -e {CONFIG_BEFORE} ] || {{ "
+        f"{{ cat {CONFIG} 2>/dev/null || :; }} >{CONFIG_BEFORE}.new && mv {CONFIG_BEFORE}.new {CONFIG_BEFORE}; }}; "
+        f"echo {digest} >{CONFIG_WRITTEN}"
     )

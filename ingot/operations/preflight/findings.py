@@ -13,6 +13,7 @@ from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.inventory.expectation import Expectation
 from ingot.operations import gpus_use
 from ingot.operations.containers.image import image_source
+from ingot.operations.containers.takeover import takeover
 from ingot.operations.driver.request import driver_request
 from ingot.operations.driver.state import headers_missing, is_running_as_installed
 from ingot.operations.gateway.nginx_packages import WITHOUT_NJS
@@ -60,6 +61,7 @@ def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
         *(differences(wanted.expect, look.hardware) if look.hardware else ()),
         *_driver(look, wanted),
         *_gpus(look, wanted),
+        *(takeover(look.docker, wanted.values).stops if look.docker else ()),
         *room(look, needed(look, wanted.values.cache_root, wanted.values.engine_build, planned)),
         *unplannable,
         *_image(wanted.values),

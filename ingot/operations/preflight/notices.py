@@ -7,6 +7,15 @@ from collections import Counter
 from ingot.compat import rules, version_key
 from ingot.facts.host import HostState
 from ingot.facts.xid import next_command, recovery
+from ingot.operations.containers.takeover import takeover
+from ingot.operations.preflight.findings import Wanted
+
+
+def conversions(look: HostState, wanted: Wanted) -> tuple[str, ...]:
+    """What a deploy changes of what others have set up, one sentence each."""
+    if look.docker is None or wanted.fronts:
+        return ()
+    return takeover(look.docker, wanted.values).notes
 
 
 def notes(look: HostState) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from ingot.operations.operation import operation
 from ingot.operations.preflight.disk_space import DOCKER_ROOT
 from ingot.operations.preflight.findings import Wanted, findings
 from ingot.operations.preflight.local_files import unusable
-from ingot.operations.preflight.notices import notes
+from ingot.operations.preflight.notices import conversions, notes
 from ingot.settings import WrongValues, of_host
 
 HTTPS_PORT = 443
@@ -50,8 +50,9 @@ def judge(host: Host) -> Judged:
     look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, values.cache_root], ports=ports, hardware=bool(ordered))
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
-    stops = findings(look, Wanted(host.name, values, fronts=fronting.is_front(host), expect=ordered))
-    return Judged((*stops, *certificate_findings(host), *unusable(host, values)), notes(look))
+    wanted = Wanted(host.name, values, fronts=fronting.is_front(host), expect=ordered)
+    stops = (*findings(look, wanted), *certificate_findings(host), *unusable(host, values))
+    return Judged(stops, (*notes(look), *conversions(look, wanted)))
 
 
 @operation()

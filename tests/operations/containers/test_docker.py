@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from dataclasses import replace
 
 import pytest
 
 from ingot.errors import IngotError
-from ingot.facts.docker import Docker, DockerState, parse_version
-from ingot.operations.containers.docker import daemon_json, refusal, wanted
+from ingot.facts.docker import DockerState
+from ingot.operations.containers.docker import daemon_json, wanted
 from tests.settings.values import DEFAULTS, settings
 
 TRIXIE = DockerState("debian", "13", "trixie", "amd64")
@@ -38,17 +36,6 @@ def test_the_distribution_needs_no_repository():
         ("docker.io", "docker-cli", "docker-compose"),
         (),
     )
-
-
-@pytest.mark.parametrize(
-    ("changed", "state", "said"),
-    [
-        ({"docker_source": "distribution"}, DockerState("debian", "12", "bookworm", "amd64"), 'set docker_source = "d'),
-    ],
-)
-def test_values_that_give_no_usable_docker_are_refused(changed, state, said):
-    with pytest.raises(IngotError, match=said):
-        wanted(settings(**changed), state)
 
 
 def test_a_bare_host_gets_the_whole_configuration():
@@ -89,37 +76,17 @@ def test_a_file_that_is_no_json_object_is_not_overwritten(text):
         daemon_json(text, settings())
 
 
-@pytest.mark.parametrize(
-    ("state", "said"),
-    [
-        (replace(TRIXIE, version=(20, 10, 24)), "dockerd 20.10.24 was found, expected 25 or newer"),
-        (replace(TRIXIE, version=(29, 1, 0), swarm=True), "part of a swarm"),
-    ],
-)
-def test_an_engine_that_cannot_serve_is_refused(state, said):
-    assert said in (refusal(state) or "")
+@pytest.mark.parametrize("text", [None, "", "null", "\n"])
+def test_what_dockerd_takes_for_nothing_says_nothing(text):
+    assert daemon_json(text, settings()) == daemon_json(None, settings())
 
 
-def test_an_engine_with_cdi_is_taken():
-    assert refusal(replace(TRIXIE, version=(25, 0, 0))) is None
+def test_a_docker_with_containers_of_others_keeps_their_ways():
+    shared = json.loads(daemon_json('{"icc": true}', settings(), shared=True))
+    assert shared["icc"] is True and shared["features"] == {"cdi": True} and shared["live-restore"] is True
+    assert not {"no-new-privileges", "userland-proxy"} & set(shared)
 
 
-def test_versions_of_dockerd_are_read():
-    assert parse_version("Docker version 26.1.5+dfsg1, build a72d7cd") == (26, 1, 5)
-    assert parse_version("Docker version 29.1.0, build 360952c") == (29, 1, 0)
-    assert parse_version("sh: 1: dockerd: not found") is None
-
-
-def test_the_look_tells_a_missing_file_from_an_empty_one():
-    def answered(config: str, status: int) -> DockerState:
-        lines = {
-            "release": ('ID=ubuntu\nVERSION_ID="24.04"\nVERSION_CODENAME=noble', 0),
-            "arch": ("amd64", 0), "version": ("sh: 1: dockerd: not found", 127),
-            "config": (config, status), "swarm": ("", 1),
-        }  # fmt: skip
-        text = "".join(f"@@ingot-begin {k}\n{v}\n\n@@ingot-end {k} {s}\n" for k, (v, s) in lines.items())
-        return Docker().process(text.splitlines())
-
-    assert answered("", 1) == DockerState("ubuntu", "24.04", "noble", "amd64")
-    assert answered("", 0).config == ""
-    assert answered(base64.b64encode(b"{}").decode(), 0).config == "{}"
+def test_what_ingot_set_stays_when_others_come():
+    own = daemon_json(None, settings())
+    assert daemon_json(own, settings(), shared=True) == own
