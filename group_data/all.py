@@ -71,6 +71,12 @@ cache_hub_token_file = None
 # Directory of the models: <model>/<variant>/<revision>/.
 cache_root = "/srv/models"
 
+# --- changes: how runs that change a host get along, and what it keeps to go back to
+# Seconds that a run waits while another one changes the host, before it refuses with exit status 75.
+lock_wait_s = 60
+# States that were proven and that `ingot rollback` can go back to.
+rollback_keep = 3
+
 # --- docker: the container engine
 # Further keys of /etc/docker/daemon.json, over what is there and what Ingot sets, e.g. {"registry-mirrors": [...]}.
 docker_daemon = {}

@@ -14,6 +14,8 @@ from ingot.acceptance import evidence, runner
 from ingot.acceptance.evidence import Outcome
 from ingot.errors import IngotError
 from ingot.inventory.fleet import Selected, asked, at_once, connected, secrets_of
+from ingot.operations import lock
+from ingot.runs import told
 
 #: Tells how far a host is: its name, what it does, and at its end the result.
 Say = Callable[[str, str, str], None]
@@ -24,7 +26,7 @@ class Accepted:
     """What came of a run: the outcome of each host that was gone through, a sentence for each other one."""
 
     outcomes: tuple[Outcome, ...]
-    errors: tuple[str, ...]
+    errors: tuple[IngotError, ...]
 
 
 def directory_of(chosen: Selected) -> Path:
@@ -41,8 +43,10 @@ def accept(chosen: Selected, options: runner.Options, say: Say) -> Accepted:
         try:
             say(name, "connecting", "")
             with connected(host):
+                _hold(host)
                 fleet = evidence.fleet(directory, options.level.name, without=name)
                 outcome = runner.accept(host, name, options, lambda text: say(name, text, ""), fleet)
+                told.conclude(host, str(outcome.verdict), "; ".join(outcome.reasons))
         except IngotError as refused:
             error = refused
         except (OSError, EOFError, SSHException) as broken:
@@ -57,7 +61,7 @@ def accept(chosen: Selected, options: runner.Options, say: Say) -> Accepted:
     answers = at_once(chosen.state, chosen.hosts, one)
     return Accepted(
         tuple(answer for answer in answers if isinstance(answer, Outcome)),
-        tuple(str(answer) for answer in answers if isinstance(answer, IngotError)),
+        tuple(answer for answer in answers if isinstance(answer, IngotError)),
     )
 
 
@@ -66,8 +70,16 @@ def override(chosen: Selected, reason: str) -> Sequence[dict[str, Any] | IngotEr
     directory = directory_of(chosen)
 
     def one(host: Host) -> dict[str, Any]:
+        _hold(host)
         acceptance = {"host": host.name, **runner.override(host, host.name, reason)}
         evidence.write(directory, host.name, acceptance["override"]["at"], acceptance)
+        told.conclude(host, "overridden", reason)
         return acceptance
 
     return asked(chosen, one)
+
+
+def _hold(host: Host) -> None:
+    """Hold a connected host for its acceptance. Raises: Held."""
+    lock.hold_outside(host, "accept")
+    told.conclude(host, "failed", "it was not gone through to its end")

@@ -63,7 +63,7 @@ def accept(
     with Board(plain_console(stderr=as_json)) as board:
         accepted = acceptance.accept(chosen, options, board.say)
     if as_json:
-        print_json({"hosts": [one.to_dict() for one in accepted.outcomes], "errors": list(accepted.errors)})
+        print_json({"hosts": [one.to_dict() for one in accepted.outcomes], "errors": list(map(str, accepted.errors))})
     else:
         show(accepted.outcomes, plain_console())
     if accepted.outcomes:
@@ -77,9 +77,9 @@ def _override(chosen: Selected, reason: str, as_json: bool) -> None:
 
     answers = override(chosen, reason)
     done = [one for one in answers if not isinstance(one, IngotError)]
-    errors = [str(one) for one in answers if isinstance(one, IngotError)]
+    errors = [one for one in answers if isinstance(one, IngotError)]
     if as_json:
-        print_json({"hosts": done, "errors": errors})
+        print_json({"hosts": done, "errors": list(map(str, errors))})
     else:
         for one in done:
             given = one["override"]

@@ -8,8 +8,8 @@ from typing import NoReturn
 
 import click
 
-from ingot.commands.options import REFUSED, USAGE
-from ingot.errors import IngotError
+from ingot.commands.options import HELD, REFUSED, USAGE
+from ingot.errors import Held, IngotError
 
 #: Subcommand -> where it lives. Imported when called, so that `ingot keys` does not wait for pyinfra.
 COMMANDS = {
@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "ingot.commands.demo:demo",
     "drift": "ingot.commands.drift:drift",
     "keys": "ingot.commands.keys:keys_group",
+    "lock": "ingot.commands.lock:lock_group",
     "models": "ingot.commands.models:models_group",
     "onboard": "ingot.commands.onboard:onboard",
     "plan": "ingot.commands.plan:plan",
@@ -61,6 +62,8 @@ def main() -> None:
         _refuse(f"{error.format_message().rstrip('.')}. See `{command} --help`.", USAGE)
     except click.Abort:
         _refuse("interrupted; run the same line again to go on.")
+    except Held as held:
+        _refuse(str(held), HELD)
     except (IngotError, click.ClickException) as error:
         _refuse(str(error))
     except OSError as error:

@@ -10,10 +10,13 @@ from typing import Any
 
 import click
 
+from ingot.errors import Held, IngotError
 from ingot.inventory.default import DEFAULT_INVENTORY
 
 #: Exit statuses of every command. 2 is also what click gives for a command line that it cannot read.
 WELL, REFUSED, USAGE = 0, 1, 2
+#: Nothing but hosts that other runs hold: the same line may work later (EX_TEMPFAIL of sysexits.h).
+HELD = 75
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -65,10 +68,15 @@ def print_json(shown: Any) -> None:
     click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
 
 
-def end(errors: Sequence[str], *, found: bool = False) -> None:
-    """Say each error on standard error, one line each, and end the command: REFUSED with an error or a finding."""
+def end(errors: Sequence[str | IngotError], *, found: bool = False) -> None:
+    """Say each error on standard error, one line each, and end the command.
+
+    REFUSED with an error or a finding; HELD where the only errors are hosts that other runs hold.
+    """
     for error in errors:
         click.echo(f"ingot: {error}", err=True)
+    if errors and not found and all(isinstance(error, Held) for error in errors):
+        raise SystemExit(HELD)
     raise SystemExit(REFUSED if errors or found else WELL)
 
 

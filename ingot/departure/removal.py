@@ -13,7 +13,7 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_host, ctx_state
 
 from ingot.errors import IngotError
-from ingot.operations import changes
+from ingot.operations import changes, lock
 from ingot.operations.departure import departure
 from ingot.verification.drift import asked
 
@@ -56,6 +56,8 @@ class Removal:
         logging.getLogger("pyinfra").addHandler(echo)
         self.state.set_stage(StateStage.Execute)
         try:
+            with ctx_state.use(self.state), ctx_host.use(self.host):
+                lock.hold_outside(self.host, "decommission")
             run_ops(self.state)
         except PyinfraError:
             # pyinfra's way to say that the only host failed.

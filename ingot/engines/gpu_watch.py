@@ -207,7 +207,9 @@ def proven_replicas(directory: Path) -> list[Replica]:
     found = []
     for path in sorted(directory.glob("*.json")):
         try:
-            service = json.loads(path.read_text())
+            file = json.loads(path.read_text())
+            # Older versions wrote the service alone.
+            service = file.get("service", file)
             gpus = tuple(name.partition("=")[2] for name in service["devices"] if name.startswith("nvidia.com/gpu="))
             address = f"{service['address']}:{service['port']}"
             found.append(Replica(address, gpus, service["health_path"], path.stat().st_mtime))

@@ -1,5 +1,7 @@
 """The `@ingot` pyinfra connector: SSH with settings for a fleet; each connection error is one sentence.
 
+A connection that is lost under a command ends that command and nothing else: it has failed, and `lost` says why.
+
 Registered as a pyinfra connector in pyproject.toml; `inventories/*.py` name their hosts `@ingot/<host>`.
 """
 
@@ -7,19 +9,29 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
 
 from paramiko import SSHException
+from pyinfra import logger
+from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import CommandOutput, make_unix_command_for_host
 
+from ingot.errors import IngotError
+from ingot.inventory import journal
 from ingot.inventory.host_files import ERROR_KEY
+from ingot.runs import Hold, this_run
+from ingot.runs.hold import SCRIPT as HOLD
 from ingot.settings import WrongValues, check_given
 
 #: Seconds between SSH keepalives; seconds after which unanswered data ends a connection (the link loses packets).
 KEEPALIVE_S = 15
 DEAD_LINK_S = 60
+
+Answer = TypeVar("Answer")
 
 # The connector reports each error once. paramiko's threads would print tracebacks too.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -27,6 +39,14 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 class IngotConnector(SSHConnector):
     """SSH without Nagle's delay and with keepalive. A host whose file or values are wrong is refused, and no other."""
+
+    #: Why the connection is gone, in one sentence; None while it is there.
+    lost: str | None = None
+    _hold: Hold | None = None
+    #: What this run holds the host for, also while the connection is lost.
+    _purpose: str | None = None
+    #: Why this run may not go on changing the host; None while it may.
+    _stopped: str | None = None
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -51,6 +71,123 @@ class IngotConnector(SSHConnector):
             raise ConnectError(self._explain(str(refused.args[0]))) from None
         self._tune()
         self._prove_sudo()
+        self.lost = None
+        if self._purpose and self._hold is None:
+            self._regain()
+
+    def hold(self, purpose: str, wait_s: int) -> Hold:
+        """Hold the host for this run until the connection ends, or until `disconnect`.
+
+        Raises: Held where another run has it after `wait_s`; IngotError where the host does not answer.
+        """
+        if self._hold is not None:
+            return self._hold
+        client = self.client
+        transport = client.get_transport() if client else None
+        name = self.host.name
+        arguments = {"_sudo": bool(self.host.data.get("_sudo")), "_shell_executable": "bash"}
+        command = make_unix_command_for_host(self.state, self.host, StringCommand(HOLD), **arguments)
+        try:
+            if transport is None:
+                raise EOFError("no connection")
+            channel = transport.open_session(timeout=DEAD_LINK_S)
+            channel.exec_command(command.get_raw_value())
+            hold = Hold(channel, name, this_run(purpose, Path.cwd()))
+            hold.take(wait_s, lambda sentence: logger.info(f"{self.host.print_prefix}{sentence}"))
+        except (OSError, EOFError, SSHException) as broken:
+            raise IngotError(
+                f"{name}: it could not be held for this run ({broken!r}), expected bash and flock as root there; see "
+                "that the host is up and has room below /run, and run again."
+            ) from None
+        self._hold, self._purpose = hold, purpose
+        journal.begun(self.host, hold.run)
+        return hold
+
+    def suspend(self) -> None:
+        """Let go of a connection that is lost or about to be; the next `connect` holds the host again."""
+        if self._hold:
+            self._hold.abandon()
+            self._hold = None
+        super().disconnect()
+
+    def disconnect(self) -> None:
+        """End what this run held the host for: what it did goes to the audit, here and there."""
+        if self._purpose:
+            record = journal.ended(self.host, this_run(self._purpose, Path.cwd()))
+            if self._hold:
+                self._hold.end(record)
+        self._hold = self._purpose = None
+        super().disconnect()
+
+    def run_shell_command(self, command: StringCommand, *args: Any, **arguments: Any) -> tuple[bool, CommandOutput]:
+        """Run a command. Where the connection is lost it has failed without output, and `lost` is set."""
+        run = super().run_shell_command
+        return self._guarded(lambda: run(command, *args, **arguments), (False, CommandOutput([])))
+
+    def put_file(self, *args: Any, **arguments: Any) -> bool:
+        """Send a file; False where the connection is lost."""
+        put = super().put_file
+        return self._guarded(lambda: put(*args, **arguments), False)
+
+    def get_file(self, *args: Any, **arguments: Any) -> bool:
+        """Fetch a file; False where the connection is lost."""
+        get = super().get_file
+        return self._guarded(lambda: get(*args, **arguments), False)
+
+    def _guarded(self, work: Callable[[], Answer], nothing: Answer) -> Answer:
+        """Do what needs the connection; `nothing` where that is lost, or where this run lost its hold of the host."""
+        if self._hold is not None and self._hold.over and self._is_alive():
+            self._let_go_by_host()
+        if self._stopped:
+            self.lost = self._stopped
+            return nothing
+        try:
+            answer = work()
+        except (OSError, EOFError, SSHException, AttributeError) as broken:
+            # Without a connection paramiko's client has no transport, which is an AttributeError.
+            if self._is_alive():
+                raise
+            self._is_lost(repr(broken))
+            return nothing
+        # A link that dies under a command ends it with status -1 and no error.
+        if not self._is_alive():
+            self._is_lost("it ended under a command")
+            return nothing
+        return answer
+
+    def _is_alive(self) -> bool:
+        transport = self.client.get_transport() if self.client else None
+        return transport is not None and transport.is_active()
+
+    def _is_lost(self, why: str) -> None:
+        self.lost = (
+            f"{self.host.name}: the connection was lost ({why}), expected the host to answer until the run's end; see "
+            "that it is up and reachable, then run again: it goes on from there."
+        )
+
+    def _let_go_by_host(self) -> None:
+        """The host let go of this run: somebody broke the lock, or this machine slept; then the hold is taken again."""
+        assert self._hold is not None
+        by = self._hold.broken_by()
+        self._hold = None
+        if by:
+            self._stopped = (
+                f"{self.host.name}: {by} broke the lock of this run, which has stopped here; see `ingot history "
+                f"{self.host.name}`, and run again."
+            )
+            return
+        try:
+            self._regain()
+        except ConnectError as gone:
+            self._stopped = str(gone.args[0])
+
+    def _regain(self) -> None:
+        """Hold the host again after the connection was lost. Raises: ConnectError where somebody else has it now."""
+        assert self._purpose is not None
+        try:
+            self.hold(self._purpose, 0)
+        except IngotError as taken:
+            raise ConnectError(f"{taken} This run lost its connection, and with it the host.") from None
 
     def _tune(self) -> None:
         """Set keepalive, and TCP_NODELAY: without it each command waits about 45 ms for a delayed acknowledgement."""

@@ -9,6 +9,8 @@ from pyinfra.api.host import Host
 from pyinfra.context import host, state
 from pyinfra.operations.util.files import generate_color_diff
 
+from ingot.runs import told
+
 _ANNOUNCED = "ingot_announced"
 
 
@@ -20,6 +22,8 @@ def announce(sentences: Iterable[str]) -> None:
     would = "" if state.is_executing else "would "
     for sentence in sentences:
         host.connector_data.setdefault(_ANNOUNCED, []).append(sentence)
+        if state.is_executing:
+            told.changed(host, sentence)
         logger.info(f"{host.print_prefix}{would}{sentence}")
 
 

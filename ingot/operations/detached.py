@@ -17,6 +17,7 @@ from pyinfra.api.state import State
 
 from ingot.operations.bundle import pack
 from ingot.operations.connection import reconnect
+from ingot.operations.refuse import refused
 
 SCRIPT = (files(__package__) / "detached.sh").read_text()
 #: Below these each unit has its directory and its log.
@@ -109,6 +110,7 @@ def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
         if answer is None:
             if now - answered > RECONNECT_S:
                 return _failed(
+                    state,
                     host,
                     f"the connection was lost and not found again within {RECONNECT_S} s; {unit}.service goes on "
                     "there, run again to wait for it",
@@ -119,19 +121,22 @@ def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
         for line in answer.log:
             logger.info(f"{host.print_prefix}{line}")
         if answer.state == "ended":
-            return answer.status == 0 or _failed(host, answer.text or f"{unit} ended with status {answer.status}")
+            return answer.status == 0 or _failed(
+                state, host, answer.text or f"{unit} ended with status {answer.status}"
+            )
         if answer.state == "gone":
-            return _failed(host, f"{unit}.service was killed before it ended; see `journalctl -u {unit}` there")
+            return _failed(state, host, f"{unit}.service was killed before it ended; see `journalctl -u {unit}` there")
         if answer.text and answered - reported >= REPORT_S:
             reported = answered
             logger.info(f"{host.print_prefix}{answer.text}")
-    return _failed(host, f"{unit}.service is still at work after {limit_s} s and goes on; run again to wait for it")
+    return _failed(
+        state, host, f"{unit}.service is still at work after {limit_s} s and goes on; run again to wait for it"
+    )
 
 
-def _failed(host: Host, sentence: str) -> bool:
+def _failed(state: State, host: Host, sentence: str) -> bool:
     named = sentence if sentence.startswith(f"{host.name}:") else f"{host.name}: {sentence}"
-    logger.error(f"{host.print_prefix}{named}")
-    return False
+    return refused(state, host, named)
 
 
 def _ask(state: State, host: Host, unit: str) -> Answer | None:

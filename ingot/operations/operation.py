@@ -13,13 +13,14 @@ from typing import ParamSpec
 from pyinfra import logger
 from pyinfra.api.arguments_typed import PyinfraOperation
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.operation import operation as pyinfra_operation
-from pyinfra.context import host
+from pyinfra.context import host, state
 
 from ingot.errors import IngotError
 from ingot.facts.errors import ParseError
-from ingot.operations.refuse import refuse
+from ingot.operations import connection
+from ingot.operations.refuse import refuse, refused
 from ingot.sizing import SizingError
 
 P = ParamSpec("P")
@@ -42,23 +43,43 @@ def operation() -> Callable[[Callable[P, Commands]], PyinfraOperation[P]]:
 
 
 def guarded(body: Callable[P, Commands]) -> Callable[P, Commands]:
-    """A body whose errors refuse its host; pyinfra's own are passed on, for it knows what they mean."""
+    """A body whose errors refuse its host; pyinfra's own are passed on, for it knows what they mean.
+
+    So does a connection that is lost under the body, whose questions are then answered with nothing.
+    """
 
     @wraps(body)
     def guard(*args: P.args, **kwargs: P.kwargs) -> Commands:
         try:
-            yield from body(*args, **kwargs)
+            for command in body(*args, **kwargs):
+                if connection.lost(host):
+                    break
+                yield command
+            if sentence := connection.lost(host):
+                yield refuse(sentence)
+        except GeneratorExit:
+            # pyinfra asks for no further command after one that failed.
+            if sentence := connection.lost(host):
+                refused(state, host, sentence)
+            raise
+        except ConnectError as error:
+            yield refuse(_of_host(str(error.args[0])))
         except PyinfraError:
+            # So ends a run whose last host fails under a question.
+            if sentence := connection.lost(host):
+                refused(state, host, sentence)
             raise
         except (IngotError, SizingError, ParseError) as error:
-            yield refuse("\n".join(map(_of_host, str(error).splitlines())))
+            yield refuse(connection.lost(host) or "\n".join(map(_of_host, str(error).splitlines())))
         except OSError as error:
             # This machine's trouble: a file that a value names and that its user may not read, a disk that is full.
             where = f"{error.filename}: " if error.filename else ""
             yield refuse(_of_host(f"{where}{error.strerror or error}; mend that on this machine and run it again"))
         except Exception as error:
             logger.debug(traceback.format_exc())
-            yield refuse(_of_host(f"{_place(error)}; this is a fault of Ingot: report it, with what --debug prints"))
+            fault = _of_host(f"{_place(error)}; this is a fault of Ingot: report it, with what --debug prints")
+            # Nothing was to be made of a question that was not answered.
+            yield refuse(connection.lost(host) or fault)
 
     return guard
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Generator
 
 from paramiko import SSHException
-from pyinfra import logger
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
@@ -17,6 +16,7 @@ from ingot.facts.boot import COMMAND, BootId
 from ingot.operations import changes
 from ingot.operations.connection import reconnect
 from ingot.operations.operation import operation
+from ingot.operations.refuse import refused
 
 #: Seconds that the services of a booted host are given to start.
 SETTLE_S = 120
@@ -68,11 +68,12 @@ def wait_for_next_boot(state: State, host: Host, before: str, reason: str, timeo
             _ask(host, f"timeout {SETTLE_S} systemctl is-system-running --wait")
             return True
         found = "the same boot as before" if now else "no answer"
-    logger.error(
-        f"{host.print_prefix}{host.name} was told to reboot ({reason}) and {found} was found after {timeout_s} s, "
-        "expected a new boot; look at its console, then run again."
+    return refused(
+        state,
+        host,
+        f"{host.name}: it was told to reboot ({reason}) and {found} was found after {timeout_s} s, expected a new "
+        "boot; look at its console, then run again.",
     )
-    return False
 
 
 def _ask(host: Host, command: str) -> str:

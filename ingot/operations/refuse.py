@@ -8,6 +8,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from ingot.errors import IngotError
+from ingot.runs import told
 
 
 class Refusal(IngotError):
@@ -23,4 +24,5 @@ def refused(state: State, host: Host, sentence: str) -> bool:
     """Log the sentence (or several, one a line) as this host's error; False is how pyinfra learns of the failure."""
     for line in sentence.splitlines():
         logger.error(f"{host.print_prefix}{line}")
+        told.refused(host, line)
     return False

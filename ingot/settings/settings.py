@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ingot.engines.registry import registry
 from ingot.engines.validity import problems
 from ingot.settings.cache import Cache
+from ingot.settings.changes import Changes
 from ingot.settings.docker import Docker
 from ingot.settings.driver import Driver
 from ingot.settings.engine import Engine
@@ -23,6 +24,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Sources,
     Serving,
     Cache,
+    Changes,
     Docker,
     Driver,
     Engine,
@@ -35,7 +37,7 @@ SECTIONS: tuple[type[Section], ...] = (
 NAMES: tuple[str, ...] = tuple(name for section in SECTIONS for name in section.model_fields)
 
 
-class Settings(Sources, Serving, Cache, Docker, Driver, Engine, Gateway, Secrets, Usage, Verify):
+class Settings(Sources, Serving, Cache, Changes, Docker, Driver, Engine, Gateway, Secrets, Usage, Verify):
     """The values of one host. Whoever needs one section takes that: a host's settings are every one of them."""
 
 

@@ -32,6 +32,7 @@ class Remote:
 
     def __init__(self, clock: Clock, *answers: str | Exception) -> None:
         self.clock, self.answers = clock, list(answers)
+        self.connector_data: dict[str, Any] = {}
         self.asked: list[dict[str, Any]] = []
         self.reconnected = 0
         #: How often in a row a new connection is not made.

@@ -21,6 +21,7 @@ from ingot.operations.preflight.disk_space import DOCKER_ROOT
 from ingot.operations.preflight.findings import Wanted, findings
 from ingot.operations.preflight.local_files import unusable
 from ingot.operations.preflight.notices import conversions, notes
+from ingot.operations.refuse import refused
 from ingot.settings import WrongValues, of_host
 
 HTTPS_PORT = 443
@@ -81,6 +82,4 @@ def preflight() -> Generator[PyinfraCommand, None, None]:
 
 
 def _stop(state: State, host: Host, stops: Sequence[str]) -> bool:
-    for sentence in stops:
-        logger.error(f"{host.print_prefix}{host.name}: {sentence}.")
-    return False
+    return refused(state, host, "\n".join(f"{host.name}: {sentence}." for sentence in stops))

@@ -10,14 +10,16 @@ from pyinfra.context import host
 from ingot.engines import Running, Step, leftovers, steps
 from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, USER
 from ingot.facts.engine import STATE, EngineLook, EngineState
+from ingot.facts.schema import SCHEMA_FILE, schema_json
 from ingot.operations import logs, tree
 from ingot.operations.changes import announce
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
 from ingot.operations.render import template
 from ingot.operations.serving import gpu_watch, planning, templates
-from ingot.operations.serving.rollout import COMPOSE, LAST_GOOD, Commands, Rollout
+from ingot.operations.serving.rollout import COMPOSE, Commands, Rollout
 from ingot.operations.serving.services import removal, services
+from ingot.operations.serving.stored import LAST_GOOD
 from ingot.settings import of_host
 
 UNIT = "/etc/systemd/system/ingot-engine.service"
@@ -29,6 +31,7 @@ def entries(accounting_days: int, fleet_port: int) -> list[tree.Entry]:
     return [
         tree.Dir(COMPOSE.rpartition("/")[0], mode="0750"),
         tree.Dir(STATE),
+        tree.File(SCHEMA_FILE, schema_json()),
         tree.Dir(f"{STATE}/engine", mode="0755"),
         tree.Dir(f"{STATE}/{LAST_GOOD}", mode="0750"),
         tree.Dir(f"{STATE}/engine/cache", mode="0711"),

@@ -12,7 +12,7 @@ from ingot.facts.gpu_holds import HOLDS_FILE
 from ingot.facts.xid import CATALOG, RECOVERY_ACTIONS
 from ingot.operations import tree
 from ingot.operations.render import template
-from ingot.operations.serving.rollout import LAST_GOOD
+from ingot.operations.serving.stored import LAST_GOOD
 from ingot.operations.units import Unit
 
 SCRIPT = f"{HOST_LIBRARY}/gpu_watch.py"

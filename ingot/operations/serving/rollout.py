@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.context import host, state
 
 from ingot.engines import Service, Step, observed, proof
+from ingot.errors import IngotError
 from ingot.facts.asking import Answer, Asked
 from ingot.facts.crash import ReplicaCrash
 from ingot.facts.engine import STATE, EngineState
@@ -26,13 +27,12 @@ from ingot.operations.gateway import drain
 from ingot.operations.serving.crash import explain
 from ingot.operations.serving.planning import Planned, calibrations
 from ingot.operations.serving.services import cache_directory, compose_file, container, removal, upstreams
+from ingot.operations.serving.stored import LAST_GOOD, LastGood, stored_services
 from ingot.settings import Settings
 from ingot.sizing import Calibration, CalibrationKey, ReplicaPlan
 from ingot.sizing.calibration import dump
 
 COMPOSE = "/etc/ingot/engine/compose.yaml"
-#: Below STATE: the services that were proven last, one file each.
-LAST_GOOD = "engine/last-good"
 
 #: One look at a starting replica takes at most this long, so that the person watching sees that it goes on.
 SLICE_S = 10
@@ -58,7 +58,7 @@ class Rollout:
     measured: list[Calibration] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.last_good = _stored_services(self.found.files)
+        self.last_good = stored_services(self.found.files)
         by_name = {service.name: service for service in self.wanted}
         #: What the Compose file holds now: services that run as wanted, and old ones until their turn comes.
         self.live: dict[str, Service] = {}
@@ -66,8 +66,8 @@ class Rollout:
             new, old = by_name.get(one.service), self.last_good.get(one.service)
             if new and new.digest == one.digest:
                 self.live[one.service] = new
-            elif old and old.digest == one.digest:
-                self.live[one.service] = old
+            elif old and old.runs_as(one.digest):
+                self.live[one.service] = old.service
 
     def agrees(self) -> bool:
         """Whether the files on the host already say what the plan says."""
@@ -76,7 +76,7 @@ class Rollout:
             self.found.compose.strip() == compose_file(self.wanted, self.settings).strip()
             and files.get("plan.json") == json.loads(_json(self.planned.to_dict()))
             and files.get("upstreams.json") == upstreams(self.wanted)
-            and all(self.last_good.get(one.name) == one for one in self.wanted)
+            and all(files.get(f"{LAST_GOOD}/{one.name}.json") == json.loads(_good(one)) for one in self.wanted)
         )
 
     def final(self) -> list[tree.Entry]:
@@ -166,7 +166,7 @@ class Rollout:
         return None
 
     def _good(self, service: Service) -> tree.File:
-        return tree.File(f"{STATE}/{LAST_GOOD}/{service.name}.json", _json(service.to_dict()), mode="0640")
+        return tree.File(f"{STATE}/{LAST_GOOD}/{service.name}.json", _good(service), mode="0640")
 
     def _measurements(self) -> tree.File:
         """Every measurement this host knows, one per key: replicas of one shape measure the same."""
@@ -190,13 +190,13 @@ class Rollout:
             f"{host.name}: {service.name} {trouble}, expected it to serve; read its log above (kept in {kept} on "
             "the host)"
         )
-        if service.name in self.last_good and self.last_good[service.name].digest == service.digest:
+        if service.name in self.last_good and self.last_good[service.name].runs_as(service.digest):
             # Docker may yet bring it up; nginx sees for itself whether it answers.
             yield from drain.restore(service.model, service.endpoint)
             return f"{sentence}; it served with these settings before, so look for what changed on the host."
         yield StringCommand(removal(service.name), _timeout=COMMAND_S)
         del self.live[service.name]
-        back = [self.last_good[one.name] for one in displaced if one.name in self.last_good]
+        back = [self.last_good[one.name].service for one in displaced if one.name in self.last_good]
         if not back:
             yield from self._settle()
             return f"{sentence}, correct its settings and deploy again; there was nothing to go back to."
@@ -215,8 +215,14 @@ class Rollout:
         yield from tree.tree._inner(entries=[tree.File(COMPOSE, left, mode="0640") if left else tree.Absent(COMPOSE)])
 
 
-class Lost(Exception):
-    """The connection to the host was lost and not found again in time."""
+class Lost(IngotError):
+    """The connection to the host was lost and not found again in time; what was under way goes on there."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"{host.name}: the connection was lost and not found again within {RECONNECT_S} s, expected the host "
+            "to come back; what starts there goes on, see that the host is up and run again to wait for it."
+        )
 
 
 def ask(fact: type[FactBase[Found]], **arguments: Any) -> Found:
@@ -324,17 +330,8 @@ def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Sett
     )
 
 
-def _stored_services(files: Mapping[str, Any]) -> dict[str, Service]:
-    """The services last proven good; one that another version of Ingot wrote cannot be gone back to."""
-    found: dict[str, Service] = {}
-    for path, stored in files.items():
-        if path.startswith(f"{LAST_GOOD}/"):
-            try:
-                service = Service.from_dict(stored)
-            except (KeyError, TypeError, ValueError):
-                continue
-            found[service.name] = service
-    return found
+def _good(service: Service) -> str:
+    return _json(LastGood(service, service.digest).to_dict())
 
 
 def _json(value: Any) -> str:
