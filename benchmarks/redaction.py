@@ -57,7 +57,7 @@ def judged(cases: list[dict[str, Any]], answer: Callable[[str], str]) -> dict[st
 
 def evaluation(cases: list[dict[str, Any]]) -> dict[str, Any]:
     """The filter's own figures, with every text whose stream differs from its whole."""
-    rules = Rules.from_dicts(personal_data.rules({}))
+    rules = Rules.from_dicts(personal_data.rules({}, {}))
     differs = [
         {"text": text, "pieces": size}
         for text in (case["text"] for case in cases)

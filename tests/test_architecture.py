@@ -39,7 +39,7 @@ ALLOWED = {
     },
     "ingot.inventory": {"ingot.errors", "ingot.runs", "ingot.secrets", "ingot.settings"},
     "ingot.runs": {"ingot.errors"},
-    "ingot.secrets": {"ingot.errors", "ingot.gateway"},
+    "ingot.secrets": {"ingot.errors", "ingot.gateway", "ingot.settings"},
     "ingot.operations": {
         "ingot.catalog",
         "ingot.errors",

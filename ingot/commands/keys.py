@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,8 @@ from ingot.commands import when
 from ingot.commands.options import FILE, inventory_option, json_option, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ingot.secrets.directory import Ldap
-    from ingot.secrets.keys import Key, Sync
+    from ingot.secrets.access import Access
+    from ingot.secrets.keys import Key
 
 _inventory = inventory_option("Whose keys: the inventory file given to pyinfra.")
 
@@ -39,12 +36,12 @@ def create(team: str, expires: str | None, inventory: Path, as_json: bool) -> No
     from ingot.secrets import keys
 
     end = when.ends("--expires", expires, datetime.now(UTC)) if expires else None
-    needs = _needs(inventory)
-    key = keys.create(needs.directory, team, end)
+    directory, access = _access(inventory)
+    key = keys.create(directory, team, end)
     if as_json:
-        print_json({**_made(team, key, end), "base_urls": needs.base_urls, "ca": needs.ca})
+        print_json(_made(team, key, end, access))
     else:
-        _show(key, inventory, needs)
+        _show(key, inventory, access)
     if end:
         click.echo(f"It works until {_moment(end)}, also where nobody deploys.", err=True)
 
@@ -88,13 +85,13 @@ def rotate(team: str, overlap: str, inventory: Path, as_json: bool) -> None:
     """Make a new key for TEAM and print it, this once; its other keys end after the overlap."""
     from ingot.secrets import keys
 
-    now, needs = datetime.now(UTC), _needs(inventory)
-    key, ending = keys.rotate(needs.directory, team, when.duration("--overlap", overlap), now)
+    now = datetime.now(UTC)
+    directory, access = _access(inventory)
+    key, ending = keys.rotate(directory, team, when.duration("--overlap", overlap), now)
     if as_json:
-        made = {**_made(team, key, None), "base_urls": needs.base_urls, "ca": needs.ca}
-        print_json({**made, "ending": [_ended(one) for one in ending]})
+        print_json({**_made(team, key, None, access), "ending": [_ended(one) for one in ending]})
         return
-    _show(key, inventory, needs)
+    _show(key, inventory, access)
     for one in ending:
         click.echo(f"Key {one.id} works until {_moment(one.end or now)}.", err=True)
 
@@ -143,6 +140,7 @@ def sync(
     Keys of teams that belong to nobody (`ingot keys create`) are left alone. Run it nightly: it changes only what
     changed there, and renews keys before they end.
     """
+    from ingot.inventory.fleet import keys_directory_of, selected
     from ingot.secrets import keys
     from ingot.secrets.directory import from_csv, from_ldap
 
@@ -151,13 +149,12 @@ def sync(
     if window >= lasts:
         raise click.UsageError(f"--renew is {renew!r}, which is no shorter than --expires; name a shorter one.")
     directory = _directory(inventory)
-    wanted = from_csv(csv_file) if csv_file else from_ldap(_ldap(inventory))
+    wanted = from_csv(csv_file) if csv_file else from_ldap(keys_directory_of(selected(inventory, ())))
     target = out or directory / "people"
-
-    def plan(known: Sequence[Key]) -> Sync:
-        return keys.sync(known, wanted, now, window, allow_empty=allow_empty)
-
-    todo = plan(keys.read(directory)) if dry else keys.apply_sync(directory, plan, now + lasts, target)
+    if dry:
+        todo = keys.sync(keys.read(directory), wanted, now, window, allow_empty=allow_empty)
+    else:
+        todo = keys.apply_sync(directory, wanted, now, window, lasts=lasts, out=target, allow_empty=allow_empty)
     if as_json:
         made = [{"team": one.team, "person": one.person} for one in todo.make]
         removed = [{**_ended(one), "person": one.person} for one in todo.remove]
@@ -173,44 +170,38 @@ def sync(
         click.echo(f"New keys are in {target}, a file each that only you can read. {_next_step(inventory)}", err=True)
 
 
-def _made(team: str, key: str, end: datetime | None) -> dict[str, Any]:
+def _made(team: str, key: str, end: datetime | None, access: Access) -> dict[str, Any]:
     from ingot.secrets.keys import fingerprint
 
-    return {"team": team, "id": fingerprint(key)[:8], "key": key, "expires": end and end.isoformat(timespec="seconds")}
+    return {
+        "team": team,
+        "id": fingerprint(key)[:8],
+        "key": key,
+        "expires": end and end.isoformat(timespec="seconds"),
+        "base_urls": access.base_urls,
+        "ca": access.ca and str(access.ca),
+    }
 
 
 def _ended(key: Key) -> dict[str, Any]:
     return {"team": key.team, "id": key.id, "expires": key.expires}
 
 
-@dataclass(frozen=True)
-class _Needs:
-    """What a caller needs besides a key: where to call, and the file of the CA to trust (None: the usual ones)."""
-
-    directory: Path
-    base_urls: list[str]
-    ca: str | None
-
-
-def _needs(inventory: Path) -> _Needs:
-    from ingot.inventory.fleet import load, secrets_of
-    from ingot.secrets.pki import CA_CERTIFICATE_FILE
+def _access(inventory: Path) -> tuple[Path, Access]:
+    """The inventory's secrets directory, and what its callers need besides a key."""
+    from ingot.inventory.fleet import gateways_of, load, secrets_of
+    from ingot.secrets.access import access
 
     state = load(inventory)
-    directory, hosts = secrets_of(inventory, state), list(state.inventory)
-    # Where fleet gateways stand before the others, callers meet those.
-    met = [host for host in hosts if "gateway" in host.groups] or hosts
-    names = [next(iter(host.data.get("gateway_names") or ()), host.name) for host in met]
-    urls = [f"https://[{name}]/v1" if ":" in name else f"https://{name}/v1" for name in names]
-    internal = any(host.data.get("gateway_certificate", "internal") == "internal" for host in met)
-    return _Needs(directory, list(dict.fromkeys(urls)), str(directory / CA_CERTIFICATE_FILE) if internal else None)
+    directory = secrets_of(inventory, state)
+    return directory, access(directory, gateways_of(state))
 
 
-def _show(key: str, inventory: Path, needs: _Needs) -> None:
-    """The three lines that a caller needs. The key alone goes to stdout, for a pipe into a password manager."""
-    click.echo(f"base URL  {' or '.join(needs.base_urls) or '(the inventory has no host yet)'}", err=True)
+def _show(key: str, inventory: Path, access: Access) -> None:
+    """The three lines that a caller access. The key alone goes to stdout, for a pipe into a password manager."""
+    click.echo(f"base URL  {' or '.join(access.base_urls) or '(the inventory has no usable host yet)'}", err=True)
     click.echo(key)
-    click.echo(f"CA        {needs.ca or 'none to trust: the certificate is from a CA that is known already'}", err=True)
+    click.echo(f"CA        {access.ca or 'none to trust: the certificate is from a CA that all know'}", err=True)
     click.echo(f"The key is shown once. {_next_step(inventory)}", err=True)
     click.echo("Callers read how to use them at the base URL without /v1, or in docs/clients.md.", err=True)
 
@@ -221,30 +212,6 @@ def _moment(moment: datetime) -> str:
 
 def _next_step(inventory: Path) -> str:
     return f"It takes effect with: pyinfra -y {inventory} roles.gateway.gateway"
-
-
-def _ldap(inventory: Path) -> Ldap:
-    from ingot.errors import IngotError
-    from ingot.inventory.fleet import selected
-    from ingot.secrets.directory import Ldap
-    from ingot.settings.read import section
-    from ingot.settings.secrets import Secrets
-
-    said = {repr(one): one for host in selected(inventory, ()).hosts if (one := section(host, Secrets).keys_directory)}
-    if len(said) != 1:
-        found = "no host has" if not said else "its hosts have different"
-        raise IngotError(
-            f"{inventory}: {found} keys_directory; set one in group_data/all.py, or name a file with --csv."
-        )
-    (one,) = said.values()
-    return Ldap(
-        uri=one.uri,
-        groups=one.groups,
-        bind_dn=one.bind_dn,
-        password_file=Path(one.password_file) if one.password_file else None,
-        ca_file=Path(one.ca_file).expanduser() if one.ca_file else None,
-        person=one.person,
-    )
 
 
 def _directory(inventory: Path) -> Path:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ingot.errors import IngotError
 from ingot.gateway.effort import MOST_STEPS, Effort, TooMuch
 
 #: Python's own parser of patterns; it has no public name, and is used on the control machine only.
@@ -49,33 +48,28 @@ class Bounded:
     longest: int
 
 
-def bounded(name: str, pattern: object, max_length: object) -> Bounded:
-    """A site's pattern, checked.
+def bounded(pattern: str, max_length: int) -> Bounded:
+    """A pattern that matches at most `max_length` characters, with what is searched for at a text's end.
 
-    Raises: IngotError naming the pattern when it is no regular expression, can match nothing or without limit, or
-    more than `max_length` characters, or uses what a stream cannot decide (back references, guards in its middle), or
-    would be searched for in so many ways that an answer could keep the filter busy.
+    Raises: ValueError, a clause without its subject, when it is no regular expression, can match nothing or without
+    limit, or more than `max_length` characters, or uses what a stream cannot decide (back references, guards in its
+    middle), or would be searched for in so many ways that an answer could keep the filter busy.
     """
-    called = f"gateway_redact_patterns: {name}"
-    if not isinstance(pattern, str):
-        raise IngotError(f"{called} has the pattern {pattern!r}, expected a regular expression in quotes.")
-    if type(max_length) is not int or not 1 <= max_length <= 512:
-        raise IngotError(f"{called} has the max_length {max_length!r}, expected a whole number from 1 to 512.")
     try:
         re.compile(pattern, re.ASCII)
         parsed = _parser.parse(pattern, re.ASCII)
     except (re.error, RecursionError, OverflowError) as error:
-        raise IngotError(f"{called} is no regular expression ({error}); correct it.") from error
+        raise ValueError(f"is no regular expression ({error}); correct it") from error
     shortest, longest = parsed.getwidth()
     if shortest == 0:
-        raise IngotError(f"{called} can match the empty text; write what must be there.")
+        raise ValueError("can match the empty text; write what must be there")
     if longest > max_length:
-        raise IngotError(
-            f"{called} can match more than its max_length of {max_length} characters; use {{1,20}} instead of + or *, "
-            "or raise max_length."
+        raise ValueError(
+            f"can match more than its max_length of {max_length} characters; use {{1,20}} instead of + or *, "
+            "or raise max_length"
         )
     if parsed.state.flags & ~re.ASCII:
-        raise IngotError(f"{called} sets flags such as (?i); write [Aa] instead.")
+        raise ValueError("sets flags such as (?i); write [Aa] instead")
     nodes = list(parsed)
     try:
         grows = _undecided(nodes)
@@ -83,14 +77,14 @@ def bounded(name: str, pattern: object, max_length: object) -> Bounded:
     except TooMuch:
         heavy = True
     except _Unsupported as unsupported:
-        raise IngotError(
-            f"{called} uses {unsupported}, which cannot be searched for in a stream; use characters, classes, groups, "
-            "alternatives, limited repetition, and guards such as (?<![0-9]) and (?![0-9]) at its two ends only."
+        raise ValueError(
+            f"uses {unsupported}, which cannot be searched for in a stream; use characters, classes, groups, "
+            "alternatives, limited repetition, and guards such as (?<![0-9]) and (?![0-9]) at its two ends only"
         ) from None
     if heavy:
-        raise IngotError(
-            f"{called} can match a text in too many ways, which would hold up every answer; have repetitions that "
-            "follow or contain each other begin with different characters, or lower their limits."
+        raise ValueError(
+            "can match a text in too many ways, which would hold up every answer; have repetitions that "
+            "follow or contain each other begin with different characters, or lower their limits"
         )
     return Bounded(pattern, grows, longest)
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ingot.errors import IngotError
-from ingot.gateway.patterns import bounded
+from ingot.gateway.patterns import Bounded, bounded
 from ingot.gateway.teams import Team
 
 #: Kinds of numbers, as the filter's recognisers know them; in this order where two are equally certain.
@@ -37,22 +35,15 @@ PATTERNS: dict[str, tuple[str, str | None]] = {
 BUILT_IN = (*NUMBERS, "email")
 LONGEST_PATTERN = 256
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
-
 
 def rules_file(
-    teams: Iterable[Team], site: object, default_max_tokens: object, thresholds: Mapping[str, float] | None = None
+    teams: Iterable[Team], site: Mapping[str, Bounded], default_max_tokens: int, thresholds: Mapping[str, float]
 ) -> str:
     """The filter's rules file: every rule, and what each team that is filtered asked for.
 
-    `thresholds` are the confidences from which on rules for numbers replace a text, where they are not the usual one.
-
-    Raises: IngotError for a pattern that cannot be used, a rule that does not exist or a number that is none.
+    `site` are a site's own patterns by name. `thresholds` are the confidences from which on rules for numbers replace
+    a text, where they are not the usual one.
     """
-    if type(default_max_tokens) is not int or default_max_tokens < 1:
-        raise IngotError(
-            f"gateway_default_max_tokens is {default_max_tokens!r}, expected a whole number from 1 on; correct it."
-        )
     known = rules(site, thresholds)
     names = [rule["name"] for rule in known]
     settings = {"default_max_tokens": default_max_tokens, "rules": known}
@@ -61,12 +52,6 @@ def rules_file(
 
 
 def _policy(team: Team, names: list[str]) -> dict[str, Any]:
-    unknown = [name for name in team.redact if name not in (*names, "all")]
-    if unknown:
-        raise IngotError(
-            f"gateway_teams[{team.name!r}]['redact'] names {unknown[0]!r}, expected all or some of {', '.join(names)}; "
-            "correct it, or add it to gateway_redact_patterns."
-        )
     redact = names if "all" in team.redact else list(team.redact)
     return {
         "redact": redact or None,
@@ -79,36 +64,19 @@ def _policy(team: Team, names: list[str]) -> dict[str, Any]:
     }
 
 
-def rules(site: object, thresholds: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
-    """The built-in rules and the site's (`gateway_redact_patterns`: name -> pattern and max_length), in order.
-
-    Raises: IngotError naming the pattern that cannot be used.
-    """
+def rules(site: Mapping[str, Bounded], thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The built-in rules and the site's, in order, as the filter reads them."""
     found = []
     for name in BUILT_IN:
         rule: dict[str, Any] = {"name": name, "number": name in NUMBERS}
-        if thresholds and name in thresholds:
+        if name in thresholds:
             rule["threshold"] = thresholds[name]
         if name in PATTERNS:
             pattern, check = PATTERNS[name]
-            made = bounded(name, pattern, LONGEST_PATTERN)
-            rule |= {"pattern": made.pattern, "grows": made.grows, "longest": made.longest, "check": check}
+            rule |= {**_searched(bounded(pattern, LONGEST_PATTERN)), "check": check}
         found.append(rule)
-    if not isinstance(site, Mapping):
-        raise IngotError(
-            f"gateway_redact_patterns is {site!r}, expected a table such as "
-            '{"staff-number": {"pattern": "ST-[0-9]{6}", "max_length": 9}}; correct it.'
-        )
-    for name, one in site.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in BUILT_IN or name == "all":
-            raise IngotError(
-                f"gateway_redact_patterns: {name!r} cannot be a pattern's name, expected small letters, digits and "
-                f"'-', and none of {', '.join(BUILT_IN)} or all; choose another."
-            )
-        if not isinstance(one, Mapping) or set(one) != {"pattern", "max_length"}:
-            raise IngotError(
-                f"gateway_redact_patterns: {name} is {one!r}, expected pattern and max_length; correct it."
-            )
-        made = bounded(name, one["pattern"], one["max_length"])
-        found.append({"name": name, "pattern": made.pattern, "grows": made.grows, "longest": made.longest})
-    return found
+    return [*found, *({"name": name, **_searched(one)} for name, one in site.items())]
+
+
+def _searched(one: Bounded) -> dict[str, Any]:
+    return {"pattern": one.pattern, "grows": one.grows, "longest": one.longest}

@@ -20,7 +20,8 @@ from ingot.inventory.default import DEFAULT_INVENTORY
 from ingot.inventory.host_files import ERROR_KEY
 from ingot.secrets.keys import secrets_dir
 from ingot.settings import WrongValues, section
-from ingot.settings.secrets import Secrets
+from ingot.settings.gateway import Gateway
+from ingot.settings.secrets import KeysDirectory, Secrets
 
 Answer = TypeVar("Answer")
 
@@ -133,6 +134,33 @@ def secrets_of(inventory: Path, state: State) -> Path:
             "an inventory has one, set it in group_data/all.py."
         )
     return secrets_dir(configured.pop() if configured else None, inventory.stem)
+
+
+def keys_directory_of(chosen: Selected) -> KeysDirectory:
+    """The directory of people that the keys of an inventory follow.
+
+    Raises: IngotError when its hosts name none, or different ones, or a value of theirs is wrong.
+    """
+    named = {repr(one): one for host in chosen.hosts if (one := section(host, Secrets).keys_directory)}
+    if len(named) != 1:
+        found = "no host has" if not named else "its hosts have different"
+        raise IngotError(
+            f"{chosen.path}: {found} keys_directory; set one in group_data/all.py, or name a file with --csv."
+        )
+    return next(iter(named.values()))
+
+
+def gateways_of(state: State) -> dict[str, Gateway]:
+    """What callers of a loaded inventory meet, by host: its fleet gateways where it has any, else every host.
+
+    A host whose values are wrong serves nobody until they are corrected, and is left out.
+    """
+    hosts = list(state.inventory)
+    found = {}
+    for host in [host for host in hosts if "gateway" in host.groups] or hosts:
+        with suppress(WrongValues):
+            found[host.name] = section(host, Gateway)
+    return found
 
 
 def at_once(state: State, hosts: Sequence[Host], work: Callable[[Host], Answer]) -> list[Answer]:

@@ -6,13 +6,14 @@ import csv
 import io
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ingot.errors import IngotError
 from ingot.gateway.teams import NAME
+from ingot.settings.secrets import KeysDirectory
 
 #: What lists, files and logs can call a person: a login or a mail address.
 PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
@@ -32,21 +33,6 @@ class Membership:
 
     team: str
     person: str
-
-
-@dataclass(frozen=True)
-class Ldap:
-    """Where an LDAP directory is, who asks, and which of its groups (names of entries) are which teams.
-
-    `person` is the attribute that names a person: "uid", "sAMAccountName" or "mail".
-    """
-
-    uri: str
-    groups: Mapping[str, str]
-    bind_dn: str | None = None
-    password_file: Path | None = None
-    ca_file: Path | None = None
-    person: str = "uid"
 
 
 def from_csv(path: Path) -> frozenset[Membership]:
@@ -74,7 +60,7 @@ def from_csv(path: Path) -> frozenset[Membership]:
     return frozenset(found)
 
 
-def from_ldap(ldap: Ldap) -> frozenset[Membership]:
+def from_ldap(ldap: KeysDirectory) -> frozenset[Membership]:
     """The members of the directory's groups; accounts that were switched off are none.
 
     Raises: IngotError when the directory does not answer, refuses, or lacks a group.
@@ -98,9 +84,10 @@ def from_ldap(ldap: Ldap) -> frozenset[Membership]:
         ) from error
 
 
-def _connected(ldap3: Any, ldap: Ldap) -> Any:
+def _connected(ldap3: Any, ldap: KeysDirectory) -> Any:
     # The name in the certificate is verified, by the site's own CA where one is named.
-    tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=str(ldap.ca_file) if ldap.ca_file else None)
+    ca = str(Path(ldap.ca_file).expanduser()) if ldap.ca_file else None
+    tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=ca)
     server = ldap3.Server(ldap.uri, tls=tls, get_info=ldap3.NONE, connect_timeout=TIMEOUT_S)
     connection = ldap3.Connection(
         server, user=ldap.bind_dn, password=_password(ldap), read_only=True, receive_timeout=TIMEOUT_S
@@ -116,18 +103,18 @@ def _connected(ldap3: Any, ldap: Ldap) -> Any:
     return connection
 
 
-def _password(ldap: Ldap) -> str | None:
+def _password(ldap: KeysDirectory) -> str | None:
     if ldap.password_file is None:
         return None
     try:
-        return ldap.password_file.expanduser().read_text(encoding="utf-8").rstrip("\n")
+        return Path(ldap.password_file).expanduser().read_text(encoding="utf-8").rstrip("\n")
     except OSError as error:
         raise IngotError(
             f"{ldap.password_file}: cannot be read ({error.strerror}); correct password_file in keys_directory."
         ) from error
 
 
-def _members(ldap3: Any, connection: Any, ldap: Ldap, group: str) -> Iterable[str]:
+def _members(ldap3: Any, connection: Any, ldap: KeysDirectory, group: str) -> Iterable[str]:
     found = _entry(ldap3, connection, group, [*_BY_ENTRY, _BY_LOGIN])
     if found is None:
         raise IngotError(f"{ldap.uri}: has no group {group!r}; correct its name in keys_directory.")

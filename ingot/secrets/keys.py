@@ -177,21 +177,30 @@ def sync(
     return Sync(make, remove, len(set(wanted) & lasting_of))
 
 
-def apply_sync(directory: Path, plan: Callable[[Sequence[Key]], Sync], expires: datetime, out: Path) -> Sync:
-    """Do what `plan` says of the keys as they are, with no other change in between; new keys are files below `out`.
+def apply_sync(
+    directory: Path,
+    wanted: Collection[Membership],
+    now: datetime,
+    renew: timedelta,
+    *,
+    lasts: timedelta,
+    out: Path,
+    allow_empty: bool = False,
+) -> Sync:
+    """Do what `sync` says, with no other change in between; new keys are good for `lasts`, and files below `out`.
 
     A file is there before its key counts, so that whoever is killed in between loses no key that works.
-    Raises: OSError; IngotError when the keys' file is damaged.
+    Raises: OSError; IngotError as `sync` does, and when the keys' file is damaged.
     """
     with _locked(directory):
         known = read(directory)
-        todo = plan(known)
+        todo = sync(known, wanted, now, renew, allow_empty=allow_empty)
         if not todo.changes:
             return todo
         files.private_directory(out)
         entries = []
         for one in todo.make:
-            key, entry = _new(one.team, expires, one.person)
+            key, entry = _new(one.team, now + lasts, one.person)
             files.replace(out / f"{one.team}.{one.person}.key", f"{key}\n", mode=0o600)
             entries.append(entry)
         left = (*(key for key in known if key not in todo.remove), *entries)

@@ -10,13 +10,12 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from ingot.errors import IngotError
 from ingot.gateway.ca_scope import network_or_zone
-from ingot.gateway.patterns import bounded
+from ingot.gateway.patterns import Bounded, bounded
 from ingot.gateway.personal_data import BUILT_IN, NUMBERS
 from ingot.gateway.routes import OPTIONAL
 from ingot.gateway.teams import NAME as TEAM_NAME
-from ingot.gateway.teams import Team, size_bytes
+from ingot.gateway.teams import SIZE, Team, size_bytes
 from ingot.settings.kinds import (
     Count,
     Days,
@@ -84,10 +83,7 @@ def _scope(value: str) -> str:
 
 #: An origin as browsers send it (RFC 6454, 6.2).
 _ORIGIN = r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
-#: A size of bytes as nginx writes it.
-BodySize = Annotated[
-    str, *pattern(r"[1-9][0-9]*[kKmMgG]?", "a size as nginx writes it, such as '32m'"), BeforeValidator(_size)
-]
+BodySize = Annotated[str, *pattern(SIZE.pattern, "a size as nginx writes it, such as '32m'"), BeforeValidator(_size)]
 TeamName = Annotated[
     str, *pattern(TEAM_NAME.pattern, "a team's name as `ingot keys create` takes it: 1 to 32 of a-z, 0-9 and '-'")
 ]
@@ -226,6 +222,11 @@ class Gateway(Section):
         """Every team of `gateway_teams` by its name, in that order."""
         return {name: values.team(name, self.others) for name, values in self.gateway_teams.items()}
 
+    @property
+    def redact_patterns(self) -> dict[str, Bounded]:
+        """What of `gateway_redact_patterns` is searched for, by its name."""
+        return {name: bounded(one.pattern, one.max_length) for name, one in self.gateway_redact_patterns.items()}
+
     @model_validator(mode="after")
     def _rules_are_usable(self) -> Self:
         refuse("gateway", (*self._wrong_patterns(), *self._unknown_rules(), *self._wrong_front()))
@@ -249,10 +250,9 @@ class Gateway(Section):
             if name in BUILT_IN or name == "all":
                 yield Wrong(key, name, f"another name than {', '.join(BUILT_IN)} and all, which Ingot knows")
             try:
-                bounded(name, one.pattern, one.max_length)
-            except IngotError as error:
-                why = str(error).removeprefix(f"gateway_redact_patterns: {name} ").rstrip(".")
-                yield Wrong((*key, "pattern"), one.pattern, f"one that can be searched for in a stream: it {why}")
+                bounded(one.pattern, one.max_length)
+            except ValueError as error:
+                yield Wrong((*key, "pattern"), one.pattern, f"one that can be searched for in a stream: it {error}")
 
     def _unknown_rules(self) -> Iterator[Wrong]:
         known = (*BUILT_IN, *self.gateway_redact_patterns)

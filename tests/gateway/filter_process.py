@@ -65,7 +65,7 @@ class Filter:
             for path in Path(package.__path__[0]).glob("*.py"):
                 shutil.copy(path, code)
         rules = self.directory / f"rules-{digest}.json"
-        rules.write_text(personal_data.rules_file(teams, {}, default_max_tokens=100))
+        rules.write_text(personal_data.rules_file(teams, {}, 100, {}))
         command = [
             python,
             *(["-S"] if isolated else []),
@@ -93,7 +93,7 @@ class WithinThisProcess(threading.Thread):
 
     def __init__(self, made: Filter, teams: Sequence[Team], digest: str, counts: Path | None) -> None:
         super().__init__(daemon=True)
-        told = settings.settings(json.loads(personal_data.rules_file(teams, {}, default_max_tokens=100)))
+        told = settings.settings(json.loads(personal_data.rules_file(teams, {}, 100, {})))
         self._served = server.Server(Exchange(told, str(made.engine), Ledger(counts)), made.socket, digest)
         self._socket = made.socket
         self._loop = asyncio.new_event_loop()

@@ -23,7 +23,7 @@ from tests.gateway.filter_process import Call, ask, engine, until
 
 pytestmark = [pytest.mark.gateway, pytest.mark.timeout(300)]
 
-RULES = Rules.from_dicts(personal_data.rules({}))
+RULES = Rules.from_dicts(personal_data.rules({}, {}))
 TEAMS = {"metered": Policy(tokens_per_minute=1000), "redacted": Policy(redact=RULES)}
 ANSWER = {"id": "x", "choices": [{"index": 0, "message": {"content": "13800138000"}}], "usage": {"total_tokens": 9}}
 

@@ -388,7 +388,7 @@ def test_a_large_request_is_read_beside_the_streams(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(requests, "prepared", noting)
     monkeypatch.setattr(exchange, "LARGE", 10_000)
-    rules = Rules.from_dicts(personal_data.rules({}))
+    rules = Rules.from_dicts(personal_data.rules({}, {}))
     made = Exchange(Settings({"a": Policy(check=rules, check_redacts=True)}, 1), str(tmp_path / "engine"))
     # Where the text is cut for the search.
     asked = [{"messages": [{"role": "user", "content": "x " * times + "13800138000"}]} for times in (1, 8190)]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ingot.errors import IngotError
 from ingot.facts.filter import FilterContainer, FilterHost, parse_filter_host
 from ingot.gateway.routes import endpoints
 from ingot.gateway.upstreams import Upstream
@@ -92,11 +91,6 @@ def test_the_container_may_do_nothing_but_use_its_sockets() -> None:
 def test_another_rule_or_image_is_another_filter() -> None:
     digests = {wanted().digest, wanted(redact=("mobile",)).digest, replace(wanted(), image="sha256:1").digest}
     assert len(digests) == 3 and wanted().digest == wanted().digest
-
-
-def test_a_rule_that_is_not_there_is_refused_by_name() -> None:
-    with pytest.raises(IngotError, match="names 'phone'"):
-        wanted(redact=("phone",))
 
 
 def test_what_a_host_has_of_it_is_read() -> None:

@@ -188,6 +188,13 @@ def test_callers_of_a_fleet_are_told_of_its_gateway(inventory: Path) -> None:
     assert (said["base_urls"], said["ca"]) == (["https://llm.example/v1"], None)
 
 
+def test_a_host_with_a_wrong_value_is_called_by_nobody_and_stops_no_key(inventory: Path) -> None:
+    secrets = str(inventory.parent / "secrets")
+    inventory.write_text(f"hosts = (['a', ('b', {{'gateway_names': 7}})], {{'secrets_dir': {secrets!r}}})\n")
+    said = json.loads(ingot("create", "research", "--json", "--inventory", inventory).stdout)
+    assert said["base_urls"] == ["https://a/v1"]
+
+
 def test_the_list_shows_ids_and_no_hash(inventory: Path) -> None:
     key = keys.create(inventory.parent / "secrets", "research")
     done = ingot("list", "--inventory", inventory)

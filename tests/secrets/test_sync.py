@@ -5,8 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from hypothesis import strategies as st
 
 from ingot.errors import IngotError
 from ingot.secrets import keys
-from ingot.secrets.directory import Ldap, Membership, from_csv, from_ldap
+from ingot.secrets.directory import Membership, from_csv, from_ldap
 from ingot.secrets.keys import Key, Sync
+from ingot.settings.secrets import KeysDirectory
 from tests.secrets.slapd import ADMIN, BASE, LAB, SALES, Slapd, group, person, slapd
 
 pytestmark = [pytest.mark.gateway, pytest.mark.clients]
@@ -34,9 +34,15 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
         yield made
 
 
-def ldap(directory: Slapd, **changed: object) -> Ldap:
-    asked = Ldap(directory.uri, {SALES: "sales", LAB: "lab"}, ADMIN, directory.password_file, directory.ca)
-    return replace(asked, **changed)  # type: ignore[arg-type]
+def ldap(directory: Slapd, **changed: object) -> KeysDirectory:
+    asked = KeysDirectory(
+        uri=directory.uri,
+        groups={SALES: "sales", LAB: "lab"},
+        bind_dn=ADMIN,
+        password_file=str(directory.password_file),
+        ca_file=str(directory.ca),
+    )
+    return asked.model_copy(update=changed)
 
 
 def memberships(*pairs: str) -> set[Membership]:
@@ -44,10 +50,7 @@ def memberships(*pairs: str) -> set[Membership]:
 
 
 def synced(at: Path, wanted: set[Membership], now: datetime = NOW, *, allow_empty: bool = False) -> Sync:
-    def plan(known: Sequence[Key]) -> Sync:
-        return keys.sync(known, wanted, now, RENEW, allow_empty=allow_empty)
-
-    return keys.apply_sync(at, plan, now + LASTS, at / "people")
+    return keys.apply_sync(at, wanted, now, RENEW, lasts=LASTS, out=at / "people", allow_empty=allow_empty)
 
 
 def working(at: Path, now: datetime = NOW) -> set[Membership]:

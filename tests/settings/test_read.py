@@ -163,6 +163,29 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
             "gateway_redact_patterns.n.pattern is",
         ),
         ({"gateway_redact_patterns": {"n": {"pattern": "a"}}}, "gateway_redact_patterns.n.max_length is missing"),
+        ({"gateway_redact_patterns": []}, "gateway_redact_patterns is [], expected patterns by name such as"),
+        (
+            {"gateway_redact_patterns": {"All": {"pattern": "a", "max_length": 1}}},
+            "gateway_redact_patterns names 'All', expected a pattern's name of",
+        ),
+        ({"gateway_redact_patterns": {"n": "x"}}, "gateway_redact_patterns.n is 'x', expected pattern and max_length"),
+        (
+            {"gateway_redact_patterns": {"mobile": {"pattern": "a", "max_length": 1}}},
+            "gateway_redact_patterns.mobile is 'mobile', expected another name than resident-id",
+        ),
+        (
+            {"gateway_redact_patterns": {"all": {"pattern": "a", "max_length": 1}}},
+            "gateway_redact_patterns.all is 'all', expected another name than resident-id",
+        ),
+        (
+            {"gateway_redact_patterns": {"n": {"pattern": 7, "max_length": 1}}},
+            "gateway_redact_patterns.n.pattern is 7, expected",
+        ),
+        (
+            {"gateway_redact_patterns": {"n": {"pattern": "a", "max_length": 0}}},
+            "gateway_redact_patterns.n.max_length is 0, expected a whole number from 1 to 512",
+        ),
+        ({"gateway_default_max_tokens": 0}, "gateway_default_max_tokens is 0, expected a whole number from 1 on"),
         ({"gateway_fleet_port": 443}, "gateway_fleet_port is 443, expected a TCP port from 1024 to 65000"),
         ({"verify_ports": [70000]}, "verify_ports[0] is 70000, expected a TCP port from 1 to 65535"),
         ({"accounting_days": 0}, "accounting_days is 0, expected a whole number of days from 1 on"),

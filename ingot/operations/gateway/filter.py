@@ -36,7 +36,7 @@ def of_host() -> Filter | None:
         raise IngotError(f"the filter runs from the engine's image, and {refusal}") from refusal
     return filter_site.wanted(
         tuple(values.teams.values()),
-        {name: one.model_dump() for name, one in values.gateway_redact_patterns.items()},
+        values.redact_patterns,
         values.gateway_redact_thresholds,
         values.gateway_default_max_tokens,
         image,

@@ -12,6 +12,7 @@ from ingot.facts.filter import PROJECT, SOCKETS
 from ingot.gateway import filter as code
 from ingot.gateway import limits, personal_data
 from ingot.gateway.errors import FILTER_DOWN
+from ingot.gateway.patterns import Bounded
 from ingot.gateway.routes import Route
 from ingot.gateway.teams import Team
 from ingot.gateway.upstreams import Engine
@@ -84,16 +85,13 @@ class Filter:
 
 def wanted(
     teams: Sequence[Team],
-    patterns: object,
+    patterns: Mapping[str, Bounded],
     thresholds: Mapping[str, float],
-    default_max_tokens: object,
+    default_max_tokens: int,
     image: str,
     stop_grace_s: int,
 ) -> Filter | None:
-    """The filter that these teams need; None where none does.
-
-    Raises: IngotError for a rule or a pattern that cannot be used.
-    """
+    """The filter that these teams need; None where none does."""
     rules = personal_data.rules_file(teams, patterns, default_max_tokens, thresholds)
     filtered = tuple(team.name for team in teams if team.filtered)
     keeps_counts = any(team.keeps_counts for team in teams)
