@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ingot.sizing import GPU, Hardware, Model, Variant, architecture_from_config
+from ingot.sizing import GPU, Hardware, Model, Variant, architecture_from_config, option, start
 
 GIB = 1024**3
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -63,6 +63,13 @@ def model(config: dict[str, Any] | None = None, name: str = "qwen3-8b", **scheme
         for scheme, quality in schemes.items() or chosen.items()
     ]
     return Model(name, tuple(sorted(variants, key=lambda variant: -variant.quality)))
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    """Each test has everything computed anew: what another one computed would hide a fault in how it comes about."""
+    for one in (option.choices, option.splits, option.attempt, start.demand):
+        one.cache_clear()
 
 
 @pytest.fixture

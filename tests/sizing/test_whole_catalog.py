@@ -14,19 +14,30 @@ from pathlib import Path
 
 import pytest
 
-from ingot.catalog import hardware_from_name, load_models
+from ingot.catalog import hardware_from_name, load, load_models
 from ingot.catalog.load import peaks
-from ingot.sizing import DoesNotFit, Model, ModelRequest, Variant, Workload, plan_host, vllm
+from ingot.sizing import DoesNotFit, EngineProfile, Model, ModelRequest, Variant, Workload, plan_host, vllm
 from ingot.sizing.option import Kind, attempt, choices, splits
 
 pytestmark = pytest.mark.sizing
 
 #: After a change that is meant: `WRITE_EXPECTED=1 pytest tests/sizing/test_whole_catalog.py`; read the difference.
 EXPECTED = Path(__file__).parent / "expected"
-ENGINE = vllm("0.32.0")
 H100 = Kind("NVIDIA H100 80GB HBM3", 85_520_809_984, 0, (9, 0), unified=False, switched=True)
 #: Hosts on which models of each size are planned.
 HOSTS = ("rtx4090x1", "a10gx4", "h100x8")
+
+
+@pytest.fixture
+def models() -> dict[str, Model]:
+    """The catalog, read anew."""
+    load._own_models.cache_clear()
+    return load_models()
+
+
+@pytest.fixture
+def engine() -> EngineProfile:
+    return vllm("0.32.0")
 
 
 def read(variant: Variant) -> Iterator[str]:
@@ -49,14 +60,14 @@ def read(variant: Variant) -> Iterator[str]:
     yield f"  ends: {', '.join(ends)}"
 
 
-def tried(model: Model) -> Iterator[str]:
+def tried(model: Model, engine: EngineProfile) -> Iterator[str]:
     """The model's first choices on one to four H100, term by term."""
     request = ModelRequest(
         model, Workload(context=min(8192, model.variants[0].architecture.max_model_len or 8192), concurrency=8)
     )
     for choice in choices(request)[:2]:
         for split in splits(choice.variant, 4)[:3]:
-            option = attempt(request, choice, split, H100, int(H100.total * 0.99), ENGINE, ())
+            option = attempt(request, choice, split, H100, int(H100.total * 0.99), engine, ())
             need, found = option.need, option.prediction
             terms = [
                 f"{name} {term.bytes} ± {term.band_bytes} {term.basis}"
@@ -76,14 +87,14 @@ def tried(model: Model) -> Iterator[str]:
             )
 
 
-def planned(model: Model) -> Iterator[str]:
+def planned(model: Model, engine: EngineProfile) -> Iterator[str]:
     """The plan of a host of each size, or why there is none."""
     request = ModelRequest(
         model, Workload(context=min(4096, model.variants[0].architecture.max_model_len or 4096), concurrency=4)
     )
     for name in HOSTS:
         try:
-            plan = plan_host(hardware_from_name(name), [request], engine=ENGINE, peaks=peaks())
+            plan = plan_host(hardware_from_name(name), [request], engine=engine, peaks=peaks())
         except DoesNotFit as why:
             yield f"  {name}: {why}"
         else:
@@ -99,11 +110,11 @@ def written(name: str, now: str) -> list[str]:
     return path.read_text().split("\n\n")
 
 
-def test_each_model_is_read_and_sized_as_written() -> None:
-    designs = {model.variants[0].architecture.model_type: name for name, model in reversed(load_models().items())}
+def test_each_model_is_read_and_sized_as_written(models: dict[str, Model], engine: EngineProfile) -> None:
+    designs = {model.variants[0].architecture.model_type: name for name, model in reversed(models.items())}
     paragraphs = [
-        "\n".join([name, *read(model.variants[0]), *tried(model)])
-        for name, model in load_models().items()
+        "\n".join([name, *read(model.variants[0]), *tried(model, engine)])
+        for name, model in models.items()
         if name in designs.values()
     ]
     now = "\n\n".join(paragraphs) + "\n"
@@ -117,7 +128,6 @@ PLANNED = (
 )  # fmt: skip
 
 
-def test_each_plan_is_as_written() -> None:
-    models = load_models()
-    now = "\n\n".join("\n".join([name, *planned(models[name])]) for name in PLANNED if name in models) + "\n"
+def test_each_plan_is_as_written(models: dict[str, Model], engine: EngineProfile) -> None:
+    now = "\n\n".join("\n".join([name, *planned(models[name], engine)]) for name in PLANNED if name in models) + "\n"
     assert now.split("\n\n") == written("plans.txt", now)
