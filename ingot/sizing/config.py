@@ -103,7 +103,8 @@ class Reader:
 
     def count(self, *keys: str, default: int | None = None, least: int = 1) -> int:
         """A whole number of at least `least`. Raises ConfigError."""
-        value = self.first(keys)
+        key = next((key for key in keys if self.first((key,)) is not None), keys[0])
+        value = self.first((key,))
         if isinstance(value, list) and value and all(item == value[0] for item in value):
             value = value[0]
         if value is None:
@@ -117,7 +118,7 @@ class Reader:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value < LARGEST:
             raise ConfigError(
-                f"{self.name}: config.json says {keys[0]} = {value!r}, expected a whole number of at least {least}: "
+                f"{self.name}: config.json says {key} = {value!r}, expected a whole number of at least {least}: "
                 "take config.json from the model's repository."
             )
         return value

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ingot.sizing import GPU, Hardware, Model, Variant, architecture_from_config, option, start
+from ingot.sizing import GPU, Hardware, Model, Variant, architecture_from_config
 
 GIB = 1024**3
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -65,11 +66,26 @@ def model(config: dict[str, Any] | None = None, name: str = "qwen3-8b", **scheme
     return Model(name, tuple(sorted(variants, key=lambda variant: -variant.quality)))
 
 
+#: After a change that is meant: `WRITE_EXPECTED=1 pytest tests/sizing -k whole`; read the difference.
+EXPECTED = Path(__file__).parent / "expected"
+
+
+def as_written(name: str, now: str) -> None:
+    """Compare a text of paragraphs with the one that is expected."""
+    path = EXPECTED / name
+    if os.environ.get("WRITE_EXPECTED"):
+        path.write_text(now)
+    assert now.split("\n\n") == path.read_text().split("\n\n")
+
+
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """Each test has everything computed anew: what another one computed would hide a fault in how it comes about."""
-    for one in (option.choices, option.splits, option.attempt, start.demand):
-        one.cache_clear()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ingot.sizing."):
+            for one in vars(module).values():
+                if hasattr(one, "cache_clear"):
+                    one.cache_clear()
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ down, so that a change shows what else it changes: a term of another model, a fo
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
 
 import pytest
 
@@ -18,11 +16,10 @@ from ingot.catalog import hardware_from_name, load, load_models
 from ingot.catalog.load import peaks
 from ingot.sizing import DoesNotFit, EngineProfile, Model, ModelRequest, Variant, Workload, plan_host, vllm
 from ingot.sizing.option import Kind, attempt, choices, splits
+from tests.sizing.conftest import as_written
 
 pytestmark = pytest.mark.sizing
 
-#: After a change that is meant: `WRITE_EXPECTED=1 pytest tests/sizing/test_whole_catalog.py`; read the difference.
-EXPECTED = Path(__file__).parent / "expected"
 H100 = Kind("NVIDIA H100 80GB HBM3", 85_520_809_984, 0, (9, 0), unified=False, switched=True)
 #: Hosts on which models of each size are planned.
 HOSTS = ("rtx4090x1", "a10gx4", "h100x8")
@@ -101,15 +98,6 @@ def planned(model: Model, engine: EngineProfile) -> Iterator[str]:
             yield f"  {name}: {json.dumps(plan.to_dict(), sort_keys=True)}"
 
 
-def written(name: str, now: str) -> list[str]:
-    """The paragraphs that are expected."""
-    path = EXPECTED / name
-    if os.environ.get("WRITE_EXPECTED"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(now)
-    return path.read_text().split("\n\n")
-
-
 def test_each_model_is_read_and_sized_as_written(models: dict[str, Model], engine: EngineProfile) -> None:
     designs = {model.variants[0].architecture.model_type: name for name, model in reversed(models.items())}
     paragraphs = [
@@ -118,7 +106,7 @@ def test_each_model_is_read_and_sized_as_written(models: dict[str, Model], engin
         if name in designs.values()
     ]
     now = "\n\n".join(paragraphs) + "\n"
-    assert now.split("\n\n") == written("models.txt", now)
+    as_written("models.txt", now)
 
 
 #: One of each design and size: their plans are long.
@@ -130,4 +118,4 @@ PLANNED = (
 
 def test_each_plan_is_as_written(models: dict[str, Model], engine: EngineProfile) -> None:
     now = "\n\n".join("\n".join([name, *planned(models[name], engine)]) for name in PLANNED if name in models) + "\n"
-    assert now.split("\n\n") == written("plans.txt", now)
+    as_written("plans.txt", now)
