@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,19 @@ def model(config: dict[str, Any] | None = None, name: str = "qwen3-8b", **scheme
 EXPECTED = Path(__file__).parent / "expected"
 
 
-def as_written(name: str, now: str) -> None:
-    """Compare a text of paragraphs with the one that is expected."""
-    path = EXPECTED / name
+def as_written(name: str, title: str, lines: Iterable[str]) -> None:
+    """Compare a paragraph with the one that is expected under its title."""
+    path, now = EXPECTED / name, "\n".join(lines)
+    paragraphs = dict(one.split("\n", 1) for one in path.read_text().rstrip("\n").split("\n\n"))
     if os.environ.get("WRITE_EXPECTED"):
-        path.write_text(now)
-    assert now.split("\n\n") == path.read_text().split("\n\n")
+        paragraphs[title] = now
+        path.write_text("\n\n".join(f"{one}\n{text}" for one, text in paragraphs.items()) + "\n")
+    assert now.split("\n") == paragraphs[title].split("\n")
+
+
+def titles(name: str) -> list[str]:
+    """The titles of the paragraphs that are expected."""
+    return [one.split("\n", 1)[0] for one in (EXPECTED / name).read_text().split("\n\n")]
 
 
 @pytest.fixture(autouse=True)

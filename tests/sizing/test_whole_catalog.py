@@ -16,7 +16,7 @@ from ingot.catalog import hardware_from_name, load, load_models
 from ingot.catalog.load import peaks
 from ingot.sizing import DoesNotFit, EngineProfile, Model, ModelRequest, Variant, Workload, plan_host, vllm
 from ingot.sizing.option import Kind, attempt, choices, splits
-from tests.sizing.conftest import as_written
+from tests.sizing.conftest import as_written, titles
 
 pytestmark = pytest.mark.sizing
 
@@ -100,22 +100,12 @@ def planned(model: Model, engine: EngineProfile) -> Iterator[str]:
 
 def test_each_model_is_read_and_sized_as_written(models: dict[str, Model], engine: EngineProfile) -> None:
     designs = {model.variants[0].architecture.model_type: name for name, model in reversed(models.items())}
-    paragraphs = [
-        "\n".join([name, *read(model.variants[0]), *tried(model, engine)])
-        for name, model in models.items()
-        if name in designs.values()
-    ]
-    now = "\n\n".join(paragraphs) + "\n"
-    as_written("models.txt", now)
-
-
-#: One of each design and size: their plans are long.
-PLANNED = (
-    "qwen3-8b", "llama-3.3-70b-instruct", "deepseek-v3.1", "gemma-3-27b-it", "gpt-oss-20b", "nemotron-3-nano-30b-a3b",
-    "qwen2.5-vl-7b-instruct", "bge-m3", "kimi-k2-instruct",
-)  # fmt: skip
+    assert titles("models.txt") == [name for name in models if name in designs.values()]
+    for name in titles("models.txt"):
+        as_written("models.txt", name, [*read(models[name].variants[0]), *tried(models[name], engine)])
 
 
 def test_each_plan_is_as_written(models: dict[str, Model], engine: EngineProfile) -> None:
-    now = "\n\n".join("\n".join([name, *planned(models[name], engine)]) for name in PLANNED if name in models) + "\n"
-    as_written("plans.txt", now)
+    # One of each design and size: their plans are long.
+    for name in titles("plans.txt"):
+        as_written("plans.txt", name, planned(models[name], engine))

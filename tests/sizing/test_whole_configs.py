@@ -14,7 +14,7 @@ import pytest
 
 from ingot.sizing import Architecture, SizingError, architecture_from_config
 from ingot.sizing.architecture import WeightGroup
-from tests.sizing.conftest import as_written
+from tests.sizing.conftest import as_written, titles
 
 pytestmark = pytest.mark.sizing
 
@@ -279,18 +279,16 @@ def said(config: dict[str, Any], *, approximate: bool = False) -> Iterator[str]:
         yield f"    {type(refusal).__name__}: {refusal}"
 
 
-def test_each_dialect_is_read_as_written() -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_each_dialect_is_read_as_written(name: str) -> None:
     lines = []
-    for name, configs in CASES.items():
-        lines.append(name)
-        for config in configs:
-            without = [f"no {key}" for key in BASE if key not in config] if len(config) > 3 else []
-            lines.append(f"  {'; '.join((*without, *(f'{key} {value}' for key, value in changes(config))))}")
-            lines += said(config)
-            if name in ("not modelled", "latent"):
-                lines += said(config, approximate=True)
-        lines.append("")
-    as_written("configs.txt", "\n".join(lines))
+    for config in CASES[name]:
+        without = [f"no {key}" for key in BASE if key not in config] if len(config) > 3 else []
+        lines.append(f"  {'; '.join((*without, *(f'{key} {value}' for key, value in changes(config))))}")
+        lines += said(config)
+        if name in ("not modelled", "latent"):
+            lines += said(config, approximate=True)
+    as_written("configs.txt", name, lines)
 
 
 def changes(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -300,6 +298,10 @@ def changes(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, dict(changes(value))
         elif BASE.get(key) != value:
             yield key, value
+
+
+def test_nothing_else_is_written() -> None:
+    assert titles("configs.txt") == list(CASES)
 
 
 def test_what_is_no_object_is_no_config() -> None:

@@ -8,7 +8,7 @@ one shows whatever else it changes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -35,9 +35,12 @@ from ingot.sizing import (
     plan_host,
     vllm,
 )
-from tests.sizing.conftest import GIB, as_written, hardware, model
+from tests.sizing.conftest import GIB, as_written, hardware, model, titles
 
 pytestmark = pytest.mark.sizing
+
+#: Makes a request when its test runs, so that nothing is read before.
+Asked = Callable[[], ModelRequest]
 
 #: Small models of several designs, read anew in each test; the values in the middle are their layers and widths.
 SMALL = {
@@ -85,15 +88,25 @@ def built(name: str, **changes: Any) -> Model:
     variants = made.variants
     if name == "odd":
         variants = tuple(replace(one, architecture=replace(one.architecture, approximate=True)) for one in variants)
-    return replace(made, variants=variants, **changes)
+    return replace(made, **{"variants": variants, **changes})
 
 
-def ask(name: str, context: int = 4096, concurrency: int = 4, rate: float | None = None, **more: Any) -> ModelRequest:
-    return ModelRequest(built(name), Workload(context, concurrency, rate), **more)
+def ask(name: str, context: int = 4096, concurrency: int = 4, rate: float | None = None, **more: Any) -> Asked:
+    return lambda: ModelRequest(built(name), Workload(context, concurrency, rate), **more)
 
 
-def catalog(name: str, context: int, concurrency: int, **more: Any) -> ModelRequest:
-    return ModelRequest(load_models()[name], Workload(context, concurrency), **more)
+def catalog(name: str, context: int, concurrency: int) -> Asked:
+    return lambda: ModelRequest(load_models()[name], Workload(context, concurrency))
+
+
+def with_weights(**changes: Any) -> Asked:
+    """What is asked of a model whose best weights differ."""
+
+    def asked() -> ModelRequest:
+        best, *others = built("dense").variants
+        return ModelRequest(built("dense", variants=(replace(best, **changes), *others)), Workload(4096, 4))
+
+    return asked
 
 
 def adapters(count: int, rank: int = 16) -> tuple[Adapter, ...]:
@@ -117,7 +130,7 @@ class Case:
     """What is planned: a host, what is asked of it, and with which engine and measurements."""
 
     host: Hardware
-    requests: tuple[ModelRequest, ...]
+    requests: tuple[Asked, ...]
     engine: str = "0.32.0"
     build: Any = "cuda"
     calibrations: tuple[Calibration, ...] = ()
@@ -127,7 +140,7 @@ class Case:
 def cases() -> Iterator[tuple[str, Case]]:
     one, two, four, eight = (hardware(count) for count in (1, 2, 4, 8))
 
-    def case(name: str, host: Hardware, *requests: ModelRequest, **more: Any) -> tuple[str, Case]:
+    def case(name: str, host: Hardware, *requests: Asked, **more: Any) -> tuple[str, Case]:
         return name, Case(host, requests, **more)
 
     for name in DESIGNS:
@@ -204,10 +217,8 @@ def cases() -> Iterator[tuple[str, Case]]:
     yield case("measured while it compiled", one, ask("dense"), calibrations=(
         measured(4, weights_bytes=7 * GIB, activation_bytes=GIB, compiled=True),
     ))  # fmt: skip
-    unpinned = replace(built("dense"), variants=tuple(replace(one, revision=None) for one in built("dense").variants))
-    yield case("not pinned", one, ModelRequest(unpinned, Workload(4096, 4)))
-    sized = replace(built("dense"), variants=(replace(built("dense").variants[0], checkpoint_bytes=5 * GIB),))
-    yield case("of a known size", two, ModelRequest(sized, Workload(4096, 4)))
+    yield case("not pinned", one, with_weights(revision=None))
+    yield case("of a known size", two, with_weights(checkpoint_bytes=5 * GIB))
     yield case("no GPU", Hardware("bare", ()), ask("dense"))
     yield case("no such variant", one, ask("dense", variant="int3"))
     yield case("no replicas", one, ask("dense", replicas=0))
@@ -249,20 +260,28 @@ def refused(error: SizingError) -> Iterator[str]:
 
 
 def answered(case: Case) -> Iterator[str]:
-    engine = vllm(case.engine, case.build)
+    engine, requests = vllm(case.engine, case.build), [asked() for asked in case.requests]
     known: Mapping[str, Any] = peaks() if case.rated else {}
     options: dict[str, Any] = {"engine": engine, "calibrations": case.calibrations, "peaks": known}
     try:
-        plan = plan_host(case.host, case.requests, **options)
+        plan = plan_host(case.host, requests, **options)
     except SizingError as error:
         yield from refused(error)
         return
-    assert plan == plan_host(case.host, case.requests[::-1], **options), "the order of requests says nothing"
+    assert plan == plan_host(case.host, requests[::-1], **options), "the order of requests says nothing"
     assert HostPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
-    assert case.calibrations or fits(case.host, case.requests, engine=engine)
+    assert case.calibrations or fits(case.host, requests, engine=engine)
     yield from told(plan)
-    yield from (f"  or {one}" for one in alternatives(case.host, case.requests, **options))
+    yield from (f"  or {one}" for one in alternatives(case.host, requests, **options))
 
 
-def test_each_situation_is_answered_as_written() -> None:
-    as_written("situations.txt", "\n\n".join("\n".join([name, *answered(case)]) for name, case in cases()) + "\n")
+CASES = dict(cases())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_situation_is_answered_as_written(name: str) -> None:
+    as_written("situations.txt", name, answered(CASES[name]))
+
+
+def test_nothing_else_is_written() -> None:
+    assert titles("situations.txt") == list(CASES)
