@@ -26,8 +26,13 @@ _LOCAL = r"[A-Za-z0-9](?:[A-Za-z0-9._%+-]{0,62}[A-Za-z0-9_])?"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
 #: Name -> pattern and check of what is no number.
 PATTERNS: dict[str, tuple[str, str | None]] = {
-    # RFC 5322 as people have them: letters, digits and some signs before the @, labels and a top-level domain behind.
-    "email": (rf"(?<![A-Za-z0-9._%+-]){_LOCAL}@{_LABEL}(?:\.{_LABEL}){{1,4}}(?![A-Za-z0-9])", None),
+    # RFC 5322 as people have them: letters, digits and some signs before the @, labels and a top-level domain behind,
+    # which has letters alone (RFC 3696, 2), or is one of the internationalised ones.
+    "email": (
+        rf"(?<![A-Za-z0-9._%+-]){_LOCAL}@(?:{_LABEL}\.){{1,4}}(?:[A-Za-z]{{2,24}}|[Xx][Nn]--[A-Za-z0-9-]{{2,30}})"
+        r"(?![A-Za-z0-9])",
+        "mailbox",
+    ),
     # RFC 4291, in groups of up to four digits.
     "ip-address": (r"(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![0-9A-Za-z:])", "ipv6"),
 }

@@ -58,10 +58,12 @@ class Caller:
         self.unsent = 0
 
 
-def relay(engine: Engine, caller: Caller, head: str = "Transfer-Encoding: chunked") -> Relay:
+def relay(
+    engine: Engine, caller: Caller, head: str = "Transfer-Encoding: chunked", path: str = "/v1/chat/completions"
+) -> Relay:
     name, _, value = head.partition(": ")
     body = wire.Body(wire.Head(("HTTP/1.1", "200", "OK"), {name.lower(): value}))
-    return Relay(engine, body, Stream(None), caller, "r1")  # type: ignore[arg-type]
+    return Relay(engine, body, Stream(None, path=path), caller, "r1")  # type: ignore[arg-type]
 
 
 def content(sent: bytes) -> tuple[bytes, bool]:
@@ -168,6 +170,43 @@ def test_a_stream_that_is_not_as_told_ends_with_an_error(head: str, data: bytes,
         assert error(caller.sent) == code and content(caller.sent)[1]
 
     asyncio.run(test())
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/chat/completions", {"error": {"type": "server_error"}}),
+        ("/v1/messages", {"type": "error", "error": {"type": "api_error"}, "request_id": "r1"}),
+        (
+            "/v1/responses",
+            {
+                "type": "error",
+                "code": "engine_down",
+                "param": None,
+                "sequence_number": 1,
+                "error": {"code": "engine_down"},
+            },
+        ),
+    ],
+)
+def test_an_error_within_a_stream_has_the_shape_that_callers_of_its_route_know(path: str, told: dict[str, Any]) -> None:
+    async def test() -> bytes:
+        engine, caller = Engine(), Caller()
+        made = relay(engine, caller, path=path)
+        running = await begun(made)
+        made.connection_lost(ConnectionResetError())
+        caller.takes.set()
+        await running
+        return content(caller.sent)[0]
+
+    name, _, data = asyncio.run(test()).removeprefix(EVENT).decode().rpartition("data: ")
+    found = json.loads(data)
+    assert name == ("event: error\n" if "type" in told else "")
+    assert {key: found[key] for key in told if key != "error"} == {key: told[key] for key in told if key != "error"}
+    assert (
+        told["error"].items() <= found["error"].items() and found["error"]["message"] == "The model is not answering."
+    )
 
 
 def test_a_stream_without_a_length_ends_with_its_connection() -> None:

@@ -139,6 +139,60 @@ def chunk(**choice: Any) -> dict[str, Any]:
     return {**ENVELOPE, "choices": [{"index": 0, **choice}]}
 
 
+def like(shape: int, piece: str) -> tuple[str, str]:
+    """Path, and an event with a piece in one of the forms that engines give their streams."""
+    words = json.dumps(piece, ensure_ascii=bool(shape % 2))
+    chat = f'{{"id":"x","choices":[{{"index":0,"delta":{{"content":{words}}},"finish_reason":null}}],"usage":null}}'
+    fields = f'"content": {words}, "role": "assistant", "note": "\\"content\\": 13800138000"'
+    return (
+        ("/v1/chat/completions", chat),
+        ("/v1/chat/completions", f'{{"choices": [{{"delta": {{{fields}}}, "index": 0}}], "id": "content"}}'),
+        ("/v1/completions", f'{{"choices":[{{"index":1,"text":{words},"logprobs":null}}]}}'),
+        ("/v1/messages", f'{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":{words}}}}}'),
+    )[shape]
+
+
+#: An event of another form on the same path: more fields, another choice, another block.
+OTHER = (
+    like(1, "word ")[1],
+    like(0, "word ")[1],
+    like(2, "word ")[1].replace('"index":1', '"index":0'),
+    like(3, "word ")[1].replace('"index":0', '"index":1'),
+)
+
+
+@given(st.integers(0, 3), texts, cuts, st.lists(st.integers(0, 2), min_size=3, max_size=3))
+@settings(deadline=None)
+def test_events_that_differ_in_a_text_alone_are_written_as_any_other_is(
+    shape: int, text: str, places: list[int], others: list[int]
+) -> None:
+    pieces = [like(shape, piece) for piece in cut(text, places)]
+    # Events of another form in between, as an engine that is done thinking sends them.
+    for place in others:
+        pieces.insert(min(place, len(pieces)), (pieces[0][0], OTHER[shape]))
+    sent = []
+    for learns in (True, False):
+        stream = Stream(RULES, path=pieces[0][0])
+        if not learns:
+            stream._learn = lambda *_: None  # type: ignore[method-assign]
+        sent.append(b"".join(stream.feed(f"data: {data}\n\n".encode()) for _, data in pieces) + stream.end())
+    assert sent[0] == sent[1]
+
+
+def test_the_form_of_an_event_is_learned_from_two_and_left_with_the_first_that_differs() -> None:
+    stream = Stream(RULES)
+    event = like(0, "word ")[1]
+    for _ in range(3):
+        stream.feed(f"data: {event}\n\n".encode())
+    assert stream._repeated
+    for broken in (event.replace('"word "', "7"), event.replace('"word "', '"a" "b"'), event[:-1]):
+        assert stream._repeated.feed(broken) is None
+    stream.feed(f"data: {event.replace('null}', '7}')}\n\n".encode())
+    assert stream._repeated is None
+    with pytest.raises(Withheld):
+        stream.feed(f"data: {event}\n\n".encode())
+
+
 def test_what_is_no_text_of_the_answer_stays_as_it_is() -> None:
     event = {**ENVELOPE, "system_fingerprint": "x", "usage": {"total_tokens": 3}}
     event["choices"] = [{"index": 0, "delta": {"role": "assistant", "content": "你好"}, "finish_reason": None}]

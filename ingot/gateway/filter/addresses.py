@@ -1,8 +1,9 @@
-"""Internet addresses of version 6 among texts that look like one."""
+"""Internet addresses of version 6 and mailboxes among texts that look like one."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 
 
@@ -18,4 +19,16 @@ def is_address(text: str) -> bool:
     return len(groups) > 2 and any(one.isdigit() for one in text)
 
 
-CHECKS: Mapping[str, Callable[[str], bool]] = {"ipv6": is_address}
+#: Behind an @ with a dot: files, units of systemd; none of them is a top-level domain.
+_FILES = re.compile(
+    "png|jpe?g|gif|svg|webp|[jt]s|css|json|ya?ml|toml|service|socket|timer|target|mount", re.ASCII | re.IGNORECASE
+)
+
+
+def is_mailbox(text: str) -> bool:
+    """Whether a text with an @ can be somebody's; programs name files, units and the account of a repository so."""
+    local, _, domain = text.rpartition("@")
+    return local != "git" and not _FILES.fullmatch(domain.rpartition(".")[2])
+
+
+CHECKS: Mapping[str, Callable[[str], bool]] = {"ipv6": is_address, "mailbox": is_mailbox}

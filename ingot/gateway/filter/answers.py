@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from ingot.gateway.filter.json_text import JsonRedactor, redacted_number
@@ -30,6 +31,14 @@ _FIXED = frozenset(["role", "type", "finish_reason", "index", "object"])
 Json = Any
 #: Where a joined text belongs: choice, then the kind of place, then its field or number.
 Place = tuple[int, str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A text that an event adds to, and nothing else: what reads it, and where its piece stands in the event."""
+
+    text: Redactor | JsonRedactor
+    path: tuple[str | int, ...]
 
 
 class Withheld(Exception):
@@ -101,6 +110,28 @@ class StreamedAnswer:
         out["choices"] = [self._choice(choice) for choice in choices]
         self._envelope = event
         return out
+
+    def joined(self, event: Json) -> Joined | None:
+        """The one text that an event which was just read adds a piece to; None where it says more than that."""
+        choices = event.get("choices")
+        if not choices or len(choices) > 1 or choices[0].get("finish_reason") is not None:
+            return None
+        choice = choices[0]
+        delta = choice.get("delta", {})
+        pieces = [key for key, value in delta.items() if isinstance(value, str) and key not in _FIXED]
+        path: tuple[str, ...]
+        if "text" in choice and not delta:
+            place, path = (choice["index"], "text", "text"), ("text",)
+        elif (
+            "text" not in choice
+            and len(pieces) == 1
+            and not any(isinstance(one, list | dict) for one in delta.values())
+        ):
+            place, path = (choice["index"], "delta", pieces[0]), ("delta", pieces[0])
+        else:
+            return None
+        text = self._texts.get(place)
+        return Joined(text, ("choices", 0, *path)) if text else None
 
     def end(self) -> list[tuple[str, Json]]:
         """A last event with what was held for choices that never said that they ended, if anything was."""

@@ -48,7 +48,10 @@ def _event(block: bytes) -> Event | None:
     data: list[str] = []
     name, comment = "", False
     try:
-        for line in block.decode().split("\n"):
+        text = block.decode()
+        if text.startswith("data: ") and "\n" not in text:
+            return Event(text[6:])
+        for line in text.split("\n"):
             field, _, value = line.partition(":")
             value = value.removeprefix(" ")
             if field == "data":

@@ -15,7 +15,7 @@ LONGEST = 80
 #: Signs and marks between two characters of a number, at most.
 _WIDEST_GAP = 6
 #: Letters in a row within a number, at most, behind a gap and behind a digit: more of them are a word.
-_MOST_LETTERS, _MOST_TOUCHING = 3, 9
+_MOST_LETTERS, _MOST_TOUCHING = 4, 9
 #: Characters behind a number that may decide about it.
 LOOK_AHEAD = 8
 REACH = LONGEST + _WIDEST_GAP + LOOK_AHEAD
@@ -58,6 +58,9 @@ _UNDECIDED = re.compile(
     rf"|[{PROVINCES}](?:{_GAP}{{0,2}}[A-Za-z])?{_GAP}{{0,2}}\Z)",
     re.DOTALL,
 )
+#: What a number has once more of it stands there than one or two letters and a gap of two.
+_MORE = re.compile(f"[0-9+({PROVINCES}]")
+_MOST_BEGUN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,11 @@ def begins(text: str, start: int) -> int | None:
 
 def undecided(text: str, start: int) -> int:
     """The first place at or after `start` about which more text could still decide."""
-    found = _UNDECIDED.search(text, max(start, len(text) - REACH))
+    since = max(start, len(text) - REACH)
+    if not _MORE.search(text, since):
+        # Only the first letters of a number can stand here, at the end.
+        since = max(since, len(text) - _MOST_BEGUN)
+    found = _UNDECIDED.search(text, since)
     return found.start() if found else len(text)
 
 

@@ -28,6 +28,8 @@ _UNIT = re.compile(
     re.I,
 )
 _WORD_BEFORE = re.compile(r"([0-9A-Za-z]+)$")
+#: What makes four numbers a version: a letter that touches them, a release behind them.
+_VERSION, _RELEASE = re.compile(r"(?<![A-Za-z])[vVrR]$"), re.compile(r"[-+~][A-Za-z]")
 #: A path, a parameter or the number of an issue that the number is a part of.
 _PATH_BEFORE = re.compile(r"[A-Za-z][\w.:-]*/[\w./-]*$|[?&#=][\w-]*$|[A-Za-z0-9]_$", re.ASCII)
 
@@ -73,13 +75,16 @@ def _kinds(written: str) -> frozenset[str]:
 
 def _grouped(written: str, usual: frozenset[tuple[int, ...]]) -> float:
     """How much the grouping of digits says for a number that people group in the usual ways: from 1 down to 0."""
-    groups = _groups(written)
+    groups, kinds = _groups(written), _kinds(written)
+    if "," in kinds:
+        # Thousands, or a list.
+        return 0.0
     if len(groups) == 1 or groups in usual:
         return 1.0
-    if len(_kinds(written) - {"(", ")"}) > 2:
+    if kinds == {"."} and (len(groups) == 2 or max(groups) <= 3):
+        # A number with decimals; an address of the internet.
         return 0.0
-    if "," in written:
-        # Thousands, or a list.
+    if len(kinds - {"(", ")"}) > 2 or "(" in written[1:]:
         return 0.0
     if set(groups) == {1} or (len(groups) == 2 and "\n" in written):
         return 0.8
@@ -101,13 +106,19 @@ def mobile(sight: Sight) -> Iterator[Seen]:
         yield found.end(), (0.75 if country else 0.7) * grouped
 
 
+_P = r"[-./ \n()]?"
 _LANDLINE = _pattern(
-    rf"(?:(?:\+{_G}|0{_G}0{_G})8{_G}6{_G}0?|\(?0)(?P<area>10|2[0-57-9]|[3-9]\d{{2}})(?P<sign>{_G})"
-    rf"(?P<local>[2-8]\d{{2,3}}{_G}\d{{4}})(?:[- ](?P<extension>\d{{1,5}}))?"
+    rf"(?:(?:\+{_P}|0{_P}0{_P})8{_P}6{_P}0?|\(?0)(?P<area>10|2[0-57-9]|[3-9]\d{{2}})(?P<sign>{_P})"
+    rf"(?P<local>[2-8]\d{{2,3}}{_P}\d{{4}})(?:[- ](?P<extension>\d{{1,5}}))?"
 )
 _LOCAL = _pattern(r"[2-8]\d{2,3}[- ]?\d{4}(?![0-9])")
-_ABROAD = _pattern(rf"\+{_G}(?!8{_G}6)[1-9]\d{{0,2}}(?:{_G}\d){{7,12}}")
+_ABROAD = _pattern(rf"\+{_G}(?!8{_G}6)[1-9]\d{{0,2}}(?:[-. \n()]?\d){{7,12}}")
+#: Before a plus: a name, a version, a sum.
+_ADDED_TO = re.compile(r"[A-Za-z0-9.+~]$", re.ASCII)
 _HONG_KONG_PHONE = _pattern(r"[569]\d{3}[- ]?\d{4}")
+_TAIWAN_PHONE = _pattern(
+    r"09\d{2}(?P<sign>[- ]?)\d{3}(?P=sign)\d{3}(?![0-9])|\(?0[2-8]\)?[- ]?\d{3,4}[- ]\d{4}(?![0-9])"
+)
 
 
 def landline(sight: Sight) -> Iterator[Seen]:
@@ -122,9 +133,9 @@ def landline(sight: Sight) -> Iterator[Seen]:
                 yield found.end(), certain
             yield found.end("local"), certain
     found = _ABROAD.match(written)
-    if found:
+    if found and len(_groups(found.group())) <= 6 and not _ADDED_TO.search(sight.before):
         yield found.end(), 0.6
-    for pattern in (_LOCAL, _HONG_KONG_PHONE):
+    for pattern in (_LOCAL, _HONG_KONG_PHONE, _TAIWAN_PHONE):
         found = pattern.match(written)
         if found:
             yield found.end(), 0.2
@@ -217,13 +228,19 @@ _PASSPORT = _pattern(
     rf"|(?P<first>1{_G}[45](?:{_G}\d){{7}})"
 )
 
+#: Two years, as behind a copyright's sign.
+_YEARS = _pattern(r"(?:19|20)\d\d-(?:19|20)\d\d$")
+
 
 def passport(sight: Sight) -> Iterator[Seen]:
     """Mainland passports, today's (E) and former ones (G, D, S, P, 14, 15), permits for Hong Kong, Macao and Taiwan."""
     found = _PASSPORT.match(sight.number.written)
-    if not found or len(_groups(found.group())) > 4:
+    if not found or len(_groups(found.group())) > 4 or _kinds(found.group()) & {",", ":", "(", ")"}:
         return
     first = found.group()[0]
+    if (first.islower() and found.group()[1] == ".") or _YEARS.search(found.group()):
+        # The end of an abbreviation; a copyright.
+        return
     if found["first"]:
         yield found.end(), 0.2
     elif found["new"]:
@@ -233,7 +250,7 @@ def passport(sight: Sight) -> Iterator[Seen]:
 
 
 _HONG_KONG = _pattern(
-    rf"(?P<letters>[A-Za-z]{{1,2}}){_G}(?P<number>\d{{6}})(?P<sign>{_G})(?P<check>[0-9Aa])(?![0-9A-Za-z])"
+    rf"(?P<letters>[A-Za-z]{{1,2}}){_G}(?P<number>\d{{3}} ?\d{{3}})(?P<sign>{_G})(?P<check>[0-9Aa])(?![0-9A-Za-z])"
 )
 
 
@@ -241,11 +258,12 @@ def hong_kong_id(sight: Sight) -> Iterator[Seen]:
     """Hong Kong: one or two letters, six digits, a check character that is mostly in brackets."""
     found = _HONG_KONG.match(sight.number.written)
     if found:
-        right = checks.is_hong_kong(found["letters"], found["number"], found["check"])
+        right = checks.is_hong_kong(found["letters"], checks.digits(found["number"]), found["check"])
         if found["sign"] == "(":
             yield found.end(), 0.85 if right else 0.6
         else:
-            yield found.end(), 0.55 if right and found["letters"].isupper() else 0.1
+            certain = 0.55 if found["letters"].isupper() else 0.25
+            yield found.end(), certain if right else 0.1
 
 
 _TAIWAN = _pattern(rf"(?P<letter>[A-Za-z]){_G}(?P<number>[1289](?:{_G}\d){{8}})(?![0-9A-Za-z])")
@@ -254,7 +272,7 @@ _TAIWAN = _pattern(rf"(?P<letter>[A-Za-z]){_G}(?P<number>[1289](?:{_G}\d){{8}})(
 def taiwan_id(sight: Sight) -> Iterator[Seen]:
     """Taiwan: a letter and nine digits, the last of them a check digit."""
     found = _TAIWAN.match(sight.number.written)
-    if found and len(_groups(found.group())) <= 4:
+    if found and len(_groups(found.group())) <= 4 and (found["letter"].isupper() or "/" not in found.group()):
         right = checks.is_taiwan(found["letter"], checks.digits(found["number"]))
         yield found.end(), (0.7 if found["letter"].isupper() else 0.55) if right else 0.25
 
@@ -284,7 +302,7 @@ _COMPANY = _pattern(
 def company_id(sight: Sight) -> Iterator[Seen]:
     """Unified social credit codes, GB 32100: 18 characters, the last of them a check character."""
     found = _COMPANY.match(sight.number.written)
-    if not found or len(_groups(found.group())) > 6:
+    if not found or len(_groups(found.group())) > 6 or "," in found.group():
         return
     code = _SIGNS.sub("", found.group())
     lettered = any(one.isalpha() for one in code)
@@ -308,7 +326,14 @@ def ip_address(sight: Sight) -> Iterator[Seen]:
         return
     if address.is_loopback or address.is_unspecified or address.is_multicast or address.is_reserved:
         return
-    small = all(int(part) < 32 for part in found.group().split("."))
+    start, end = sight.number.places[0], sight.number.end(found.end())
+    if any(one.isspace() for one in sight.text[start:end]):
+        return
+    parts = [int(part) for part in found.group().split(".")]
+    # Versions and identifiers of objects (OID) begin with small numbers and have more of them.
+    small = max(parts) < 32 or (parts[0] < 10 and sum(part < 10 for part in parts) > 1)
+    if _VERSION.search(sight.text[max(0, start - 2) : start]) or _RELEASE.match(sight.after(found.end())):
+        small = True
     yield found.end(), 0.3 if small and not found.group().startswith("10.") else 0.65
 
 

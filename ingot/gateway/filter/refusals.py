@@ -1,4 +1,4 @@
-"""What the filter says when it lets something through no further: errors in OpenAI's shape, without any text."""
+"""What the filter says when it refuses: errors without any text, in the shape that callers of the route know."""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ import asyncio
 import logging
 
 from ingot.gateway.filter import refusals, wire
-from ingot.gateway.filter.answers import compact
-from ingot.gateway.filter.events import written
 from ingot.gateway.filter.refusals import Refused
 from ingot.gateway.filter.stream import Stream
 
@@ -105,7 +103,7 @@ class Relay(asyncio.Protocol):
             self._end(b"", refusals.engine_down())
 
     def _end(self, out: bytes, why: Refused | None = None) -> None:
-        told = written(compact(why.error(self._request_id))) if why else b""
+        told = self._stream.error(why, self._request_id) if why else b""
         self._ended = True
         self._writer.write(b"".join(wire.chunk(one) for one in (out, told) if one) + wire.LAST_CHUNK)
         self._stopped.set()

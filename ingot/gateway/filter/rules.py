@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,9 @@ from ingot.gateway.filter.recognisers import RECOGNISERS, THRESHOLD, Sight, reco
 
 #: The rules that Ingot brings.
 BUILT_IN = frozenset([*RECOGNISERS, "email"])
+
+#: Every character that the patterns which Ingot brings can match.
+_IN_PATTERNS = f"{string.ascii_letters}{string.digits}._%+-@:"
 
 #: Matches nothing.
 NEVER = "(?!)"
@@ -139,7 +143,10 @@ class Rules:
 
     def undecided(self, text: str, start: int) -> int:
         """The first place at or after `start` where more text could still make, lengthen or forbid a match."""
-        found = self._grows.search(text, max(start, len(text) - self._longest))
+        since = max(start, len(text) - self._longest)
+        if self._hint:
+            since = max(since, len(text.rstrip(_IN_PATTERNS)))
+        found = self._grows.search(text, since)
         place = found.start() if found else len(text)
         return min(place, numbers.undecided(text, start)) if self._numbers else place
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from ingot.gateway.filter.answers import StreamedAnswer, Withheld, compact
+from ingot.gateway.filter.answers import Joined, StreamedAnswer, Withheld, compact
 from ingot.gateway.filter.events import COMMENT, Event, Events, written
+from ingot.gateway.filter.refusals import ANTHROPIC_PATHS, Refused
+from ingot.gateway.filter.repeated import Repeated, learned
 from ingot.gateway.filter.rules import Rules
 from ingot.gateway.filter.spent import Spent
 from ingot.gateway.filter.typed_streams import StreamedMessage, StreamedResponse
@@ -27,11 +30,17 @@ class Stream:
         json_content: bool = False,
         usage_asked: bool = True,
     ) -> None:
+        self._path = path
+        self._sent = 0
         self._events = Events(LARGEST_EVENT)
         self._answer = _answer(path, rules, json_content=json_content) if rules else None
         self._spent = spent
         self._usage_asked = usage_asked
         self._done = False
+        # What the last event added a piece to, and the form of events that do the same.
+        self._joined: Joined | None = None
+        self._repeated: Repeated | None = None
+        self._name = ""
 
     def feed(self, piece: bytes) -> bytes:
         """Take the next bytes and give back what can be sent.
@@ -43,6 +52,17 @@ class Stream:
     def end(self) -> bytes:
         """The last of it: no more bytes follow. Raises: as `feed`."""
         return b"".join(map(self._event, self._events.end())) + (b"" if self._done else self._flush())
+
+    def error(self, why: Refused, request_id: str) -> bytes:
+        """The last event of a stream that cannot go on, in the shape that callers of its route raise an error for."""
+        content = why.error(request_id, self._path)
+        if self._path in ANTHROPIC_PATHS:
+            return written(compact(content), "error")
+        if self._path == "/v1/responses":
+            # The reference of OpenAI's API has these at the top, what it sends has them in `error`.
+            told = {"code": why.code, "message": why.message, "param": why.param, "sequence_number": self._sent}
+            return written(compact({"type": "error", **told, **content}), "error")
+        return written(compact(content))
 
     def _event(self, event: Event) -> bytes:
         if self._done:
@@ -56,6 +76,9 @@ class Stream:
         if self._answer is None and "\n" not in event.data and '"usage"' not in event.data:
             self._count()
             return written(event.data, event.name)
+        if self._repeated and event.name == self._name and (sent := self._repeated.feed(event.data)) is not None:
+            self._count()
+            return written(sent, event.name)
         content = json.loads(event.data)
         if self._spent:
             self._spent.see(content)
@@ -63,11 +86,24 @@ class Stream:
             usage = content.pop("usage", None)
             if usage is not None and not content.get("choices"):
                 return b""
-        self._count()
-        named = self._answer.event(content, event.name) if self._answer else [(event.name, content)]
+        if self._answer is None:
+            self._count()
+            return written(compact(content), event.name)
+        named = self._answer.event(content, event.name)
+        self._count(len(named))
+        self._learn(event, content, named)
         return b"".join(written(compact(one), name) for name, one in named)
 
-    def _count(self) -> None:
+    def _learn(self, event: Event, content: Any, named: list[tuple[str, Any]]) -> None:
+        """Learn the form of an event that adds to the same text as the one before it, and to nothing else."""
+        assert self._answer is not None and event.data is not None  # nothing else is learned from
+        joined = self._answer.joined(content) if len(named) == 1 and named[0][0] == event.name else None
+        again = joined and self._joined and joined.text is self._joined.text
+        self._repeated = learned(event.data, named[0][1], joined) if joined and again else None
+        self._joined, self._name = joined, event.name
+
+    def _count(self, events: int = 1) -> None:
+        self._sent += events
         if self._spent:
             self._spent.pieces += 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ingot.gateway.filter.answers import DROPPED, Withheld, within
+from ingot.gateway.filter.answers import DROPPED, Joined, Withheld, within
 from ingot.gateway.filter.json_text import JsonRedactor
 from ingot.gateway.filter.redactor import Redactor
 from ingot.gateway.filter.rules import Rules
@@ -60,6 +60,10 @@ class StreamedResponse:
         else:
             out = [*self._flush(event, kind), (name, _told(event, self._rules, self._json_keys))]
         return [(one, self._numbered(content)) for one, content in out]
+
+    def joined(self, event: Json) -> Joined | None:
+        """None: these events are numbered, so that no two of them differ in a text alone."""
+        return None
 
     def end(self) -> list[Named]:
         """What was held of texts whose end was never told."""
@@ -141,6 +145,15 @@ class StreamedMessage:
         if kind in ("message_stop", "error"):
             return [*self.end(), (name, _told(event, self._rules, frozenset()))]
         return [(name, _told(event, self._rules, frozenset()))]
+
+    def joined(self, event: Json) -> Joined | None:
+        """The one text that an event which was just read adds a piece to; None where it says more than that."""
+        delta = event.get("delta") if event.get("type") == "content_block_delta" else None
+        kind = delta.get("type") if isinstance(delta, dict) else None
+        if kind not in _BLOCK_PIECES:
+            return None
+        text = self._texts.get((event["index"], kind))
+        return Joined(text, ("delta", _BLOCK_PIECES[kind][0])) if text else None
 
     def end(self) -> list[Named]:
         """What was held of blocks whose end was never told."""
