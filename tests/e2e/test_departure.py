@@ -79,9 +79,13 @@ def test_a_running_answer_ends_and_a_new_request_is_sent_away(served: TestHost, 
     events: list[str] = []
     asking = threading.Thread(target=lambda: events.extend(data for _, data in caller.stream("/v1/completions", body)))
     asking.start()
+    deadline = time.monotonic() + 120
+    while not events:
+        assert time.monotonic() < deadline and asking.is_alive(), "no answer begins"
+        time.sleep(0.05)
     command = [str(INGOT), "decommission", NAME, "--inventory", str(inventory), "--yes"]
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while (answer := caller.get("/v1/models")).status != 503:
         assert time.monotonic() < deadline, "new requests are still taken"
     run.kill()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,19 @@ class GatewayHost:
         """How many answers an engine is streaming."""
         return int(json.loads(self.host.succeeds(f"curl -sf http://{address}/running"))["running"])
 
-    def wait_until_idle(self, timeout_s: float) -> None:
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Streams stand still after their first piece until this ends."""
+        self.host.succeeds(f"touch {RECORD}.hold")
+        try:
+            yield
+        finally:
+            self.host.succeeds(f"rm {RECORD}.hold")
+
+    def wait_until_running(self, count: int, timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
-        while self.running():
-            assert time.monotonic() < deadline, f"the engine still streams after {timeout_s} s"
+        while (now := self.running()) != count:
+            assert time.monotonic() < deadline, f"the engine streams {now} answers after {timeout_s} s, not {count}"
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
 """A tiny engine for the gateway's tests: answers every path, writes down what reached it, streams slowly.
 
 Runs inside the test host with the system's Python: `python3 standin_engine.py ADDRESS PORT RECORD`.
-`GET /running` says how many answers are being streamed right now.
+`GET /running` says how many answers are being streamed right now. While the file RECORD.hold exists, a stream sends
+its first piece and then only comments, so that a test can do something in the middle of an answer on a machine of any
+speed.
 """
 
 import json
@@ -14,6 +16,7 @@ from typing import ClassVar
 
 PIECES = 10
 PIECE_EVERY_S = 0.1
+HOLD_LIMIT_S = 120
 
 lock = threading.Lock()
 
@@ -58,11 +61,19 @@ class Engine(BaseHTTPRequestHandler):
                 event = f"data: {json.dumps({'piece': number})}\n\n".encode()
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
                 time.sleep(PIECE_EVERY_S)
+                self.hold()
             self.wfile.write(b"0\r\n\r\n")
         except OSError:
             self.close_connection = True
         finally:
             self.running.pop()
+
+    def hold(self):
+        """Nothing but comments while the test wants it; a caller who hung up is noticed by them."""
+        ends = time.monotonic() + HOLD_LIMIT_S
+        while Path(f"{self.record}.hold").exists() and time.monotonic() < ends:
+            self.wfile.write(b"8\r\n: held\n\n\r\n")
+            time.sleep(PIECE_EVERY_S)
 
     def log_message(self, *_):
         pass

@@ -171,7 +171,7 @@ def stalled(served: GatewayHost, size: int) -> Iterator[None]:
         yield
 
 
-def wait_for_answer(served: GatewayHost, size: int, status: int, timeout_s: float = 20) -> Answer:
+def wait_for_answer(served: GatewayHost, size: int, status: int, timeout_s: float = 120) -> Answer:
     """Ask with a body of this size until it is answered so."""
     deadline = time.monotonic() + timeout_s
     while (answer := served.caller.post(CHAT, {"prompt": "x" * size})).status != status:
@@ -217,7 +217,7 @@ def test_a_body_that_trickles_ends_and_a_caller_who_waits_does_not(served: Gatew
             slow.sendall(b"x")
             served.host.succeeds(look)
         with pytest.raises(OSError):
-            for _ in range(50):
+            for _ in range(600):
                 slow.sendall(b"x")
                 time.sleep(0.1)
         patient.sendall(body[-1:])
