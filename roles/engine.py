@@ -6,7 +6,7 @@ from ingot.operations import units
 from ingot.operations.containers import image
 from ingot.operations.gateway import fronting
 from ingot.operations.serving import engine as engines
-from ingot.operations.serving import gpu_watch
+from ingot.operations.serving import replica_watch
 
 
 @deploy("Engine")
@@ -17,4 +17,4 @@ def engine() -> None:
     engines.places(name="Make directories and the boot unit")
     image.image(name="Have the image")
     engines.replicas(name="Serve the plan")
-    units.units(units.Unit("ingot-engine.service"), gpu_watch.unit(), name="Start at boot, and watch the GPUs")
+    units.units(units.Unit("ingot-engine.service"), replica_watch.unit(), name="Start at boot, and watch the replicas")

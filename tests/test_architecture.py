@@ -205,7 +205,7 @@ PURE = {
 SHIPPED = {
     "ingot.gateway.filter": set(),
     "ingot.engines.accounting": set(),
-    "ingot.engines.gpu_watch": set(),
+    "ingot.engines.replica_watch": set(),
     "ingot.facts.usage_on_host": set(),
     "ingot.sandbox.simulated.standins": {"standins", "torch"},
     # In the engine's image, which has torch.

@@ -74,7 +74,9 @@ class EngineLook(FactBase[EngineState]):
         questions = {
             "containers": f"ids=$({listed}) && [ -z \"$ids\" ] && echo '[]' || docker inspect $ids",
             "now": "date +%s",
-            "files": stored("plan.json", "measured.json", "upstreams.json", "engine/last-good/*.json"),
+            "files": stored(
+                "plan.json", "measured.json", "upstreams.json", "replica-holds.json", "engine/last-good/*.json"
+            ),
             "compose": "cat /etc/ingot/engine/compose.yaml 2>/dev/null",
         }
         if probe:

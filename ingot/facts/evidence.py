@@ -14,7 +14,7 @@ from ingot.facts.engine import STATE
 from ingot.facts.errors import ParseError
 from ingot.facts.sections import compose, split
 
-FILES = ("driver.json", "plan.json", "measured.json", "gpu-holds.json")
+FILES = ("driver.json", "plan.json", "measured.json", "replica-holds.json")
 
 _QUESTIONS = {
     "files": (

@@ -12,7 +12,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts.filter import QUESTIONS as FILTER_QUESTIONS
 from ingot.facts.filter import FilterHost, parse_filter_host
-from ingot.facts.gpu_holds import HOLDS_FILE, GpuHold, parse_holds
+from ingot.facts.replica_holds import HOLDS_FILE, ReplicaHold, parse_holds
 from ingot.facts.sections import compose, split
 from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
 from ingot.gateway.tls import Version
@@ -48,7 +48,7 @@ class GatewayHost:
     upstreams: tuple[Upstream, ...]
     upstreams_fault: str | None
     held_out: bool = False
-    holds: tuple[GpuHold, ...] = ()
+    holds: tuple[ReplicaHold, ...] = ()
     os: str = ""
     codename: str = ""
     packages: Literal["distribution", "nginx.org"] | None = None
@@ -77,7 +77,7 @@ _QUESTIONS = {
     "bodies": f"findmnt -bno SIZE --mountpoint {BODIES}",
     "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
     "acceptance": f"cat {ACCEPTANCE_FILE} 2>/dev/null",
-    "gpu_holds": f"cat {HOLDS_FILE} 2>/dev/null",
+    "replica_holds": f"cat {HOLDS_FILE} 2>/dev/null",
 }
 
 
@@ -99,7 +99,7 @@ def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
         upstreams=upstreams,
         upstreams_fault=fault,
         held_out=held_out(answers["acceptance"]),
-        holds=parse_holds(answers.get("gpu_holds", "")),
+        holds=parse_holds(answers.get("replica_holds", "")),
         os=os,
         codename=codename,
         packages=_packages(answers["packages"]),

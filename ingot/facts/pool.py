@@ -8,7 +8,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts import sections
 from ingot.facts.gateway import ENGINES, FLEET
-from ingot.facts.gpu_holds import HOLDS_FILE, GpuHold, parse_holds
+from ingot.facts.replica_holds import HOLDS_FILE, ReplicaHold, parse_holds
 from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
 
@@ -25,7 +25,7 @@ class PoolState:
     affinity: bool = False
     fronted: bool = False
     ipv6: bool = False
-    holds: tuple[GpuHold, ...] = ()
+    holds: tuple[ReplicaHold, ...] = ()
 
 
 class Pool(FactBase[PoolState]):

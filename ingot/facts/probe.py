@@ -24,9 +24,20 @@ _BODIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 _SPEECH = "/v1/audio/transcriptions"
 
 
+KINDS = (*_BODIES, "transcribe")
+
+
 def path_of(kind: str) -> str:
     """Where an engine of this kind is asked."""
-    return _BODIES[kind][0] if kind in _BODIES else _SPEECH
+    return question(kind)[0]
+
+
+def question(kind: str) -> tuple[str, Mapping[str, Any]]:
+    """What an engine of this kind is asked: the path, and the body's fields without the model's name.
+
+    A transcriber's come as a form, together with a second of silence.
+    """
+    return _BODIES.get(kind, (_SPEECH, {"language": "en"}))
 
 
 def ask(seconds: int) -> str:

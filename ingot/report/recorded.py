@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ingot.errors import IngotError
 from ingot.facts.evidence import Evidence, Recorded
-from ingot.facts.gpu_holds import parse_holds
+from ingot.facts.replica_holds import parse_holds
 from ingot.inventory.fleet import Selected, asked
 from ingot.report.console import plain_table
 
@@ -36,7 +36,7 @@ class HostReport:
         columns = (
             (*_driver(_of(driver, "driver")), *_decided(_of(driver, "decided"))),
             tuple(f"{name} {version}" for name, version in versions.items() if version),
-            (*_serves(plan), *_held_out(self._file("gpu-holds.json"))),
+            (*_serves(plan), *_held_out(self._file("replica-holds.json"))),
         )
         return (self.host, *("\n".join(lines) or "-" for lines in columns), self._measured())
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from ingot.facts.gateway import ENGINES
-from ingot.facts.gpu_holds import HOLDS_FILE
+from ingot.facts.replica_holds import HOLDS_FILE
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, engines, upstreams_json
 from ingot.operations.gateway.pool import engines_conf
 from ingot.sandbox import Sandbox, TestHost, simulated
@@ -95,16 +95,16 @@ def test_a_replica_whose_gpu_fails_is_out_of_the_pool_until_the_gpu_is_well(foun
     host.put(UPSTREAMS_FILE, upstreams_json(upstreams))
     host.put(ENGINES, engines_conf(engines(upstreams), affinity=False))
     whole = host.succeeds(f"cat {ENGINES}")
-    done = run(host.name, roles="tests/found/deploy_gpu_watch.py")
+    done = run(host.name, roles="tests/found/deploy_replica_watch.py")
     assert done.status == 0, done.output[-3000:]
     host.succeeds(simulated.set_command("gpus.0.query.gpu_recovery_action", "Reset"))
     host.wait_until_succeeds(f"grep -q ' down;' {ENGINES} && grep -q {gpu} {HOLDS_FILE}", timeout_s=120)
     assert "the driver asks for: Reset" in host.succeeds(f"cat {HOLDS_FILE}")
-    host.succeeds("journalctl -u ingot-gpu-watch | grep 'is taken out of the pool'")
+    host.succeeds("journalctl -u ingot-replica-watch | grep 'is taken out of the pool'")
     host.succeeds(simulated.set_command("gpus.0.query.gpu_recovery_action", "None"))
     host.wait_until_succeeds(f"! grep -q ' down;' {ENGINES} && grep -qx '{{}}' {HOLDS_FILE}", timeout_s=120)
     assert host.succeeds(f"cat {ENGINES}") == whole
-    assert run(host.name, roles="tests/found/deploy_gpu_watch.py").changed(host.name) == []
+    assert run(host.name, roles="tests/found/deploy_replica_watch.py").changed(host.name) == []
 
 
 def test_another_branch_goes_back_and_forth_between_archives(found: dict[str, Found]) -> None:

@@ -16,10 +16,10 @@ from ingot.facts import driver, nvidia, pci
 from ingot.facts.driver import DriverState, parse_driver
 from ingot.facts.filter import HEALTH
 from ingot.facts.gateway import ACME_LIVE, TLS_DIRECTORY, Running
-from ingot.facts.gpu_holds import HOLDS_FILE
 from ingot.facts.models import MARKER
 from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.packages import parse_keyrings
+from ingot.facts.replica_holds import HOLDS_FILE
 from ingot.facts.sections import Section, compose, split
 
 PROJECT = "ingot-engine"
@@ -41,7 +41,7 @@ OURS = (
     "/etc/systemd/system/*/ingot.conf /etc/modprobe.d/ingot-*"
 )
 UNITS = (
-    "docker containerd nginx ingot-engine ingot-gpu-watch.timer nvidia-persistenced nvidia-fabricmanager "
+    "docker containerd nginx ingot-engine ingot-replica-watch.timer nvidia-persistenced nvidia-fabricmanager "
     "logrotate.timer nvidia-cdi-refresh.path"
 )
 _LABEL = "--filter label=com.docker.compose.project"
@@ -79,7 +79,7 @@ QUESTIONS = {
     "markers": f'{_EACH_MODEL} printf \'%s\\t\' "$d"; tr -d "\\n" <"$d/{MARKER}"; echo; done',
     "plan": "cat /var/lib/ingot/plan.json",
     "upstreams": "cat /var/lib/ingot/upstreams.json",
-    "gpu_holds": f"cat {HOLDS_FILE} 2>/dev/null",
+    "replica_holds": f"cat {HOLDS_FILE} 2>/dev/null",
     "health": "grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json | sort -u | while read -r a; do "
     "echo \"$a $(curl -s -o /dev/null -m 10 --noproxy '*' -w '%{http_code}' http://$a/health)\"; done",
     "nginx": "nginx -t",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ingot.facts.gpu_holds import parse_holds
+from ingot.facts.replica_holds import parse_holds
 from tests.hosts.look import PROJECT, Look
 from tests.hosts.outside import Outside
 from tests.hosts.target import Target
@@ -49,11 +49,11 @@ def test_every_replica_is_healthy(target: Target, look: Look) -> None:
 
 
 def test_no_replica_is_held_out_for_its_gpu(target: Target, look: Look) -> None:
-    holds = parse_holds(look.answers["gpu_holds"].output)
+    holds = parse_holds(look.answers["replica_holds"].output)
     target.expect(not holds, "; ".join(hold.sentence for hold in holds))
     target.expect(
-        look.unit("ingot-gpu-watch.timer") == "active enabled",
-        f"ingot-gpu-watch.timer, which watches the GPUs, is {look.unit('ingot-gpu-watch.timer')}; deploy again",
+        look.unit("ingot-replica-watch.timer") == "active enabled",
+        f"ingot-replica-watch.timer, which watches the GPUs, is {look.unit('ingot-replica-watch.timer')}; deploy again",
     )
 
 

@@ -100,13 +100,13 @@ CASES: tuple[Case, ...] = (
     ("test_every_replica_is_healthy", said("health", " 200", " 503"), "503"),
     (
         "test_no_replica_is_held_out_for_its_gpu",
-        said("gpu_holds", "{}", '{"172.31.213.10:8000": {"gpu": "GPU-1", "why": "Xid 79", "since": "2026-11-28"}}'),
+        said("replica_holds", "{}", '{"172.31.213.10:8000": {"gpu": "GPU-1", "why": "Xid 79", "since": "2026-11-28"}}'),
         "replica 172.31.213.10:8000 gets no requests since 2026-11-28: GPU GPU-1: Xid 79",
     ),
     (
         "test_no_replica_is_held_out_for_its_gpu",
-        said("units", "gpu-watch.timer active", "gpu-watch.timer dead"),
-        "ingot-gpu-watch.timer, which watches the GPUs, is dead enabled",
+        said("units", "replica-watch.timer active", "replica-watch.timer dead"),
+        "ingot-replica-watch.timer, which watches the GPUs, is dead enabled",
     ),
     ("test_containers_come_back_after_a_boot", said("containers", "unless-stopped", "no"), "does not restart"),
     ("test_containers_come_back_after_a_boot", said("units", "ingot-engine active", "ingot-engine dead"), "is dead"),

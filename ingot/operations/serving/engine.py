@@ -10,13 +10,14 @@ from pyinfra.context import host
 from ingot.engines import Running, Step, leftovers, steps
 from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, USER
 from ingot.facts.engine import STATE, EngineLook, EngineState
+from ingot.facts.replica_holds import HOLDS_FILE, read_holds
 from ingot.facts.schema import SCHEMA_FILE, schema_json
 from ingot.operations import logs, tree
 from ingot.operations.changes import announce
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
 from ingot.operations.render import template
-from ingot.operations.serving import gpu_watch, planning, templates
+from ingot.operations.serving import planning, replica_watch, templates
 from ingot.operations.serving.rollout import COMPOSE, Commands, Rollout
 from ingot.operations.serving.services import removal, services
 from ingot.operations.serving.stored import LAST_GOOD
@@ -38,7 +39,7 @@ def entries(accounting_days: int, fleet_port: int) -> list[tree.Entry]:
         tree.File(UNIT, template("engine/ingot-engine.service", compose=COMPOSE)),
         tree.Dir(HOST_LIBRARY),
         tree.File(f"{HOST_LIBRARY}/{MIDDLEWARE_FILE}", MIDDLEWARE),
-        *gpu_watch.entries(fleet_port),
+        *replica_watch.entries(fleet_port),
         tree.Dir(HOST_ACCOUNTS.rpartition("/")[0]),
         tree.Dir(HOST_ACCOUNTS, user=USER.partition(":")[0], mode="0750"),
         tree.File(ROTATION, logs.rotation(f"{HOST_ACCOUNTS}/*.jsonl", "roles/engine.py", accounting_days)),
@@ -76,8 +77,13 @@ def replicas() -> Commands:
     read = templates.entries(request.arguments for request in planned.served)
     rollout = Rollout(settings, planned, wanted, found)
     todo, surplus = steps(wanted, running(found)), leftovers(wanted, running(found))
+    waiting = _held_though_well(found)
+    if waiting:
+        announce([f"let {address} have requests again: it answers" for address in waiting])
+        yield StringCommand(replica_watch.LOOK)
     if not todo and not surplus and rollout.agrees():
-        host.noop(f"{len(wanted)} replicas serve as planned")
+        if not waiting:
+            host.noop(f"{len(wanted)} replicas serve as planned")
         return
     announce(_sentences(todo, surplus))
     yield from tree.tree._inner(entries=read)
@@ -89,6 +95,13 @@ def replicas() -> Commands:
     for name in surplus:
         yield StringCommand(removal(name))
     yield from tree.tree._inner(entries=rollout.final())
+
+
+def _held_though_well(found: EngineState) -> list[str]:
+    """Replicas that the host's watch holds out for a fault of their own, and that this look found well."""
+    well = {one.address for one in found.containers if one.healthy}
+    holds = read_holds(found.files.get(HOLDS_FILE.removeprefix(f"{STATE}/")))
+    return [hold.address for hold in holds if not hold.gpu and hold.address.rpartition(":")[0] in well]
 
 
 def _sentences(todo: Sequence[Step], surplus: Sequence[str]) -> list[str]:

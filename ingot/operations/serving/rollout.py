@@ -24,6 +24,7 @@ from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance
 from ingot.operations import tree
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import drain
+from ingot.operations.serving import replica_watch
 from ingot.operations.serving.crash import explain
 from ingot.operations.serving.planning import Planned, calibrations
 from ingot.operations.serving.services import cache_directory, compose_file, container, removal, upstreams
@@ -121,6 +122,7 @@ class Rollout:
         logger.info(f"{host.print_prefix}{service.name} answers after {time.monotonic() - began:.0f} s")
         yield from tree.tree._inner(entries=[self._good(service), self._measurements()])
         yield from drain.restore(service.model, service.endpoint)
+        yield StringCommand(replica_watch.LOOK, _timeout=COMMAND_S)
         return None
 
     def _addresses(self, step: Step) -> set[str]:

@@ -16,9 +16,9 @@ import pytest
 from ingot.facts.asking import Answer, Asked
 from ingot.facts.crash import Crash, ReplicaCrash
 from ingot.facts.gateway import ENGINES
-from ingot.facts.gpu_holds import GpuHold
 from ingot.facts.pool import Pool, PoolState
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
+from ingot.facts.replica_holds import ReplicaHold
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, marked, parse_upstreams, unmarked
 from ingot.operations.gateway import drain
 from ingot.operations.serving import engine
@@ -146,12 +146,12 @@ def test_the_look_at_a_pool_says_whether_there_is_a_gateway() -> None:
         *("@@ingot-begin fleet", "@@ingot-end fleet 1"),
         *("@@ingot-begin inet_six", "@@ingot-end inet_six 0"),
     ]
-    held = (GpuHold(SECOND, **HOLD),)
+    held = (ReplicaHold(SECOND, **HOLD),)
     assert Pool().process(found) == PoolState((Upstream("a", (FIRST,)),), held_out=True, has_gateway=False, holds=held)
 
 
 def test_a_drain_keeps_replicas_out_whose_gpu_failed() -> None:
-    found = PoolState((Upstream("a", (FIRST, SECOND)),), has_gateway=True, holds=(GpuHold(SECOND, **HOLD),))
+    found = PoolState((Upstream("a", (FIRST, SECOND)),), has_gateway=True, holds=(ReplicaHold(SECOND, **HOLD),))
     (_, engines) = drain.pool_files(found, found.upstreams)
     assert f"server {SECOND} max_fails=3 fail_timeout=5s down;" in engines.bytes.decode()
     assert f"server {FIRST} max_fails=3 fail_timeout=5s;" in engines.bytes.decode()

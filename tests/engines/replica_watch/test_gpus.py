@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 
-from ingot.engines import gpu_watch
-from ingot.engines.gpu_watch import Replica, judge, pool_text, wanted_holds
-from ingot.facts.gpu_holds import parse_holds
+from ingot.engines.replica_watch import calls, gpus
+from ingot.engines.replica_watch.gpus import judge
+from ingot.engines.replica_watch.holds import wanted_holds
+from ingot.engines.replica_watch.pool import fleet_text, is_of, pool_text
+from ingot.engines.replica_watch.settings import Replica, Settings
+from ingot.facts.replica_holds import parse_holds
 from ingot.gateway.upstreams import Upstream, engines, upstreams_json
 from ingot.operations.gateway.pool import engines_conf, fleet_conf
-from ingot.operations.serving.gpu_watch import settings
+from ingot.operations.serving.replica_watch import settings
+from tests.engines.replica_watch.conftest import WatchedHost
 
 pytestmark = [pytest.mark.driver, pytest.mark.found]
 
 ONE, TWO = "GPU-00000000-0000-0000-0000-000000000001", "GPU-00000000-0000-0000-0000-000000000002"
-SETTINGS = gpu_watch.Settings(**settings(9443))  # type: ignore[arg-type]
-REPLICAS = [Replica("10.0.0.2:8000", (ONE,), "/health", 100.0), Replica("10.0.0.3:8000", (TWO,), "/health", 100.0)]
+SETTINGS = Settings(**settings(9443))  # type: ignore[arg-type]
+REPLICAS = [
+    Replica("a", "10.0.0.2:8000", (ONE,), "/health", 100.0), Replica("b", "10.0.0.3:8000", (TWO,), "/health", 100.0),
+]  # fmt: skip
 
 
 def rows(first: str, second: str = "None") -> str:
@@ -69,14 +68,27 @@ def test_an_older_driver_s_gpu_is_judged_by_the_kernel_s_log(row: str, log: str,
 
 
 def test_a_replica_is_out_until_its_gpu_is_well_and_it_answers() -> None:
+    silent = {"10.0.0.2:8000": "it has not answered since"}
     bad = {gpu.uuid: gpu for gpu in judge(rows("Reset"), "", SETTINGS, 0, 0)}
     good = {gpu.uuid: gpu for gpu in judge(rows("None"), "", SETTINGS, 0, 0)}
     held = wanted_holds(REPLICAS, bad, {}, {}, {})
     assert list(held) == ["10.0.0.2:8000"]
     assert held["10.0.0.2:8000"]["why"] == "the driver asks for: Reset"
-    assert wanted_holds(REPLICAS, bad, {}, held, {"10.0.0.2:8000": True}) == held, "since when does not change"
-    assert wanted_holds(REPLICAS, good, {}, held, {"10.0.0.2:8000": False}) == held
-    assert wanted_holds(REPLICAS, good, {}, held, {"10.0.0.2:8000": True}) == {}
+    assert wanted_holds(REPLICAS, bad, {}, {}, held) == held, "since when does not change"
+    assert wanted_holds(REPLICAS, bad, {}, silent, held) == held, "the GPU is the better reason"
+    waits = wanted_holds(REPLICAS, good, {}, silent, held)
+    since = held["10.0.0.2:8000"]["since"]
+    assert waits == {"10.0.0.2:8000": {"gpu": "", "why": "it has not answered since", "since": since}}
+    assert wanted_holds(REPLICAS, good, {}, {}, waits) == {}
+
+
+def test_a_driver_that_tells_nothing_keeps_what_it_said_and_hides_no_other_fault() -> None:
+    bad = {gpu.uuid: gpu for gpu in judge(rows("Reset"), "", SETTINGS, 0, 0)}
+    held = wanted_holds(REPLICAS, bad, {}, {}, {})
+    assert wanted_holds(REPLICAS, None, {}, {}, held) == held
+    assert list(wanted_holds(REPLICAS, None, {}, {"10.0.0.3:8000": "it hangs"}, held)) == [
+        "10.0.0.2:8000", "10.0.0.3:8000",
+    ]  # fmt: skip
 
 
 def test_a_gpu_that_is_not_listed_any_more_and_an_instance_s_gpu_count() -> None:
@@ -85,7 +97,7 @@ def test_a_gpu_that_is_not_listed_any_more_and_an_instance_s_gpu_count() -> None
     instance = [replace(REPLICAS[0], gpus=("MIG-1",))]
     bad = {gpu.uuid: gpu for gpu in judge(rows("Reboot"), "", SETTINGS, 0, 0)}
     listing = f"GPU 0: NVIDIA H100 (UUID: {ONE})\n  MIG 1g.10gb     Device  0: (UUID: MIG-1)\n"
-    parents = gpu_watch.parents_of_instances(listing)
+    parents = gpus.parents_of_instances(listing)
     assert wanted_holds(instance, bad, parents, {}, {})["10.0.0.2:8000"]["gpu"] == "MIG-1"
 
 
@@ -105,15 +117,15 @@ def test_the_pool_becomes_what_a_deploy_would_write(held: tuple[str, ...], befor
     assert usable == [not engine.out for engine in wanted]
     ports = fleet_conf(engines(UPSTREAMS, held=before), 9443, ipv6=False)
     has_six = Path("/proc/net/if_inet6").exists() and bool(Path("/proc/net/if_inet6").read_text())
-    assert gpu_watch.fleet_text(ports, usable, 9443) == fleet_conf(wanted, 9443, has_six)
+    assert fleet_text(ports, usable, 9443) == fleet_conf(wanted, 9443, has_six)
 
 
 def test_a_pool_that_the_gateway_was_not_told_of_yet_is_left_alone() -> None:
     text = engines_conf(engines(UPSTREAMS), affinity=False)
     now = json.loads(upstreams_json(UPSTREAMS))
-    assert gpu_watch.is_of(text, now)
-    assert not gpu_watch.is_of(text, [{"model": "another", "replicas": ["10.0.0.9:8000"]}, *now])
-    assert not gpu_watch.is_of(text, [])
+    assert is_of(text, now)
+    assert not is_of(text, [{"model": "another", "replicas": ["10.0.0.9:8000"]}, *now])
+    assert not is_of(text, [])
 
 
 def test_a_host_that_failed_its_acceptance_stays_out() -> None:
@@ -123,96 +135,41 @@ def test_a_host_that_failed_its_acceptance_stays_out() -> None:
     assert usable == [False, False]
 
 
-@pytest.fixture
-def engine() -> Any:
-    """An engine that says that it is well; yields its port."""
-
-    class Well(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Well)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_address[1]
-    server.shutdown()
-
-
-@pytest.fixture
-def host(tmp_path: Path, engine: int) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """A host with one replica, below a directory: `host(script)` is one look with such an nvidia-smi."""
-    address = f"127.0.0.1:{engine}"
-    places = {name: str(tmp_path / name) for name in ("services", "upstreams", "engines", "fleet", "holds")}
-    Path(places["services"]).mkdir()
-    service = {"devices": [f"nvidia.com/gpu={ONE}"], "address": "127.0.0.1", "port": engine, "health_path": "/health"}
-    (tmp_path / "services/chat-0.json").write_text(json.dumps(service))
-    upstreams = (Upstream("chat", (address,)),)
-    Path(places["upstreams"]).write_text(upstreams_json(upstreams))
-    Path(places["engines"]).write_text(engines_conf(engines(upstreams), affinity=False))
-    (tmp_path / "settings").write_text(json.dumps(settings(9443) | places))
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name in ("systemctl", "nginx", "dmesg"):
-        (programs / name).write_text("#!/bin/sh\nexit 0\n")
-        (programs / name).chmod(0o755)
-
-    def look(script: str) -> subprocess.CompletedProcess[str]:
-        (programs / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
-        (programs / "nvidia-smi").chmod(0o755)
-        return subprocess.run(
-            [sys.executable, gpu_watch.__file__, str(tmp_path / "settings")],
-            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    return look
-
-
-def test_a_look_takes_a_replica_out_and_puts_it_back(
-    tmp_path: Path, host: Callable[[str], subprocess.CompletedProcess[str]]
-) -> None:
+def test_a_look_takes_a_replica_out_and_puts_it_back(tmp_path: Path, host: WatchedHost) -> None:
     pool = tmp_path / "engines"
     first = pool.read_text()
-    failed = host(f"echo '{ONE}, 00000000:01:00.0, Reset'")
+    failed = host.look(f"echo '{ONE}, 00000000:01:00.0, Reset'")
     assert "is taken out of the pool" in failed.stdout, failed.stderr
     (hold,) = parse_holds((tmp_path / "holds").read_text())
     assert (hold.gpu, hold.why) == (ONE, "the driver asks for: Reset")
     assert " down;" in pool.read_text()
     assert 'default "draining"' in pool.read_text()
-    again = host(f"echo '{ONE}, 00000000:01:00.0, Reset'")
+    again = host.look(f"echo '{ONE}, 00000000:01:00.0, Reset'")
     assert (again.returncode, again.stdout) == (0, "")
-    healed = host(f"echo '{ONE}, 00000000:01:00.0, None'")
+    healed = host.look(f"echo '{ONE}, 00000000:01:00.0, None'")
     assert "is back in the pool" in healed.stdout
     assert pool.read_text() == first
     assert parse_holds((tmp_path / "holds").read_text()) == ()
 
 
 def test_a_driver_that_tells_nothing_changes_nothing(
-    tmp_path: Path, host: Callable[[str], subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, host: WatchedHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host(f"echo '{ONE}, 00000000:01:00.0, Reset'")
+    host.look(f"echo '{ONE}, 00000000:01:00.0, Reset'")
     before = (tmp_path / "holds").read_text(), (tmp_path / "engines").read_text()
-    silent = host("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
+    silent = host.look("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18")
     assert (silent.returncode, "stays as it is" in silent.stdout) == (1, True)
     assert ((tmp_path / "holds").read_text(), (tmp_path / "engines").read_text()) == before
 
 
 def test_an_nvidia_smi_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_watch, "SMI_LIMIT_S", 0.2)
+    monkeypatch.setattr(calls, "PROGRAM_LIMIT_S", 0.2)
     began = time.monotonic()
-    assert gpu_watch.ask("sleep", "60") is None
+    assert calls.run("sleep", "60") is None
     assert time.monotonic() - began < 30
 
 
-def test_an_older_driver_is_asked_without_the_newer_field(
-    tmp_path: Path, host: Callable[[str], subprocess.CompletedProcess[str]]
-) -> None:
+def test_an_older_driver_is_asked_without_the_newer_field(tmp_path: Path, host: WatchedHost) -> None:
     refused = "echo 'Field \"gpu_recovery_action\" is not a valid field to query.'; exit 2"
     script = f"case $1 in *recovery*) {refused};; esac\necho '{ONE}, 00000000:01:00.0'"
-    assert (host(script).returncode, (tmp_path / "holds").exists()) == (0, False)
+    assert (host.look(script).returncode, (tmp_path / "holds").exists()) == (0, False)

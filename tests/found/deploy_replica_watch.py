@@ -2,10 +2,10 @@
 
 from ingot.engines.vllm import HOST_LIBRARY
 from ingot.operations import tree, units
-from ingot.operations.serving import gpu_watch
+from ingot.operations.serving import replica_watch
 
 tree.tree(
     name="Have the watch",
-    entries=[tree.Dir("/etc/ingot/engine"), tree.Dir(HOST_LIBRARY), *gpu_watch.entries(8443)],
+    entries=[tree.Dir("/etc/ingot/engine"), tree.Dir(HOST_LIBRARY), *replica_watch.entries(8443)],
 )
-units.units(gpu_watch.unit(), name="Watch the GPUs")
+units.units(replica_watch.unit(), name="Watch the GPUs")
