@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import calls, files, gpus, pool, replicas
-from .holds import wanted_holds
-from .replicas import Memory
-from .settings import Replica, Settings, proven_replicas
+from ingot.engines.replica_watch import calls, files, gpus, pool, replicas
+from ingot.engines.replica_watch.holds import wanted_holds
+from ingot.engines.replica_watch.replicas import Memory
+from ingot.engines.replica_watch.settings import Replica, Settings, proven_replicas
 
 
 def main(file: str) -> int:

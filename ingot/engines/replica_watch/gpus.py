@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import calls
-from .settings import Replica, Settings
+from ingot.engines.replica_watch import calls
+from ingot.engines.replica_watch.settings import Replica, Settings
 
 FIELDS = "uuid,pci.bus_id,gpu_recovery_action"
 #: Drivers before 570 do not know what they would ask for: there the kernel's log decides.

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from .gpus import Gpu
-from .settings import Replica
+from ingot.engines.replica_watch.gpus import Gpu
+from ingot.engines.replica_watch.settings import Replica
 
 
 def wanted_holds(

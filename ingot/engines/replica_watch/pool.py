@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import files
+from ingot.engines.replica_watch import files
 
 
 def is_of(text: str, upstreams: Sequence[Mapping[str, Any]]) -> bool:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from . import calls
-from .settings import Replica, Settings
+from ingot.engines.replica_watch import calls
+from ingot.engines.replica_watch.settings import Replica, Settings
 
 HEALTH_LIMIT_S = 10
 #: How long the answer to one short question may take where nothing else runs, seconds.

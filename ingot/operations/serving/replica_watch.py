@@ -16,7 +16,7 @@ from ingot.operations.render import template
 from ingot.operations.serving.stored import LAST_GOOD
 from ingot.operations.units import Unit
 
-DIRECTORY = f"{HOST_LIBRARY}/replica_watch"
+PACKAGE = "ingot.engines.replica_watch"
 SETTINGS = "/etc/ingot/engine/replica-watch.json"
 SERVICE = "/etc/systemd/system/ingot-replica-watch.service"
 TIMER = "/etc/systemd/system/ingot-replica-watch.timer"
@@ -29,12 +29,13 @@ EVERY_S = 30
 def entries(fleet_port: int) -> list[tree.Entry]:
     """Program, settings and units; `fleet_port` is the first port that fleet gateways reach."""
     program = sorted(
-        (file for file in files("ingot.engines.replica_watch").iterdir() if file.name.endswith(".py")),
-        key=lambda file: file.name,
+        (file for file in files(PACKAGE).iterdir() if file.name.endswith(".py")), key=lambda file: file.name
     )
+    parts = PACKAGE.split(".")
+    directories = [f"{HOST_LIBRARY}/{'/'.join(parts[: place + 1])}" for place in range(len(parts))]
     return [
-        tree.Dir(DIRECTORY),
-        *(tree.File(f"{DIRECTORY}/{file.name}", file.read_text()) for file in program),
+        *(tree.Dir(directory) for directory in directories),
+        *(tree.File(f"{directories[-1]}/{file.name}", file.read_text()) for file in program),
         tree.File(SETTINGS, json.dumps(settings(fleet_port), indent=1, sort_keys=True) + "\n"),
         tree.File(SERVICE, template("engine/ingot-replica-watch.service", library=HOST_LIBRARY, settings=SETTINGS)),
         tree.File(TIMER, template("engine/ingot-replica-watch.timer", seconds=EVERY_S)),

@@ -19,7 +19,7 @@ import pytest
 from ingot.engines.replica_watch import gpus
 from ingot.gateway.upstreams import Upstream, engines, upstreams_json
 from ingot.operations.gateway.pool import engines_conf
-from ingot.operations.serving.replica_watch import settings
+from ingot.operations.serving.replica_watch import PACKAGE, settings
 
 GPU = "GPU-00000000-0000-0000-0000-000000000001"
 WELL = f"echo '{GPU}, 00000000:01:00.0, None'"
@@ -62,8 +62,8 @@ class WatchedHost:
             f'*) echo "$*" >>{self.directory}/did;; esac',
         )
         return subprocess.run(
-            [sys.executable, "-m", "replica_watch", str(self.directory / "settings")],
-            cwd=Path(gpus.__file__).parents[1],
+            [sys.executable, "-m", PACKAGE, str(self.directory / "settings")],
+            cwd=Path(gpus.__file__).parents[3],
             env={**os.environ, "PATH": f"{self.directory}/bin:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
