@@ -281,6 +281,43 @@ def test_a_team_at_its_limit_gets_429_and_is_told_when_to_come_back(served: Gate
     )
 
 
+#: A replica that dies of every request: it reads one, and closes.
+DYING = "172.31.213.77:8000"
+DIES = """import socket
+server = socket.create_server(("172.31.213.77", 8000))
+while True:
+    connection = server.accept()[0]
+    connection.recv(65536)
+    open("/run/dying", "a").write("x")
+    connection.close()
+"""
+
+
+@pytest.mark.rollout
+def test_a_request_whose_replica_dies_unheard_is_tried_once_on_another(served: GatewayHost) -> None:
+    served.host.put("/root/dies.py", DIES)
+    served.host.succeeds(
+        "ip address replace 172.31.213.77/32 dev lo; systemd-run --quiet --unit dies python3 /root/dies.py"
+    )
+    try:
+        upstreams = [{"model": "stand-in", "replicas": [ENGINE, DYING]}]
+        served.host.put("/var/lib/ingot/upstreams.json", json.dumps(upstreams))
+        assert served.deploy().status == 0
+        assert [served.caller.post(CHAT, {}).status for _ in range(8)] == [200] * 8
+        tried = len(served.host.succeeds("cat /run/dying"))
+        assert tried > 0
+        # Where every replica dies of it, it is not tried a third time.
+        upstreams = [{"model": "stand-in", "replicas": [DYING]}]
+        served.host.put("/var/lib/ingot/upstreams.json", json.dumps(upstreams))
+        assert served.deploy().status == 0
+        assert served.caller.post(CHAT, {}).status == 502
+        assert len(served.host.succeeds("cat /run/dying")) - tried <= 2
+    finally:
+        served.host.succeeds("systemctl stop dies")
+        served.tell_gateway({"stand-in": ENGINE})
+        assert served.deploy().status == 0
+
+
 def test_several_models_are_routed_by_the_model_that_a_request_names(served: GatewayHost) -> None:
     served.start_engine(SECOND_ENGINE)
     served.tell_gateway({"first": ENGINE, "org/second": SECOND_ENGINE})
