@@ -29,7 +29,7 @@ from tests.gateway.test_redaction import CASES, CAUGHT, LEFT_ALONE, RULES
 pytestmark = pytest.mark.gateway
 
 #: After a change that is meant: `WRITE_EXPECTED=1 pytest tests/gateway/test_filter_whole.py`; read the difference.
-EXPECTED = Path(__file__).parent / "expected"
+EXPECTED = Path(__file__).parent / "filtered"
 MOBILE = "13800138000"
 AS_JSON = '{"tel": "\\u00313800138000", "n": 13800138000, "f": 1.3800138E10, "left": -1.5}'
 
