@@ -73,6 +73,8 @@ class Footprint:
     `models` are directories that Ingot has made, those of unfinished transfers among them; `others_models` are
     directories that were there before Ingot verified what is in them, and the one where it put others' files aside.
     `before` are packages and directories that were there before Ingot; None where nothing tells.
+    `docker_config` is "as written" where Ingot has written daemon.json and nobody has since, "changed" where somebody
+    has, else empty; `snap_stopped` that Ingot has stopped the snap's Docker.
     `docker` says whether dockerd answered, `others` what of somebody else's is in it (containers, volumes, images),
     `docker_goes` that an earlier run was cut off while it removed Docker.
     """
@@ -91,6 +93,8 @@ class Footprint:
     packages: tuple[str, ...] = ()
     before: frozenset[str] | None = None
     docker_goes: bool = False
+    docker_config: str = ""
+    snap_stopped: bool = False
     nginx_is_ours: bool = False
     logs: bool = False
     sites: tuple[str, ...] = ()
@@ -128,6 +132,8 @@ def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
         packages=lines("packages"),
         before=frozenset(lines("before")) if answers["before"].status == 0 else None,
         docker_goes=answers["docker_goes"].status == 0,
+        docker_config=answers["docker_config"].line,
+        snap_stopped=answers["snap_stopped"].status == 0,
         nginx_is_ours=answers["nginx"].status == 0,
         logs=answers["logs"].status == 0,
         sites=lines("sites"),
@@ -174,6 +180,10 @@ class FootprintLook(FactBase[Footprint]):
                 "awk -F'\\t' '$1 !~ /^.[nc]/ { print $2 }'",
                 "before": f"cat {BEFORE}",
                 "docker_goes": f"test -e {DOCKER_GOES}",
+                "docker_config": f"[ ! -e {CONFIG_BEFORE} ] || {{ "
+                f'[ "$(sha256sum </etc/docker/daemon.json 2>/dev/null | cut -c1-64)" = "$(cat {CONFIG_WRITTEN})" ] && '
+                "echo as written || echo changed; }",
+                "snap_stopped": f"test -e {SNAP_STOPPED}",
                 "nginx": f"grep -q '^# Written by Ingot' {CONFIGURATION}",
                 "logs": f"test -e {LOGS}",
                 "sites": "find /etc/nginx/sites-enabled /etc/nginx/conf.d -mindepth 1 ! -name default 2>/dev/null",

@@ -64,6 +64,9 @@ class HostState:
     clock_skew_s: float
     apt_holder: str | None = None
     broken_packages: tuple[str, ...] = ()
+    #: Packages that `dpkg --configure -a` finishes.
+    unfinished_packages: tuple[str, ...] = ()
+    tmp_options: frozenset[str] = frozenset()
     listeners: tuple[Listener, ...] = ()
     has_apt: bool = True
     is_deployed: bool = False
@@ -86,7 +89,10 @@ def _questions(paths: Sequence[str], ports: Sequence[int]) -> dict[str, str]:
         ),
         "apt_lock": APT_LOCK,
         "apt": "command -v apt-get && command -v dpkg-query",
-        "broken": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^..R'; true",
+        # H half installed, R reinstall needed; U unpacked, F half configured, W and t waiting for triggers.
+        "broken": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^(.H|..R)'; true",
+        "unfinished": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^.[UFWt] '; true",
+        "tmp": "findmnt -n -o OPTIONS -T /tmp; true",
         "listeners": f"command -v ss >/dev/null && ss -Hltnp '{sockets}'; true",
     }
 
@@ -136,9 +142,9 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
         spaces=parse_spaces(answer(sections, "spaces").output),
         clock_skew_s=_seconds(answer(sections, "clock").line) - now,
         apt_holder=f"{' '.join(lock[1:]) or 'a process'} (pid {lock[0]})" if lock else None,
-        broken_packages=tuple(
-            line.split("\t")[1] for line in answer(sections, "broken").output.splitlines() if "\t" in line
-        ),
+        broken_packages=_packages(answer(sections, "broken").output),
+        unfinished_packages=_packages(answer(sections, "unfinished").output),
+        tmp_options=frozenset(answer(sections, "tmp").line.split(",")),
         listeners=parse_listeners(answer(sections, "listeners").output),
         has_apt=answer(sections, "apt").status == 0,
         is_deployed=answer(sections, "deployed").status == 0,
@@ -146,6 +152,11 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
         docker=parse_docker(sections),
         stored=parse_stored(sections),
     )
+
+
+def _packages(text: str) -> tuple[str, ...]:
+    """Lines of a status, a tab and a package."""
+    return tuple(line.split("\t")[1] for line in text.splitlines() if "\t" in line)
 
 
 def parse_spaces(text: str) -> tuple[Space, ...]:

@@ -32,7 +32,8 @@ def compose(questions: Mapping[str, str]) -> str:
         f"echo '@@ingot-begin {name}'; ( {question}\n) </dev/null 2>&1; printf '\\n@@ingot-end {name} %d\\n' $?"
         for name, question in questions.items()
     ]
-    return "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; " + "; ".join(
+    # What a login shell printed without an end of line does not spoil the first mark.
+    return "echo; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; " + "; ".join(
         [*parts, "true"]
     )
 

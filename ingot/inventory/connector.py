@@ -31,6 +31,9 @@ from ingot.settings import WrongValues, check_given
 KEEPALIVE_S = 15
 DEAD_LINK_S = 60
 
+#: Printed where a login prints something by itself, between that and the answer of a command.
+_MARK = "@@ingot-answer"
+
 Answer = TypeVar("Answer")
 
 # The connector reports each error once. paramiko's threads would print tracebacks too.
@@ -38,7 +41,12 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 class IngotConnector(SSHConnector):
-    """SSH without Nagle's delay and with keepalive. A host whose file or values are wrong is refused, and no other."""
+    """SSH without Nagle's delay and with keepalive. A host whose file or values are wrong is refused, and no other.
+
+    `noise` is the first line that a login prints by itself (a profile, a program of PAM); no answer has it.
+    """
+
+    noise: str = ""
 
     #: Why the connection is gone, in one sentence; None while it is there.
     lost: str | None = None
@@ -86,7 +94,7 @@ class IngotConnector(SSHConnector):
         transport = client.get_transport() if client else None
         name = self.host.name
         arguments = {"_sudo": bool(self.host.data.get("_sudo")), "_shell_executable": "bash"}
-        command = make_unix_command_for_host(self.state, self.host, StringCommand(HOLD), **arguments)
+        command = make_unix_command_for_host(self.state, self.host, StringCommand(f"echo\n{HOLD}"), **arguments)
         try:
             if transport is None:
                 raise EOFError("no connection")
@@ -120,9 +128,14 @@ class IngotConnector(SSHConnector):
         super().disconnect()
 
     def run_shell_command(self, command: StringCommand, *args: Any, **arguments: Any) -> tuple[bool, CommandOutput]:
-        """Run a command. Where the connection is lost it has failed without output, and `lost` is set."""
+        """Run a command: its output begins where the command's does.
+
+        Where the connection is lost it has failed without output, and `lost` is set.
+        """
         run = super().run_shell_command
-        return self._guarded(lambda: run(command, *args, **arguments), (False, CommandOutput([])))
+        marked = StringCommand(f"printf '\\n{_MARK}\\n';", command) if self.noise else command
+        done, output = self._guarded(lambda: run(marked, *args, **arguments), (False, CommandOutput([])))
+        return done, without_noise(output) if self.noise else output
 
     def put_file(self, *args: Any, **arguments: Any) -> bool:
         """Send a file; False where the connection is lost."""
@@ -203,21 +216,29 @@ class IngotConnector(SSHConnector):
 
     def _prove_sudo(self) -> None:
         config = self.state.config
-        if not self.host.data.get("_sudo") or config.SUDO_PASSWORD or getattr(config, "USE_SUDO_PASSWORD", None):
-            return
+        asks = not self.host.data.get("_sudo") or config.SUDO_PASSWORD or getattr(config, "USE_SUDO_PASSWORD", None)
         assert self.client is not None
         # Not through pyinfra's own runner: that would ask for a password, once per host, in the middle of a run.
         try:
-            _, stdout, stderr = self.client.exec_command("sudo -n true", timeout=DEAD_LINK_S)
+            _, stdout, stderr = self.client.exec_command("true" if asks else "sudo -n true", timeout=DEAD_LINK_S)
+            noise = stdout.read().decode(errors="replace").strip()
             said = stderr.read().decode(errors="replace").strip()
             status = stdout.channel.recv_exit_status()
         except (SSHException, OSError, EOFError) as broken:
             raise ConnectError(self._explain(f"the connection broke after the login: {broken!r}")) from None
-        if status:
+        self.noise = noise.partition("\n")[0].strip()
+        if asks or not status:
+            return
+        user = self.data["ssh_user"]
+        if "tty" in said:
             raise ConnectError(
-                f"{self.host.name}: user {self.data['ssh_user']} logs in, but sudo says {said!r} where no password "
-                "was expected; add a sudoers rule for that user, or run pyinfra with --same-sudo-password."
+                f"{self.host.name}: user {user} logs in, but sudo wants a terminal (requiretty: {said!r}), expected "
+                f"none; add the line `Defaults:{user} !requiretty` with `visudo -f /etc/sudoers.d/ingot-tty` there."
             )
+        raise ConnectError(
+            f"{self.host.name}: user {user} logs in, but sudo says {said!r} where no password "
+            "was expected; add a sudoers rule for that user, or run pyinfra with --same-sudo-password."
+        )
 
     def _explain(self, message: str) -> str:
         host, hostname, port = self.host.name, self.data["ssh_hostname"], self.data["ssh_port"] or 22
@@ -247,3 +268,17 @@ class IngotConnector(SSHConnector):
             f"{host}: no SSH at {hostname} port {port} ({message}); check that the host is up and reachable "
             "from here, and `address` and `port` in its host file."
         )
+
+
+def without_noise(output: CommandOutput) -> CommandOutput:
+    """What a command printed after the mark; all of it where the mark is missing. Standard error stays."""
+    printed = [line.line for line in output.combined_lines if line.buffer_name == "stdout"]
+    if _MARK not in printed:
+        return output
+    before = printed.index(_MARK) + 1
+    kept, seen = [], 0
+    for line in output.combined_lines:
+        seen += line.buffer_name == "stdout"
+        if line.buffer_name != "stdout" or seen > before:
+            kept.append(line)
+    return CommandOutput(kept)

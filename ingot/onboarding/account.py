@@ -53,6 +53,11 @@ if id -u "$user" >/dev/null 2>&1; then
   done
 fi
 rule="$user ALL=(ALL:ALL) NOPASSWD: ALL"
+# Where sudo wants a terminal, it is to want none of this user; a sudo that does not know the setting has no such line.
+if grep -rhsqE '^[[:space:]]*Defaults[^#]*[[:space:],]requiretty' /etc/sudoers /etc/sudoers.d; then
+  rule="$rule
+Defaults:$user !requiretty"
+fi
 file=/etc/sudoers.d/90-ingot-$user
 if [ "$(cat "$file" 2>/dev/null)" != "$rule" ] || [ "$(stat -c '%U %a' "$file" 2>/dev/null)" != "root 440" ]; then
   if change "lets $user use sudo without a password ($file)"; then

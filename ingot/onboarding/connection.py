@@ -18,6 +18,8 @@ COMMAND_TIMEOUT_S = 60
 _NO_STATUS = -1
 
 _READY, _BEGIN = "ingot-ready", "ingot-begin-of-input"
+#: Printed before a command's own output: what stands above it is the login shell's.
+_MARK = "ingot-answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Connection:
     how: str
     under: tuple[Transport, ...] = ()
     sudo_password: str | None = None
+    #: The first line that the login shell prints by itself; no answer has it.
+    noise: str = ""
 
     def __repr__(self) -> str:
         return f"<Connection {self.name} as {self.user}>"
@@ -63,7 +67,7 @@ class Connection:
         if self.sudo_password is None:
             return self._run(f"sudo -n sh -c {shlex.quote(script)}", None, stdin, timeout_s)
         # Whether sudo takes the password or needs none this time, the script's own input begins after the mark.
-        skip = f'echo {_READY}; while IFS= read -r l; do [ "$l" = {_BEGIN} ] && break; done; '
+        skip = f'echo; echo {_READY}; while IFS= read -r l; do [ "$l" = {_BEGIN} ] && break; done; '
         command = f"sudo -S -p '' sh -c {shlex.quote(skip + script)}"
         return self._run(command, self.sudo_password, f"{_BEGIN}\n{stdin}", timeout_s)
 
@@ -72,7 +76,7 @@ class Connection:
             channel = self.transport.open_session(timeout=timeout_s)
             try:
                 channel.settimeout(timeout_s)
-                channel.exec_command(command)
+                channel.exec_command(f"printf '\\n{_MARK}\\n'; {command}")
                 early = b""
                 if password is not None:
                     # sudo-rs reads ahead: what follows the password is sent once the script runs.
@@ -87,7 +91,7 @@ class Connection:
                 status = channel.recv_exit_status()
                 if status == _NO_STATUS:
                     raise EOFError("it ended without an exit status")
-                return Done(status, output, errors)
+                return Done(status, self._answer(output), errors)
             finally:
                 channel.close()
         except (SSHException, OSError, EOFError) as broken:
@@ -96,6 +100,14 @@ class Connection:
                 f"{self.name}: the connection broke ({in_words(broken)}), expected an answer within {timeout_s:g} s; "
                 "run it again, it goes on where it stopped."
             ) from None
+
+    def _answer(self, output: str) -> str:
+        """What stands below the mark; all of it from a login that is no shell."""
+        noise, mark, answer = output.partition(f"\n{_MARK}\n")
+        if not mark:
+            return output
+        self.noise = self.noise or noise.strip().partition("\n")[0].strip()
+        return answer
 
     def accepts_sudo(self, password: str) -> Done:
         """Whether sudo takes a password; exactly one attempt is made."""
@@ -108,9 +120,10 @@ class Connection:
 
 
 def _until_ready(channel: Channel) -> bytes:
-    """Wait for the mark that the script prints first; return what came instead when sudo refuses to run it."""
-    word = f"{_READY}\n".encode()
+    """Wait for the mark that the script prints first; return what came before it, all when sudo refuses to run it."""
+    word = f"\n{_READY}\n".encode()
     got = b""
-    while len(got) < len(word) and (some := channel.recv(len(word) - len(got))):
+    # The script prints nothing more until it is sent its input.
+    while not got.endswith(word) and (some := channel.recv(4096)):
         got += some
-    return b"" if got == word else got
+    return got.removesuffix(word)

@@ -19,6 +19,8 @@ QUESTIONS: dict[str, str] = {
     "apt": "command -v apt-get && command -v dpkg-query",
     "sudo_there": "command -v sudo",
     "sudo": "sudo -n true",
+    "tmp": 't=$(mktemp -p /tmp) && head -c 65536 /dev/zero >"$t"; s=$?; rm -f "$t"; exit $s',
+    "tmp_options": "findmnt -n -o OPTIONS -T /tmp",
 }
 
 SUPPORTED = "Ubuntu 22.04, 24.04 or 26.04 or Debian 12 or 13"
@@ -26,7 +28,10 @@ SUPPORTED = "Ubuntu 22.04, 24.04 or 26.04 or Debian 12 or 13"
 
 @dataclass(frozen=True, slots=True)
 class FirstLook:
-    """What a new server answers. `sudo_says` is sudo's refusal without a password, None if sudo needs none."""
+    """What a new server answers. `sudo_says` is sudo's refusal without a password, None if sudo needs none.
+
+    `tmp_says` is why nothing can be written to /tmp, None where it can; `tmp_noexec` whether programs run there not.
+    """
 
     kernel: str
     arch: str
@@ -34,6 +39,8 @@ class FirstLook:
     has_apt: bool
     has_sudo: bool
     sudo_says: str | None
+    tmp_says: str | None = None
+    tmp_noexec: bool = False
 
 
 def look(connection: Connection) -> FirstLook:
@@ -54,7 +61,7 @@ def look(connection: Connection) -> FirstLook:
 def parse(sections: Mapping[str, Section]) -> FirstLook:
     """The answers to `QUESTIONS`. Raises: ParseError."""
     kernel, arch = (*answer(sections, "kernel").output.split(), "", "")[:2]
-    sudo = answer(sections, "sudo")
+    sudo, tmp = answer(sections, "sudo"), answer(sections, "tmp")
     return FirstLook(
         kernel=kernel,
         arch=arch,
@@ -62,6 +69,8 @@ def parse(sections: Mapping[str, Section]) -> FirstLook:
         has_apt=answer(sections, "apt").status == 0,
         has_sudo=answer(sections, "sudo_there").status == 0,
         sudo_says=None if sudo.status == 0 else sudo.line or "nothing",
+        tmp_says=None if tmp.status == 0 else tmp.line or "nothing",
+        tmp_noexec="noexec" in answer(sections, "tmp_options").line.split(","),
     )
 
 
@@ -77,4 +86,9 @@ def refusal(seen: FirstLook) -> str | None:
         return f"a {seen.arch} processor, expected {' or '.join(rules.MACHINES)}; there are no packages for it"
     if not seen.has_apt:
         return f"no apt on {seen.os.pretty}, expected apt and dpkg; reinstall the server with {SUPPORTED}"
+    if seen.tmp_says is not None:
+        return (
+            f"/tmp takes no file of 64 KiB ({seen.tmp_says}), expected room there for apt and sudo; see "
+            "`df -h /tmp; df -i /tmp` there, and empty it"
+        )
     return None

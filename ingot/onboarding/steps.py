@@ -51,6 +51,13 @@ def _look(
     seen = first_look.look(connection)
     if refused := first_look.refusal(seen):
         raise IngotError(f"{request.name}: {refused}.")
+    if seen.tmp_noexec:
+        outcome.remarks.append("/tmp is mounted noexec: Ingot does not mind, installers that unpack programs there do")
+    if connection.noise:
+        outcome.remarks.append(
+            f"its login shell prints {connection.noise!r} before every answer, which is left out; copies by scp and "
+            "sftp fail for that: have its profile print only where `[ -t 1 ]`"
+        )
     # Before sudo is judged: on a cloud image it is cloud-init that allows it.
     remark = waiting.for_cloud_init(connection, request.wait_s, lambda step: talk.say(request.name, step))
     if remark:
@@ -79,6 +86,12 @@ def _allow_root(contact: Contact, connection: Connection, seen: FirstLook, talk:
             "install sudo there."
         )
     said = seen.sudo_says
+    if "tty" in said:
+        raise IngotError(
+            f"{name}: {user} logs in, but sudo wants a terminal (requiretty: {said!r}), expected none; add the "
+            f"line `Defaults:{user} !requiretty` with `visudo -f /etc/sudoers.d/ingot-tty` there, or log in with "
+            "--user root."
+        )
     prompt = f"sudo password of {user} on {name}"
     offers: tuple[Callable[[], str | None], ...] = (
         lambda: contact.request.sudo_password,

@@ -45,23 +45,26 @@ done >Packages
 printf 'Origin: docker\\nDate: Thu, 01 Jan 2026 00:00:00 UTC\\nSHA256:\\n %s %s Packages\\n' \\
   $(sha256sum Packages | cut -d' ' -f1) $(stat -c %s Packages) >Release
 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends gpg gpg-agent >/dev/null
-gpg --batch --quiet --import /root/key.asc
-gpg --batch --quiet --yes --clearsign -o InRelease Release
-rm -rf /root/repack /root/key.asc /root/.gnupg
+export GNUPGHOME=/root/gnupg
+mkdir -m 700 $GNUPGHOME
+gpg --batch --quiet --passphrase '' --quick-generate-key docker@localhost ed25519 sign never
+gpg --batch --quiet --clearsign -o InRelease Release
+gpg --batch --quiet --armor --export >key.asc
+gpg --batch --with-colons --show-keys key.asc | awk -F: '$1 == "fpr" {{ print $10; exit }}' >fingerprint
+gpgconf --kill all
+rm -rf /root/repack $GNUPGHOME
 """
 
 
-def make(name: str) -> None:
-    """Have the repository on a test host, signed by the key of the sandbox."""
-    host = Sandbox().host(name)
-    host.put("/root/key.asc", (host.paths.cache / "apt-key" / "secret.asc").read_text(), "0600")
-    host.succeeds(MAKE, timeout_s=180)
-
-
-def values() -> tuple[str, ...]:
-    """Data of a deploy that takes Docker from there."""
-    signed = aptrepo.source_values()["sources"]
-    own = {**signed["nvidia_driver"], "uri": f"file:{REPOSITORY}", "suite": "./", "component": ""}
+def values(name: str) -> tuple[str, ...]:
+    """Data of a deploy that takes Docker from the repository on a test host."""
+    own = {
+        "uri": f"file:{REPOSITORY}",
+        "suite": "./",
+        "component": "",
+        "key_url": f"file://{REPOSITORY}/key.asc",
+        "key_fingerprint": Sandbox().host(name).succeeds(f"cat {REPOSITORY}/fingerprint").strip(),
+    }
     defaults = runpy.run_path(str(ROOT / "group_data" / "all.py"))["sources"]
-    sources = {**defaults, **signed, **mirror.model_values()["sources"], "docker": own}
+    sources = {**defaults, **aptrepo.source_values()["sources"], **mirror.model_values()["sources"], "docker": own}
     return "docker_source=docker", f"sources={json.dumps(sources)}"

@@ -11,7 +11,7 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
 from ingot.facts.engine import STATE
-from ingot.facts.footprint import BEFORE, DOCKER_GOES, LOGS, Footprint, FootprintLook
+from ingot.facts.footprint import BEFORE, CONFIG_BEFORE, DOCKER_GOES, LOGS, Footprint, FootprintLook
 from ingot.operations import changes, detached
 from ingot.operations.containers import cdi, docker
 from ingot.operations.gateway import drain
@@ -93,7 +93,7 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
     others = f"{_listed(found.others)} in it is not Ingot's" if found.others else None
     docker_stays = has_docker and (_as_asked(wish.keep_docker) or others or _was_there(found, DOCKER))
     if docker_stays:
-        stays.append(f"Docker, its daemon.json and the container toolkit ({docker_stays})")
+        _docker_stays(found, docker_stays, step, stays)
         if found.images:
             step(f"remove {len(found.images)} engine images", "images", *found.images)
     else:
@@ -106,6 +106,10 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
                 f"remove Docker with all that is in it ({_listed(data)})",
                 "docker", DOCKER_GOES, ",".join(data) or "-", *sorted(has_docker),
             )  # fmt: skip
+        if "podman-docker" in (found.before or ()) and "podman-docker" not in installed:
+            step("install podman-docker again, which gave way to Docker", "again", "podman-docker")
+        if found.snap_stopped:
+            step("start Docker of the snap again", "snap")
     driver = sorted(name for name in installed if _is_driver(name))
     driver_stays = driver and (_as_asked(wish.keep_driver) or _was_there(found, filter(_is_driver, found.before or ())))
     if driver_stays:
@@ -125,6 +129,17 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
     return Departure(tuple(line for line, _ in steps), tuple(sentence for _, sentence in steps), tuple(stays))
 
 
+def _docker_stays(found: Footprint, why: str, step: _Step, stays: list[str]) -> None:
+    """What of Docker stays; its daemon.json as it was before Ingot, where that is known and nobody changed it since."""
+    was_there = found.before is not None and bool(found.before & set(DOCKER))
+    if was_there and found.docker_config == "as written":
+        stays.append(f"Docker and the container toolkit ({why})")
+        step("give Docker the daemon.json back that was there before Ingot", "daemon_json", CONFIG_BEFORE)
+        return
+    changed = ", which somebody has changed since Ingot did," if found.docker_config == "changed" else ""
+    stays.append(f"Docker, its daemon.json{changed} and the container toolkit ({why})")
+
+
 def _as_asked(asked: bool) -> str | None:
     return "as asked" if asked else None
 
@@ -133,7 +148,10 @@ def _was_there(found: Footprint, names: Iterable[str]) -> str | None:
     """Why these may not be Ingot's to remove; None where it is known that none of them was there before it."""
     if found.before is None:
         return f"nothing tells whether it was here before Ingot, since {BEFORE} is missing"
-    return "it was here before Ingot" if found.before.intersection(names) else None
+    there = found.before.intersection(names)
+    if "docker.io" in there and "docker-ce" in found.packages and "docker.io" not in found.packages:
+        return "docker.io was here before Ingot, which has exchanged it for docker-ce; its data are docker-ce's now"
+    return "it was here before Ingot" if there else None
 
 
 def _is_driver(package: str) -> bool:

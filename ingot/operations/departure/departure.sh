@@ -98,6 +98,18 @@ docker_with_data() {
   rmdir /etc/docker 2>/dev/null || :
 }
 
+# What Docker reads again while it runs counts at once, the rest from its next start: no container is stopped for it.
+daemon_json() {
+  if [ ! -s "$1" ]; then
+    rm -f /etc/docker/daemon.json
+  else
+    dockerd --validate --config-file "$1" || fail "dockerd does not accept $1, which was its daemon.json"
+    cp -T "$1" /etc/docker/daemon.json.new && chmod 0644 /etc/docker/daemon.json.new &&
+      mv -T /etc/docker/daemon.json.new /etc/docker/daemon.json || fail 'could not write /etc/docker/daemon.json'
+  fi
+  systemctl reload docker || :
+}
+
 driver() {
   users=$(users_of_gpus)
   [ -z "$users" ] || fail "${users}uses the GPUs; stop it, or keep the driver with --keep-driver"
@@ -131,6 +143,9 @@ while IFS= read -r line; do
     nginx) nginx_of_package ;;
     purge) purge "$@" ;;
     docker) docker_with_data "$@" ;;
+    daemon_json) daemon_json "$1" ;;
+    again) apt install "$@" || echo "$* could not be installed again; do so by hand" ;;
+    snap) snap start --enable docker || fail 'Docker of the snap does not start again' ;;
     driver) driver "$@" ;;
     models)
       root=$1

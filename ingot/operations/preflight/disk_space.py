@@ -13,6 +13,9 @@ DOCKER_ROOT = "/var/lib/docker"
 IMAGE_BYTES = {"cuda": 40 * GIB, "cpu": 4 * GIB}
 #: Room for packages and the module's build tree; on a host that is deployed, for logs and updates.
 ROOT_BYTES, DEPLOYED_ROOT_BYTES = 5 * GIB, GIB
+#: Room for what apt, sudo and package scripts write meanwhile.
+TMP = "/tmp"
+TMP_BYTES = 32 << 20
 #: Tokenizer and configuration beside the weights, and the files that are being written.
 MODEL_EXTRA_BYTES = 64 << 20
 MINIMUM_INODES = 10_000
@@ -24,9 +27,10 @@ def needed(look: HostState, cache_root: str, build: str, planned: HostPlan | Non
     A deployed host already holds its image and its models; the roles that add to them look again.
     """
     if look.is_deployed:
-        return {"/": DEPLOYED_ROOT_BYTES}
+        return {"/": DEPLOYED_ROOT_BYTES, TMP: TMP_BYTES}
     return {
         "/": ROOT_BYTES,
+        TMP: TMP_BYTES,
         DOCKER_ROOT: IMAGE_BYTES.get(build, IMAGE_BYTES["cuda"]),
         cache_root: model_bytes(planned) if planned else MODEL_EXTRA_BYTES,
     }

@@ -18,7 +18,7 @@ from ingot.operations.driver.request import driver_request
 from ingot.operations.driver.state import headers_missing, is_running_as_installed
 from ingot.operations.gateway.nginx_packages import WITHOUT_NJS
 from ingot.operations.gpus_on_bus import usable
-from ingot.operations.preflight.disk_space import DEPLOYED_ROOT_BYTES, GIB, gib, needed, room
+from ingot.operations.preflight.disk_space import DEPLOYED_ROOT_BYTES, GIB, TMP, TMP_BYTES, gib, needed, room
 from ingot.operations.preflight.ordered_hardware import differences
 from ingot.operations.serving import planning
 from ingot.operations.serving.requests import requests
@@ -54,7 +54,11 @@ class Wanted:
 def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
     """Every sentence (without the host's name and the final stop) that keeps a host from being deployed."""
     if wanted.fronts:
-        return (*_system(look, FRONT_MEMORY_BYTES), *room(look, {"/": DEPLOYED_ROOT_BYTES}), *_names(wanted))
+        return (
+            *_system(look, FRONT_MEMORY_BYTES),
+            *room(look, {"/": DEPLOYED_ROOT_BYTES, TMP: TMP_BYTES}),
+            *_names(wanted),
+        )
     planned, unplannable = _plan(look, wanted)
     return (
         *_system(look, MINIMUM_MEMORY_BYTES),
@@ -80,6 +84,8 @@ def _system(look: HostState, memory_bytes: int) -> Iterator[str]:
             f"dpkg wants {', '.join(look.broken_packages[:5])} reinstalled, expected a whole package database; "
             f"run `apt-get install --reinstall {look.broken_packages[0]}` on the host"
         )
+    if "ro" in look.tmp_options:
+        yield "/tmp is mounted read-only, expected room there for apt and sudo; `mount -o remount,rw /tmp` on the host"
     if look.memory_bytes < memory_bytes:
         yield (f"{gib(look.memory_bytes)} of memory, expected {gib(memory_bytes)} or more; add memory to the host")
     if abs(look.clock_skew_s) > CLOCK_SKEW_S:

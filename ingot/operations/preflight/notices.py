@@ -23,6 +23,13 @@ def notes(look: HostState) -> tuple[str, ...]:
     said = []
     if look.apt_holder:
         said.append(f"{look.apt_holder} holds the package manager; the run waits for it")
+    if look.unfinished_packages:
+        said.append(
+            f"{', '.join(look.unfinished_packages[:5])} left unconfigured (`dpkg --audit`); the run begins with "
+            "`dpkg --configure -a`"
+        )
+    if "noexec" in look.tmp_options:
+        said.append("/tmp is mounted noexec: Ingot does not mind, installers that unpack programs there do")
     running = look.driver.running
     branch = rules.BRANCHES.get(version_key(running)[0]) if running else None
     if running and branch and branch.floor and version_key(running) < version_key(branch.floor):

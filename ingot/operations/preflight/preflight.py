@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from pyinfra import logger
@@ -17,7 +17,7 @@ from ingot.inventory.expectation import parse
 from ingot.operations.gateway import fronting
 from ingot.operations.gateway.certificate import findings as certificate_findings
 from ingot.operations.operation import operation
-from ingot.operations.preflight.disk_space import DOCKER_ROOT
+from ingot.operations.preflight.disk_space import DOCKER_ROOT, TMP
 from ingot.operations.preflight.findings import Wanted, findings
 from ingot.operations.preflight.local_files import unusable
 from ingot.operations.preflight.notices import conversions, notes
@@ -48,12 +48,22 @@ def judge(host: Host) -> Judged:
     except ValueError as error:
         return Judged((f"`expect` is not understood: {error}",))
     ports = [HTTPS_PORT, *([ACME_PORT] if values.gateway_certificate == "acme" else [])]
-    look = host.get_fact(HostLook, paths=["/", DOCKER_ROOT, values.cache_root], ports=ports, hardware=bool(ordered))
+    paths = ["/", TMP, DOCKER_ROOT, values.cache_root]
+    look = host.get_fact(HostLook, paths=paths, ports=ports, hardware=bool(ordered))
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
     wanted = Wanted(host.name, values, fronts=fronting.is_front(host), expect=ordered)
     stops = (*findings(look, wanted), *certificate_findings(host), *unusable(host, values))
-    return Judged(stops, (*notes(look), *conversions(look, wanted)))
+    return Judged(stops, (*notes(look), *conversions(look, wanted), *_noise(host)))
+
+
+def _noise(host: Host) -> Iterator[str]:
+    noise = getattr(host.connector, "noise", "")
+    if noise:
+        yield (
+            f"its login shell prints {noise!r} before every answer, which is left out; files that are pushed do not "
+            "get through it: have its profile print only where `[ -t 1 ]`"
+        )
 
 
 @operation()

@@ -227,7 +227,12 @@ def test_a_deletion_of_models_that_is_cut_off_is_gone_on_with(shared: Path, tmp_
 @pytest.mark.parametrize(
     ("before", "stays", "verb"),
     [
-        ("docker.io", "Docker, its daemon.json and the container toolkit (it was here before Ingot)", "docker"),
+        (
+            "docker.io",
+            "Docker, its daemon.json and the container toolkit (docker.io was here before Ingot, which has exchanged "
+            "it for docker-ce; its data are docker-ce's now)",
+            "docker",
+        ),
         ("containerd.io", "Docker, its daemon.json and the container toolkit (it was here before Ingot)", "docker"),
         (
             "nvidia-driver-535",
@@ -287,6 +292,8 @@ def test_a_look_tells_ours_from_others() -> None:
         "others_models",
         "packages",
         "docker_goes",
+        "docker_config",
+        "snap_stopped",
         "nginx",
         "logs",
         "sites",
@@ -296,3 +303,24 @@ def test_a_look_tells_ours_from_others() -> None:
     assert found.others == ("container theirs", "container alike", "volume data", "image redis:7")
     assert found.before == {"docker-ce", "nginx"}
     assert found.docker and not found.docker_goes
+
+
+def test_a_docker_that_was_there_gets_its_own_daemon_json_back() -> None:
+    there = replace(SERVED, before=frozenset({"docker-ce"}), docker_config="as written")
+    departure = plan(there, Wish(), ROOT)
+    assert words(departure, "daemon_json") == {"/var/lib/ingot/docker-before.json"}
+    assert "Docker and the container toolkit (it was here before Ingot)" in departure.stays
+    changed = plan(replace(there, docker_config="changed"), Wish(), ROOT)
+    assert "daemon_json" not in verbs(changed)
+    assert any("which somebody has changed since Ingot did" in what for what in changed.stays)
+    assert "daemon_json" not in verbs(plan(replace(there, before=frozenset({"nginx"})), Wish(keep_docker=True), ROOT))
+
+
+def test_what_gave_way_to_docker_comes_back_with_its_end() -> None:
+    podman = plan(replace(SERVED, before=frozenset({"podman", "podman-docker"})), Wish(), ROOT)
+    assert words(podman, "again") == {"podman-docker"} and verbs(podman).index("again") > verbs(podman).index("docker")
+    assert "again" not in verbs(
+        plan(replace(SERVED, before=frozenset({"podman-docker"})), Wish(keep_docker=True), ROOT)
+    )
+    assert "snap" in verbs(plan(replace(SERVED, snap_stopped=True), Wish(), ROOT))
+    assert "snap" not in verbs(plan(SERVED, Wish(), ROOT))

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import pytest
 
@@ -14,74 +11,73 @@ from ingot.facts.gateway import ENGINES
 from ingot.facts.replica_holds import HOLDS_FILE
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, engines, upstreams_json
 from ingot.operations.gateway.pool import engines_conf
-from ingot.sandbox import Sandbox, TestHost, simulated
+from ingot.sandbox import simulated
 from tests.driver.deploying import run
-from tests.e2e.deploying import Run
-from tests.found.driver_states import OLDER, STATES, VERSIONS
+from tests.found import docker_states, driver_states
+from tests.found.driver_states import OLDER, VERSIONS
+from tests.found.finding import Found, finding
 from tests.found.states import APT_WORKS, State
 
 pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.found, pytest.mark.timeout(1800)]
 
-
-@dataclass(frozen=True)
-class Found:
-    """One state on its host: what `keeps` printed before the deploy, the deploy, and how long it took."""
-
-    state: State
-    host: TestHost
-    before: dict[str, str]
-    deployed: Run
-    took_s: float
-
-
-def find(state: State) -> Found:
-    host = Sandbox().up(state.host, profile=state.profile)
-    if state.installed is not None:
-        done = run(state.host, data=state.installed, roles=state.roles)
-        assert done.status == 0, done.output[-3000:]
-    host.succeeds(state.prepare, timeout_s=180)
-    before = {look: host.succeeds(look) for look in state.keeps}
-    began = time.monotonic()
-    deployed = run(state.host, data=state.values, roles=state.roles)
-    return Found(state, host, before, deployed, time.monotonic() - began)
+#: What the tests that are no rows go on with.
+DRIVER_HOSTS = ("found-ubuntu", "found-monitored")
+STATES = (*docker_states.STATES, *driver_states.STATES)
 
 
 @pytest.fixture(scope="module")
-def found() -> Iterator[dict[str, Found]]:
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            yield {one.state.host: one for one in pool.map(find, STATES)}
-    finally:
-        for state in STATES:
-            Sandbox().down(state.host)
+def found(request: pytest.FixtureRequest) -> Iterator[dict[str, Found]]:
+    """The rows that tests were chosen of, with the others of their hosts."""
+    chosen = {getattr(item, "callspec", None) and item.callspec.params.get("row") for item in request.session.items}
+    asked = set(DRIVER_HOSTS) if None in chosen else set()
+    hosts = asked | {state.host for state in STATES if state.row in chosen}
+    with finding(state for state in STATES if state.host in hosts) as rows:
+        yield rows
 
 
-@pytest.mark.parametrize("state", STATES, ids=lambda state: state.host)
-def test_a_used_server_is_converted_or_refused_in_one_sentence(found: dict[str, Found], state: State) -> None:
-    one = found[state.host]
+def rows(*states: State) -> pytest.MarkDecorator:
+    """A test for each of the rows."""
+    return pytest.mark.parametrize("row", [state.row for state in states])
+
+
+@rows(*STATES)
+def test_a_used_server_is_converted_or_refused_in_one_sentence(found: dict[str, Found], row: str) -> None:
+    one = found[row]
+    state = one.state
     assert "Traceback" not in one.deployed.output
+    said = one.deployed.said_of(state.host)
     if state.refused is None:
         assert one.deployed.status == 0, one.deployed.output[-4000:]
+        assert not state.said or any(all(word in line for word in state.said) for line in said), said
     else:
         assert one.deployed.status != 0, one.deployed.output[-4000:]
-        said = [line for line in one.deployed.said_of(state.host) if all(word in line for word in state.refused)]
-        assert len(said) == 1, one.deployed.output[-4000:]
+        assert sum(all(word in line for word in state.refused) for line in said) == 1, one.deployed.output[-4000:]
+        assert one.deployed.changed(state.host) == []
     assert one.took_s < state.within_s, one.deployed.output[-2000:]
 
 
-@pytest.mark.parametrize("state", STATES, ids=lambda state: state.host)
-def test_what_worked_works_and_apt_does_too(found: dict[str, Found], state: State) -> None:
-    one = found[state.host]
-    assert {look: one.host.succeeds(look) for look in state.keeps} == one.before
-    for look, words in state.leaves.items():
-        assert words in one.host.succeeds(look), (look, one.deployed.output[-3000:])
-    one.host.succeeds(APT_WORKS, timeout_s=120)
+@rows(*STATES)
+def test_what_worked_works_and_apt_does_too(found: dict[str, Found], row: str) -> None:
+    one = found[row]
+    assert one.after == one.before
+    for look, words in one.state.leaves.items():
+        assert words in one.left[look], (look, one.deployed.output[-3000:])
+    assert one.apt[0] == 0, one.apt[1]
 
 
-@pytest.mark.parametrize("state", [state for state in STATES if state.refused is None], ids=lambda state: state.host)
-def test_a_second_run_changes_nothing(found: dict[str, Found], state: State) -> None:
-    again = run(state.host, data=state.values, roles=state.roles)
-    assert (again.status, again.changed(state.host)) == (0, []), (again.output[-3000:], found[state.host])
+@rows(*(state for state in STATES if state.refused is None))
+def test_a_second_run_changes_nothing(found: dict[str, Found], row: str) -> None:
+    one = found[row]
+    assert one.again is not None
+    assert (one.again.status, one.again.changed(one.state.host)) == (0, []), one.again.output[-3000:]
+
+
+@rows(*(state for state in STATES if state.restores is not None))
+def test_a_host_that_leaves_is_as_it_was_or_it_is_said(found: dict[str, Found], row: str) -> None:
+    one = found[row]
+    assert {look: one.restored[look] for look in one.state.keeps} == one.before, one.gone
+    for look, words in (one.state.restores or {}).items():
+        assert words in one.restored[look] or words in one.gone, (look, one.restored[look], one.gone)
 
 
 def test_a_replica_whose_gpu_fails_is_out_of_the_pool_until_the_gpu_is_well(found: dict[str, Found]) -> None:
