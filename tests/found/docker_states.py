@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from tests.driver.deploying import TO_CONTAINERS
 from tests.found import docker_packages
-from tests.found.driver_states import OLDER
-from tests.found.states import PREFLIGHT, State
+from tests.found.states import DOCKER, PREFLIGHT, State
 
 #: An image of a few files, and containers that end when they are told to.
 _TREE = "bin lib lib64 usr/lib64 usr/bin/sleep $(for n in ld-linux libc.; do echo usr/lib/*-linux-gnu/$n*; done)"
@@ -59,7 +57,7 @@ _SNAP_RUNS = "systemctl is-active snap.docker.dockerd; systemctl is-enabled snap
 
 
 def _vendor() -> tuple[str, ...]:
-    return (OLDER, *docker_packages.values("found-debian"))
+    return docker_packages.values("found-debian")
 
 
 STATES = (
@@ -88,14 +86,14 @@ STATES = (
             "docker info --format '{{.LiveRestoreEnabled}} {{.CDISpecDirs}}'": "true [/etc/cdi /var/run/cdi]",
             "grep -c icc /etc/docker/daemon.json; true": "0",
         },
-        roles=TO_CONTAINERS,
+        roles=DOCKER,
     ),
     State(
         "found-debian",
         "a10gx4",
         "true",
         name="docker-ce where the distribution's is asked for",
-        values=(OLDER, "docker_source=distribution"),
+        values=("docker_source=distribution",),
         refused=("docker-ce 5:29.0.0", "container web", 'set docker_source = "docker"'),
         keeps=("docker inspect --format '{{.Id}} {{.State.Running}}' web",),
         roles=PREFLIGHT,
@@ -120,22 +118,20 @@ STATES = (
         "a10gx4",
         "true",
         name="Docker of the snap without containers",
-        values=(OLDER,),
         said=("Docker of the snap, which has no containers, is stopped",),
         leaves={_SNAP_RUNS: "inactive\ndisabled", "readlink /proc/$(pgrep -x dockerd)/exe": "/usr/sbin/dockerd"},
         restores={_SNAP_RUNS: "active\nenabled", "ls /usr/sbin/dockerd; true": "cannot access"},
-        roles=TO_CONTAINERS,
+        roles=DOCKER,
     ),
     State(
         "found-podman",
         "a10gx4",
         "DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends podman-docker >/dev/null",
         name="podman-docker",
-        values=(OLDER,),
         said=("podman-docker gives way to Docker; podman stays",),
         keeps=("podman --version",),
         leaves={"docker --version": "Docker version"},
         restores={"docker --version 2>/dev/null": "podman version"},
-        roles=TO_CONTAINERS,
+        roles=DOCKER,
     ),
 )

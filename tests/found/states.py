@@ -11,6 +11,8 @@ from tests.driver.deploying import TO_THE_DRIVER
 APT_WORKS = "apt-get update 2>&1 && dpkg --audit && apt-get check"
 #: Only what is said before anything changes.
 PREFLIGHT = "tests/found/deploy_preflight.py"
+#: The same, and Docker.
+DOCKER = "tests/found/deploy_docker.py"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, engines, upstreams
 from ingot.operations.gateway.pool import engines_conf
 from ingot.sandbox import simulated
 from tests.driver.deploying import run
-from tests.found import docker_states, driver_states
+from tests.found import docker_states, driver_states, odd_states
 from tests.found.driver_states import OLDER, VERSIONS
 from tests.found.finding import Found, finding
 from tests.found.states import APT_WORKS, State
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.found, pytest.mar
 
 #: What the tests that are no rows go on with.
 DRIVER_HOSTS = ("found-ubuntu", "found-monitored")
-STATES = (*docker_states.STATES, *driver_states.STATES)
+STATES = (*docker_states.STATES, *odd_states.STATES, *driver_states.STATES)
 
 
 @pytest.fixture(scope="module")

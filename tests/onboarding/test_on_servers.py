@@ -11,7 +11,7 @@ from ingot.onboarding.request import Outcome
 from ingot.onboarding.steps import onboard
 from ingot.sandbox import TestHost
 from tests.onboarding.conftest import Lab, Recorder
-from tests.onboarding.servers import GUEST, INSTALLER, PASSWORD, Server
+from tests.onboarding.servers import GUEST, INSTALLER, PASSWORD, ROOT, Server
 
 pytestmark = [pytest.mark.onboarding, pytest.mark.e2e]
 
@@ -86,8 +86,18 @@ class Releasing(Recorder):
             "installer",
             r"^new-01: no NVIDIA GPU on its PCI bus, expected at least one; .* or pass --no-gpu for a host",
         ),
+        (
+            f"{INSTALLER}; mount -t tmpfs -o size=64k none /tmp; ! head -c 1M /dev/zero >/tmp/full",
+            "installer",
+            r"^new-01: /tmp takes no file of 64 KiB \(.*No space left.*\), expected room there .* and empty it",
+        ),
+        (
+            f"{INSTALLER}; echo 'Defaults requiretty' >/etc/sudoers.d/tty; chmod 0440 /etc/sudoers.d/tty",
+            "installer",
+            r"^new-01: installer logs in, but sudo wants a terminal .* add the line `Defaults:installer !requiretty`",
+        ),
     ],
-    ids=["no sudo", "wrong OS", "no GPU"],
+    ids=["no sudo", "wrong OS", "no GPU", "full /tmp", "requiretty"],
 )
 def test_an_unfit_server_is_refused_before_anything_changes(
     lab: Lab, boot: Callable[..., Server], prepare: str, user: str, sentence: str
@@ -97,6 +107,21 @@ def test_an_unfit_server_is_refused_before_anything_changes(
     with pytest.raises(IngotError, match=sentence):
         onboard(lab.wish(server, user=user, password=PASSWORD), Recorder())
     assert (server.written(), lab.files()) == (before, {})
+
+
+def test_a_login_that_prints_and_a_sudo_that_wants_a_terminal_stop_nothing(
+    lab: Lab, boot: Callable[..., Server]
+) -> None:
+    noise = "printf 'echo Welcome to rack 7\\nprintf unfinished\\n'"
+    server = boot(
+        f"{ROOT}; {noise} >/etc/skel/.bashrc; {noise} >/root/.bashrc; mount -t tmpfs -o noexec none /tmp; "
+        "echo 'Defaults requiretty' >/etc/sudoers.d/tty; chmod 0440 /etc/sudoers.d/tty"
+    )
+    outcome = onboard(lab.wish(server, user="root", password=PASSWORD), Recorder())
+    assert any("prints 'Welcome to rack 7' before every answer" in remark for remark in outcome.remarks)
+    assert any("/tmp is mounted noexec" in remark for remark in outcome.remarks)
+    assert "Defaults:ingot !requiretty\n" in server.succeeds("cat /etc/sudoers.d/90-ingot-ingot")
+    assert onboard(lab.wish(server), Recorder()).changes == []
 
 
 def test_a_gateway_without_a_gpu_becomes_a_member_where_it_is_meant_to(lab: Lab, boot: Callable[..., Server]) -> None:

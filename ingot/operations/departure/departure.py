@@ -91,7 +91,7 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
         step(f"overwrite {_listed(found.secrets)}", "shred", *found.secrets)
     _nginx(found, step, stays)
     others = f"{_listed(found.others)} in it is not Ingot's" if found.others else None
-    docker_stays = has_docker and (_as_asked(wish.keep_docker) or others or _was_there(found, DOCKER))
+    docker_stays = has_docker and (_as_asked(wish.keep_docker) or _was_there(found, DOCKER) or others)
     if docker_stays:
         _docker_stays(found, docker_stays, step, stays)
         if found.images:
