@@ -96,7 +96,8 @@ class Job:
         """Options of `docker run`: as hard as a replica's, without any network, the script read-only."""
         devices = [f"--device=nvidia.com/gpu={uuid}" for uuid in self.gpus] if self.burn_in else []
         return [
-            *("--rm", "--init", f"--name={CONTAINER}", "--label=ingot.acceptance", "--network=none", "--pull=never"),
+            *("--rm", "--init", "--runtime=runc", f"--name={CONTAINER}", "--label=ingot.acceptance"),
+            *("--network=none", "--pull=never"),
             *("--read-only", "--tmpfs=/tmp", "--env=HOME=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
             *("--user=2000:0", f"--pids-limit={self.pids}", "--ipc=private", f"--shm-size={self.shm_bytes}"),
             f"--volume=/run/ingot/{UNIT}/burnin.py:/burnin.py:ro",

@@ -81,9 +81,10 @@ def test_finished_steps_belong_to_one_boot_level_image_driver_and_set_of_gpus() 
 
 def test_the_container_is_as_hard_as_a_replica_and_names_gpus_by_uuid() -> None:
     assert " ".join(JOB.container()) == (
-        "--rm --init --name=ingot-acceptance --label=ingot.acceptance --network=none --pull=never --read-only "
-        "--tmpfs=/tmp --env=HOME=/tmp --cap-drop=ALL --security-opt=no-new-privileges --user=2000:0 --pids-limit=8192 "
-        "--ipc=private --shm-size=17179869184 --volume=/run/ingot/ingot-accept/burnin.py:/burnin.py:ro "
+        "--rm --init --runtime=runc --name=ingot-acceptance --label=ingot.acceptance --network=none --pull=never "
+        "--read-only --tmpfs=/tmp --env=HOME=/tmp --cap-drop=ALL --security-opt=no-new-privileges --user=2000:0 "
+        "--pids-limit=8192 --ipc=private --shm-size=17179869184 "
+        "--volume=/run/ingot/ingot-accept/burnin.py:/burnin.py:ro "
         "--device=nvidia.com/gpu=GPU-a --device=nvidia.com/gpu=GPU-b --entrypoint=python3"
     )
     assert not any(word.startswith("--device") for word in replace(JOB, burn_in=False).container())

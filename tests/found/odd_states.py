@@ -1,4 +1,4 @@
-"""Used servers with something small in the way: noise, a full /tmp, packages left half done, a Docker set up by hand."""
+"""Used servers with something small in the way: noise, a full /tmp, packages half done, a Docker set up by hand."""
 
 from __future__ import annotations
 
@@ -138,7 +138,8 @@ STATES = (
     ),
     _refused(
         "a flag of dockerd that daemon.json will say too",
-        "cp /etc/docker/daemon.json /root/; echo '{}' >/etc/docker/daemon.json; mkdir /etc/systemd/system/docker.service.d; "
+        "cp /etc/docker/daemon.json /root/; echo '{}' >/etc/docker/daemon.json; "
+        "mkdir /etc/systemd/system/docker.service.d; "
         "printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/dockerd -H fd:// --live-restore\\n' "
         ">/etc/systemd/system/docker.service.d/own.conf; systemctl daemon-reload; systemctl restart docker",
         "rm -r /etc/systemd/system/docker.service.d; cp /root/daemon.json /etc/docker/; systemctl daemon-reload; "

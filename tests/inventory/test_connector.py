@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from pyinfra.connectors.util import CommandOutput, OutputLine
+
+from ingot.inventory.connector import without_noise
 
 INVENTORY = """
 _ssh = {{"ssh_hostname": "127.0.0.1", "ssh_port": 9, "ssh_known_hosts_file": {known_hosts!r}}}
@@ -51,3 +54,17 @@ def test_a_host_that_cannot_be_reached_is_one_sentence(tmp_path: Path, data: str
     assert sentence in output
     assert "second: no SSH at 127.0.0.1 port 9" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("printed", "answer"),
+    [
+        (["Welcome", "unfinished", "@@ingot-answer", "0", "", "@@ingot-answer"], ["0", "", "@@ingot-answer"]),
+        (["", "@@ingot-answer"], []),
+        (["the login ended before the command began"], ["the login ended before the command began"]),
+    ],
+)
+def test_an_answer_begins_below_what_a_login_prints_by_itself(printed: list[str], answer: list[str]) -> None:
+    said = OutputLine("stderr", "a warning")
+    output = without_noise(CommandOutput([said, *(OutputLine("stdout", line) for line in printed), said]))
+    assert (output.stdout_lines, output.stderr_lines) == (answer, ["a warning"] * 2)

@@ -26,6 +26,8 @@ PACKAGES = (
     "libnvidia-container-tools",
     "libnvidia-container1",
 )
+#: What older toolkits had in packages of their own. daemon.json of nvidia-docker2 stays, and so does what it names.
+REPLACED = ("nvidia-docker2", "nvidia-container-runtime", "nvidia-container-runtime-hook")
 #: dockerd watches the specification directories; it sees a new file within moments.
 DOCKER_TIMEOUT_S = 15
 
@@ -127,6 +129,7 @@ def cdi() -> Generator[PyinfraCommand, None, None]:
         names=tuple(f"{name}={values.toolkit_version}-*" for name in PACKAGES),
         sources=(source(values.sources),),
         holds=PACKAGES,
+        yields=REPLACED,
     )
     state = narrowed(host.get_fact(Cdi), values.gpus_use)
     if isinstance(state, CdiState) and not state.gpus.fault and not state.is_current:

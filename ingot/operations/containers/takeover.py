@@ -227,11 +227,14 @@ def _notes(found: DockerState, removes: tuple[str, ...], exchanges: bool, stops_
         running = [one for one in found.others if one.running]
         what = f"{_listed(running)} stopped and started again" if running else "no container runs in it"
         before = ", ".join(name for name in removes if name not in ("podman-docker",)) or "docker-ce"
-        yield f"Docker ({before}) is exchanged for Docker's own newest packages, with the same data: {what}"
+        ours = (
+            "; Ingot's replicas are down meanwhile" if any(one.running for one in found.containers if one.ours) else ""
+        )
+        yield f"Docker ({before}) is exchanged for Docker's own newest packages, with the same data: {what}{ours}"
     elif found.others:
         yield (
-            f"{_listed(found.others)} in this Docker stay as they are, and icc, no-new-privileges and userland-proxy "
-            f"as {CONFIG} has them"
+            f"of others, {_listed(found.others)} in this Docker stay as they are, and so do icc, no-new-privileges and "
+            f"userland-proxy of {CONFIG}"
         )
     if "podman-docker" in removes:
         kept = f" and keeps {', '.join(found.podman[:6])}" if found.podman else ""

@@ -7,6 +7,7 @@ import pytest
 
 from ingot.catalog import peaks
 from ingot.compat import Flavour
+from ingot.facts.docker import Container, DockerState
 from ingot.facts.driver import DriverState, Kernel, Os
 from ingot.facts.engine import EngineState
 from ingot.facts.host import HostState, Listener, Space
@@ -16,9 +17,9 @@ from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.facts.smi_query import QueryRow
 from ingot.facts.xid import SwitchError, Xid
 from ingot.operations.gpus_on_bus import expected
-from ingot.operations.preflight.disk_space import DOCKER_ROOT, GIB
+from ingot.operations.preflight.disk_space import DOCKER_ROOT, GIB, TMP
 from ingot.operations.preflight.findings import Wanted, findings
-from ingot.operations.preflight.notices import notes
+from ingot.operations.preflight.notices import conversions, notes
 from ingot.operations.serving import planning
 from ingot.operations.serving.inputs import inputs
 from ingot.operations.serving.requests import requests
@@ -98,6 +99,9 @@ def test_a_host_that_is_fine_is_passed_in_silence(look: HostState) -> None:
         (replace(NEW, clock_skew_s=-86400.0), "86400 s behind the control machine's"),
         (replace(NEW, clock_skew_s=90.0), "90 s ahead of the control machine's"),
         (replace(NEW, broken_packages=("libc6",)), "dpkg wants libc6 reinstalled"),
+        (replace(NEW, tmp_options=frozenset({"ro", "nosuid"})), "/tmp is mounted read-only"),
+        (replace(NEW, spaces=(*ROOMY, Space(TMP, 0, 10_000, TMP))), "0.0 GiB free on /tmp"),
+        (replace(NEW, docker=DockerState("debian", "13", "trixie", "amd64", swarm=True)), "part of a swarm"),
         (replace(NEW, driver=replace(BARE, secure_boot=True)), "Secure Boot on"),
         (replace(NEW, driver=replace(BARE, bus=bus(0x2237, driver="vfio-pci"))), "bound to vfio-pci"),
         (replace(NEW, driver=replace(BARE, bus=bus())), "no NVIDIA GPU on the PCI bus"),
@@ -189,6 +193,21 @@ def test_gpus_that_the_catalog_lacks_are_not_judged_before_they_are_measured() -
 def test_a_name_that_no_certificate_carries_is_refused(name: str) -> None:
     (said,) = findings(GOOD, wanted(name))
     assert "cannot stand in a certificate" in said
+
+
+def test_what_is_odd_and_harmless_is_worth_a_note_only() -> None:
+    look = replace(GOOD, unfinished_packages=("odd",), tmp_options=frozenset({"rw", "noexec"}))
+    assert findings(look, WANTED) == ()
+    unfinished, noexec = notes(look)
+    assert "odd left unconfigured" in unfinished and "`dpkg --configure -a`" in unfinished
+    assert "/tmp is mounted noexec" in noexec
+
+
+def test_what_a_deploy_changes_for_others_is_said_before() -> None:
+    there = DockerState("debian", "13", "trixie", "amd64", (29, 1), containers=(Container("web", running=True),))
+    (said,) = conversions(replace(NEW, docker=there), WANTED)
+    assert "container web in this Docker stay" in said
+    assert conversions(replace(NEW, docker=there), replace(WANTED, fronts=True)) == ()
 
 
 def test_a_busy_package_manager_is_worth_a_note_only() -> None:
