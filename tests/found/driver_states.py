@@ -7,8 +7,27 @@ from tests.found.states import State
 
 OLDER, NEWER = "driver_version=580.159.03", "driver_version=580.173.02"
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
-#: The branch that Ubuntu's archive gave the host, from the repository of stand-ins.
-UBUNTU = """set -e
+
+
+def _meta(name: str) -> str:
+    """Installs a kernel's meta package, in shell."""
+    return f"""mkdir -p /root/meta/DEBIAN
+cat >/root/meta/DEBIAN/control <<END
+Package: {name}
+Version: 1
+Architecture: all
+Maintainer: x <x@localhost>
+Description: a meta package
+END
+dpkg-deb --build /root/meta /root/meta.deb
+dpkg --install /root/meta.deb
+"""
+
+
+#: The branch that Ubuntu's archive gave the host, from the repository of stand-ins, and a meta package of kernels that
+#: has no headers of its own.
+UBUNTU = f"""set -e
+{_meta("linux-image-extra-virtual")}
 sed -i 's/^ID=.*/ID=ubuntu/; s/^VERSION_ID=.*/VERSION_ID="24.04"/' /usr/lib/os-release
 echo 'deb [trusted=yes] file:/srv/ingot-mirror/apt stable main' >/etc/apt/sources.list.d/archive.list
 apt-get update -q
@@ -30,19 +49,7 @@ systemctl daemon-reload
 systemctl start nvidia-dcgm my-exporter
 """
 #: An older cloud image: a kernel meta package, and no headers of the running kernel in the archive any more.
-OLD_KERNEL = """set -e
-mkdir -p /tmp/meta/DEBIAN
-cat >/tmp/meta/DEBIAN/control <<END
-Package: linux-image-amd64
-Version: 1
-Architecture: all
-Maintainer: x <x@localhost>
-Description: a meta package
-END
-dpkg-deb --build /tmp/meta /tmp/meta.deb
-dpkg --install /tmp/meta.deb
-apt-get update -q
-"""
+OLD_KERNEL = f"set -e\n{_meta('linux-image-amd64')}apt-get update -q\n"
 VERSIONS = (
     "dpkg-query -W -f='${db:Status-Abbrev} ${Package} ${Version}\\n' '*nvidia*' 2>/dev/null | grep '^[hi]i' | "
     "awk '{print $3}' | cut -d- -f1 | sort -u"

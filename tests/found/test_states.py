@@ -15,7 +15,7 @@ from ingot.sandbox import simulated
 from tests.driver.deploying import run
 from tests.found import docker_states, driver_states, odd_states
 from tests.found.driver_states import OLDER, VERSIONS
-from tests.found.finding import Found, finding
+from tests.found.finding import Found, decommissioned, finding
 from tests.found.states import APT_WORKS, State
 
 pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.found, pytest.mark.timeout(1800)]
@@ -103,7 +103,7 @@ def test_a_replica_whose_gpu_fails_is_out_of_the_pool_until_the_gpu_is_well(foun
     assert run(host.name, roles="tests/found/deploy_replica_watch.py").changed(host.name) == []
 
 
-def test_another_branch_goes_back_and_forth_between_archives(found: dict[str, Found]) -> None:
+def test_another_branch_goes_back_and_forth_between_archives_and_stays(found: dict[str, Found]) -> None:
     host = found["found-ubuntu"].host
     older = ("driver_branch=535", "driver_version=535.309.01")
     for values, version in ((older, "535.309.01"), ((OLDER,), "580.159.03")):
@@ -112,3 +112,7 @@ def test_another_branch_goes_back_and_forth_between_archives(found: dict[str, Fo
         assert f"  {version}  " in host.succeeds("cat /proc/driver/nvidia/version")
         assert set(host.succeeds(VERSIONS).split()) - {version, version.partition(".")[0]} == set()
         host.succeeds(APT_WORKS, timeout_s=120)
+    # The driver was there before Ingot, in whichever version: it stays, and is said to.
+    assert "leave the driver" in decommissioned(host)
+    assert "  580.159.03  " in host.succeeds("cat /proc/driver/nvidia/version")
+    host.succeeds(APT_WORKS, timeout_s=120)
