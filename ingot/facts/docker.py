@@ -163,6 +163,14 @@ _REPLACED = (
     "docker.io docker-cli docker-compose docker-compose-v2 docker-buildx docker-doc containerd runc podman-docker"
 )
 
+#: Simulating a removal takes apt about half a second: asked only where Docker's own packages are wanted.
+_ALONG = (
+    f"here=$(dpkg-query -W -f='${{db:Status-Abbrev}}\\t${{Package}}\\n' {_REPLACED} 2>/dev/null "
+    "| sed -n 's/^.i.\\t//p'); [ -z \"$here\" ] || "
+    "apt-get -s remove --allow-change-held-packages $here 2>/dev/null "
+    "| sed -n 's/^Remv \\([^ :]*\\).*/\\1/p'; true"
+)
+
 QUESTIONS: dict[str, str] = {
     "docker_release": "cat /etc/os-release",
     "docker_arch": "dpkg --print-architecture",
@@ -172,12 +180,6 @@ QUESTIONS: dict[str, str] = {
     "docker_packages": (
         "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Version}\\n' "
         f"{' '.join(PACKAGES)} 2>/dev/null; true"
-    ),
-    "docker_along": (
-        f"here=$(dpkg-query -W -f='${{db:Status-Abbrev}}\\t${{Package}}\\n' {_REPLACED} 2>/dev/null "
-        "| sed -n 's/^.i.\\t//p'); [ -z \"$here\" ] || "
-        "apt-get -s remove --allow-change-held-packages $here 2>/dev/null "
-        "| sed -n 's/^Remv \\([^ :]*\\).*/\\1/p'; true"
     ),
     "docker_programs": (
         "for p in dockerd docker; do f=$(command -v $p) || continue; f=$(readlink -f \"$f\"); "
@@ -295,14 +297,21 @@ def parse_docker(answers: Mapping[str, Section]) -> DockerState:
     )
 
 
+def questions(exchanges: bool) -> dict[str, str]:
+    """The questions; `exchanges`: also what would go along with packages that Docker's own replace."""
+    return QUESTIONS | ({"docker_along": _ALONG} if exchanges else {})
+
+
 class Docker(FactBase[DockerState]):
     """What the docker role decides on, without asking dockerd, which may not run.
+
+    + exchanges: whether Docker's own packages are to replace the distribution's
 
     Returns: DockerState("debian", "13", "trixie", "amd64", (26, 1, 5), '{"live-restore": true}', …)
     """
 
-    def command(self) -> str:
-        return compose(QUESTIONS)
+    def command(self, exchanges: bool = False) -> str:
+        return compose(questions(exchanges))
 
     def process(self, output: list[str]) -> DockerState:
         return parse_docker(split(output))

@@ -102,14 +102,17 @@ class HostLook(FactBase[HostState | Unread]):
 
     + paths: where room is needed
     + ports: the TCP ports the gateway will listen on
+    + exchanges: also look at what an exchange of Docker's packages would take along
     + hardware: also look at what the server was ordered with
 
     Returns: HostState(uid=0, driver=DriverState(…), gpus=GpuReport(…), memory_bytes=135025704960, …)
     """
 
-    def command(self, paths: Sequence[str], ports: Sequence[int], hardware: bool = False) -> str:
+    def command(
+        self, paths: Sequence[str], ports: Sequence[int], hardware: bool = False, exchanges: bool = False
+    ) -> str:
         questions = _questions(paths, ports) | driver.QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION}
-        questions |= docker.QUESTIONS
+        questions |= docker.questions(exchanges)
         if hardware:
             questions |= hardware_facts.QUESTIONS
         return compose(questions | {"clock": CLOCK})

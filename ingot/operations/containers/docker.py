@@ -135,8 +135,8 @@ def engine() -> Commands:
     Another package of Docker is exchanged where its containers can be kept: what runs is stopped meanwhile and started
     again. Whatever else daemon.json says stays; dockerd itself checks the new one before it replaces the old.
     """
-    state: DockerState = host.get_fact(DockerLook)
     values = of_host(host)
+    state: DockerState = host.get_fact(DockerLook, exchanges=values.docker_source == "docker")
     choice = takeover(state, values)
     if choice.stops:
         raise IngotError(f"{choice.stops[0]}.")

@@ -48,8 +48,9 @@ def judge(host: Host) -> Judged:
     except ValueError as error:
         return Judged((f"`expect` is not understood: {error}",))
     ports = [HTTPS_PORT, *([ACME_PORT] if values.gateway_certificate == "acme" else [])]
+    exchanges = values.docker_source == "docker"
     paths = ["/", TMP, DOCKER_ROOT, values.cache_root]
-    look = host.get_fact(HostLook, paths=paths, ports=ports, hardware=bool(ordered))
+    look = host.get_fact(HostLook, paths=paths, ports=ports, hardware=bool(ordered), exchanges=exchanges)
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
     wanted = Wanted(host.name, values, fronts=fronting.is_front(host), expect=ordered)
