@@ -18,6 +18,8 @@ touch /root/odd-fails
 ! dpkg --install /root/odd.deb
 """
 _PACKAGES = "dpkg-query -W -f='${db:Status-Abbrev} ${Package} ${Version}\\n'"
+#: The unit is not started more than three times a minute otherwise.
+_RESTART = "systemctl daemon-reload; systemctl reset-failed docker; systemctl restart docker"
 _DOCKER_RUNS = "systemctl show --value -p InvocationID docker; cat /etc/docker/daemon.json"
 
 
@@ -71,9 +73,9 @@ STATES = (
     ),
     _refused(
         "root's docker goes elsewhere",
-        "echo DOCKER_HOST=tcp://192.0.2.1:2375 >>/etc/environment",
-        "sed -i /DOCKER_HOST/d /etc/environment",
-        "DOCKER_HOST=tcp://192.0.2.1:2375",
+        'mkdir -p /root/.docker; echo \'{"currentContext": "other"}\' >/root/.docker/config.json',
+        "rm -r /root/.docker",
+        "root's docker goes to another daemon (the context other)",
         "expected the host's own",
     ),
     State(
@@ -141,9 +143,8 @@ STATES = (
         "cp /etc/docker/daemon.json /root/; echo '{}' >/etc/docker/daemon.json; "
         "mkdir /etc/systemd/system/docker.service.d; "
         "printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/dockerd -H fd:// --live-restore\\n' "
-        ">/etc/systemd/system/docker.service.d/own.conf; systemctl daemon-reload; systemctl restart docker",
-        "rm -r /etc/systemd/system/docker.service.d; cp /root/daemon.json /etc/docker/; systemctl daemon-reload; "
-        "systemctl restart docker",
+        f">/etc/systemd/system/docker.service.d/own.conf; {_RESTART}",
+        f"rm -r /etc/systemd/system/docker.service.d; cp /root/daemon.json /etc/docker/; {_RESTART}",
         "dockerd is started with --live-restore",
         keeps=(_DOCKER_RUNS,),
     ),

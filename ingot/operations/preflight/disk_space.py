@@ -15,7 +15,7 @@ IMAGE_BYTES = {"cuda": 40 * GIB, "cpu": 4 * GIB}
 ROOT_BYTES, DEPLOYED_ROOT_BYTES = 5 * GIB, GIB
 #: Room for what apt, sudo and package scripts write meanwhile.
 TMP = "/tmp"
-TMP_BYTES = 32 << 20
+TMP_BYTES = 64 << 20
 #: Tokenizer and configuration beside the weights, and the files that are being written.
 MODEL_EXTRA_BYTES = 64 << 20
 MINIMUM_INODES = 10_000
