@@ -151,6 +151,24 @@ engine_ulimits = {"memlock": -1, "nofile": 1048576, "stack": 67108864}
 # Version of the engine in the image: sizing follows its arithmetic.
 engine_version = "0.33.0"
 
+# --- rollout: how replicas are replaced, on one host and over a fleet
+# Whether one host of a run goes first where several have something to replace; the others stop if it fails.
+rollout_canary = True
+# Share of the canary's requests that may be answered with 5xx while it is observed, between 0 and 1.
+rollout_canary_error_share = 0.01
+# Seconds that the canary is observed after its last replica serves, where other hosts wait for it; 0: not at all.
+rollout_canary_hold_s = 60
+# Hosts that may fail before no further one begins; so many take replicas away at once at most.
+rollout_max_failures = 1
+# Healthy replicas that a model keeps over all hosts of the inventory; None: one, where a replica can stay.
+rollout_min_healthy = None
+# Where the last replica of a model on a host must go before the new one can start: "declared" (callers get 503 with
+# Retry-After), "other-hosts" (only while another host behind the fleet gateway serves it) or "spare-gpus" (only where
+# the new one can start beside it first).
+rollout_outage = "declared"
+# Whether a new replica answers a prompt as long as the longest that its callers sent before it gets requests.
+rollout_warm_up = False
+
 # --- gateway: what callers of a host meet on port 443
 # Days that the logs of requests and tokens are kept on a host, compressed: what `ingot usage` can look back.
 accounting_days = 92

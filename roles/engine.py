@@ -16,5 +16,6 @@ def engine() -> None:
         return
     engines.places(name="Make directories and the boot unit")
     image.image(name="Have the image")
+    engines.outlook(name="See what is replaced")
     engines.replicas(name="Serve the plan")
     units.units(units.Unit("ingot-engine.service"), replica_watch.unit(), name="Start at boot, and watch the replicas")

@@ -25,6 +25,7 @@ COMMANDS = {
     "probe": "ingot.commands.probe:probe",
     "recommend": "ingot.commands.recommend:recommend",
     "report": "ingot.commands.report:report",
+    "rollout": "ingot.commands.rollout:rollout",
     "sandbox": "ingot.commands.sandbox:sandbox",
     "usage": "ingot.commands.usage:usage",
     "verify": "ingot.commands.verify:verify",

@@ -40,7 +40,10 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What group_data and the host file say about the engine; `image` is immutable (a digest or an id)."""
+    """What group_data and the host file say about the engine; `image` is immutable (a digest or an id).
+
+    `disk_bytes_per_s` is what the host's disk was measured with; None where nobody did.
+    """
 
     image: str
     build: str
@@ -52,6 +55,7 @@ class Values:
     ulimits: Mapping[str, int] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
     extra_env: Mapping[str, str] = field(default_factory=dict)
+    disk_bytes_per_s: int | None = None
 
 
 class Engine:

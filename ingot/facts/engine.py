@@ -18,6 +18,8 @@ from ingot.facts.probe import CURL, ask, lines_of
 #: Everything measured or proven on a host lies below this directory.
 STATE = "/var/lib/ingot"
 PROJECT = "ingot-engine"
+#: Below it: how fast the disk reads, and how long starts took.
+STARTS = "engine/starts.json"
 
 _OURS = f"label=com.docker.compose.project={PROJECT}"
 
@@ -75,7 +77,7 @@ class EngineLook(FactBase[EngineState]):
             "containers": f"ids=$({listed}) && [ -z \"$ids\" ] && echo '[]' || docker inspect $ids",
             "now": "date +%s",
             "files": stored(
-                "plan.json", "measured.json", "upstreams.json", "replica-holds.json", "engine/last-good/*.json"
+                "plan.json", "measured.json", "upstreams.json", "replica-holds.json", "engine/last-good/*.json", STARTS
             ),
             "compose": "cat /etc/ingot/engine/compose.yaml 2>/dev/null",
         }

@@ -11,8 +11,9 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts.sections import compose, split
 
-#: What a run that was killed between writing and renaming leaves next to the target.
-STAGED = ".ingot-????????"
+#: What a run that was killed between writing and renaming leaves next to the target: named after its process, and
+#: before that after nothing.
+STAGED = (".ingot-????????", ".ingot-[0-9]*.????????")
 #: Where whole sets of files are staged and validated; on a tmpfs, so that secrets never reach a disk there.
 STAGING = "/run/ingot/stage.*"
 
@@ -85,13 +86,16 @@ class Paths(FactBase[PathsLook]):
     def command(self, paths: Sequence[str], contents: Sequence[str] = ()) -> str:
         quoted = " ".join(shlex.quote(path) for path in paths)
         parents = dict.fromkeys(path.rpartition("/")[0] or "/" for path in paths)
-        globs = " ".join(f"{shlex.quote(parent)}/{STAGED}" for parent in parents)
+        globs = " ".join(f"{shlex.quote(parent)}/{name}" for parent in parents for name in STAGED)
         questions = {
             "found": f"find {quoted} -maxdepth 0 -printf '%y\\t%u\\t%g\\t%U\\t%G\\t%m\\t%l\\t%p\\n' 2>/dev/null",
             "digests": f"find {quoted} -maxdepth 0 -type f -exec sha256sum -- {{}} + 2>/dev/null",
             # Beside its targets tree.sh makes files and links, and no directories: such a one is somebody else's.
-            "leftovers": f'for f in {STAGING}; do [ ! -e "$f" ] || echo "$f"; done; '
-            f'for f in {globs}; do [ ! -f "$f" ] && [ ! -L "$f" ] || echo "$f"; done',
+            # What belongs to a process that is there is another run's, which is at work.
+            "leftovers": "left() { p=${1##*/}; p=${p#stage.}; p=${p#.ingot-}; "
+            '[ -d "/proc/${p%%.*}" ] || echo "$1"; }; '
+            f'for f in {STAGING}; do [ ! -e "$f" ] || left "$f"; done; '
+            f'for f in {globs}; do [ ! -f "$f" ] && [ ! -L "$f" ] || left "$f"; done',
         }
         if contents:
             texts = " ".join(shlex.quote(path) for path in contents)

@@ -174,7 +174,14 @@ ERRORS = (
     ),
     ErrorAnswer(502, "The model is not answering; try again soon.", "engine_down", retry_s=10),
     ErrorAnswer(503, "No model is ready; try again soon.", "engine_not_ready", retry_s=10),
-    ErrorAnswer(503, "The model is being replaced; try again soon.", "engine_draining", retry_s=10, raised_as=DRAINING),
+    # auth.js knows when it is expected back.
+    ErrorAnswer(
+        503,
+        "The model is being replaced; try again soon.",
+        "engine_draining",
+        retry_s="$ready_in_s",
+        raised_as=DRAINING,
+    ),
     ErrorAnswer(
         503,
         "This host failed its acceptance and serves nobody; use another one.",

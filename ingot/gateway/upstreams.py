@@ -20,15 +20,21 @@ Out = Literal["", "draining", "held out"]
 
 @dataclass(frozen=True)
 class Upstream:
-    """A served model, the addresses (`ip:port`) of its replicas, and which of them get no new requests."""
+    """A served model, the addresses (`ip:port`) of its replicas, and which of them get no new requests.
+
+    `ready_at`: when those are expected to serve again, in seconds since 1970; 0 where nobody knows.
+    """
 
     model: str
     replicas: tuple[str, ...]
     draining: tuple[str, ...] = ()
+    ready_at: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of UPSTREAMS_FILE."""
-        marks = {"draining": list(self.draining)} if self.draining else {}
+        marks: dict[str, Any] = {"draining": list(self.draining)} if self.draining else {}
+        if self.draining and self.ready_at:
+            marks["ready_at"] = self.ready_at
         return {"model": self.model, "replicas": list(self.replicas), **marks}
 
 
@@ -42,12 +48,13 @@ class Server:
 
 @dataclass(frozen=True)
 class Engine:
-    """An nginx upstream: a name, the model it serves, its servers, and why none of them may be used."""
+    """An nginx upstream: a name, the model it serves, its servers, why none of them may be used, and until when."""
 
     name: str
     model: str
     servers: tuple[Server, ...]
     out: Out = ""
+    ready_at: int = 0
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -66,7 +73,12 @@ def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
         return (), None
     try:
         found = tuple(
-            Upstream(entry["model"], tuple(entry["replicas"]), tuple(entry.get("draining", ())))
+            Upstream(
+                entry["model"],
+                tuple(entry["replicas"]),
+                tuple(entry.get("draining", ())),
+                int(entry.get("ready_at", 0)),
+            )
             for entry in json.loads(text)
         )
         for upstream in found:
@@ -77,17 +89,24 @@ def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
     return tuple(upstream for upstream in found if upstream.replicas), None
 
 
+def _upstream(entry: dict[str, Any]) -> Upstream:
+    draining, ready_at = tuple(entry.get("draining", ())), int(entry.get("ready_at", 0))
+    return Upstream(entry["model"], tuple(entry["replicas"]), draining, ready_at)
+
+
 def upstreams_json(upstreams: Sequence[Upstream]) -> str:
     """The text of UPSTREAMS_FILE."""
     return json.dumps([one.to_dict() for one in upstreams], indent=1, sort_keys=True) + "\n"
 
 
-def marked(upstreams: Sequence[Upstream], addresses: Collection[str] | None) -> tuple[Upstream, ...]:
-    """The upstreams with these replicas draining as well; None: all of them."""
-    return tuple(
-        replace(one, draining=tuple(a for a in one.replicas if addresses is None or a in {*addresses, *one.draining}))
-        for one in upstreams
-    )
+def marked(upstreams: Sequence[Upstream], addresses: Collection[str] | None, ready_at: int = 0) -> tuple[Upstream, ...]:
+    """The upstreams with these replicas draining as well, until they are expected back; None: all of them."""
+
+    def one_marked(one: Upstream) -> Upstream:
+        draining = tuple(a for a in one.replicas if addresses is None or a in {*addresses, *one.draining})
+        return replace(one, draining=draining, ready_at=ready_at if set(draining) - set(one.draining) else one.ready_at)
+
+    return tuple(map(one_marked, upstreams))
 
 
 def unmarked(upstreams: Sequence[Upstream], model: str, address: str) -> tuple[Upstream, ...]:
@@ -110,7 +129,7 @@ def engines(upstreams: Sequence[Upstream], *, held_out: bool = False, held: Coll
     for index, one in enumerate(upstreams):
         servers = tuple(Server(address, address in one.draining or address in held) for address in one.replicas)
         out: Out = "held out" if held_out else "draining" if all(server.down for server in servers) else ""
-        made.append(Engine(f"engine_{index}", one.model, servers, out))
+        made.append(Engine(f"engine_{index}", one.model, servers, out, one.ready_at if out == "draining" else 0))
     return made
 
 

@@ -62,10 +62,11 @@ file=/etc/sudoers.d/90-ingot-$user
 if [ "$(cat "$file" 2>/dev/null)" != "$rule" ] || [ "$(stat -c '%U %a' "$file" 2>/dev/null)" != "root 440" ]; then
   if change "lets $user use sudo without a password ($file)"; then
     mkdir -p -m 0755 /etc/sudoers.d
-    printf '%s\n' "$rule" > "$file.new"
-    chmod 0440 "$file.new"
-    if ! visudo -c -f "$file.new" >&2; then rm -f "$file.new"; echo "visudo refuses $rule"; exit 4; fi
-    mv -f "$file.new" "$file"
+    new=$(mktemp "$file.XXXXXXXX")
+    printf '%s\n' "$rule" > "$new"
+    chmod 0440 "$new"
+    if ! visudo -c -f "$new" >&2; then rm -f "$new"; echo "visudo refuses $rule"; exit 4; fi
+    mv -f "$new" "$file"
   fi
 fi
 keys=$(cat)
@@ -91,8 +92,9 @@ if [ "$added" -gt 0 ]; then
   echo "ingot-change: installs $added public keys in $authorized"
   if [ "$dry" = no ]; then
     mkdir -p "$home/.ssh"
-    printf "%s\n" "$new" | grep . > "$authorized.ingot-new"
-    mv -f "$authorized.ingot-new" "$authorized"
+    written=$(mktemp "$authorized.XXXXXXXX")
+    printf "%s\n" "$new" | grep . > "$written"
+    mv -f "$written" "$authorized"
   fi
 fi
 # sshd refuses a home, directory or file that others may write.

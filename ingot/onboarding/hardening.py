@@ -77,10 +77,15 @@ ln -sf {_SERVICE} {_AT_BOOT}
 sync {_BEFORE} {_SERVICE} {_BEFORE.rpartition("/")[0]} {_SERVICE.rpartition("/")[0]} {_AT_BOOT.rpartition("/")[0]}
 systemd-run --quiet --collect --unit {_UNIT} --on-active={REVERT_AFTER_S} sh -c '{_RESTORE}'
 mkdir -p /etc/ssh/sshd_config.d
-printf '%s\\n' "$new" > {DROP_IN}.new
-mv -f {DROP_IN}.new {DROP_IN}
 sshd=$(command -v sshd || echo /usr/sbin/sshd)
 mkdir -p -m 0755 /run/sshd
+# As it will be read, before what is there: sshd's word on it comes first.
+staged=$(mktemp /run/sshd/ingot.XXXXXXXX)
+{{ printf '%s\\n' "$new"; cat /etc/ssh/sshd_config; }} > "$staged"
+said=$("$sshd" -t -f "$staged" 2>&1) || {{ rm -f "$staged"; drop "sshd -t refuses it: $said"; }}
+rm -f "$staged"
+printf '%s\\n' "$new" > {DROP_IN}.new
+mv -f {DROP_IN}.new {DROP_IN}
 said=$("$sshd" -t 2>&1) || drop "sshd -t refuses it: $said"
 effective=$("$sshd" -T -C user=root,host=localhost,addr=127.0.0.1)
 for setting in {" ".join(f"{key.lower()}={value}" for key, value in SETTINGS.items())}; do

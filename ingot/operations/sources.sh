@@ -5,7 +5,7 @@
 
 # Standard input becomes this file, whole or not at all; with a second file it gets that one's owner and mode.
 write() {
-  temporary=$(mktemp "${1%/*}/.ingot-XXXXXXXX") || return 1
+  temporary=$(mktemp "${1%/*}/.ingot-$$.XXXXXXXX") || return 1
   cat >"$temporary" && chmod 0644 "$temporary" &&
     { [ -z "${2:-}" ] || { chmod --reference="$2" "$temporary" && chown --reference="$2" "$temporary"; }; } &&
     sync -- "$temporary" && mv -fT -- "$temporary" "$1" && return 0

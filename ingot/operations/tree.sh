@@ -27,8 +27,12 @@ trap clean EXIT
 trap 'exit 1' HUP INT TERM
 
 mkdir -p -m 0755 /run/ingot
-rm -rf -- /run/ingot/stage.*
-stage=$(mktemp -d /run/ingot/stage.XXXXXXXX)
+# What runs left that were cut off goes; another run that is at work now keeps its own.
+for old in /run/ingot/stage.*; do
+  owner=${old#*/stage.}
+  [ -d "/proc/${owner%%.*}" ] || rm -rf -- "$old"
+done
+stage=$(mktemp -d "/run/ingot/stage.$$.XXXXXXXX")
 base64 -d | tar -xz --no-same-owner -C "$stage" || fail 'the new files did not arrive whole; nothing was changed'
 
 host=$(sed -n "s/^host$tab//p" "$stage/plan")
@@ -55,7 +59,7 @@ while IFS="$tab" read -r step path user group mode; do
       ;;
     file)
       parent "$path"
-      temporary=$(mktemp "${path%/*}/.ingot-XXXXXXXX")
+      temporary=$(mktemp "${path%/*}/.ingot-$$.XXXXXXXX")
       printf '%s\t%s\n' "$temporary" "$path" >>"$stage/moves"
       said=$({ cat -- "$stage/root$path" >"$temporary" && chown -- "$user:$group" "$temporary" &&
         chmod -- "$mode" "$temporary" && sync -- "$temporary"; } 2>&1) ||
@@ -63,7 +67,7 @@ while IFS="$tab" read -r step path user group mode; do
       ;;
     link)
       parent "$path"
-      temporary=$(mktemp -u "${path%/*}/.ingot-XXXXXXXX")
+      temporary=$(mktemp -u "${path%/*}/.ingot-$$.XXXXXXXX")
       printf '%s\t%s\n' "$temporary" "$path" >>"$stage/moves"
       ln -s -- "$user" "$temporary"
       ;;

@@ -13,6 +13,7 @@ from ingot.settings.driver import Driver
 from ingot.settings.engine import Engine
 from ingot.settings.gateway import Gateway
 from ingot.settings.kinds import Section, Wrong
+from ingot.settings.rollout import Rollout
 from ingot.settings.secrets import Secrets
 from ingot.settings.serving import Serving
 from ingot.settings.sources import Sources
@@ -28,6 +29,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Docker,
     Driver,
     Engine,
+    Rollout,
     Gateway,
     Secrets,
     Usage,
@@ -37,7 +39,7 @@ SECTIONS: tuple[type[Section], ...] = (
 NAMES: tuple[str, ...] = tuple(name for section in SECTIONS for name in section.model_fields)
 
 
-class Settings(Sources, Serving, Cache, Changes, Docker, Driver, Engine, Gateway, Secrets, Usage, Verify):
+class Settings(Sources, Serving, Cache, Changes, Docker, Driver, Engine, Rollout, Gateway, Secrets, Usage, Verify):
     """The values of one host. Whoever needs one section takes that: a host's settings are every one of them."""
 
 

@@ -30,6 +30,7 @@ ON_HOSTS = {
     "plan": (),
     "probe": (),
     "report": (),
+    "rollout": ("--plan-only",),
     "usage": (),
     "verify": (),
 }

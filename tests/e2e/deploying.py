@@ -42,9 +42,10 @@ def deploy(
     data: Sequence[str] = (),
     flags: Sequence[str] = (),
     timeout_s: float = 1700,
+    deploy_file: str = "deploy.py",
 ) -> Run:
-    """`pyinfra -y INVENTORY deploy.py --limit HOST …`, to its end."""
-    command = _command(inventory, "--json", *flags, limits=hosts)
+    """`pyinfra -y INVENTORY deploy.py --limit HOST …`, to its end; or another deploy than `deploy.py`."""
+    command = _command(inventory, "--json", *flags, limits=hosts, deploy_file=deploy_file)
     for value in data:
         command += ["--data", value]
     done = subprocess.run(
@@ -69,6 +70,6 @@ def kill_deploy(host: str, moment: Callable[[], bool]) -> None:
         run.kill()
 
 
-def _command(inventory: str, *flags: str, limits: Sequence[str]) -> list[str]:
+def _command(inventory: str, *flags: str, limits: Sequence[str], deploy_file: str = "deploy.py") -> list[str]:
     named = [word for host in limits for word in ("--limit", host)]
-    return [str(PYINFRA), "-y", inventory, "deploy.py", *flags, *named]
+    return [str(PYINFRA), "-y", inventory, deploy_file, *flags, *named]

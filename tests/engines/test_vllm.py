@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingot.engines import VLLM, Engine, Mount, Replica, Service, Values, accounting
+from ingot.engines.vllm import start_deadline_s
 from ingot.sizing import Adapter, EngineArguments, Speculation, Yarn
 
 from .conftest import plan
@@ -183,3 +184,12 @@ def test_a_cache_in_the_hosts_memory_is_told_in_gib(replica: Replica, values: Va
     assert "--kv-offloading-size" not in argv_of(replica, values)
     argv = argv_of(replica, values, plan=replace(replica.plan, kv_offload_gib=32.0))
     assert argv[argv.index("--kv-offloading-size") + 1] == "32.0"
+
+
+@pytest.mark.parametrize(
+    ("rate", "load_s"),
+    [(None, 200), (2 * 10**9, 30), (300 * 10**6, 200), (10**6, 1500)],
+    ids=["not measured", "NVMe", "SATA", "no less than a slow network file system"],
+)
+def test_a_deadline_follows_the_checkpoint_and_the_disk(rate: int | None, load_s: int) -> None:
+    assert start_deadline_s(30 * 10**9, rate) == 420 + load_s

@@ -28,6 +28,8 @@ class Here:
         self.root = root
         for directory in ("bin", "etc/ssh/sshd_config.d", "etc/systemd/system"):
             (root / directory).mkdir(parents=True)
+        (root / "etc/ssh/sshd_config").write_text(f"Include {root}/etc/ssh/sshd_config.d/*.conf\n")
+        (root / "run/sshd").mkdir(parents=True)
         self.sshd(TAKEN)
         for name in ("systemctl", "systemd-run"):
             self._stand_in(name, f'echo "{name} $*" >>{root}/told')
@@ -61,11 +63,11 @@ class Here:
         return (self.root / "told").read_text().splitlines()
 
     def files(self) -> dict[str, str]:
-        """What is below /etc; a link as its target."""
+        """What is below /etc, but for sshd's own configuration; a link as its target."""
         return {
             str(path.relative_to(self.root)): str(path.readlink()) if path.is_symlink() else path.read_text()
             for path in self.root.glob("etc/**/*")
-            if path.is_symlink() or path.is_file()
+            if (path.is_symlink() or path.is_file()) and path.name != "sshd_config"
         }
 
 
@@ -96,6 +98,20 @@ def test_a_setting_that_sshd_does_not_take_undoes_all(here: Here, setting: str, 
         hardening.apply(here)  # type: ignore[arg-type]
     assert here.files() == {DROP_IN: "MaxAuthTries 6\n"}
     assert not any(told.startswith("systemctl reload") for told in here.told), "sshd never came to see it"
+
+
+def test_what_sshd_refuses_never_lies_where_it_would_read_it(here: Here) -> None:
+    """sshd sees it in a file of its own first, as it would be read: before what is there."""
+    here._stand_in(
+        "sshd",
+        f'[ "$1 $2" = "-t -f" ] || exit 0; cp "$3" {here.root}/seen; '
+        f"ls {here.root}/{DROP_IN} >>{here.root}/there 2>&1; echo line 2: Bad configuration option; exit 255",
+    )
+    with pytest.raises(IngotError, match="sshd -t refuses it: line 2: Bad configuration option; the old settings"):
+        hardening.apply(here)  # type: ignore[arg-type]
+    assert here.files() == {} and "No such file" in (here.root / "there").read_text()
+    assert (here.root / "seen").read_text().strip().startswith(hardening.CONTENT.strip())
+    assert not list((here.root / "run/sshd").iterdir())
 
 
 def test_unproven_settings_are_undone_by_a_timer_and_by_the_next_boot(here: Here) -> None:

@@ -112,6 +112,20 @@ def test_a_killed_run_leaves_the_old_file_and_the_next_run_sweeps(run_operation,
     assert not run_operation(tree.tree, (mine(target, "old"),)).changed
 
 
+def test_what_another_run_stages_at_the_same_time_is_left_alone(run_operation, tmp_path):
+    """Its process is there: what it staged is not swept, neither by the look nor by the script."""
+    theirs = (tmp_path / "run" / f"stage.{os.getpid()}.abcdefgh", tmp_path / f".ingot-{os.getpid()}.abcdefgh")
+    dead = (tmp_path / "run" / "stage.4999999.abcdefgh", tmp_path / ".ingot-4999999.abcdefgh")
+    (tmp_path / "run").mkdir(exist_ok=True)
+    for stage in (theirs[0], dead[0]):
+        stage.mkdir()
+    for file in (theirs[1], dead[1]):
+        file.write_text("half")
+    assert run_operation(tree.tree, (mine(tmp_path / "conf", "x"),)).succeeded
+    assert all(path.exists() for path in theirs) and not any(path.exists() for path in dead)
+    assert not run_operation(tree.tree, (mine(tmp_path / "conf", "x"),)).changed
+
+
 def test_a_directory_with_such_a_name_is_somebody_elses(run_operation, tmp_path):
     (tmp_path / ".ingot-settings").mkdir()
     (tmp_path / ".ingot-settings/theirs").write_text("theirs")

@@ -6,7 +6,9 @@ writes the file without marks when every replica serves as planned, and the gate
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Generator, Sequence
+from dataclasses import replace
 
 from pyinfra import logger
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
@@ -14,7 +16,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.context import host
 
-from ingot.facts.gateway import ENGINES, FLEET
+from ingot.facts.gateway import CONFIGURATION, ENGINES, FLEET
 from ingot.facts.pool import Pool, PoolState
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, engines, marked, unmarked, upstreams_json
 from ingot.operations import tree
@@ -25,6 +27,12 @@ from ingot.settings.gateway import Gateway
 #: A reload that leaves the old configuration in use where the new one is refused: the gateway's role comes after, and
 #: says what is wrong.
 RELOAD = "if systemctl is-active -q nginx; then nginx -t -q && systemctl reload nginx || true; fi"
+#: What a host's nginx says to the staged files among those that are there. Where it refuses what is there already, it
+#: says nothing about these: the gateway's role comes after, and tells what is wrong.
+VALIDATE = (
+    "nginx -t -q 2>/dev/null || exit 0; cp -a --no-clobber /etc/nginx/. {stage}/etc/nginx/ && "
+    f"nginx -t -q -c {{stage}}{CONFIGURATION}"
+)
 #: Looks in a row, half a second apart, that must find no request: old workers hand over some that they had accepted.
 QUIET_LOOKS = 3
 #: Longer than one look at one replica may take, seconds.
@@ -35,16 +43,16 @@ REFUSED = 7
 Commands = Generator[PyinfraCommand, None, None]
 
 
-def drain(addresses: Collection[str] | None, grace_s: int) -> Commands:
+def drain(addresses: Collection[str] | None, grace_s: int, back_in_s: int = 0) -> Commands:
     """Keep new requests from these replicas (`ip:port`; None: all of the host), and let running ones end.
 
     It waits for at most `grace_s`; what runs then is cut off by whoever stops the replica. A replica that does not
     answer may be at work all the same, so it is given all of that time, and a warning names it. With no replica left
-    callers get 503 with Retry-After, and fleet gateways pass the host by. For bodies of operations:
-    `yield from drain.drain(None, grace_s=120)`.
+    callers get 503 with Retry-After, and fleet gateways pass the host by; `back_in_s` is when they are expected to
+    serve again, 0 where nobody knows. For bodies of operations: `yield from drain.drain(None, grace_s=120)`.
     """
     found: PoolState = host.get_fact(Pool)
-    wanted = marked(found.upstreams, addresses)
+    wanted = marked(found.upstreams, addresses, int(time.time()) + back_in_s if back_in_s else 0)
     chosen = [address for one in wanted for address in one.draining]
     if not found.has_gateway or not chosen:
         return
@@ -64,11 +72,43 @@ def wait(state: State, host: Host, addresses: Sequence[str], grace_s: int) -> bo
 def restore(model: str, address: str) -> Commands:
     """Give a replica of this model new requests again; nothing where it is not marked."""
     found: PoolState = host.get_fact(Pool)
-    wanted = unmarked(found.upstreams, model, address)
-    if not found.has_gateway or wanted == found.upstreams:
-        return
-    yield from _write(found, wanted)
-    yield StringCommand(RELOAD)
+    yield from _change(found, unmarked(found.upstreams, model, address))
+
+
+def join(beside: str, model: str, address: str) -> Commands:
+    """Give requests to one more replica (`ip:port`), for whatever name the one `beside` it is asked for.
+
+    Where that one has no name yet it is for `model` alone.
+    """
+    found: PoolState = host.get_fact(Pool)
+    named = [one for one in found.upstreams if beside in one.replicas] or [
+        one for one in found.upstreams if one.model == model
+    ]
+    wanted = tuple(
+        replace(one, replicas=(*one.replicas, address)) if one in named and address not in one.replicas else one
+        for one in found.upstreams
+    )
+    yield from _change(found, wanted)
+
+
+def leave(address: str) -> Commands:
+    """Forget a replica that is no longer there."""
+    found: PoolState = host.get_fact(Pool)
+    wanted = tuple(
+        replace(
+            one,
+            replicas=tuple(a for a in one.replicas if a != address),
+            draining=tuple(a for a in one.draining if a != address),
+        )
+        for one in found.upstreams
+    )
+    yield from _change(found, wanted)
+
+
+def _change(found: PoolState, wanted: Sequence[Upstream]) -> Commands:
+    if found.has_gateway and tuple(wanted) != found.upstreams:
+        yield from _write(found, wanted)
+        yield StringCommand(RELOAD)
 
 
 def idle(addresses: Sequence[str], grace_s: int) -> str:
@@ -95,7 +135,7 @@ def idle(addresses: Sequence[str], grace_s: int) -> str:
 
 
 def _write(found: PoolState, wanted: Sequence[Upstream]) -> Commands:
-    yield from tree.tree._inner(entries=pool_files(found, wanted))
+    yield from tree.tree._inner(entries=pool_files(found, wanted), validate=VALIDATE)
 
 
 def pool_files(found: PoolState, wanted: Sequence[Upstream]) -> list[tree.File]:

@@ -35,11 +35,16 @@ from ingot.operations.gateway import (
 from ingot.operations.gateway import (
     teams as gateway_teams,
 )
+from ingot.operations.gateway.filter_site import COMPOSE
 from ingot.operations.operation import operation
 from ingot.secrets import keys, pki, verify_key
 from ingot.settings import of_host
 
-VALIDATE = log.BEFORE_TEST + " && nginx -t -q -c {stage}" + CONFIGURATION
+VALIDATE = (
+    f"{log.BEFORE_TEST} && nginx -t -q -c {{stage}}{CONFIGURATION} && "
+    f"{{ [ ! -e {{stage}}{COMPOSE} ] || docker compose --file {{stage}}{COMPOSE} config --quiet; }} && "
+    f"{units.verified(bodies.SERVICE, bodies.TIMER)}"
+)
 RELOAD = "if systemctl is-active -q nginx; then systemctl reload nginx; fi"
 
 Commands = Generator[PyinfraCommand, None, None]

@@ -18,7 +18,14 @@ def engines_conf(served: Sequence[Engine], *, affinity: bool, front: bool = Fals
     """
 
     def rendered(digest: str) -> str:
-        return render.template("gateway/engines.conf", engines=served, affinity=affinity, front=front, digest=digest)
+        return render.template(
+            "gateway/engines.conf",
+            engines=served,
+            affinity=affinity,
+            front=front,
+            ready_at=max((one.ready_at for one in served), default=0),
+            digest=digest,
+        )
 
     return rendered(hashlib.sha256(rendered("").encode()).hexdigest()[:16])
 

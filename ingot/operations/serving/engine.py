@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 
-from pyinfra.api.command import StringCommand
-from pyinfra.context import host
+from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.context import host, state
 
-from ingot.engines import Running, Step, leftovers, steps
-from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, USER
-from ingot.facts.engine import STATE, EngineLook, EngineState
+from ingot.engines import Step
+from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, MODEL, USER
+from ingot.errors import IngotError
+from ingot.facts.disk_rate import DiskRate
+from ingot.facts.engine import STARTS, STATE, EngineLook, EngineState
+from ingot.facts.errors import ParseError
 from ingot.facts.replica_holds import HOLDS_FILE, read_holds
 from ingot.facts.schema import SCHEMA_FILE, schema_json
-from ingot.operations import logs, tree
+from ingot.operations import logs, tree, units
 from ingot.operations.changes import announce
+from ingot.operations.gateway import fronting
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
 from ingot.operations.render import template
-from ingot.operations.serving import planning, replica_watch, templates
-from ingot.operations.serving.rollout import COMPOSE, Commands, Rollout
+from ingot.operations.serving import canary, fleet, planning, replica_watch, templates
+from ingot.operations.serving import outlook as outlooks
+from ingot.operations.serving.outlook import Outlook
+from ingot.operations.serving.rollout import COMPOSE, VALIDATE, Commands, Rollout, ask
 from ingot.operations.serving.services import removal, services
+from ingot.operations.serving.starts import Starts
 from ingot.operations.serving.stored import LAST_GOOD
 from ingot.settings import of_host
+from ingot.sizing import SizingError
 
 UNIT = "/etc/systemd/system/ingot-engine.service"
 ROTATION = "/etc/logrotate.d/ingot-engine"
@@ -50,51 +59,117 @@ def entries(accounting_days: int, fleet_port: int) -> list[tree.Entry]:
 def places() -> Commands:
     """Have the engine's directories, its boot unit and its accounts' rotation."""
     values = of_host(host)
-    yield from tree.tree._inner(entries=entries(values.accounting_days, values.gateway_fleet_port))
+    wanted = entries(values.accounting_days, values.gateway_fleet_port)
+    yield from tree.tree._inner(entries=wanted, validate=units.verified(UNIT, *replica_watch.UNITS))
 
 
-def running(found: EngineState) -> dict[str, Running]:
-    """What the look found, in the rollout's terms."""
-    return {
-        one.service: Running(one.service, one.digest, one.status, one.healthy, one.age_s, one.address, one.devices)
-        for one in found.containers
-    }
+@operation()
+def outlook() -> Commands:
+    """See what the plan would replace, and print it as one table once every host of the run was seen."""
+    run = fleet.of_run()
+    try:
+        seen: Outlook | None = look()
+    # Its own operation says what is wrong.
+    except (IngotError, SizingError, ParseError):
+        seen = None
+    run.saw(host.name, seen)
+    host.noop("nothing is replaced" if seen and not seen.changes else "seen")
+    yield from ()
+
+
+def look(found: EngineState | None = None) -> Outlook | None:
+    """What a look at the host in context means for it; None where Docker does not answer.
+
+    Raises: IngotError or SizingError with one sentence, where there is no plan.
+    """
+    seen: EngineState = host.get_fact(EngineLook) if found is None else found
+    settings = of_host(host)
+    planned = planning.host_plan(seen)
+    if not seen.docker:
+        return None
+    starts = Starts.from_stored(seen.files.get(STARTS))
+    wanted = services(planned, settings, starts.disk_bytes_per_s)
+    return outlooks.outlook(host.name, seen, planned, wanted, settings, starts, fronted=fronting.is_fronted())
 
 
 @operation()
 def replicas() -> Commands:
     """Measure, plan, and bring every replica to the plan, one at a time; the old one returns when the new one fails."""
-    found: EngineState = host.get_fact(EngineLook)
-    settings = of_host(host)
-    planned = planning.host_plan(found)
-    if not found.docker:
+    run = fleet.of_run()
+    seen = run.outlooks.get(host.name) or look()
+    if seen is None:
         yield refuse(
             f"{host.name}: Docker does not answer, expected it to list the engine's containers; read "
             "`systemctl status docker` on the host."
         )
         return
-    wanted = services(planned, settings)
-    read = templates.entries(request.arguments for request in planned.served)
-    rollout = Rollout(settings, planned, wanted, found)
-    todo, surplus = steps(wanted, running(found)), leftovers(wanted, running(found))
-    waiting = _held_though_well(found)
+    if not (seen.changes and state.is_executing):
+        yield from _serve(seen, run)
+        return
+    waited, stopped = (False, run.refuse(seen)) if seen.refusal else run.take_turn(seen)
+    if stopped:
+        yield refuse(f"{host.name}: nothing was replaced here: {stopped}; mend that, and deploy again.")
+        return
+    well = False
+    try:
+        if waited:
+            seen = look(ask(EngineLook)) or seen
+        well = yield from _serve(seen, run)
+    finally:
+        # Also where a command failed, or the host was lost: pyinfra ends this body then.
+        run.ended(host.name, well=well)
+
+
+def _serve(seen: Outlook, run: fleet.Fleet) -> Generator[PyinfraCommand, None, bool]:
+    """Bring a host to its plan. Returns: whether it serves that."""
+    if state.is_executing and any(step.action == "replace" for step in seen.todo):
+        seen = _timed(seen)
+    rollout = Rollout(of_host(host), seen.planned, seen.wanted, seen.found, seen.starts)
+    waiting = _held_though_well(seen.found)
     if waiting:
         announce([f"let {address} have requests again: it answers" for address in waiting])
         yield StringCommand(replica_watch.LOOK)
-    if not todo and not surplus and rollout.agrees():
+    if not seen.changes and rollout.agrees():
         if not waiting:
-            host.noop(f"{len(wanted)} replicas serve as planned")
-        return
-    announce(_sentences(todo, surplus))
-    yield from tree.tree._inner(entries=read)
-    for step in todo:
-        failed = yield from rollout.take(step)
+            host.noop(f"{len(seen.wanted)} replicas serve as planned")
+        return True
+    announce(_sentences(seen.todo, seen.surplus))
+    yield from tree.tree._inner(entries=templates.entries(request.arguments for request in seen.planned.served))
+    for step, place in zip(seen.todo, seen.bridges, strict=True):
+        failed = (yield from rollout.bridge(step, place)) if place else None
+        if not failed:
+            failed = yield from rollout.take(step)
+            # What serves on spare GPUs stays where nothing else would.
+            if place and (not failed or rollout.serves(step.service.name)):
+                yield from rollout.leave_bridge(step, place)
         if failed:
             yield refuse(failed)
-            return
-    for name in surplus:
+            return False
+    for name in seen.surplus:
         yield StringCommand(removal(name))
-    yield from tree.tree._inner(entries=rollout.final())
+    if state.is_executing and run.is_watched(host.name):
+        run.observed(host.name)
+        trouble = canary.observe(rollout.settings, seen.wanted)
+        if trouble:
+            yield from rollout.back(seen.todo)
+            yield refuse(f"{host.name}: {trouble}")
+            return False
+    yield from tree.tree._inner(entries=rollout.final(), validate=VALIDATE)
+    return True
+
+
+def _timed(seen: Outlook) -> Outlook:
+    """The same with deadlines that follow from how fast the disk reads what is started, where that can be measured."""
+    first = next(step.service for step in seen.todo if step.action == "replace")
+    weights = next(mount.source for mount in first.mounts if mount.target == MODEL)
+    rate: int | None = host.get_fact(DiskRate, directory=weights)
+    if rate is None:
+        return seen
+    starts = replace(seen.starts, disk_bytes_per_s=rate)
+    wanted = services(seen.planned, of_host(host), rate)
+    by_name = {service.name: service for service in wanted}
+    todo = tuple(replace(step, service=by_name[step.service.name]) for step in seen.todo)
+    return replace(seen, wanted=wanted, todo=todo, starts=starts)
 
 
 def _held_though_well(found: EngineState) -> list[str]:

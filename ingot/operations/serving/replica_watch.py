@@ -20,6 +20,7 @@ PACKAGE = "ingot.engines.replica_watch"
 SETTINGS = "/etc/ingot/engine/replica-watch.json"
 SERVICE = "/etc/systemd/system/ingot-replica-watch.service"
 TIMER = "/etc/systemd/system/ingot-replica-watch.timer"
+UNITS = (SERVICE, TIMER)
 #: Looks again now: a replica that was just proven need not wait for the timer.
 LOOK = "systemctl start ingot-replica-watch.service || true"
 #: What fails serves for at most this long, seconds.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -15,12 +16,15 @@ from pyinfra.api.facts import FactBase
 from pyinfra.context import host, state
 
 from ingot.engines import Service, Step, observed, proof
+from ingot.engines.capacity import shortfall
+from ingot.engines.vllm import CACHE, HOST_ACCOUNTS
 from ingot.errors import IngotError
 from ingot.facts.asking import Answer, Asked
 from ingot.facts.crash import ReplicaCrash
-from ingot.facts.engine import STATE, EngineState
+from ingot.facts.engine import STARTS, STATE, EngineState
 from ingot.facts.probe import path_of
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
+from ingot.facts.warm_up import Warmed, WarmUp
 from ingot.operations import tree
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import drain
@@ -28,12 +32,15 @@ from ingot.operations.serving import replica_watch
 from ingot.operations.serving.crash import explain
 from ingot.operations.serving.planning import Planned, calibrations
 from ingot.operations.serving.services import cache_directory, compose_file, container, removal, upstreams
+from ingot.operations.serving.starts import Starts
 from ingot.operations.serving.stored import LAST_GOOD, LastGood, stored_services
 from ingot.settings import Settings
 from ingot.sizing import Calibration, CalibrationKey, ReplicaPlan
 from ingot.sizing.calibration import dump
 
 COMPOSE = "/etc/ingot/engine/compose.yaml"
+#: Docker's word on the staged project before it lies where a boot would start it.
+VALIDATE = f"[ ! -e {{stage}}{COMPOSE} ] || docker compose --file {{stage}}{COMPOSE} config --quiet"
 
 #: One look at a starting replica takes at most this long, so that the person watching sees that it goes on.
 SLICE_S = 10
@@ -56,9 +63,14 @@ class Rollout:
     planned: Planned
     wanted: tuple[Service, ...]
     found: EngineState
+    starts: Starts = field(default_factory=Starts)
     measured: list[Calibration] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        #: What a start lacks that serves all the same.
+        self.short: str | None = None
+        #: Services that could not be brought back.
+        self.down: set[str] = set()
         self.last_good = stored_services(self.found.files)
         by_name = {service.name: service for service in self.wanted}
         #: What the Compose file holds now: services that run as wanted, and old ones until their turn comes.
@@ -80,6 +92,10 @@ class Rollout:
             and all(files.get(f"{LAST_GOOD}/{one.name}.json") == json.loads(_good(one)) for one in self.wanted)
         )
 
+    def serves(self, name: str) -> bool:
+        """Whether a service of this name is there, as wanted or as before."""
+        return name in self.live and name not in self.down
+
     def final(self) -> list[tree.Entry]:
         """The files of a host that serves its plan."""
         kept = {f"{LAST_GOOD}/{one.name}.json" for one in self.wanted}
@@ -87,6 +103,7 @@ class Rollout:
             tree.File(COMPOSE, compose_file(self.wanted, self.settings), mode="0640"),
             tree.File(f"{STATE}/plan.json", _json(self.planned.to_dict())),
             tree.File(f"{STATE}/upstreams.json", _json(upstreams(self.wanted))),
+            tree.File(f"{STATE}/{STARTS}", _json(self.starts.of(one.name for one in self.wanted).to_dict())),
             *(self._good(one) for one in self.wanted),
             *(
                 tree.Absent(f"{STATE}/{path}")
@@ -99,19 +116,24 @@ class Rollout:
         """One replica up and proven. Returns: None, or the sentence that refuses."""
         service = step.service
         if step.action == "replace":
-            yield from drain.drain(self._addresses(step), service.stop_grace_s)
+            yield from drain.drain(self._addresses(step), service.stop_grace_s, self.starts.expected_s(service.name))
+            began = time.monotonic()
             displaced = [self.live.pop(name) for name in step.displaces if name in self.live]
             self.live[service.name] = service
             yield from self._start(service, step.displaces)
             before = 0
         else:
-            displaced = [service]
+            displaced, began = [service], time.monotonic()
             before = next(one.restarts for one in self.found.containers if one.service == service.name)
         if not state.is_executing:
             return None
-        began = time.monotonic()
         try:
-            trouble = watch(service, before) or prove(service) or self._hold(service, before)
+            trouble = watch(service, before) or prove(service) or self._warm_up(service) or self._hold(service, before)
+            before_it = [self.last_good[one.name] for one in displaced if one.name in self.last_good]
+            if self.short and not all(one.runs_as(service.digest) for one in before_it):
+                # What was measured is what the next plan expects.
+                yield from tree.tree._inner(entries=[self._measurements()])
+                trouble = trouble or self.short
             if trouble:
                 return (yield from self._give_up(service, trouble, displaced))
         except Lost:
@@ -119,11 +141,60 @@ class Rollout:
                 f"{host.name}: the connection was lost while {service.name} starts, and not found again within "
                 f"{RECONNECT_S} s; it goes on there, run again to wait for it."
             )
-        logger.info(f"{host.print_prefix}{service.name} answers after {time.monotonic() - began:.0f} s")
+        spent = time.monotonic() - began
+        logger.info(f"{host.print_prefix}{service.name} answers after {spent:.0f} s")
+        if self.short:
+            logger.warning(f"{host.print_prefix}{host.name}: {service.name} {self.short}; there is none to go back to.")
+        if step.action == "replace":
+            self.starts = self.starts.took(service.name, math.ceil(spent))
         yield from tree.tree._inner(entries=[self._good(service), self._measurements()])
         yield from drain.restore(service.model, service.endpoint)
         yield StringCommand(replica_watch.LOOK, _timeout=COMMAND_S)
         return None
+
+    def bridge(self, step: Step, place: Bridge) -> Generator[PyinfraCommand, None, str | None]:
+        """Have the new replica serve on spare GPUs while its own are still taken. Returns: None, or the refusal."""
+        service = bridged(step.service, place)
+        self.live[service.name] = service
+        yield from self._start(service, ())
+        if not state.is_executing:
+            return None
+        try:
+            trouble = watch(service, 0) or prove(service)
+        except Lost:
+            trouble = "was lost with the connection"
+        if trouble:
+            yield from self._remove(service)
+            return (
+                f"{host.name}: {service.name}, which was to serve on spare GPUs meanwhile, {trouble}; nothing was "
+                "replaced, correct its settings and deploy again."
+            )
+        yield from drain.join(step.service.endpoint, service.model, service.endpoint)
+        logger.info(f"{host.print_prefix}{service.name} serves on spare GPUs while {step.service.name} is replaced")
+        return None
+
+    def leave_bridge(self, step: Step, place: Bridge) -> Commands:
+        """Take away what served meanwhile, after its running requests."""
+        service = bridged(step.service, place)
+        yield from drain.drain({service.endpoint}, service.stop_grace_s)
+        yield from drain.leave(service.endpoint)
+        yield from self._remove(service)
+
+    def _remove(self, service: Service) -> Commands:
+        yield StringCommand(removal(service.name), _timeout=COMMAND_S)
+        del self.live[service.name]
+        yield from self._settle()
+
+    def back(self, taken: Sequence[Step]) -> Commands:
+        """Bring back, last first, what proven steps displaced: the services that were good before them."""
+        for step in reversed(taken):
+            for name in step.displaces:
+                if name in self.last_good:
+                    failed = yield from self.take(
+                        Step(self.last_good[name].service, "replace", (step.service.name,), "back")
+                    )
+                    if failed:
+                        logger.error(f"{host.print_prefix}{failed}")
 
     def _addresses(self, step: Step) -> set[str]:
         """Where callers would miss what this step stops."""
@@ -135,7 +206,8 @@ class Rollout:
             entries=[
                 tree.Dir(cache_directory(service.name), user=service.user.partition(":")[0], mode="0700"),
                 tree.File(COMPOSE, compose_file(self.live.values(), self.settings), mode="0640"),
-            ]
+            ],
+            validate=VALIDATE,
         )
         grace = service.stop_grace_s
         stops = "".join(
@@ -147,6 +219,26 @@ class Rollout:
             f"--force-recreate {service.name}; }} >{STATE}/engine/up.log 2>&1 || true",
             _timeout=(grace + 60) * max(len(displaces), 1) + COMMAND_S,
         )
+
+    def _warm_up(self, service: Service) -> str | None:
+        """Have it answer one prompt as long as its callers' longest, where the values ask for that. Raises: Lost."""
+        if not self.settings.rollout_warm_up or service.kind != "generate":
+            return None
+        most = int(service.argv[service.argv.index("--max-model-len") + 1]) - 1
+        warmed: Warmed | None = ask(
+            WarmUp,
+            endpoint=service.endpoint,
+            model=service.model,
+            accounts=HOST_ACCOUNTS,
+            most=most,
+            seconds=PROOF_S,
+            _timeout=PROOF_S + COMMAND_S,
+        )
+        if warmed and warmed.tokens and warmed.status != "200":
+            return f"answered a prompt of {warmed.tokens} tokens, as long as its callers' longest, with {warmed.status}"
+        if warmed and warmed.tokens:
+            logger.info(f"{host.print_prefix}{service.name} answered a prompt of {warmed.tokens} tokens")
+        return None
 
     def _hold(self, service: Service, before: int) -> str | None:
         """See that it goes on serving, and read what it says about its memory."""
@@ -163,8 +255,13 @@ class Rollout:
             why = _why(service, proof.questions(service)[-1].path)
             return f"answered once and then stopped within {self.settings.engine_hold_s} s ({why})"
         numbers = observed.parse(evidence.log, evidence.metrics)
-        replica = self.planned.plan.replicas[self.wanted.index(service)]
-        self.measured.append(calibration(replica, numbers, self.settings, self.planned))
+        self.short = None
+        # One that is brought back may not be of this plan.
+        if service in self.wanted:
+            replica = self.planned.plan.replicas[self.wanted.index(service)]
+            self.measured.append(calibration(replica, numbers, self.settings, self.planned))
+            # Without a GPU the cache is as large as the values say, whatever the plan counted.
+            self.short = shortfall(replica, numbers) if self.settings.engine_build != "cpu" else None
         return None
 
     def _good(self, service: Service) -> tree.File:
@@ -206,6 +303,7 @@ class Rollout:
             self.live[old.name] = old
             yield from self._start(old, ())
             if watch(old, 0):
+                self.down.add(old.name)
                 return f"{sentence}; the last good {old.name} did not start again either, so it is down."
             yield from drain.restore(old.model, old.endpoint)
         names = ", ".join(old.name for old in back)
@@ -214,7 +312,29 @@ class Rollout:
     def _settle(self) -> Commands:
         """The Compose file without what failed, so that a boot does not start it."""
         left = compose_file(self.live.values(), self.settings) if self.live else None
-        yield from tree.tree._inner(entries=[tree.File(COMPOSE, left, mode="0640") if left else tree.Absent(COMPOSE)])
+        entry = tree.File(COMPOSE, left, mode="0640") if left else tree.Absent(COMPOSE)
+        yield from tree.tree._inner(entries=[entry], validate=VALIDATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """Spare GPUs (CDI names) and an address at which a replica serves while its own place is taken."""
+
+    devices: tuple[str, ...]
+    address: str
+
+
+def bridged(service: Service, place: Bridge) -> Service:
+    """A service on spare GPUs: by another name, at another address, with a cache and accounts of its own."""
+    name = f"{service.name}-bridge"
+    mounts = tuple(
+        replace(mount, source=cache_directory(name)) if mount.target == CACHE else mount for mount in service.mounts
+    )
+    env = tuple(
+        (key, value.replace(f"/{service.name}.jsonl", f"/{name}.jsonl") if key == "INGOT_ACCOUNT" else value)
+        for key, value in service.env
+    )
+    return replace(service, name=name, mounts=mounts, env=env, devices=place.devices, address=place.address)
 
 
 class Lost(IngotError):

@@ -18,7 +18,7 @@ from ingot.settings.serving import service_name
 from ingot.sizing import HostPlan
 
 
-def engine_values(values: Engine) -> Values:
+def engine_values(values: Engine, disk_bytes_per_s: int | None = None) -> Values:
     """A host's values as an engine takes them. Raises: IngotError where the image is not pinned."""
     return Values(
         image=image_source(values).reference,
@@ -31,18 +31,19 @@ def engine_values(values: Engine) -> Values:
         ulimits=values.engine_ulimits,
         extra_args=values.engine_extra_args,
         extra_env=values.engine_extra_env,
+        disk_bytes_per_s=disk_bytes_per_s,
     )
 
 
-def services(planned: Planned, values: Settings) -> tuple[Service, ...]:
-    """The plan's replicas as services, addressed in the plan's order.
+def services(planned: Planned, values: Settings, disk_bytes_per_s: int | None = None) -> tuple[Service, ...]:
+    """The plan's replicas as services, addressed in the plan's order; their deadlines follow the disk's rate.
 
     Raises: IngotError where the image is not pinned, or the engine's network has no address for a replica.
     """
     missing = no_address(planned.plan, values)
     if missing:
         raise IngotError(missing)
-    of_engine = engine_values(values)
+    of_engine = engine_values(values, disk_bytes_per_s)
     made: list[Service] = []
     count: dict[str, int] = {}
     for index, replica in enumerate(planned.plan.replicas):

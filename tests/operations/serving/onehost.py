@@ -16,6 +16,7 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.context import ctx_host, ctx_state
 
 from ingot.engines import Service
+from ingot.facts.disk_rate import DiskRate
 from ingot.facts.engine import Container, EngineLook, EngineState
 from ingot.facts.gateway import ENGINES
 from ingot.facts.nvidia import Gpus
@@ -54,6 +55,19 @@ def card(index: int, free_gib: float = 22.0) -> GPU:
     return GPU(index, f"GPU-{index}", "NVIDIA A10G", int(22.5 * GIB), int(free_gib * GIB), (8, 6))
 
 
+def one_run(executing: bool = True, at_once: int | None = None) -> SimpleNamespace:
+    """Stands in for pyinfra's state, with so many hosts at once at most."""
+    pool = SimpleNamespace(size=at_once)
+    return SimpleNamespace(is_executing=executing, config=SimpleNamespace(DIFF=False), pool=pool)
+
+
+class Inventory(list["OneHost"]):
+    """Stands in for pyinfra's inventory: all of its hosts are worked on."""
+
+    def get_active_hosts(self) -> list[OneHost]:
+        return list(self)
+
+
 class OneHost:
     """Stands in for pyinfra's host. `answers` are facts by class: a value, or a function of the fact's arguments."""
 
@@ -62,13 +76,15 @@ class OneHost:
         self.print_prefix = "[gpu-01] "
         self.connector_data: dict[str, Any] = {}
         self.data = Data(**{**DEFAULTS, **VALUES, **values})
+        self.groups: tuple[str, ...] = ()
+        self.inventory = Inventory([self])
         self.files: dict[str, Any] = {}
         self.commands: list[str] = []
         self.refused: list[str] = []
         self.noops: list[str] = []
         self.containers: tuple[Container, ...] = ()
         self.modes: dict[str, str] = {}
-        self.answers: dict[type, Any] = {Gpus: [card(0), card(1)], Paths: self._paths}
+        self.answers: dict[type, Any] = {Gpus: [card(0), card(1)], Paths: self._paths, DiskRate: None}
 
     def get_fact(self, fact: type, **arguments: Any) -> Any:
         if fact is EngineLook:
@@ -94,10 +110,13 @@ class OneHost:
     def noop(self, said: str) -> None:
         self.noops.append(said)
 
-    def run(self, operation: Any, executing: bool = True) -> bool:
-        """Run an operation's body to its end, or to its first command when preparing. Returns: whether it acted."""
+    def run(self, operation: Any, executing: bool = True, run: SimpleNamespace | None = None) -> bool:
+        """Run an operation's body to its end, or to its first command when preparing. Returns: whether it acted.
+
+        `run` is what the hosts of one run share.
+        """
         self.commands, self.refused, self.noops = [], [], []
-        run = SimpleNamespace(is_executing=executing, config=SimpleNamespace(DIFF=False))
+        run = run or one_run(executing)
         with ctx_state.use(run), ctx_host.use(self):
             for command in guarded(operation._inner)():
                 self._take(command)

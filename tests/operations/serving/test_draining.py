@@ -12,17 +12,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyinfra.context import ctx_host
 
 from ingot.facts.asking import Answer, Asked
 from ingot.facts.crash import Crash, ReplicaCrash
 from ingot.facts.gateway import ENGINES
+from ingot.facts.nvidia import Gpus
 from ingot.facts.pool import Pool, PoolState
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.facts.replica_holds import ReplicaHold
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, marked, parse_upstreams, unmarked
 from ingot.operations.gateway import drain
 from ingot.operations.serving import engine
-from tests.operations.serving.onehost import OneHost
+from ingot.operations.serving.outlook import rows
+from tests.operations.serving.onehost import OneHost, card
 
 pytestmark = pytest.mark.gateway
 
@@ -245,3 +248,70 @@ def test_a_real_connection_without_an_answer_is_seen() -> None:
         command = ["sh", "-c", drain.idle([address], 2)]
         done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
     assert done.stdout.startswith(f"{address} did not say within 2 s")
+
+
+@pytest.fixture
+def single(served: OneHost) -> OneHost:
+    """A host with one replica and a GPU to spare."""
+    served.data.serve = [{"model": "small", "context": 2048, "concurrency": 8, "replicas": 1}]
+    served.run(engine.replicas)
+    served.serves(*served.wanted())
+    served.data.engine_extra_args = ["--seed", "1"]
+    return served
+
+
+@pytest.mark.rollout
+def test_with_spare_gpus_the_new_replica_serves_there_while_its_own_are_freed(single: OneHost) -> None:
+    single.data.rollout_outage = "spare-gpus"
+    pools: list[list[str]] = []
+    single.answers[ReplicaGlance] = lambda container, **_: (
+        pools.append([container, *json.loads(single.files[UPSTREAMS_FILE])[0]["replicas"]])
+        or Glance("running", health="200", answered="200")
+    )
+    assert single.run(engine.replicas) and single.refused == []
+    assert [told for told in story(single) if told.startswith("small")] == ["small-0-bridge", "small-0"]
+    assert pools == [["ingot-engine-small-0-bridge", FIRST], ["ingot-engine-small-0", FIRST, SECOND]]
+    assert "small-0-bridge" not in single.composed()
+    assert json.loads(single.files[UPSTREAMS_FILE]) == [{"model": "small", "replicas": [FIRST]}]
+    assert SECOND not in single.files[ENGINES] and "down" not in single.files[ENGINES]
+
+
+@pytest.mark.rollout
+def test_what_does_not_serve_on_spare_gpus_leaves_the_old_replica_alone(single: OneHost) -> None:
+    single.data.rollout_outage = "spare-gpus"
+    single.answers[ReplicaGlance] = Glance("exited")
+    before = single.composed()
+    single.run(engine.replicas)
+    assert story(single) == ["small-0-bridge"] and single.composed() == before
+    assert "nothing was replaced, correct its settings and deploy again" in single.refused[0]
+
+
+@pytest.mark.rollout
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ("spare-gpus", "no 1 spare GPUs are there to start the new one first, and rollout_outage is 'spare-gpus'"),
+        ("other-hosts", "no fleet gateway stands before this host, and rollout_outage is 'other-hosts'"),
+    ],
+)
+def test_an_outage_that_the_operator_did_not_choose_is_refused_before_anything_changes(
+    single: OneHost, choice: str, words: str
+) -> None:
+    single.answers[Gpus] = [card(0)]
+    single.data.engine_extra_args = []
+    single.run(engine.replicas)
+    single.serves(*single.wanted())
+    single.data.rollout_outage, single.data.engine_extra_args = choice, ["--seed", "1"]
+    single.run(engine.replicas)
+    assert single.commands == [] and len(single.refused) == 1 and words in single.refused[0]
+
+
+@pytest.mark.rollout
+def test_a_declared_outage_is_the_default_and_the_table_says_so(single: OneHost) -> None:
+    with ctx_host.use(single):
+        seen = engine.look()
+    assert seen is not None
+    [row] = rows([seen])
+    assert row[:4] == ("1", "gpu-01", "small-0", "replace: arguments") and row[4].startswith(
+        "yes: 503 with Retry-After"
+    )

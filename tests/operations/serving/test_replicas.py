@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import yaml
 
 from ingot.facts.asking import Answer, Asked
 from ingot.facts.crash import Crash, ReplicaCrash
+from ingot.facts.disk_rate import DiskRate
 from ingot.facts.engine import EngineLook, EngineState
+from ingot.facts.gateway import ENGINES
 from ingot.facts.nvidia import Gpus
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.facts.smi_fault import Fault, GpuFault
@@ -22,7 +25,7 @@ from tests.operations.serving.onehost import OneHost, card, running
 
 READY = Glance("running", health="200", answered="200")
 CRASH = Crash(exit_code=1, processor="AMD EPYC 9555")
-HEALTHY = Evidence("running", 0, "200", (), ("Available KV cache memory: 11.50 GiB",))
+HEALTHY = Evidence("running", 0, "200", (), ("Available KV cache memory: 21.50 GiB",))
 
 
 @pytest.fixture
@@ -75,7 +78,7 @@ def test_a_fresh_host_gets_its_replicas_one_after_the_other(fresh: OneHost) -> N
         {"model": "small", "replicas": ["172.31.213.10:8000", "172.31.213.11:8000"]}
     ]
     measured = json.loads(fresh.files["/var/lib/ingot/measured.json"])["measured"]
-    assert [one["available_kv_bytes"] for one in measured] == [int(11.5 * 1024**3)]
+    assert [one["available_kv_bytes"] for one in measured] == [int(21.5 * 1024**3)]
     assert {"plan.json", "small-0.json", "small-1.json"} <= {path.rpartition("/")[2] for path in fresh.files}
 
 
@@ -215,6 +218,61 @@ def test_measurements_of_another_version_of_ingot_are_dropped(served: OneHost) -
     served.data.serve = [{"model": "small", "context": 4096, "concurrency": 8, "replicas": 2}]
     assert served.run(engine.replicas) and served.refused == []
     assert json.loads(served.files["/var/lib/ingot/measured.json"])["schema"] == 1
+
+
+def room_gib(gib: float) -> Evidence:
+    return Evidence("running", 0, "200", (), (f"Available KV cache memory: {gib:.2f} GiB",))
+
+
+@pytest.mark.rollout
+def test_a_replica_with_less_room_than_its_plan_allows_gives_way_to_the_last_good_one(served: OneHost) -> None:
+    before = served.composed()
+    served.answers[ReplicaEvidence] = room_gib(11.5)
+    served.data.engine_extra_args = ["--seed", "1"]
+    served.run(engine.replicas)
+    assert ups(served) == ["small-0", "small-0"] and served.composed() == before
+    assert "small-0 has room for less of cache, its plan allows no fewer than" in served.refused[0]
+    assert served.refused[0].endswith("the last good small-0 serves again.")
+    [measured] = json.loads(served.files["/var/lib/ingot/measured.json"])["measured"]
+    assert measured["available_kv_bytes"] == int(11.5 * 1024**3), "what the next plan expects"
+
+
+@pytest.mark.rollout
+def test_a_first_replica_with_less_room_serves_with_a_warning(fresh: OneHost, caplog: pytest.LogCaptureFixture) -> None:
+    fresh.answers[ReplicaEvidence] = room_gib(11.5)
+    assert fresh.run(engine.replicas) and fresh.refused == []
+    assert "small-0 has room for less of cache" in caplog.text and "there is none to go back to" in caplog.text
+
+
+@pytest.mark.rollout
+def test_starts_and_the_disk_are_measured_and_the_second_run_changes_nothing(fresh: OneHost) -> None:
+    fresh.answers[DiskRate] = 10**6
+    fresh.run(engine.replicas)
+    stored = json.loads(fresh.files["/var/lib/ingot/engine/starts.json"])
+    assert stored["disk_bytes_per_s"] == 10**6 and set(stored["seconds"]) == {"small-0", "small-1"}
+    wanted = [json.loads(fresh.files[f"/var/lib/ingot/engine/last-good/small-{n}.json"]) for n in range(2)]
+    assert all(one["service"]["start_deadline_s"] >= 420 for one in wanted)
+    fresh.answers[DiskRate] = 10**9
+    fresh.serves(*fresh.wanted())
+    assert not fresh.run(engine.replicas)
+
+
+@pytest.mark.rollout
+def test_callers_of_a_single_replica_are_told_how_long_its_last_start_took(served: OneHost) -> None:
+    served.files["/var/lib/ingot/engine/starts.json"] = json.dumps(
+        {"disk_bytes_per_s": None, "seconds": {"small-0": 90, "small-1": 90}}
+    )
+    served.modes["/var/lib/ingot/engine/starts.json"] = "0644"
+    served.files[ENGINES], served.modes[ENGINES] = "as the gateway role wrote it", "0644"
+    told: list[dict[str, Any]] = []
+    served.answers[ReplicaGlance] = lambda **_: (
+        told.extend(json.loads(served.files["/var/lib/ingot/upstreams.json"])) or READY
+    )
+    served.data.engine_extra_args = ["--seed", "1"]
+    before = time.time()
+    served.run(engine.replicas)
+    assert all(before + 89 <= one["ready_at"] <= time.time() + 90 for one in told) and len(told) == 2
+    assert "ready_at" not in served.files["/var/lib/ingot/upstreams.json"]
 
 
 def test_a_start_has_an_end(fresh: OneHost, monkeypatch: pytest.MonkeyPatch) -> None:

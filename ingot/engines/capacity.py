@@ -1,0 +1,32 @@
+"""Whether a replica that has started has the room for its cache that its plan promised. Pure."""
+
+from __future__ import annotations
+
+from ingot.engines.observed import Observed
+from ingot.sizing import ReplicaPlan
+
+#: An engine logs GiB with two digits behind the point.
+ROUNDING_BYTES = 1024**3 // 100
+
+
+def shortfall(plan: ReplicaPlan, found: Observed) -> str | None:
+    """What a started engine lacks, as a clause; None where it has what its plan allows.
+
+    The plan's figures have its margin taken off, which is the band of the prediction: less is not an estimate that was
+    a little off, but something else in the GPU's memory, or a wrong prediction. Not judged are models without a
+    cache, engines that say nothing of theirs, and a start that compiled where the plan follows one that did not: the
+    next start has that memory back (docs/sizing.md).
+    """
+    if plan.kv_cache_tokens <= 0 or (found.compiled and plan.memory.activation.basis == "measured"):
+        return None
+    if found.available_kv_bytes is not None:
+        short = found.available_kv_bytes < plan.memory.kv_cache.bytes - ROUNDING_BYTES
+    else:
+        short = found.kv_cache_tokens is not None and found.kv_cache_tokens < plan.kv_cache_tokens
+    if not short:
+        return None
+    has = f"{found.kv_cache_tokens:,} tokens" if found.kv_cache_tokens is not None else "less"
+    words = f"has room for {has} of cache, its plan allows no fewer than {plan.kv_cache_tokens:,}"
+    if found.available_kv_bytes is None:
+        return words
+    return f"{words} ({found.available_kv_bytes / 1024**3:.2f} of {plan.memory.kv_cache.bytes / 1024**3:.2f} GiB)"

@@ -1,0 +1,172 @@
+"""Two hosts: a canary that is well lets the other follow, and one that is not leaves the other as it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ingot.sandbox import Sandbox, TestHost
+from ingot.secrets.keys import create
+from tests.e2e import standin_image
+from tests.e2e.deploying import INGOT, ROOT, Run, deploy
+from tests.hosts.https import Caller, CallError
+
+pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(1800)]
+
+NAMES = ("roll-1", "roll-2")
+INVENTORY = """
+from ingot.sandbox.inventory import hosts
+gpu = [(name, {{**data, **{values!r}}}) for name, data in hosts() if name.removeprefix("@ingot/") in {names!r}]
+"""
+
+
+@dataclass
+class Fleet:
+    """The hosts, and the directory of their inventories."""
+
+    hosts: tuple[TestHost, TestHost]
+    directory: Path
+    values: dict[str, object]
+
+    def inventory(self, **values: object) -> Path:
+        """An inventory of both with these values."""
+        path = self.directory / "fleet.py"
+        path.write_text(INVENTORY.format(values={**self.values, **values}, names=NAMES))
+        return path
+
+    def deploy(self, **values: object) -> Run:
+        return deploy(inventory=str(self.inventory(**values)))
+
+    def containers(self) -> list[str]:
+        """Id and start of each host's replica."""
+        told = "docker inspect --format '{{.Id}} {{.State.StartedAt}}' ingot-engine-tiny-qwen3-0"
+        return [host.succeeds(told) for host in self.hosts]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    sandbox = Sandbox()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda name: sandbox.up(name, profile="rtx4090x1"), NAMES)
+    directory = tmp_path_factory.mktemp("fleet")
+    values = {**standin_image.write(directory), "engine_hold_s": 0, "rollout_canary_hold_s": 2}
+    made = Fleet((first, second), directory, values)
+    run = made.deploy()
+    assert run.status == 0, run.output[-6000:]
+    yield made
+    for name in NAMES:
+        sandbox.down(name)
+
+
+def test_the_plan_alone_is_printed_and_nothing_changes(fleet: Fleet) -> None:
+    before = fleet.containers()
+    inventory = str(fleet.inventory(engine_extra_args=["--seed", "1"]))
+    done = subprocess.run(
+        [INGOT, "rollout", "--plan-only", inventory], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    head, *rows = [line.split() for line in done.stdout.splitlines()]
+    assert head == ["order", "host", "replica", "change", "outage"]
+    assert [row[:6] for row in rows] == [
+        ["1", "canary", "roll-1", "tiny-qwen3-0", "replace:", "arguments"],
+        ["2", "roll-2", "tiny-qwen3-0", "replace:", "arguments", "yes:"],
+    ]
+    assert "503 with Retry-After, about" in done.stdout, "the first starts were measured"
+    assert fleet.containers() == before
+
+
+def test_a_canary_that_crashes_leaves_the_other_host_as_it_is(fleet: Fleet) -> None:
+    before = fleet.containers()
+    run = fleet.deploy(engine_extra_args=["--crash"])
+    assert run.status != 0
+    assert "the last good tiny-qwen3-0 serves again." in run.output, run.output[-4000:]
+    assert "roll-2: nothing was replaced here: the canary roll-1 failed; mend that, and deploy again." in run.output
+    assert fleet.containers()[1] == before[1]
+
+
+def test_a_canary_whose_callers_fail_goes_back_and_leaves_the_other_host_as_it_is(fleet: Fleet) -> None:
+    before, stop = fleet.containers(), threading.Event()
+    secrets = Sandbox().secrets_dir
+    key, chat = create(secrets, "rollout"), {"model": "tiny-qwen3", "messages": [{"role": "user", "content": "Hi"}]}
+    assert deploy(inventory=str(fleet.inventory()), deploy_file="roles.gateway.gateway").status == 0
+    caller = Caller(fleet.hosts[0].address, "roll-1", secrets / "ca.crt", key)
+    assert caller.post("/v1/chat/completions", chat).status == 200
+
+    def call() -> None:
+        while not stop.is_set():
+            with suppress(CallError):
+                caller.post("/v1/chat/completions", chat)
+            time.sleep(0.2)
+
+    calling = threading.Thread(target=call)
+    calling.start()
+    try:
+        run = fleet.deploy(engine_extra_args=["--fail-chat"], rollout_canary_hold_s=5)
+    finally:
+        stop.set()
+        calling.join(timeout=60)
+    assert run.status != 0
+    assert "requests to this canary got 5xx within 5 s, expected a share of at most 0.01" in run.output
+    assert "roll-2: nothing was replaced here: the canary roll-1 failed" in run.output
+    assert fleet.containers()[1] == before[1]
+    assert caller.post("/v1/chat/completions", chat).status == 200, "what served before is back"
+
+
+def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> None:
+    before = fleet.containers()
+    run = fleet.deploy(engine_extra_args=["--seed", "1"])
+    assert run.status == 0, run.output[-6000:]
+    well, second = run.output.index("roll-1 is well after 2 s"), run.output.index("[roll-2] tiny-qwen3-0 gave")
+    assert run.output.index("1 canary  roll-1") < run.output.index("[roll-1] tiny-qwen3-0 gave") < well < second
+    assert not set(fleet.containers()) & set(before)
+    again = fleet.deploy(engine_extra_args=["--seed", "1"])
+    assert again.status == 0 and [again.changed(name) for name in NAMES] == [[], []], again.output[-3000:]
+    assert "order" not in again.output
+
+
+BROKEN = """
+from ingot.operations import tree, units
+from ingot.operations.gateway import drain
+from ingot.operations.serving import rollout
+
+tree.tree(
+    name="compose", entries=[tree.File(rollout.COMPOSE, "services: [")],
+    validate=rollout.VALIDATE, _ignore_errors=True,
+)
+tree.tree(name="pool", entries=[tree.File(drain.ENGINES, "upstream {")], validate=drain.VALIDATE, _ignore_errors=True)
+tree.tree(
+    name="daemon", entries=[tree.File("/etc/docker/daemon.json", '{"no-such-key": 1}')],
+    validate="dockerd --validate --config-file {stage}/etc/docker/daemon.json", _ignore_errors=True,
+)
+tree.tree(
+    name="unit", entries=[tree.File("/etc/systemd/system/ingot-engine.service", "[Service]\\nExecStart=relative\\n")],
+    validate=units.verified("/etc/systemd/system/ingot-engine.service"), _ignore_errors=True,
+)
+"""
+GUARDED = (
+    "/etc/ingot/engine/compose.yaml",
+    "/etc/nginx/ingot/engines.conf",
+    "/etc/docker/daemon.json",
+    "/etc/systemd/system/ingot-engine.service",
+)
+
+
+def test_what_its_own_program_refuses_never_takes_the_place_of_a_file(fleet: Fleet) -> None:
+    host, sums = fleet.hosts[0], f"sha256sum {' '.join(GUARDED)}"
+    before = host.succeeds(sums)
+    path = fleet.directory / "broken.py"
+    path.write_text(BROKEN)
+    run = deploy("roll-1", inventory=str(fleet.inventory()), deploy_file=str(path))
+    assert run.output.count("nothing was changed") >= len(GUARDED), run.output[-5000:]
+    assert host.succeeds(sums) == before
+    done = json.loads(host.succeeds("docker inspect ingot-engine-tiny-qwen3-0"))
+    assert done[0]["State"]["Running"]
