@@ -53,8 +53,9 @@ sources = {
 }
 
 # --- serving
-# Commits and files of models, as `ingot models lock` writes them beside the inventories: where this file is, deploys
-# take what it has and nothing else. None: the commits of the catalog and of site_models.
+# Commits and files of models, as `ingot models lock` writes them beside the inventories: deploys take what it has and
+# nothing else, and are refused without it. None, where only hosts see the mirror: the commits of site_models and of
+# the catalog.
 models_lock = "inventories/models.lock.yaml"
 # Models that this site describes in a file, as `ingot models add` writes it; site_models stand over it. None: none.
 models_site = "inventories/models.site.yaml"

@@ -120,14 +120,25 @@ def lock(inventory: Path | None, hosts: tuple[str, ...], update: bool, dry: bool
 @click.option("--offline", is_flag=True, help="Ask no hub whether it still has what is locked.")
 @json_option
 def check(inventory: Path | None, hosts: tuple[str, ...], offline: bool, as_json: bool) -> None:
-    """See that what HOSTs serve is known to their engine and locked, and that the hub still has it."""
-    from ingot.hub.checking import check_hosts
-    from ingot.inventory.fleet import selected
+    """See that what HOSTs serve is known to their engine and locked, and that the hub still has it.
 
-    findings = check_hosts(selected(inventory, hosts).hosts, offline=offline)
+    Shows what names the commit of each variant that may be served.
+    """
+    from dataclasses import asdict
+
+    from ingot.hub.checking import check_hosts, stands
+    from ingot.inventory.fleet import selected
+    from ingot.report.console import plain_console, plain_table
+
+    chosen = selected(inventory, hosts).hosts
+    found, findings = stands(chosen), check_hosts(chosen, offline=offline)
     if as_json:
-        print_json({"findings": findings, "errors": []})
+        print_json({"variants": [asdict(one) for one in found], "findings": findings, "errors": []})
     else:
+        table = plain_table("variant", "repository", "commit", "named by")
+        for one in found:
+            table.add_row(one.variant, one.repository, (one.commit or "-")[:12], one.by)
+        plain_console().print(table)
         for finding in findings:
             click.echo(finding)
         if not findings:

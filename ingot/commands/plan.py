@@ -108,6 +108,7 @@ def _show(made: Forecast, *, explain: bool) -> None:
         lines = [f"plan {made.because[host]}"] if made.because.get(host) else []
         lines += made.drivers[host].lines() if host in made.drivers else []
         lines += alternatives_of(made.alternatives.get(host, ()))
+        lines += [f"a deploy is refused: {made.unlocked[host]}"] if host in made.unlocked else []
         if lines:
             console.print(*lines, sep="\n", soft_wrap=True)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
 
 from pyinfra.api.host import Host
 
+from ingot.catalog import load_models
 from ingot.engines.registry import registry
 from ingot.engines.validity import problems
 from ingot.errors import IngotError
@@ -14,6 +18,42 @@ from ingot.settings.engine import Engine
 from ingot.settings.read import section
 from ingot.settings.serving import Serving
 from ingot.sizing import CatalogError
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A variant that may be served, its commit, and what names it: the lock, the site, the catalog, or nothing."""
+
+    variant: str
+    repository: str
+    commit: str | None
+    by: Literal["lock", "site", "catalog", "nothing"]
+
+
+def stands(hosts: Sequence[Host]) -> list[Stand]:
+    """What each variant that hosts may serve stands on. Raises: IngotError where the values of a host are wrong."""
+    own = load_models()
+    found: dict[str, Stand] = {}
+    for host in hosts:
+        serving = section(host, Serving)
+        try:
+            lock = serving.lock
+        except CatalogError as error:
+            raise IngotError(str(error)) from error
+        for one in serving.serve:
+            model = serving.catalog[one.model]
+            theirs = {each.name: each.revision for each in own[model.name].variants} if model.name in own else {}
+            for variant in model.variants:
+                if one.variant not in (None, variant.name):
+                    continue
+                label = f"{model.name} ({variant.name})"
+                known = lock.repositories.get(variant.repository) if lock else None
+                by: Literal["lock", "site", "catalog", "nothing"] = "lock" if known else "nothing"
+                if known is None and variant.revision:
+                    by = "catalog" if theirs.get(variant.name) == variant.revision else "site"
+                commit = known.commit if known else variant.revision
+                found[label] = Stand(label, variant.repository, commit, by)
+    return list(found.values())
 
 
 def check_hosts(hosts: Sequence[Host], *, offline: bool) -> list[str]:
@@ -34,16 +74,10 @@ def _of_host(host: Host) -> Iterator[str]:
             yield f"{one.model}: {clause}."
     for wrong in serving.unlocked():
         yield f"{wrong.value}: expected {wrong.words}."
-    if serving.serve and serving.models_lock and not _locked(serving):
-        yield f"{serving.models_lock} is not there: run `ingot models lock`."
-
-
-def _locked(serving: Serving) -> bool:
-    try:
-        return serving.lock is not None
-    except CatalogError:
-        # Said as a value that is wrong.
-        return True
+    with suppress(CatalogError):
+        # A lock that cannot be read was said above, as a value that is wrong.
+        if missing := serving.without_lock():
+            yield f"{missing}."
 
 
 def _at_the_hub(hosts: Sequence[Host]) -> Iterator[str]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from ingot.catalog.lock import Lock, Locked
 from ingot.errors import IngotError
 from ingot.hub.places import Place
-from ingot.sizing import Model
+from ingot.hub.shapes import checked
+from ingot.sizing import Model, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Wish:
     """A repository that an inventory may serve: for which model, and where it is.
 
     `revision` is the commit that the catalog or the site names; `fixed` says that the site does, which wins over what
-    is newest.
+    is newest. `variant` is what its entry states of it, None for a draft or an adapter.
     """
 
     repository: str
@@ -25,6 +26,7 @@ class Wish:
     place: Place
     revision: str | None = None
     fixed: bool = False
+    variant: Variant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def wishes_of(
             if variants.get(model.name) in (None, one.name):
                 fixed = one.revision is not None and theirs.get(one.name) != one.revision
                 label = f"{model.name} ({one.name})"
-                yield Wish(one.repository, model.name, label, place(one.repository), one.revision, fixed)
+                yield Wish(one.repository, model.name, label, place(one.repository), one.revision, fixed, one)
 
 
 def resolve(
@@ -104,4 +106,7 @@ def resolve(
 def _looked_up(wish: Wish, update: bool, say: Callable[[str], None]) -> Locked:
     say(f"{wish.label}: {wish.repository}")
     newest = update and not wish.fixed
-    return wish.place.locked(wish.repository, None if newest else wish.revision)
+    found = wish.place.locked(wish.repository, None if newest else wish.revision)
+    if wish.variant is not None:
+        checked(wish.place, found, wish.variant)
+    return found

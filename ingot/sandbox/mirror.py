@@ -4,17 +4,22 @@ It stands in the cache at `mirror`; guests see it read-only at `/srv/ingot-mirro
 path of a site without internet.
 """
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ingot.sandbox import aptrepo, engine_image
 from ingot.sandbox.paths import Paths
-from ingot.sandbox.state import locked
+from ingot.sandbox.state import locked, write_file
 from ingot.sandbox.tiny_models import embedder, generator, reranker, transcriber
+from ingot.sandbox.tiny_models.directory import MANIFEST
 
 GUEST = "/srv/ingot-mirror"
+#: Where test hosts fetch models.
+MODELS = f"file://{GUEST}/models"
 #: The models that test hosts can serve, one of each kind.
 MAKERS = {generator: "generate", embedder: "embed", reranker: "rerank", transcriber: "transcribe"}
 
@@ -48,13 +53,13 @@ def engine_values(paths: Paths | None = None) -> dict[str, Any]:
 
 def model_values(paths: Paths | None = None) -> dict[str, Any]:
     """The tiny models as values for group_data, and where test hosts fetch models, made first where needed."""
-    revisions = _revisions(paths or Paths.from_environment())
+    paths = paths or Paths.from_environment()
+    revisions = _revisions(paths)
     return {
-        # The content of what is made here names its own revision.
-        "models_lock": None,
+        "models_lock": str(_lock(paths, revisions)),
         "models_site": None,
         "site_models": {maker.NAME: catalog_entry(maker, revisions[maker.NAME]) for maker in MAKERS},
-        "sources": {"models": {"kind": "mirror", "uri": f"file://{GUEST}/models"}},
+        "sources": {"models": {"kind": "mirror", "uri": MODELS}},
     }
 
 
@@ -67,6 +72,22 @@ def catalog_entry(maker: ModuleType, revision: str) -> dict[str, Any]:
         "config": dict(maker.CONFIG),
         "variants": [{"name": "bf16", "repository": maker.NAME, "revision": revision}],
     }
+
+
+def _lock(paths: Paths, revisions: Mapping[str, str]) -> Path:
+    """The lock of the tiny models, as `ingot models lock` writes one where it sees the mirror that hosts see."""
+    repositories = {
+        name: {
+            "commit": revision,
+            "files": json.loads((paths.mirror / "models" / name / revision / MANIFEST).read_text())["files"],
+        }
+        for name, revision in revisions.items()
+    }
+    content = json.dumps({"schema": 1, "hub": MODELS, "repositories": repositories}, indent=1) + "\n"
+    file = paths.mirror / "models.lock.yaml"
+    if not file.is_file() or file.read_text() != content:
+        write_file(file, content)
+    return file
 
 
 def _revisions(paths: Paths) -> dict[str, str]:

@@ -219,6 +219,18 @@ class Serving(Section):
         lock = self.lock
         return pin(self.catalog, lock) if lock else self.catalog
 
+    def without_lock(self) -> str | None:
+        """Why a deploy has no commits to take, without the final stop; None where there is a lock, or none is meant.
+
+        Raises: CatalogError.
+        """
+        if not self.serve or not self.models_lock or self.lock:
+            return None
+        return (
+            f"{self.models_lock} is not there, expected the commits and files of what is served, since deploys take "
+            "these and no others; run `ingot models lock`"
+        )
+
     def unlocked(self) -> Iterator[Wrong]:
         """What the lock does not have, or why it cannot be read."""
         try:
@@ -235,6 +247,10 @@ class Serving(Section):
             elif one.variant and one.variant not in {variant.name for variant in self.models[one.model].variants}:
                 words = f"a variant that {self.models_lock} has; run `ingot models lock`"
                 yield Wrong(("serve", index, "variant"), one.variant, words)
+            for label, repository, _ in one.beside(self.catalog):
+                if repository not in lock.repositories:
+                    words = f"{label} in {self.models_lock}, which lacks {repository}; run `ingot models lock`"
+                    yield Wrong(("serve", index, "model"), one.model, words)
 
     @model_validator(mode="after")
     def _are_known(self) -> Self:

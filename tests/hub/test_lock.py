@@ -17,11 +17,12 @@ from ingot.catalog.lock import Lock, Locked, LockedFile
 from ingot.errors import IngotError
 from ingot.facts.models import ModelDirectory
 from ingot.hub.resolve import Wish, resolve
+from ingot.hub.shapes import differences
 from ingot.operations.weights.manifest import origin
 from ingot.operations.weights.models import Wanted, locked_files, plan_text
 from ingot.settings.sources import Models
-from ingot.sizing import CatalogError
-from tests.hub.standin import FIRST, SECOND, StandIn, hub
+from ingot.sizing import CatalogError, architecture_from_config
+from tests.hub.standin import FIRST, QWEN3, SECOND, StandIn, hub
 
 pytestmark = pytest.mark.models
 
@@ -124,17 +125,57 @@ def test_adapters_are_locked_too(site: Path, standin: StandIn) -> None:
 
 def test_check_names_what_is_not_locked_or_not_there_any_more(site: Path, standin: StandIn) -> None:
     missing = ingot(site, "check")
-    assert missing.returncode == 1 and "models.lock.yaml is not there: run `ingot models lock`" in missing.stdout
+    assert missing.returncode == 1 and "models.lock.yaml is not there, expected" in missing.stdout
     ingot(site, "lock")
     good = ingot(site, "check")
     assert good.returncode == 0, good.stderr
-    assert good.stdout == "Everything that these hosts serve is locked and known to their engine.\n"
+    assert good.stdout.endswith("Everything that these hosts serve is locked and known to their engine.\n")
     standin.repositories["Qwen/Qwen3-0.6B"].commits[FIRST]["model.safetensors"] = 5
     assert "has other files at c1899de289a0 than were locked" in ingot(site, "check").stdout
     assert ingot(site, "check", "--offline").returncode == 0
     serves(site, [{**SERVE[0], "arguments": {"tool_call_parser": "hermess"}}])
     wrong = ingot(site, "check", "--offline")
     assert "tool_call_parser 'hermess' is not one of vllm 0.32.0, nearest: hermes" in wrong.stdout
+
+
+def test_a_repository_of_another_shape_than_its_entry_is_left_out_and_said(site: Path, standin: StandIn) -> None:
+    fewer = json.dumps({**QWEN3, "num_hidden_layers": 20, "num_key_value_heads": 4}).encode()
+    standin.repositories["Qwen/Qwen3-0.6B-FP8"].commits["f" * 40]["config.json"] = fewer
+    done = ingot(site, "lock")
+    assert done.returncode == 1
+    assert "qwen3-0.6b (fp8): Qwen/Qwen3-0.6B-FP8 is of another shape than its entry (20 layers" in done.stderr
+    assert "`ingot models add Qwen/Qwen3-0.6B-FP8 --name NAME`" in done.stderr
+    assert set(locked_in(site).repositories) == {"Qwen/Qwen3-0.6B"}
+
+
+def test_a_shape_differs_in_what_memory_depends_on_alone() -> None:
+    stated = architecture_from_config(QWEN3)
+    assert not list(
+        differences(stated, architecture_from_config({**QWEN3, "rope_theta": 5, "transformers_version": "9"}))
+    )
+    said, *_ = differences(stated, architecture_from_config({**QWEN3, "num_key_value_heads": 4}))
+    assert said.startswith("layer 0 keeps FullAttention(kv_heads=4")
+    (said,) = differences(stated, architecture_from_config({**QWEN3, "intermediate_size": 3584}))
+    assert "0.63 billion parameters instead of 0.60" in said
+
+
+def test_check_shows_what_names_each_commit(site: Path) -> None:
+    before = json.loads(ingot(site, "check", "--json").stdout)["variants"]
+    assert {one["variant"]: one["by"] for one in before} == {
+        "qwen3-0.6b (bf16)": "catalog",
+        "qwen3-0.6b (fp8)": "nothing",
+    }
+    ingot(site, "lock")
+    after = json.loads(ingot(site, "check", "--json").stdout)["variants"]
+    assert {one["by"] for one in after} == {"lock"} and {one["commit"] for one in after} == {FIRST, "f" * 40}
+
+
+def test_an_adapter_without_a_line_is_refused(site: Path, standin: StandIn) -> None:
+    standin.repositories["org/sales"] = standin.repositories["Qwen/Qwen3-0.6B-FP8"]
+    ingot(site, "lock")
+    serves(site, [{**SERVE[0], "adapters": [{"name": "sales", "repository": "org/sales", "rank": 16}]}])
+    wrong = ingot(site, "check", "--offline")
+    assert "which lacks org/sales; run `ingot models lock`" in wrong.stdout
 
 
 def test_a_lock_gives_models_their_commits_their_variants_and_their_sizes() -> None:

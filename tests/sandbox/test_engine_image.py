@@ -175,7 +175,7 @@ def test_engine_values_point_a_host_at_the_archive(paths: Paths, monkeypatch: py
 
 
 def test_model_values_name_one_model_of_each_kind_that_was_made(paths: Paths) -> None:
-    from ingot.catalog import load_models
+    from ingot.catalog import load_models, lock
 
     values = mirror.model_values(paths)
     assert values["sources"] == {"models": {"kind": "mirror", "uri": "file:///srv/ingot-mirror/models"}}
@@ -187,7 +187,11 @@ def test_model_values_name_one_model_of_each_kind_that_was_made(paths: Paths) ->
         "tiny-reranker": "rerank",
         "tiny-whisper": "transcribe",
     }
+    known = lock.read(Path(values["models_lock"]))
+    assert known is not None
+    assert lock.unlocked(list(found), models, known) == []
     for name, maker in zip(found, mirror.MAKERS, strict=True):
         (variant,) = models[name].variants
+        assert known.files(variant.repository, variant.revision)
         assert (paths.mirror / "models" / variant.repository / str(variant.revision) / "config.json").is_file()
         assert variant.architecture.hidden_size == maker.HIDDEN

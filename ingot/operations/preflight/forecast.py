@@ -36,13 +36,17 @@ from ingot.sizing import (
 
 @dataclass(frozen=True)
 class Asked:
-    """One host with what it has and what it shall serve; `state` is None where nobody looked at what it stores."""
+    """One host with what it has and what it shall serve.
+
+    `state` is None where nobody looked at what it stores; `unlocked` says why a deploy has no commits to take.
+    """
 
     hardware: Hardware
     requests: tuple[ModelRequest, ...]
     engine: EngineProfile
     state: EngineState | None = None
     driver: DriverAnswer | None = None
+    unlocked: str | None = None
 
     @property
     def host(self) -> str:
@@ -60,6 +64,8 @@ class Forecast:
     errors: list[str] = field(default_factory=list)
     measured: dict[str, tuple[Calibration, ...]] = field(default_factory=dict)
     drivers: dict[str, DriverAnswer] = field(default_factory=dict)
+    #: Host -> why a deploy would be refused: it has no lock of models.
+    unlocked: dict[str, str] = field(default_factory=dict)
     #: Host -> the next best ways to serve the same: only where they were asked for.
     alternatives: dict[str, tuple[Alternative, ...]] = field(default_factory=dict)
 
@@ -85,6 +91,7 @@ class Forecast:
             },
             "errors": self.errors,
             "drivers": {host: answer.to_dict() for host, answer in self.drivers.items()},
+            "unlocked": self.unlocked,
         }
 
 
@@ -100,6 +107,8 @@ def forecast(asked: Iterable[Asked | IngotError], *, alternatives: bool = False)
             made.errors += str(one).splitlines()
             continue
         known.append(one)
+        if one.unlocked:
+            made.unlocked[one.host] = one.unlocked
         if one.driver:
             made.drivers[one.host] = one.driver
             if one.driver.refusal and not one.driver.assumed:

@@ -40,7 +40,8 @@ def hosts_to_plan(chosen: Selected, wanted: ModelRequest | None, *, offline: boo
                 raise IngotError(str(refused))
             values = settings_of(host)
             asks = (wanted,) if wanted else requests(values)
-            return _stated(host, values, asks) if offline else _looked_at(host, values, asks)
+            found = _stated(host, values, asks) if offline else _looked_at(host, values, asks)
+            return found if wanted else replace(found, unlocked=values.without_lock())
         except (SizingError, IngotError) as error:
             return of_host(host.name, error)
 

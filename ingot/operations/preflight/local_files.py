@@ -21,6 +21,8 @@ def unusable(one: Host, values: Settings) -> Iterator[str]:
     if values.cache_hub_token_file:
         file = values.cache_hub_token_file
         looks.append(lambda: hub_token.read(file))
+    if missing := values.without_lock():
+        yield missing
     for look in looks:
         try:
             look()

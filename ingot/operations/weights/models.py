@@ -233,6 +233,8 @@ def cached() -> Commands:
     appears under its name only when all of it is verified.
     """
     values = of_host(host)
+    if missing := values.without_lock():
+        raise IngotError(f"{missing}.")
     directories = wanted_models(values.cache_root, planning.host_plan())
     token, lock = _token(values.cache_hub_token_file), values.lock
     state = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])

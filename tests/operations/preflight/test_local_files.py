@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,20 @@ def said(directory: Path, **values: Any) -> list[str]:
 def test_what_is_not_there_yet_is_nothing_wrong(tmp_path: Path) -> None:
     assert said(tmp_path / "none") == []
     assert not (tmp_path / "none").exists(), "and it is not made"
+
+
+def test_what_is_served_needs_a_lock_of_models(tmp_path: Path) -> None:
+    serve = [{"model": "qwen3-0.6b", "context": 4096, "concurrency": 1}]
+    lock = tmp_path / "models.lock.yaml"
+    (found,) = said(tmp_path, serve=serve, models_lock=str(lock))
+    assert found.startswith(f"{lock} is not there, expected the commits and files of what is served")
+    assert found.endswith("run `ingot models lock`")
+    assert said(tmp_path, serve=serve, models_lock=None) == []
+    assert said(tmp_path, serve=[], models_lock=str(lock)) == []
+    files = [{"path": "model.safetensors", "bytes": 5, "sha256": "a"}]
+    repositories = {"Qwen/Qwen3-0.6B": {"commit": "c" * 40, "files": files}}
+    lock.write_text(json.dumps({"schema": 1, "hub": "h", "repositories": repositories}))
+    assert said(tmp_path, serve=serve, models_lock=str(lock)) == []
 
 
 @pytest.mark.parametrize(
