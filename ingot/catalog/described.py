@@ -76,4 +76,4 @@ def from_directory(directory: Path) -> Model:
         min_capability=SCHEMES[scheme].min_capability,
         checkpoint=checkpoint,
     )
-    return Model(name, (variant,))
+    return Model(name, (variant,), shapes="its own config.json")

@@ -101,6 +101,7 @@ class ModelEntry(Entry):
     """A model: see `ingot.sizing.Model`; `approximate` plans a design that is not modelled, with a wide margin."""
 
     title: Text | None = None
+    shapes: Text | None = None
     license: Text = "unknown"
     kind: Kind = "generate"
     config: Annotated[dict[str, Any], Field(min_length=1)]
@@ -127,6 +128,7 @@ def model(name: str, entry: Any) -> Model:
         tuple(variants),
         title=read.title or name,
         license=read.license,
+        shapes=read.shapes,
         kind=read.kind,
         arguments=read.arguments.made(),
         yarn=Yarn(**read.yarn.model_dump()) if read.yarn else None,

@@ -14,6 +14,8 @@ from ingot.sizing.errors import CatalogError
 from ingot.sizing.request import Model
 
 SCHEMA = 1
+#: What confirms the shapes of a model that was locked.
+COMPARED = "its own config.json, compared when it was locked"
 HEAD = (
     "# Written by `ingot models lock`: deploys take these commits and files and no others. Keep it in git.\n"
     "# `ingot models lock --update` shows what moved at the hub since, and takes it.\n"
@@ -139,4 +141,4 @@ def _pinned(model: Model, lock: Lock) -> Model | None:
     draft = lock.repositories.get(speculation.repository) if speculation and speculation.repository else None
     if speculation and draft:
         speculation = replace(speculation, revision=draft.commit)
-    return replace(model, variants=tuple(variants), speculation=speculation)
+    return replace(model, variants=tuple(variants), speculation=speculation, shapes=COMPARED)

@@ -41,9 +41,13 @@ def list_models(kind: str | None, site: Path, as_json: bool) -> None:
     table = plain_table("model", "kind", "parameters", "context", "variants", right=("parameters", "context"))
     for row in found:
         names = ", ".join(f"{one['name']}{'' if one['verified'] else '?'}" for one in row["variants"])
-        table.add_row(row["name"], row["kind"], f"{row['parameters'] / 1e9:.1f}B", str(row["context"] or "-"), names)
+        size = f"{'' if row['shapes'] else '~'}{row['parameters'] / 1e9:.1f}B"
+        table.add_row(row["name"], row["kind"], size, str(row["context"] or "-"), names)
     plain_console().print(table)
-    click.echo("A ? marks what no published source confirms; `ingot models lock` asks the hub.", err=True)
+    click.echo(
+        "A ? marks a repository and a ~ shapes that no published source confirms; `ingot models lock` asks the hub.",
+        err=True,
+    )
 
 
 @models_group.command("show")

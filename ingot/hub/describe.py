@@ -76,7 +76,7 @@ def describe(
         )
     found = kind or _kind(locked, architecture.name, known)
     arguments, notes = _arguments(architecture.name, found)
-    entry: dict[str, Any] = {"title": repository.rpartition("/")[2]}
+    entry: dict[str, Any] = {"title": repository.rpartition("/")[2], "shapes": "its own config.json"}
     if found != "generate":
         entry["kind"] = found
     entry["config"] = _kept(config)

@@ -11,6 +11,8 @@ from ingot.catalog import find_model, load_models, site
 from ingot.errors import IngotError
 from ingot.sizing import CatalogError, EngineArguments, Kind, Model
 
+FROM_MEMORY = "written from memory, confirmed by nothing: `ingot models lock` compares them with its config.json"
+
 
 def models_of(file: Path) -> dict[str, Model]:
     """The catalog's models with those of a site's file. Raises: IngotError."""
@@ -38,6 +40,7 @@ def lines(row: Mapping[str, Any]) -> Iterator[str]:
     """A row for people."""
     yield f"{row['name']}: {row['title']} ({row['kind']}, licence {row['license']})"
     yield f"  parameters  {row['parameters'] / 1e9:.2f} billion"
+    yield f"  shapes      {row['shapes'] or FROM_MEMORY}"
     context = row["context"] or "not said"
     yield f"  context     {context} tokens" + (f", {row['yarn']} by YaRN where asked for" if row["yarn"] else "")
     for key, value in row["arguments"].items():
@@ -59,6 +62,7 @@ def _row(model: Model) -> dict[str, Any]:
         "title": model.title,
         "license": model.license,
         "kind": model.kind,
+        "shapes": model.shapes,
         "parameters": best.parameters,
         "context": best.max_model_len,
         "yarn": model.yarn.context if model.yarn else None,

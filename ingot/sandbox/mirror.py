@@ -14,7 +14,7 @@ from typing import Any
 from ingot.sandbox import aptrepo, engine_image
 from ingot.sandbox.paths import Paths
 from ingot.sandbox.state import locked, write_file
-from ingot.sandbox.tiny_models import embedder, generator, reranker, transcriber
+from ingot.sandbox.tiny_models import adapter, embedder, generator, reranker, transcriber
 from ingot.sandbox.tiny_models.directory import MANIFEST
 
 GUEST = "/srv/ingot-mirror"
@@ -68,6 +68,7 @@ def catalog_entry(maker: ModuleType, revision: str) -> dict[str, Any]:
     return {
         "title": f"{maker.NAME}, made on the spot with random weights",
         "license": "apache-2.0",
+        "shapes": "its own config.json",
         "kind": MAKERS[maker],
         "config": dict(maker.CONFIG),
         "variants": [{"name": "bf16", "repository": maker.NAME, "revision": revision}],
@@ -91,6 +92,6 @@ def _lock(paths: Paths, revisions: Mapping[str, str]) -> Path:
 
 
 def _revisions(paths: Paths) -> dict[str, str]:
-    """The revision of each tiny model in the mirror, by name."""
+    """The revision of each tiny model in the mirror, and of the adapter, by name."""
     with locked(paths.cache / "model.lock"):
-        return {maker.NAME: maker.make(paths.mirror / "models").name for maker in MAKERS}
+        return {maker.NAME: maker.make(paths.mirror / "models").name for maker in (*MAKERS, adapter)}

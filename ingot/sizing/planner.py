@@ -207,6 +207,11 @@ def _notes(situation: Situation, placed: Placed) -> tuple[str, ...]:
             f"APPROXIMATE: the design of {architecture.name} is not modelled, its sums may be off by a quarter and "
             "more: watch its first start"
         )
+    if request.model.shapes is None:
+        notes.append(
+            "its shapes were written from memory and compared with nothing: `ingot models lock` compares them with its "
+            "config.json"
+        )
     if architecture.max_model_len is not None and context > architecture.max_model_len:
         notes.append(
             f"{context} tokens are reached by YaRN beyond the {architecture.max_model_len} that it was trained for: "

@@ -72,7 +72,8 @@ class Model:
     """What users ask for by name; `variants` are sorted from the best quality down.
 
     `yarn` is the context extension that the model's card promises, `speculation` the draft that its makers recommend:
-    both are there to be asked for and are never a default.
+    both are there to be asked for and are never a default. `shapes` says by what its shapes were confirmed; None: they
+    were written from memory.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Model:
     arguments: EngineArguments = field(default_factory=EngineArguments)
     yarn: Yarn | None = None
     speculation: Speculation | None = None
+    shapes: str | None = None
 
     def __hash__(self) -> int:
         return hash(self.name)

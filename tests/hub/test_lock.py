@@ -156,7 +156,7 @@ def test_a_shape_differs_in_what_memory_depends_on_alone() -> None:
     said, *_ = differences(stated, architecture_from_config({**QWEN3, "num_key_value_heads": 4}))
     assert said.startswith("layer 0 keeps FullAttention(kv_heads=4")
     (said,) = differences(stated, architecture_from_config({**QWEN3, "intermediate_size": 3584}))
-    assert "0.63 billion parameters instead of 0.60" in said
+    assert "0.64 billion parameters instead of 0.60" in said
 
 
 def test_check_shows_what_names_each_commit(site: Path) -> None:

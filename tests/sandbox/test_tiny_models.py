@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from ingot.sandbox.tiny_models import directory, embedder, generator, letters, qwen3, reranker, transcriber
+from ingot.sandbox.tiny_models import adapter, directory, embedder, generator, letters, qwen3, reranker, transcriber
 
 #: Of these very models: a change of one byte changes it, and then every test host fetches the model again.
 REVISIONS = {
@@ -34,6 +34,18 @@ def values(data: bytes) -> list[float]:
 @MODELS
 def test_is_the_same_on_every_machine(model: ModuleType, tmp_path: Path) -> None:
     assert model.make(tmp_path) == tmp_path / model.NAME / REVISIONS[model]
+
+
+def test_the_adapter_is_the_same_on_every_machine_and_fits_its_base(tmp_path: Path) -> None:
+    made = adapter.make(tmp_path)
+    assert made == tmp_path / "tiny-adapter" / "6c3510641891ffc58a1bea2f96d352b9e4f3a5e1"
+    assert directory.faults(made) == []
+    base = header(generator.files()["model.safetensors"])
+    for name, entry in header(adapter.files()["adapter_model.safetensors"]).items():
+        if name != "__metadata__":
+            beside = name.removeprefix("base_model.model.").replace(".lora_A", "").replace(".lora_B", "")
+            side = 1 if ".lora_A" in name else 0
+            assert entry["shape"][1 if side else 0] == base[beside]["shape"][side]  # type: ignore[index]
 
 
 @MODELS
