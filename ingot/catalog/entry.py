@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -119,6 +120,9 @@ def model(name: str, entry: Any) -> Model:
     """The model of an entry. Raises: CatalogError, one sentence that names the key."""
     read = _validated(ModelEntry, f"model {name}", entry)
     variants = [_variant(name, read.config, one, approximate=read.approximate) for one in read.variants]
+    if read.kind in ("embed", "rerank"):
+        # The engine drops the output head of a decoder that pools (vLLM `model_executor/models/adapters.py`).
+        variants = [replace(one, architecture=replace(one.architecture, head=())) for one in variants]
     names = [variant.name for variant in variants]
     if len(set(names)) != len(names):
         raise CatalogError(f"The catalog's model {name} has two variants of one name ({', '.join(names)}).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from ingot.catalog.lock import Locked
 from ingot.errors import IngotError
@@ -31,6 +32,9 @@ def checked(place: Place, locked: Locked, variant: Variant) -> None:
         raise IngotError(
             f"{CONFIG} of {locked.repository} cannot be planned by ({error}); serve another variant"
         ) from None
+    if not (variant.architecture.head or variant.architecture.tied):
+        # A decoder that pools: the engine loads no output head, whatever the files hold.
+        found = replace(found, head=())
     if said := "; ".join(differences(variant.architecture, found)):
         raise IngotError(
             f"{locked.repository} is of another shape than its entry ({said}), so that plans would be wrong; describe "

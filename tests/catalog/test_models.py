@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from collections import Counter
 from pathlib import Path
@@ -12,10 +13,12 @@ import jinja2.ext
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ingot.catalog import load_models
+from ingot.catalog import hardware_from_name, load_models
+from ingot.catalog.described import request_for
 from ingot.engines.registry import registry
 from ingot.engines.validity import problems
-from ingot.sizing import KINDS, CatalogError, EngineArguments
+from ingot.hub.showing import lines, rows
+from ingot.sizing import KINDS, CatalogError, EngineArguments, plan_host, vllm
 
 pytestmark = pytest.mark.models
 
@@ -90,6 +93,21 @@ def test_what_nobody_could_check_is_marked() -> None:
     variants = [variant for model in load_models().values() for variant in model.variants]
     assert any(not variant.verified for variant in variants)
     assert all(variant.verified for variant in variants if variant.revision)
+
+
+def test_a_model_whose_shapes_nothing_confirms_says_so_wherever_it_is_shown(tmp_path: Path) -> None:
+    models = load_models()
+    unsure = {name for name, model in models.items() if model.shapes is None}
+    assert 0 < len(unsure) < len(models) / 2
+    assert all(re.search("logged starts|to the byte|Transformers|published tables", str(models[name].shapes))
+               for name in set(models) - unsure)  # fmt: skip
+    shown = {row["name"]: list(lines(row)) for row in rows(tmp_path / "none.yaml", None)}
+    for name, said in shown.items():
+        assert ("written from memory" in said[2]) == (name in unsure), name
+    for name in ("bge-m3", "qwen3-8b"):
+        plan = plan_host(hardware_from_name("h100x1"), [request_for(models[name])], engine=vllm())
+        noted = any("written from memory" in note for note in plan.replicas[0].notes)
+        assert noted == (name in unsure)
 
 
 def test_a_context_extension_reaches_beyond_what_the_config_states() -> None:

@@ -37,12 +37,20 @@ pytestmark = pytest.mark.sizing
         ("gpt-oss-120b", "mxfp4", 1, 65.97),
         ("gpt-oss-120b", "mxfp4", 4, 17.22),
         ("qwen3-235b-a22b", "fp8-block", 8, 27.67),
+        ("qwen3-embedding-8b", "none", 1, 14.11),
     ],
 )
 def test_weights_are_what_engines_logged(name: str, scheme: str, tensor: int, logged_gib: float) -> None:
     architecture = load_models()[name].variants[0].architecture
     (own,) = stage_weights(architecture, scheme, Parallel(tensor))
     assert own / GIB == pytest.approx(logged_gib, rel=0.015)
+
+
+def test_awq_files_are_met_to_the_byte() -> None:
+    """As the published index of a Llama 70B's files says: metadata.total_size."""
+    (variant,) = (one for one in load_models()["llama-3.1-70b-instruct"].variants if one.name == "awq")
+    (own,) = stage_weights(variant.architecture, "awq-int4", Parallel())
+    assert own == variant.checkpoint_bytes == 39_767_785_472
 
 
 def test_the_remainder_of_layers_goes_before_the_last_stage() -> None:
