@@ -222,8 +222,12 @@ def _notes(situation: Situation, placed: Placed) -> tuple[str, ...]:
             f"it takes {option.utilization:.0%} of the memory, more than its engine's default: nothing else may use "
             "the GPU"
         )
+    if not option.choice.variant.verified:
+        notes.append(
+            f"no published source confirms {option.choice.variant.repository}: `ingot models lock` asks the hub"
+        )
     if option.choice.variant.revision is None:
-        notes.append(f"{option.choice.variant.repository} is not pinned to a revision: pin it before serving")
+        notes.append(f"{option.choice.variant.repository} is not pinned to a commit: `ingot models lock` does it")
     if option.need.activation.basis != "measured":
         notes.append("activation, graphs and non-torch are estimates until the first start is measured")
     if request.kv_offload_gib:

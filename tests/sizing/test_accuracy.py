@@ -10,6 +10,7 @@ import pytest
 from .conftest import GIB  # noqa: F401  (puts benchmarks on the path)
 
 import sizing_accuracy  # isort: skip
+import sizing_halves  # isort: skip
 from sizing_cases import load_cases  # isort: skip
 
 pytestmark = pytest.mark.sizing
@@ -89,3 +90,18 @@ def test_the_text_report_shows_tier_c_apart(capsys: pytest.CaptureFixture[str]) 
     assert "v0-llama31-8b-3090-29k" in counted
     assert "v1-kimi-k2-thinking-tp8-dcp8" not in counted
     assert "v1-kimi-k2-thinking-tp8-dcp8" in shown
+
+
+def test_no_model_stands_in_both_halves_that_constants_are_judged_by() -> None:
+    sides = sizing_halves.halves(load_cases(DATA / "vllm_starts.json", DATA / "model_configs.json"))
+    models = [{case.raw.get("config_id") or case.id for case in side} for side in sides]
+    assert not models[0] & models[1]
+    assert min(len(side) for side in sides) >= 40
+    assert all(case.asserted for side in sides for case in side)
+
+
+def test_other_constants_are_worse_and_are_put_back(judged: list[sizing_accuracy.Judged]) -> None:
+    cases = [one.case for one in judged if one.case.asserted and one.available_error_gib is not None]
+    shipped = sizing_halves.loss(cases, {})
+    assert sizing_halves.loss(cases, {"HIDDEN_ROWS": 40.0}) > 1.5 * shipped
+    assert sizing_halves.loss(cases, {}) == shipped
