@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import urllib.request
 from dataclasses import dataclass, field
@@ -64,13 +65,17 @@ class OnMirror:
 
 @dataclass(frozen=True)
 class InDirectory:
-    """Directories of this machine: a repository is a path, alone or below `root`/<repository>/<revision>."""
+    """Directories of this machine: a repository is a path, alone or below `root`/<repository>/<revision>.
+
+    A path alone has no commits: its files' digests name its content, and other files are another commit.
+    """
 
     root: Path = field(default_factory=Path)
 
     def locked(self, repository: str, revision: str | None) -> Locked:
-        directory = self._directory(repository, revision)
-        return _locked(repository, revision or "local", chosen(local_manifest(directory), repository))
+        files = chosen(local_manifest(self._directory(repository, revision)), repository)
+        content = _content(files) if repository.startswith("/") else revision or "local"
+        return _locked(repository, content, files)
 
     def text(self, locked: Locked, path: str) -> str:
         revision = None if locked.commit == "local" else locked.commit
@@ -83,6 +88,12 @@ class InDirectory:
         if repository.startswith("/"):
             return Path(repository)
         return self.root / repository / revision if revision else self.root / repository
+
+
+def _content(files: tuple[ModelFile, ...]) -> str:
+    """A name of 40 hex digits, as a commit has, for these files."""
+    listed = "\n".join(sorted(f"{one.path} {one.sha256 or one.git_sha1}" for one in files))
+    return hashlib.sha256(listed.encode()).hexdigest()[:40]
 
 
 def _locked(repository: str, commit: str, files: tuple[ModelFile, ...]) -> Locked:

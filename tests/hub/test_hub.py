@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ingot.catalog import load_models
 from ingot.errors import IngotError
 from ingot.hub.client import Hub
 from ingot.hub.places import InDirectory, OnHub, OnMirror
+from ingot.operations.weights.manifest import Origin, origin
+from ingot.settings.sources import Models
 from tests.hub.standin import FIRST, SECOND, StandIn, hub
 
 pytestmark = pytest.mark.models
@@ -106,5 +111,11 @@ def test_a_directory_is_read_and_hashed(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     place = InDirectory()
     locked = place.locked(str(tmp_path), None)
-    assert locked.commit == "local"
+    assert re.fullmatch("[0-9a-f]{40}", locked.commit)
     assert place.text(locked, "config.json") == "{}"
+    assert place.locked(str(tmp_path), "whatever was named") == locked
+    # As a deploy takes it, whatever the source of other models is.
+    variant = replace(load_models()["qwen3-0.6b"].variants[0], repository=str(tmp_path), revision=locked.commit)
+    assert origin(Models(kind="hub", uri="https://hub.example"), variant, "x") == Origin("push", str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"v")
+    assert place.locked(str(tmp_path), locked.commit).commit != locked.commit
