@@ -6,7 +6,7 @@ import hashlib
 import http.server
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,17 +104,22 @@ def cache(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytes
     monkeypatch.setattr(planning, "host_plan", lambda: None)
 
     def run(
-        source: dict[str, str] | None = None, token_file: str | None = None, repository: str = "tiny", **options: Any
+        source: dict[str, str] | None = None,
+        token_file: str | None = None,
+        repository: str = "tiny",
+        lock: Path | None = None,
+        serve: Sequence[dict[str, Any]] = (),
+        **options: Any,
     ) -> Any:
         monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(root, repository),))
         data = {
             "cache_root": str(root),
             "cache_hub_token_file": token_file,
             "sources": {"models": source or {"kind": "mirror", "uri": mirror.url}},
-            "models_lock": None,
+            "models_lock": str(lock) if lock else None,
             "models_site": None,
-            "serve": [],
-            "site_models": {},
+            "serve": list(serve),
+            "site_models": {"tiny": entry()},
         }
         return run_operation(models.cached, data=data, **options)
 
@@ -140,6 +145,22 @@ def test_a_model_is_fetched_verified_and_published_and_the_second_run_reads_none
     second = cache()
     assert second.succeeded and not second.changed and mirror.asked == []
     assert len(second.commands) == 2, "one look to prepare, one to execute"
+
+
+def test_a_lock_says_which_files_and_nobody_is_asked_for_a_list(cache, target, mirror, tmp_path):
+    lock, serve = tmp_path / "models.lock.yaml", [{"model": "tiny", "context": 1024, "concurrency": 1}]
+    missing = cache(lock=lock, serve=serve)
+    assert not missing.succeeded and not target.exists() and mirror.asked == []
+    assert f"{lock} is not there, expected the commits and files of what is served" in missing.said
+    # What came to the mirror since is not taken.
+    mirror.files["added.json"] = b"{}"
+    files = [one for one in json.loads(mirror.manifest())["files"] if one["path"] != "added.json"]
+    repositories = {"tiny": {"commit": REVISION, "files": files}}
+    lock.write_text(json.dumps({"schema": 1, "hub": mirror.url, "repositories": repositories}))
+    done = cache(lock=lock, serve=serve)
+    assert done.succeeded, done.said
+    assert contents(target) == CONTENT
+    assert {name for name, _ in mirror.asked} == set(CONTENT)
 
 
 def test_a_transfer_that_is_cut_off_is_resumed(cache, target, mirror):
