@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECKERS := .venv-checkers
 CLIENTS := .venv-clients
+AGENTS := .venv-agents
 STATE := $(or $(INGOT_SANDBOX_STATE),/var/lib/ingot-sandbox)
 export PYTHONUNBUFFERED := 1
 
@@ -23,10 +24,13 @@ checkers: $(CHECKERS)/.locked ## Create .venv-checkers: independent checkers tha
 $(CHECKERS)/.locked: requirements-checkers.lock scripts/make-env | env
 	@scripts/make-env $(CHECKERS) requirements-checkers.lock
 
-clients: $(CLIENTS)/.locked benchmarks/client_calls/node_modules/.locked ## Create .venv-clients and node_modules: what benchmarks/clients.py runs
+clients: $(CLIENTS)/.locked $(AGENTS)/.locked benchmarks/client_calls/node_modules/.locked ## Create .venv-clients, .venv-agents and node_modules: callers' clients
 
 $(CLIENTS)/.locked: requirements-clients.lock scripts/make-env | env
 	@scripts/make-env $(CLIENTS) requirements-clients.lock
+
+$(AGENTS)/.locked: requirements-agents.lock scripts/make-env | env
+	@scripts/make-env $(AGENTS) requirements-agents.lock
 
 benchmarks/client_calls/node_modules/.locked: benchmarks/client_calls/package-lock.json
 	@command -v npm >/dev/null || scripts/apt-install nodejs npm
@@ -45,6 +49,9 @@ lock: env ## Resolve what is needed into the lock files
 	$(BIN)/uv pip compile requirements-clients.in --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 	  --quiet --output-file requirements-clients.lock
+	$(BIN)/uv pip compile requirements-agents.in --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+	  --quiet --output-file requirements-agents.lock
 	npm install --prefix benchmarks/client_calls --package-lock-only --omit-lockfile-registry-resolved \
 	  --no-audit --no-fund --ignore-scripts --silent
 
@@ -93,4 +100,4 @@ demo-down: env ## Remove every trace of the demo and of test hosts, cached image
 	@$(BIN)/ingot demo down
 
 clean: ## Remove .venv and build leftovers
-	rm -rf $(VENV) $(CHECKERS) $(CLIENTS) benchmarks/client_calls/node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache mutants
+	rm -rf $(VENV) $(CHECKERS) $(CLIENTS) $(AGENTS) benchmarks/client_calls/node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache mutants

@@ -1,4 +1,4 @@
-"""The clients that people use, before the real engine: the whole matrix of benchmarks/clients.py."""
+"""The clients that people use, before the real engine: the matrix of benchmarks/clients.py, and the page's snippets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ingot.sandbox import Sandbox, TestHost
+from tests.e2e import snippets
 from tests.e2e.deploying import ROOT, deploy
 
 pytestmark = [pytest.mark.clients, pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.clients, pytest.mark.e2e, pytest.mark.timeout(1800)]
 NAME, MODEL = "e2e", "tiny-qwen3"
 #: What loads a gateway with HTTP/2 switched on at its side.
 LOADING = ("httpx", "httpx2", "undici", "openai-python", "openai-node")
+SNIPPETS = [one for one in snippets.snippets() if one.heading not in snippets.DEMANDING]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,13 @@ def test_every_client_gets_what_it_asks_for(served: TestHost, key: str, tmp_path
     rows = matrix(served, key, tmp_path)
     wrong = {f"{client} {call}": said for client, row in rows.items() for call, said in row.items() if said != "ok"}
     assert not wrong and len(rows) == 14
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=[f"{one.heading} {one.language}" for one in SNIPPETS])
+def test_a_snippet_of_the_page_for_callers_runs_as_it_stands(
+    snippet: snippets.Snippet, served: TestHost, key: str, tmp_path: Path
+) -> None:
+    snippets.runs(snippet, snippets.environment(served, key, MODEL, tmp_path), tmp_path)
 
 
 def test_a_load_loses_no_request_although_nginx_reloads(served: TestHost, key: str, tmp_path: Path) -> None:

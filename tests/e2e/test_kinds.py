@@ -18,6 +18,7 @@ from ingot.engines import reading
 from ingot.engines.registry import registry
 from ingot.sandbox import TestHost
 from ingot.sandbox.membership import HOST_FILES
+from tests.e2e import snippets
 from tests.e2e.deploying import INGOT, ROOT, deploy
 from tests.e2e.test_deploy import client, containers
 
@@ -27,11 +28,15 @@ NAME = "e2e"
 SERVE = [
     {
         "model": "tiny-qwen3",
-        "context": 4096,
+        # Room for the prompts of agents; their answers would fill it, since this model seldom ends one.
+        "context": 32768,
         "concurrency": 4,
         "replicas": 1,
         "share": True,
-        "arguments": {"tool_call_parser": "hermes"},
+        "arguments": {
+            "tool_call_parser": "hermes",
+            "engine_args": {"override-generation-config": {"max_new_tokens": 200}},
+        },
     },
     {"model": "tiny-bert", "context": 512, "concurrency": 4, "replicas": 1, "share": True},
     {"model": "tiny-reranker", "context": 2048, "concurrency": 4, "replicas": 1, "share": True},
@@ -115,6 +120,13 @@ def test_the_client_uses_tools(caller: openai.OpenAI) -> None:
         model="tiny-qwen3", messages=[{"role": "user", "content": "Hello there"}], tools=[WEATHER], max_tokens=8
     )
     assert free.choices[0].message.content
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize("agent", snippets.DEMANDING)
+def test_an_agent_works_as_the_page_for_callers_says(agent: str, mixed: TestHost, key: str, tmp_path: Path) -> None:
+    (snippet,) = (one for one in snippets.snippets() if one.heading == agent)
+    snippets.runs(snippet, snippets.environment(mixed, key, "tiny-qwen3", tmp_path), tmp_path)
 
 
 def test_the_client_gets_structured_output(caller: openai.OpenAI) -> None:
