@@ -26,20 +26,11 @@ MODEL_CONFIG = "vllm/config/model.py"
 CACHE_CONFIG = "vllm/config/cache.py"
 SPECULATIVE = "vllm/config/speculative.py"
 ARGUMENTS = "vllm/engine/arg_utils.py"
-FRONTEND = "vllm/entrypoints/launchers/cli_args.py"
+#: Where 0.33 keeps the server's own arguments, and where 0.32 does.
+FRONTENDS = ("vllm/entrypoints/common/cli_args.py", "vllm/entrypoints/launchers/cli_args.py")
 VERSION = "vllm/_version.py"
-SOURCES = (
-    TOOLS,
-    REASONING,
-    QUANTIZATION,
-    MODELS,
-    MODEL_CONFIG,
-    CACHE_CONFIG,
-    SPECULATIVE,
-    ARGUMENTS,
-    FRONTEND,
-    VERSION,
-)
+REQUIRED = (TOOLS, REASONING, QUANTIZATION, MODELS, MODEL_CONFIG, CACHE_CONFIG, SPECULATIVE, ARGUMENTS, VERSION)
+SOURCES = (*REQUIRED, *FRONTENDS)
 #: Tables of MODELS by what their architectures are for.
 ARCHITECTURES = {
     "generate": ("_TEXT_GENERATION_MODELS", "_TRANSFORMERS_SUPPORTED_MODELS", "_TRANSFORMERS_BACKEND_MODELS"),
@@ -56,10 +47,11 @@ class ReadingError(Exception):
 
 def read(sources: Mapping[str, str], source: str) -> Registry:
     """The registry of vLLM's files, which are given by their paths. Raises: ReadingError where a table is missing."""
-    missing = [path for path in SOURCES if path not in sources]
+    frontend = next((path for path in FRONTENDS if path in sources), FRONTENDS[0])
+    missing = [path for path in (*REQUIRED, frontend) if path not in sources]
     if missing:
         raise ReadingError(f"{source} has no {missing[0]}, expected names in it: this version keeps them elsewhere.")
-    trees = {path: ast.parse(sources[path]) for path in SOURCES}
+    trees = {path: ast.parse(sources[path]) for path in SOURCES if path in sources}
     return Registry(
         engine="vllm",
         version=_version(trees[VERSION]),
@@ -70,7 +62,7 @@ def read(sources: Mapping[str, str], source: str) -> Registry:
         tokenizer_modes=_literal(trees[MODEL_CONFIG], "TokenizerMode"),
         kv_cache_dtypes=_literal(trees[CACHE_CONFIG], "CacheDType"),
         speculative_methods=_literal(trees[SPECULATIVE], "SpeculativeMethod"),
-        arguments=tuple(sorted({*_arguments(trees[ARGUMENTS]), *_fields(trees[FRONTEND])})),
+        arguments=tuple(sorted({*_arguments(trees[ARGUMENTS]), *_fields(trees[frontend])})),
         architectures={
             kind: tuple(sorted({name for table in tables for name in _keys(trees[MODELS], table)}))
             for kind, tables in ARCHITECTURES.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import runpy
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -32,7 +33,7 @@ FILES = {
     reading.CACHE_CONFIG: 'CacheDType = Literal["auto", "fp8"]',
     reading.SPECULATIVE: 'MTP = Literal["mtp"]\nSpeculativeMethod = Literal["ngram", MTP]',
     reading.ARGUMENTS: 'def add(parser):\n    parser.add_argument("--block-size", "-b", **kwargs["x"])',
-    reading.FRONTEND: "class BaseFrontendArgs:\n    tool_call_parser: str = ''\n    def f(self): pass",
+    reading.FRONTENDS[1]: "class BaseFrontendArgs:\n    tool_call_parser: str = ''\n    def f(self): pass",
     reading.VERSION: "__version__ = version = '9.1.0+cpu'",
 }
 
@@ -81,10 +82,24 @@ def test_files_that_keep_names_elsewhere_are_said() -> None:
         reading.read({}, "test")
 
 
+def test_the_servers_own_arguments_are_found_where_either_version_keeps_them() -> None:
+    old, new = reading.FRONTENDS[1], reading.FRONTENDS[0]
+    moved = {new if path == old else path: text for path, text in FILES.items()}
+    assert reading.read(moved, "test") == reading.read(FILES, "test")
+    without = {path: text for path, text in FILES.items() if path != old}
+    with pytest.raises(reading.ReadingError, match=r"cli_args\.py, expected names in it"):
+        reading.read(without, "test")
+
+
 def test_a_version_that_nobody_read_takes_the_newest_older_one() -> None:
-    assert registry("0.33.0").version == "0.32.0"
-    assert registry("0.32.0").version == "0.32.0"
+    assert registry("0.33.1").version == registry("0.33.0").version == "0.33.0"
+    assert registry("0.32.9").version == registry("0.32.0").version == "0.32.0"
     assert registry("0.1").version == "0.32.0"
+
+
+def test_the_version_that_ingot_deploys_by_default_was_read() -> None:
+    pinned = str(runpy.run_path(str(Path(__file__).parents[2] / "group_data" / "all.py"))["engine_version"])
+    assert registry(pinned).version == pinned
 
 
 def test_the_registry_holds_what_the_engine_of_test_hosts_has(known: Registry) -> None:
