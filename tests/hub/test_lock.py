@@ -135,7 +135,7 @@ def test_check_names_what_is_not_locked_or_not_there_any_more(site: Path, standi
     assert ingot(site, "check", "--offline").returncode == 0
     serves(site, [{**SERVE[0], "arguments": {"tool_call_parser": "hermess"}}])
     wrong = ingot(site, "check", "--offline")
-    assert "tool_call_parser 'hermess' is not one of vllm 0.32.0, nearest: hermes" in wrong.stdout
+    assert "tool_call_parser 'hermess' is not one of vllm 0.33.0, nearest: hermes" in wrong.stdout
 
 
 def test_a_repository_of_another_shape_than_its_entry_is_left_out_and_said(site: Path, standin: StandIn) -> None:
