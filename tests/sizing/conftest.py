@@ -73,17 +73,22 @@ EXPECTED = Path(__file__).parent / "expected"
 
 def as_written(name: str, title: str, lines: Iterable[str]) -> None:
     """Compare a paragraph with the one that is expected under its title."""
-    path, now = EXPECTED / name, "\n".join(lines)
-    paragraphs = dict(one.split("\n", 1) for one in path.read_text().rstrip("\n").split("\n\n"))
+    now, paragraphs = "\n".join(lines), _paragraphs(name)
     if os.environ.get("WRITE_EXPECTED"):
         paragraphs[title] = now
-        path.write_text("\n\n".join(f"{one}\n{text}" for one, text in paragraphs.items()) + "\n")
+        (EXPECTED / name).write_text("\n\n".join(f"{one}\n{text}" for one, text in paragraphs.items()) + "\n")
     assert now.split("\n") == paragraphs[title].split("\n")
 
 
 def titles(name: str) -> list[str]:
     """The titles of the paragraphs that are expected."""
-    return [one.split("\n", 1)[0] for one in (EXPECTED / name).read_text().split("\n\n")]
+    return list(_paragraphs(name))
+
+
+def _paragraphs(name: str) -> dict[str, str]:
+    path = EXPECTED / name
+    blocks = path.read_text().rstrip("\n").split("\n\n") if path.exists() else []
+    return {title: text for title, _, text in (block.partition("\n") for block in blocks)}
 
 
 @pytest.fixture(autouse=True)
