@@ -128,6 +128,7 @@ def test_a_day_lets_in_until_its_tokens_are_used(asked: list[int], limit: int) -
             with pytest.raises(Refused) as refused:
                 spend(allowance, tokens)
             assert (refused.value.status, refused.value.code) == (429, "tokens_per_day_exceeded")
+            assert refused.value.message.startswith(f"Your team has used its {limit} tokens of this day on this host")
             assert 0 < int(dict(refused.value.headers)["Retry-After"]) <= 86400 + 61
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ingot.gateway import personal_data
 from ingot.gateway.filter import refusals, requests
 from ingot.gateway.filter.allowance import Share
 from ingot.gateway.filter.answers import Withheld, redacted
@@ -21,10 +22,12 @@ from ingot.gateway.filter.events import BadEvent
 from ingot.gateway.filter.json_text import JsonRedactor
 from ingot.gateway.filter.numbers import begins, number_at
 from ingot.gateway.filter.recognisers import RECOGNISERS, Sight, recognised
+from ingot.gateway.filter.redactor import Redactor
 from ingot.gateway.filter.refusals import Refused
+from ingot.gateway.filter.rules import Rules
 from ingot.gateway.filter.settings import Policy
 from ingot.gateway.filter.stream import Stream
-from tests.gateway.test_redaction import CASES, CAUGHT, LEFT_ALONE, RULES
+from tests.gateway.test_redaction import CASES, CAUGHT, LEFT_ALONE, SITE
 
 pytestmark = pytest.mark.gateway
 
@@ -32,6 +35,11 @@ pytestmark = pytest.mark.gateway
 EXPECTED = Path(__file__).parent / "filtered"
 MOBILE = "13800138000"
 AS_JSON = '{"tel": "\\u00313800138000", "n": 13800138000, "f": 1.3800138E10, "left": -1.5}'
+
+
+def rules() -> Rules:
+    """Those that Ingot brings, and a site's, made anew."""
+    return Rules.from_dicts(personal_data.rules(SITE, {"taiwan-id": 0.2}))
 
 
 def as_written(name: str, lines: Iterable[str]) -> None:
@@ -97,15 +105,58 @@ def test_each_number_is_as_certain_as_written() -> None:
     as_written("filter-numbers.txt", (f"{text!r}: {seen_in(text)}" for text in dict.fromkeys(NUMBERS)))
 
 
+def test_each_text_is_redacted_as_written() -> None:
+    """By all rules together: which of them counts, and what stays around it."""
+    texts = (
+        *NUMBERS,
+        "mail ann@example.org, ANN.B+c@mail.example.co.uk!",
+        "a@b",
+        "ann@example",
+        "ann@@example.org",
+        "@",
+        ":",
+        "fe80::1 and 2001:db8:0:0:0:0:0:7 but 12:30:45, ::1, 1:2:3:4:5:6:7:8:9, 2001:db8::g, ff02::1 and ::",
+        "ST-123456 ST-1234567",
+        "PRJ-AB_12 PRJ-ABCDE xPRJ-AB",
+        "qab q12z aqab",
+        "(13800138000)",
+        "（13800138000）",
+        "(138)00138000",
+        "tel (010) 62345678)",
+        "13800138000 E12345678 ann@example.org 4111111111111111",
+        "13800138000,13900139000",
+        "A123456788",
+        "12345",
+        "123456",
+        "١٣٨٠٠١٣٨٠٠٠",
+        "138–0013–8000",
+        "138\u200b0013\u200b8000",
+        "13800138000@qq.com",
+        "ST-13800138000",
+    )
+    all_rules = rules()
+
+    def clean(text: str) -> str:
+        redactor = Redactor(all_rules)
+        return redactor.feed(text) + redactor.end()
+
+    lines = [f"{text!r}: {clean(text)!r}" for text in dict.fromkeys(texts) if clean(text) != text or len(text) < 16]
+    as_written("filter-texts.txt", [*lines, f"{dict(sorted(all_rules.hits.items()))}"])
+
+
 # --- requests
 
-POLICIES = {
-    "redacted": Policy(redact=RULES),
-    "checked": Policy(check=RULES),
-    "cleaned": Policy(check=RULES, check_redacts=True),
-    "metered": Policy(tokens_per_minute=10),
-    "daily": Policy(tokens_per_day=10),
-}
+
+def policies() -> dict[str, Policy]:
+    return {
+        "redacted": Policy(redact=rules()),
+        "checked": Policy(check=rules()),
+        "cleaned": Policy(check=rules(), check_redacts=True),
+        "metered": Policy(tokens_per_minute=10),
+        "daily": Policy(tokens_per_day=10),
+    }
+
+
 CHAT, COMPLETIONS, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"
 PATHS = (
     CHAT, COMPLETIONS, RESPONSES, MESSAGES, "/v1/embeddings", "/v1/rerank", "/v2/rerank", "/v1/score",
@@ -186,11 +237,11 @@ def refused(one: Refused, path: str) -> str:
     return f"{one.status} {json.dumps(one.error('r1', path))} {one.headers}"
 
 
-def prepared(policy: str, path: str, body: bytes, kind: str = "application/json") -> str:
-    hits = POLICIES[policy].check or POLICIES[policy].redact
+def prepared(policy: Policy, path: str, body: bytes, kind: str = "application/json") -> str:
+    hits = policy.check or policy.redact
     before = dict(hits.hits) if hits else {}
     try:
-        made = requests.prepared(POLICIES[policy], path, kind, body, 1000)
+        made = requests.prepared(policy, path, kind, body, 1000)
     except Refused as error:
         return refused(error, path)
     new = {name: count - before.get(name, 0) for name, count in (hits.hits if hits else {}).items()}
@@ -208,13 +259,15 @@ def short(body: str) -> str:
 
 def test_each_request_goes_on_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "LARGEST_PARTS", 100)
-    lines = []
+    lines, known = [], policies()
     for policy, path, asked in ASKED:
         body = asked if isinstance(asked, str) else json.dumps(asked)
-        lines.append(f"{policy} {path} {short(body)}: {prepared(policy, path, body.encode('latin-1', 'replace'))}")
-    for policy in POLICIES:
+        lines.append(
+            f"{policy} {path} {short(body)}: {prepared(known[policy], path, body.encode('latin-1', 'replace'))}"
+        )
+    for policy in known:
         for kind in ("multipart/form-data; boundary=x", "Multipart/Form-Data", " multipart/form-data ;b", "text/plain"):
-            lines.append(f"{policy} {kind}: {prepared(policy, CHAT, b'{}', kind)}")
+            lines.append(f"{policy} {kind}: {prepared(known[policy], CHAT, b'{}', kind)}")
     as_written("filter-requests.txt", lines)
 
 
@@ -253,7 +306,7 @@ def test_each_answer_is_redacted_as_written() -> None:
         "filter-answers.txt",
         (
             f"{'JSON ' if as_json else ''}{json.dumps(answer)}: "
-            f"{json.dumps(redacted(answer, RULES, json_content=as_json), ensure_ascii=False)}"
+            f"{json.dumps(redacted(answer, rules(), json_content=as_json), ensure_ascii=False)}"
             for answer in ANSWERS
             for as_json in (False, True)
         ),
@@ -276,7 +329,7 @@ def test_each_text_of_json_is_redacted_as_written() -> None:
     for text in TEXTS:
         made = []
         for size in (1, 3, len(text)):
-            reads = JsonRedactor(RULES)
+            reads = JsonRedactor(rules())
             pieces = [reads.feed(text[start : start + size]) for start in range(0, len(text), size)]
             made.append("".join(pieces) + reads.end())
         assert len(set(made)) == 1, "however a text is cut, the same comes out"
@@ -365,7 +418,7 @@ STREAMS: tuple[tuple[str, list[Any]], ...] = (
 
 
 def sent_for(path: str, events: list[Any], **options: Any) -> Iterator[str]:
-    stream = Stream(RULES, path=path, **options)
+    stream = Stream(rules(), path=path, **options)
     yield f"{path}{''.join(f' {name}' for name in options)}"
 
     def told(what: str, does: Callable[[], bytes]) -> Iterator[str]:
