@@ -100,7 +100,8 @@ CASES: dict[str, list[dict[str, Any]]] = {
         base(quantization_config={"quant_method": "fp8", "kv_cache_scheme": "fp8"}),
         base(compression_config={"quant_method": "mxfp4"}), base(quantization_config="a note"),
         base(text_config=base(quantization_config={"quant_method": "awq"}), model_type="llava"),
-        base(quantization_config={}, compression_config={"quant_method": "mxfp4"}),
+        base(quantization_config={}, compression_config={"quant_method": "mxfp4"}), base(quantization_config={}),
+        base(quantization_config={"quant_method": "gptq", "bits": 4}, compression_config={"quant_method": "mxfp4"}),
     ],
     "nested": [
         {"model_type": "llava", name: base()}
@@ -245,10 +246,15 @@ CASES: dict[str, list[dict[str, Any]]] = {
 
 
 def weights(groups: tuple[WeightGroup, ...]) -> str:
+    """Each group's name, parameters and split, and what else is said of it."""
+    usual = {"quantizable": True, "heads": 0, "rows": 0, "shape": (0, 0, 0)}
     return ", ".join(
-        f"{one.name} {one.parameters} {one.split.name}"
-        f"{'' if one.quantizable else ' native'}{f' heads {one.heads}' if one.heads else ''}"
-        f"{f' rows {one.rows}' if one.rows else ''}{f' of {one.shape}' if any(one.shape) else ''}"
+        " ".join(
+            (
+                f"{one.name} {one.parameters} {one.split.name}",
+                *(f"{name} {getattr(one, name)}" for name, value in usual.items() if getattr(one, name) != value),
+            )
+        )
         for one in groups
     )
 
