@@ -18,7 +18,7 @@ from ingot.gateway import personal_data
 from ingot.gateway.filter import refusals, requests
 from ingot.gateway.filter.allowance import Share
 from ingot.gateway.filter.answers import Withheld, redacted
-from ingot.gateway.filter.events import BadEvent
+from ingot.gateway.filter.events import BadEvent, Events
 from ingot.gateway.filter.json_text import JsonRedactor
 from ingot.gateway.filter.numbers import begins, number_at
 from ingot.gateway.filter.recognisers import RECOGNISERS, Sight, recognised
@@ -79,6 +79,11 @@ NUMBERS = (
     "京A12345", "京A·12345", "沪AD12345", "京A1234学", "京A1234", "粤Z1234港", "京AABCDE", "京I12345", "京A123456",
     "91110000600037341L", "91350100M000100Y43", "91110000600037341A", "911100006000373410", "123456789012345678",
     "9111 0000 6000 37341L", "9 1 1 1 0 0 0 0 600037341L",
+    "9111 0000 6000 3734 1L", "9111 0000 6000 37 34 1L", "9111 00 00 6000 37 34 1L", "91 11 00 00 60 00 37341L",
+    "138 (0013) 8000", "138 ( 0013 ) 8000", "+86 (138) 0013 8000", "A123456 (3)", "A123456( 3 )", "A123456 (4)",
+    "010-62345678 123", "+86 10 62345678-123", "138\n0013\n8000", "138 \n 00138000", "12 3-4513800138000",
+    "3.13800138000",
+    "1-13800138000", "5 13800138000", "5.13800138000", "5-138-0013-8000", "5 138-0013-8000", "E1234567 8", "G 1234567",
     "192.168.1.10", "10.0.0.1", "1.2.3.4", "127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "8.8.8.8.8",
     "32.1.2.3", "203.0.113.7", "256.1.1.1", "31.31.31.31",
     f"电话{MOBILE}", f"订单号{MOBILE}", f"{MOBILE}元", f"{MOBILE} tokens", f"¥{MOBILE}", f"/v1/x/{MOBILE}",
@@ -380,6 +385,10 @@ STREAMS: tuple[tuple[str, list[Any]], ...] = (
     x=MOBILE)]),
     (CHAT, [choice(text="1380"), choice(text="0138000", finish_reason="length")]), (CHAT, [choice(delta=[1])]),
     (CHAT, [choice(text=["x"])]), (CHAT, [{"choices": [{"delta": {}}]}]), (CHAT, [{"choices": ["x"]}]), (CHAT, [[1]]),
+    (CHAT, [called('{"a": "1'), choice(delta=called('380')["choices"][0]["delta"], finish_reason="tool_calls")]),
+    (CHAT, [delta(content="1380", function_call={"arguments": "1380"}),
+            choice(delta={"content": "E1", "function_call": {"arguments": "0"}}, finish_reason="stop")]),
+    (CHAT, [choice(text="1380", delta={"tool_calls": None}), called("1380", index=2), called("1380", index=1), ENDS]),
     (CHAT, [{"error": {"message": MOBILE}}]), (CHAT, [{"choices": {}}]), (CHAT, [{"x": 1}]), (CHAT, ["{"]),
     (CHAT, [{"error": MOBILE, "choices": [], "prompt_logprobs": 1, "other": MOBILE}]),
     (RESPONSES, [said("created", response={"id": MOBILE, "output": [MOBILE]}), said("output_text.delta", "1380", 1),
@@ -396,6 +405,10 @@ STREAMS: tuple[tuple[str, list[Any]], ...] = (
     (RESPONSES, [said("output_text.delta", "1380"), said("output_text.done", None, 1), said("output_text.delta", "x")]),
     (RESPONSES, [said("output_text.delta", "1380", item_id="a"), said("output_text.delta", "E1234", item_id="b"),
                  said("reasoning_summary_text.delta", "138", summary_index=1)]),
+    (RESPONSES, [said("output_text.delta", "1380", content_index=0), said("output_text.delta", "E12", content_index=1),
+                 said("output_text.done", None, content_index=1), said("output_text.done", None, content_index=0)]),
+    (RESPONSES, [said("summary.delta", "1380", summary_index=0), said("summary.delta", "0138000", summary_index=1),
+                 said("summary.delta", "0138000", output_index=1), said("output_item.done", None, output_index=1)]),
     (RESPONSES, [said("output_text.delta", 7)]), (RESPONSES, [said("output_text.delta", "x", item_id=[1])]),
     (RESPONSES, [{"type": 7}]), (RESPONSES, [{"type": "error", "message": MOBILE}]), (RESPONSES, [7]),
     (RESPONSES, [{"type": "response.output_text.delta", "delta": "1380"}]),
@@ -434,6 +447,51 @@ def sent_for(path: str, events: list[Any], **options: Any) -> Iterator[str]:
         name = f"event: {event['type']}\n" if isinstance(event, dict) and isinstance(event.get("type"), str) else ""
         yield from told(text, lambda name=name, text=text: stream.feed(f"{name}data: {text}\n\n".encode()))  # type: ignore[misc]
     yield from told("the end", stream.end)
+
+
+#: Streams as bytes: ends of lines, comments, fields and names.
+RAW = (
+    b"data: {}\r\n\r\n",
+    b"data:{}\r\rdata: {}\n\n",
+    b": ping\n\n",
+    b":\n\ndata: [DONE]\n\n",
+    b"id: 1\nretry: 2\n\n",
+    b'data: {"choices":\ndata: []}\n\n',
+    b"event: a.b_c-d1\ndata: [DONE]\n\n",
+    b"event: a b\ndata: {}\n\n",
+    b"data: \xff\n\n",
+    b"data: [DONE]",
+    b"data\n\n",
+    b"\n\n\n\n",
+    b"event: x\n\n",
+    b": a\ndata: [DONE]\n\n",
+    b"data:  [DONE]\n\n",
+)
+
+
+def test_each_stream_of_bytes_is_read_as_written_however_it_is_cut() -> None:
+    lines = []
+    for raw in RAW:
+        told = []
+        for size in (1, 2, len(raw)):
+            events = Events(64)
+            try:
+                read = [one for at in range(0, len(raw), size) for one in events.feed(raw[at : at + size])]
+                told.append(str([*read, *events.end()]))
+            except BadEvent:
+                told.append("BadEvent")
+        assert len(set(told)) == 1
+        lines.append(f"{raw!r}: {told[0]}")
+    as_written("filter-events.txt", lines)
+
+
+@pytest.mark.parametrize(("size", "fits"), [(64, True), (65, False)])
+def test_an_event_is_as_large_as_it_may_be(size: int, fits: bool) -> None:
+    if fits:
+        assert Events(64).feed(b"x" * size) == []
+    else:
+        with pytest.raises(BadEvent):
+            Events(64).feed(b"x" * size)
 
 
 def test_each_stream_is_redacted_as_written() -> None:

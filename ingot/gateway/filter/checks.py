@@ -77,8 +77,8 @@ def is_company(code: str) -> bool:
 
 def is_hong_kong(letters: str, number: str, check: str) -> bool:
     """Whether the check character of a Hong Kong identity card is right: weights 9 to 2, modulo 11, a space is 36."""
-    values = [ord(one) - 55 for one in letters.upper().rjust(2)]
-    values = [36 if value < 0 else value for value in values] + [int(one) for one in number]
+    values = [36 if one == " " else ord(one) - 55 for one in letters.upper().rjust(2)]
+    values += [int(one) for one in number]
     total = sum(weight * value for weight, value in zip(range(9, 1, -1), values, strict=True))
     return "0A987654321"[total % 11] == check.upper() if total % 11 else check == "0"
 
