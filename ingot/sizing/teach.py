@@ -41,9 +41,6 @@ def teach(situation: Situation, requests: tuple[ModelRequest, ...]) -> DoesNotFi
     nearest = _nearest(situation, request)
     workload = request.workload
     asked = f"{request.model.name} with {workload.context} tokens for {workload.concurrency} sequences"
-    if closest is None:
-        sizes = "no split of its attention heads matches the number of GPUs"
-        return DoesNotFit(f"{host}: {asked} does not fit on {_gpus(situation)}: {sizes}.", nearest=nearest)
     binding = binding_term(closest)
     advice = ", or ".join(nearest) if nearest else "choose a smaller model"
     return DoesNotFit(
@@ -68,8 +65,8 @@ def _gpus(situation: Situation) -> str:
     )
 
 
-def _closest(situation: Situation, request: ModelRequest) -> Option | None:
-    """The option that lacks least memory, of those this hardware can run, else of all."""
+def _closest(situation: Situation, request: ModelRequest) -> Option:
+    """The option that lacks least memory, of those this hardware can run, else of all; one GPU is always a split."""
     tried: list[Option] = []
     for choice in choices(request):
         for pool in situation.pools:
@@ -79,7 +76,7 @@ def _closest(situation: Situation, request: ModelRequest) -> Option | None:
                 engine, measured = situation.engine, situation.calibrations
                 tried.append(attempt(request, choice, parallel, pool.kind, free, engine, measured, replicas))
     able = [option for option in tried if not option.unable]
-    return min(able or tried, key=lambda option: (option.shortfall, -option.choice.quality), default=None)
+    return min(able or tried, key=lambda option: (option.shortfall, -option.choice.quality))
 
 
 def _nearest(situation: Situation, request: ModelRequest) -> list[str]:

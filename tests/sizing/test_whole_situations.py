@@ -68,6 +68,19 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "sees": {"model_type": "qwen2_5_vl", "vision_config": {"hidden_size": 1280, "depth": 32}},
     "odd": {"model_type": "qwen9"},
     "many heads": {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 2},
+    "uneven": {
+        "model_type": "nemotron_h", "hybrid_override_pattern": "M-M*" * 4, "mamba_num_heads": 6, "mamba_head_dim": 64,
+        "ssm_state_size": 128, "n_groups": 2, "conv_kernel": 4,
+    },
+    "chunks": {
+        "model_type": "llama4_text", "attention_chunk_size": 1024, "num_experts": 8, "num_experts_per_tok": 1,
+        "moe_intermediate_size": 2048,
+    },
+    "sees each": {"model_type": "mllama", "vision_config": {"hidden_size": 1280, "depth": 32}},
+    "sees one size": {"model_type": "gemma3", "vision_config": {"hidden_size": 1152, "depth": 27}},
+    "sees videos": {"model_type": "gemma4", "vision_config": {"hidden_size": 1152, "depth": 27}},
+    "sees somehow": {"model_type": "pixtral", "vision_config": {"hidden_size": 1024, "depth": 24}},
+    "keeps for others": {"model_type": "gemma3n", "num_kv_shared_layers": 6, "hidden_size_per_layer_input": 64},
     "embeds": {"model_type": "bert", "max_position_embeddings": 8192},
 }  # fmt: skip
 FOUR_LINKED = hardware(4, nvlink=True)
@@ -172,6 +185,13 @@ def cases() -> Iterator[tuple[str, Case]]:
     yield case(
         "adapters beside a draft", two, ask("experts", adapters=adapters(2, 64), speculation=Speculation("ngram", 3))
     )
+    yield case("adapters over four", FOUR_LINKED, ask("experts", adapters=adapters(3, 20), replicas=1, goal="latency"))
+    yield case("adapters beside a latent cache", four, ask("latent", 8192, 64, adapters=adapters(3, 8)))
+    yield case(
+        "the same model twice", four, ask("dense", replicas=1), ask("dense", replicas=2), ask("dense", variant="fp8")
+    )
+    yield case("a fixed cache that does not help", one, ask("dense", 32768, 512, kv_cache_dtype="fp8"))
+    yield case("a fixed variant that does not help", one, ask("dense", 32768, 512, variant="fp8"))
     yield case("a built-in draft", one, ask("latent", speculation=Speculation("mtp", 2)))
     yield case("a draft's head", four, ask("dense", speculation=Speculation("eagle3", 3), replicas=2))
     yield case("no such draft", one, ask("dense", speculation=Speculation("medusa", 3)))
@@ -223,6 +243,8 @@ def cases() -> Iterator[tuple[str, Case]]:
     yield case("no such variant", one, ask("dense", variant="int3"))
     yield case("no replicas", one, ask("dense", replicas=0))
     yield case("no cache in host memory", one, ask("dense", kv_offload_gib=0.0))
+    yield case("a huge cache in host memory", one, ask("dense", kv_offload_gib=16384.0))
+    yield case("a large cache in host memory", one, ask("dense", kv_offload_gib=16383.0))
     yield case("too long a context", one, ask("dense", 32769))
     yield case("pieces of a GPU", pieces(), ask("dense", 4096, 8))
     yield case("pieces that are too small", pieces(5), ask("dense", 4096, 8))
