@@ -17,6 +17,7 @@ import pytest
 from ingot.gateway import personal_data
 from ingot.gateway.filter import server
 from ingot.gateway.filter.exchange import Exchange
+from ingot.gateway.filter.ledger import today
 from ingot.gateway.filter.rules import Rules
 from ingot.gateway.filter.settings import Policy, Settings
 from tests.gateway.filter_process import Call, ask, engine, until
@@ -24,7 +25,11 @@ from tests.gateway.filter_process import Call, ask, engine, until
 pytestmark = [pytest.mark.gateway, pytest.mark.timeout(300)]
 
 RULES = Rules.from_dicts(personal_data.rules({}, {}))
-TEAMS = {"metered": Policy(tokens_per_minute=1000), "redacted": Policy(redact=RULES)}
+TEAMS = {
+    "metered": Policy(tokens_per_minute=1000),
+    "monthly": Policy(tokens_per_day=100, tokens_per_month=110),
+    "redacted": Policy(redact=RULES),
+}
 ANSWER = {"id": "x", "choices": [{"index": 0, "message": {"content": "13800138000"}}], "usage": {"total_tokens": 9}}
 
 
@@ -106,6 +111,27 @@ def test_a_query_changes_nothing_of_what_a_route_is_checked_and_charged_for(tmp_
             answer = await ask(tmp_path / "filter", large, of="metered", path=path)
             assert int(answer.headers["x-ratelimit-remaining-tokens"]) < 100
             await answer.rest()
+        running.close()
+
+    asyncio.run(test())
+
+
+def test_a_team_is_told_what_it_has_left_and_warned_before_nothing_is(tmp_path: Path) -> None:
+    async def asked(of: str) -> dict[str, str]:
+        answer = await ask(tmp_path / "filter", {"model": "m", "max_tokens": 5}, of=of)
+        await answer.rest()
+        return {name: told for name, told in answer.headers.items() if name.startswith("x-ratelimit")}
+
+    async def test() -> None:
+        filter = made(tmp_path)
+        running = await asyncio.start_unix_server(filter._connected, tmp_path / "filter")
+        async with engine(tmp_path / "engine", by_engine):
+            assert await asked("metered") == {"x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "995"}
+            assert await asked("metered") == {"x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "986"}
+            assert await asked("monthly") == {}
+            filter._exchange.ledger.add("monthly", 80, today())
+            warning = "89 % of 100 tokens per day are used; 80 % of 110 tokens per month are used"
+            assert await asked("monthly") == {"x-ratelimit-warning": warning}
         running.close()
 
     asyncio.run(test())
