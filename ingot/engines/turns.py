@@ -13,6 +13,19 @@ Phase = Literal["waiting", "working", "holding", "done", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """What the values of a host say: the floor (None: one, where a replica can stay), failures, and the canary.
+
+    `others_serve`: another host must serve a model while it has no replica here.
+    """
+
+    min_healthy: int | None = None
+    max_failures: int = 1
+    canary: bool = True
+    others_serve: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """One host of a rollout, and by model how many of its replicas serve.
 
@@ -26,6 +39,7 @@ class Member:
     lowest: Mapping[str, int] = field(default_factory=dict)
     changes: bool = True
     comes: bool = True
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def taken(self) -> Mapping[str, int]:
@@ -40,19 +54,6 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """What the values of a host say: the floor (None: one, where a replica can stay), failures, and the canary.
-
-    `others_serve`: another host must serve a model while it has no replica here.
-    """
-
-    min_healthy: int | None = None
-    max_failures: int = 1
-    canary: bool = True
-    others_serve: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Turn:
     """What a host that asks may do: *go*, *wait* or *stop*, and why."""
 
@@ -63,23 +64,23 @@ class Turn:
 GO = Turn("go")
 
 
-def canary_of(members: Sequence[Member], policy: Policy) -> Member | None:
+def canary_of(members: Sequence[Member]) -> Member | None:
     """The host that changes first: the one that has begun, else the first in order that may begin, else the first."""
     changing = [one for one in members if one.changes and one.phase != "stopped"]
     begun = [one for one in changing if one.phase != "waiting"]
-    able = [one for one in changing if one.comes and not _short(one, members, policy)]
+    able = [one for one in changing if one.comes and not _short(one, members)]
     return next(iter([*begun, *able, *changing]), None)
 
 
-def turn(host: str, members: Sequence[Member], policy: Policy, canary: str | None = None) -> Turn:
+def turn(host: str, members: Sequence[Member], canary: str | None = None) -> Turn:
     """Whether a waiting host may begin.
 
     `members` are in the order in which they take turns. `canary` names the host that began first, where one has. When
     no host works or is observed, at least one that `comes` is told to go, or all of them to stop: everything ends.
     """
     me = next(one for one in members if one.host == host)
-    first = next((one for one in members if one.host == canary), None) or canary_of(members, policy)
-    failed = [one for one in members if one.phase == "failed"]
+    first = next((one for one in members if one.host == canary), None) or canary_of(members)
+    failed, policy = [one for one in members if one.phase == "failed"], me.policy
     if policy.canary and first and first.phase == "failed":
         return Turn("stop", f"the canary {first.host} failed")
     if len(failed) >= policy.max_failures:
@@ -87,17 +88,19 @@ def turn(host: str, members: Sequence[Member], policy: Policy, canary: str | Non
         return Turn("stop", f"{names} failed, and rollout_max_failures is {policy.max_failures}")
     if policy.canary and first and first is not me and first.phase != "done":
         return Turn("wait", f"the canary {first.host} {'is observed' if first.phase == 'holding' else 'goes first'}")
-    short = _short(me, members, policy)
+    short = _short(me, members)
     if short:
         working = [one.host for one in members if one.phase in ("working", "holding")]
-        able = [one.host for one in members if _waits(one) and not _short(one, members, policy)]
+        able = [one.host for one in members if _waits(one) and not _short(one, members)]
         if working or able:
             return Turn("wait", f"{', '.join(working or able)} {'replaces' if working else 'adds'} replicas first")
         return Turn("stop", short)
     if me.taken:
         busy = [one.host for one in members if one.phase == "working" and one.taken]
+        before = members[: members.index(me)]
+        busy += [one.host for one in before if _waits(one) and one.taken and not _short(one, members)]
         if len(busy) + len(failed) >= policy.max_failures:
-            return Turn("wait", f"{', '.join(busy)} replaces its replicas")
+            return Turn("wait", f"{', '.join(busy)} replaces its replicas first")
     return GO
 
 
@@ -105,8 +108,9 @@ def _waits(one: Member) -> bool:
     return one.changes and one.comes and one.phase == "waiting"
 
 
-def _short(me: Member, members: Sequence[Member], policy: Policy) -> str:
+def _short(me: Member, members: Sequence[Member]) -> str:
     """The clause that says what a host would leave too few of; empty where it may begin."""
+    policy = me.policy
     for model, dip in sorted(me.taken.items()):
         others = sum(one.sure.get(model, 0) for one in members if one is not me)
         left = others + me.healthy[model] - dip

@@ -37,6 +37,7 @@ class Fleet:
     canary: str | None = None
     #: Hosts that take no part in the run, with their healthy replicas by model; None: not looked at yet.
     elsewhere: dict[str, dict[str, int]] | None = None
+    looking: bool = False
 
     def saw(self, name: str, found: Outlook | None) -> None:
         """Remember what a host would do (None: not known), and print the table once all were seen."""
@@ -65,6 +66,7 @@ class Fleet:
                 one.lowest,
                 one.changes,
                 comes=all_come or name in self.asking,
+                policy=one.policy,
             )
             for name in dict.fromkeys([*names, *self.outlooks])
             if (one := self.outlooks.get(name))
@@ -83,7 +85,7 @@ class Fleet:
         if taken and (policy.min_healthy or policy.others_serve):
             self._look_elsewhere()
         while True:
-            decided: Turn = turn(name, self.members(), policy, self.canary)
+            decided: Turn = turn(name, self.members(), self.canary)
             if decided.word == "go":
                 self.phases[name] = "working"
                 self.canary = self.canary or name
@@ -128,20 +130,30 @@ class Fleet:
     def _look_elsewhere(self) -> None:
         """Count what serves on hosts of the inventory that have no part in this run."""
         if self.elsewhere is not None:
+            # Another host of the run may be looking.
+            while self.looking:
+                time.sleep(PAUSE_S)
             return
-        self.elsewhere = {}
+        self.elsewhere, self.looking = {}, True
+        try:
+            self._count_elsewhere(self.elsewhere)
+        finally:
+            self.looking = False
+
+    def _count_elsewhere(self, counts: dict[str, dict[str, int]]) -> None:
         wanted = {service.model for one in self.outlooks.values() for service in one.wanted}
         for one in host.inventory:
             if one.name not in self.seen and not fronting.is_front(one) and wanted & _models(one):
-                self.elsewhere[one.name] = _healthy(one)
+                counts[one.name] = _healthy(one)
 
 
 def of_run() -> Fleet:
-    """The fleet of the run in context."""
-    found = getattr(state, _FLEET, None)
+    """The fleet of the run in context: what was seen while pyinfra prepared is seen anew when it executes."""
+    name = f"{_FLEET}_{'executing' if state.is_executing else 'preparing'}"
+    found = getattr(state, name, None)
     if found is None:
         found = Fleet()
-        setattr(state, _FLEET, found)
+        setattr(state, name, found)
     assert isinstance(found, Fleet)
     return found
 

@@ -213,11 +213,11 @@ def rows(seen: Sequence[Outlook]) -> list[tuple[str, ...]]:
 
 def _ordered(changing: Sequence[Outlook]) -> list[tuple[str, Outlook]]:
     """The hosts with their places: the canary, then as many at once as may fail; who only adds comes with the first."""
-    members = [Member(one.host, "waiting", one.healthy, one.lowest) for one in changing]
+    members = [Member(one.host, "waiting", one.healthy, one.lowest, policy=one.policy) for one in changing]
     if not members:
         return []
     policy = changing[0].policy
-    canary = canary_of(members, policy) if policy.canary and len(members) > 1 else None
+    canary = canary_of(members) if policy.canary and len(members) > 1 else None
     placed = [("1 canary", one) for one in changing if canary and one.host == canary.host]
     first, takers = 2 if canary else 1, 0
     for one, member in zip(changing, members, strict=True):

@@ -107,6 +107,9 @@ class OneHost:
             }
         )
 
+    def connect(self, **_: Any) -> None:
+        """It is."""
+
     def noop(self, said: str) -> None:
         self.noops.append(said)
 

@@ -8,6 +8,7 @@ from functools import partial
 
 import gevent
 import pytest
+from gevent.pool import Pool
 from pyinfra.context import ctx_state
 
 from ingot.facts.access_log import AccessLogMark, AccessLogSince, LogMark, Served
@@ -68,7 +69,8 @@ class Three:
         for operation in (engine.outlook, engine.replicas):
             # What greenlets leave behind when they end is the run again, for those that go on.
             with ctx_state.use(run):
-                found = [gevent.spawn(partial(host.run, operation, run=run)) for host in self.hosts.values()]
+                pool = Pool(at_once)
+                found = [pool.spawn(partial(host.run, operation, run=run)) for host in self.hosts.values()]
                 gevent.joinall(found, timeout=60, raise_error=True)
             assert all(one.ready() for one in found), "a host waits for ever"
 
@@ -152,4 +154,36 @@ def test_failures_stop_those_that_have_not_begun(three: Three) -> None:
     assert three.order() == ["gpu-01", "gpu-02"]
     assert three.refused()["gpu-03"] == [
         "gpu-03: nothing was replaced here: gpu-02 failed, and rollout_max_failures is 1; mend that, and deploy again."
+    ]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_fewer_hosts_at_once_than_there_are_come_to_the_same_end(three: Three, at_once: int) -> None:
+    """`--parallel`: who is not worked on yet cannot begin, so nobody waits for it."""
+    three.change()
+    three.deploy(at_once)
+    assert three.order() == ["gpu-01", "gpu-02", "gpu-03"] and three.refused() == {}
+
+
+def test_a_stated_floor_counts_hosts_that_have_no_part_in_the_run(
+    three: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of the hosts are deployed; the third serves two replicas, and is looked at."""
+    three.change("gpu-01", "gpu-02")
+    away = three.hosts.pop("gpu-03")
+    away.connected = True
+    inventory = away.inventory
+    monkeypatch.setattr(inventory, "get_active_hosts", lambda: list(three.hosts.values()))
+    for host in three.hosts.values():
+        host.data.rollout_min_healthy = 5
+    three.deploy()
+    assert three.order() == ["gpu-01", "gpu-02"] and three.refused() == {}, "five of six stay"
+    for host in three.hosts.values():
+        host.data.engine_extra_args, host.data.rollout_min_healthy = ["--seed", "2"], 6
+    three.started.clear()
+    three.deploy()
+    assert three.order() == []
+    assert three.refused()["gpu-01"] == [
+        "gpu-01: nothing was replaced here: 5 healthy replicas of small would be left in the fleet, and "
+        "rollout_min_healthy is 6; mend that, and deploy again."
     ]
