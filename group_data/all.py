@@ -230,6 +230,9 @@ gateway_requests_per_minute = 6000
 # Routes that are open besides models, chat, completions, messages (Anthropic's) and responses, where the served model
 # does them: some of "audio", "embeddings", "realtime" (WebSocket), "rerank" (and score).
 gateway_routes = []
+# Where nginx of the host serves somebody else's sites: "refuse" says which; "beside" leaves all of its configuration in
+# place and adds the host's own names to it; "replace" switches it off and keeps what `ingot decommission` puts back.
+gateway_takeover = "refuse"
 # Where a team differs from the gateway_* values: {"sales": {"requests_per_minute": 600, "burst": 60, "concurrency": 16,
 # "max_body": "8m", "models": ["qwen3-8b"], "tokens_per_minute": 200000, "tokens_per_day": 5000000,
 # "tokens_per_month": 90000000 (days and months in UTC), "redact": "all" (or names of rules),

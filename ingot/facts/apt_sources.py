@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from pyinfra.api.facts import FactBase
@@ -94,10 +96,16 @@ def parse_apt_sources(text: str) -> tuple[Repository, ...]:
 
 def parse_source_files(text: str) -> tuple[SourceFile, ...]:
     """The answer to `FILES_QUESTION`."""
-    cells = (line.partition("\t") for line in text.splitlines() if line.startswith("/"))
-    return tuple(
-        SourceFile(path, base64.b64decode(content).decode("utf-8", "surrogateescape")) for path, _, content in cells
-    )
+    return tuple(SourceFile(path, content.decode("utf-8", "surrogateescape")) for path, content in file_contents(text))
+
+
+def file_contents(text: str) -> Iterator[tuple[str, bytes]]:
+    """Lines of a path, a tab and base64; what else a shell printed is passed over."""
+    for line in text.splitlines():
+        path, tab, content = line.partition("\t")
+        if path.startswith("/") and tab:
+            with suppress(binascii.Error):
+                yield path, base64.b64decode(content)
 
 
 def _lines(file: str, body: str) -> Iterator[Repository]:

@@ -10,8 +10,10 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts.engine import PROJECT as ENGINE_PROJECT
 from ingot.facts.filter import PROJECT as FILTER_PROJECT
-from ingot.facts.gateway import ACME_NAME, CONFIGURATION, TLS_DIRECTORY
+from ingot.facts.gateway import ACME_NAME, TLS_DIRECTORY
 from ingot.facts.models import MADE, MARKER, SET_ASIDE
+from ingot.facts.nginx_sites import CONFIGURATION, GUEST, NGINX_KEPT
+from ingot.facts.packages import CHANGED_SOURCES
 from ingot.facts.sections import Section, compose, split
 
 #: Ingot's own directories, and those of the certificate that it has issued, as patterns of the shell.
@@ -75,6 +77,9 @@ class Footprint:
     `before` are packages and directories that were there before Ingot; None where nothing tells.
     `docker_config` is "as written" where Ingot has written daemon.json and nobody has since, "changed" where somebody
     has, else empty; `snap_stopped` that Ingot has stopped the snap's Docker.
+    `switched_off` are files of others in which Ingot switched a package source off, each with that source's name;
+    `edited` are those among them that somebody has changed since.
+    `nginx_kept`: Ingot put its nginx.conf in place of another, and has that; `nginx_guests` are its parts of others'.
     `docker` says whether dockerd answered, `others` what of somebody else's is in it (containers, volumes, images),
     `docker_goes` that an earlier run was cut off while it removed Docker.
     """
@@ -92,10 +97,14 @@ class Footprint:
     others_models: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     before: frozenset[str] | None = None
+    switched_off: tuple[tuple[str, str], ...] = ()
+    edited: tuple[tuple[str, str], ...] = ()
     docker_goes: bool = False
     docker_config: str = ""
     snap_stopped: bool = False
     nginx_is_ours: bool = False
+    nginx_kept: bool = False
+    nginx_guests: tuple[str, ...] = ()
     logs: bool = False
     sites: tuple[str, ...] = ()
 
@@ -110,6 +119,7 @@ def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
         # Where Docker is not, what the shell says of that is no answer.
         return [line.split("\t") for line in lines(name)] if answers["docker"].status == 0 else []
 
+    changed = [line.split("\t") for line in lines("switched_off") if line.count("\t") == 2]
     ours = {name: image for name, image, project in cells("containers") if project in PROJECTS}
     others = [f"container {name}" for name, *_ in cells("containers") if name not in ours]
     others += [f"volume {name}" for name, *_ in cells("volumes")]
@@ -120,7 +130,7 @@ def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
     return Footprint(
         docker=answers["docker"].status == 0,
         containers=tuple(ours),
-        networks=lines("networks"),
+        networks=lines("networks") if answers["docker"].status == 0 else (),
         images=tuple(image for image in images if image in mine),
         others=tuple(others),
         units=lines("units"),
@@ -131,10 +141,14 @@ def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
         others_models=tuple(path for path in lines("others_models") if path not in lines("models")),
         packages=lines("packages"),
         before=frozenset(lines("before")) if answers["before"].status == 0 else None,
+        switched_off=tuple((name, path) for state, name, path in changed if state == "as made"),
+        edited=tuple((name, path) for state, name, path in changed if state == "edited"),
         docker_goes=answers["docker_goes"].status == 0,
         docker_config=answers["docker_config"].line,
         snap_stopped=answers["snap_stopped"].status == 0,
         nginx_is_ours=answers["nginx"].status == 0,
+        nginx_kept="nginx_kept" in answers and answers["nginx_kept"].status == 0,
+        nginx_guests=lines("nginx_guests") if "nginx_guests" in answers else (),
         logs=answers["logs"].status == 0,
         sites=lines("sites"),
     )
@@ -179,12 +193,19 @@ class FootprintLook(FactBase[Footprint]):
                 "packages": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' | "
                 "awk -F'\\t' '$1 !~ /^.[nc]/ { print $2 }'",
                 "before": f"cat {BEFORE}",
+                # What was/ holds is put back where a file is still as it is in now/.
+                "switched_off": f'cd {CHANGED_SOURCES} 2>/dev/null && for n in *; do [ -d "$n/was" ] || continue; '
+                '(cd "$n/was" && find . "(" -type f -o -type l ")" | cut -c2-) | while read -r f; do state=edited; '
+                '[ ! -L "$f" ] && cmp -s "$n/now$f" "$f" && state="as made"; '
+                'printf "%s\\t%s\\t%s\\n" "$state" "$n" "$f"; done; done',
                 "docker_goes": f"test -e {DOCKER_GOES}",
                 "docker_config": f"[ ! -e {CONFIG_BEFORE} ] || {{ "
                 f'[ "$(sha256sum </etc/docker/daemon.json 2>/dev/null | cut -c1-64)" = "$(cat {CONFIG_WRITTEN})" ] && '
                 "echo as written || echo changed; }",
                 "snap_stopped": f"test -e {SNAP_STOPPED}",
                 "nginx": f"grep -q '^# Written by Ingot' {CONFIGURATION}",
+                "nginx_kept": f"test -e {NGINX_KEPT}{CONFIGURATION}",
+                "nginx_guests": written((f"/etc/nginx/{GUEST}", f"/etc/nginx/*/{GUEST}")),
                 "logs": f"test -e {LOGS}",
                 "sites": "find /etc/nginx/sites-enabled /etc/nginx/conf.d -mindepth 1 ! -name default 2>/dev/null",
             }

@@ -12,6 +12,8 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts.filter import QUESTIONS as FILTER_QUESTIONS
 from ingot.facts.filter import FilterHost, parse_filter_host
+from ingot.facts.nginx_sites import CONFIGURATION, GUEST, ForeignNginx, parse_foreign
+from ingot.facts.nginx_sites import QUESTIONS as SITE_QUESTIONS
 from ingot.facts.replica_holds import HOLDS_FILE, ReplicaHold, parse_holds
 from ingot.facts.sections import compose, split
 from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
@@ -22,7 +24,6 @@ from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
 ACME_NAME = "ingot"
 ACME_LIVE = f"/etc/letsencrypt/live/{ACME_NAME}"
 TLS_DIRECTORY = "/etc/ingot/gateway/tls"
-CONFIGURATION = "/etc/nginx/nginx.conf"
 #: Where nginx puts request bodies that are larger than its buffer; a tmpfs of its own.
 BODIES = "/run/ingot-request-bodies"
 #: Read by nginx as a part of CONFIGURATION; rollouts change it.
@@ -56,6 +57,7 @@ class GatewayHost:
     acme_pem: str = ""
     acme_server: str = ""
     body_room_bytes: int | None = None
+    foreign: ForeignNginx = field(default_factory=ForeignNginx)
 
 
 _MODULE = "/usr/lib/nginx/modules/ngx_http_js_module.so"
@@ -78,6 +80,7 @@ _QUESTIONS = {
     "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
     "acceptance": f"cat {ACCEPTANCE_FILE} 2>/dev/null",
     "replica_holds": f"cat {HOLDS_FILE} 2>/dev/null",
+    **SITE_QUESTIONS,
 }
 
 
@@ -106,6 +109,7 @@ def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
         acme_pem=answers["acme"],
         acme_server=answers["acme_server"],
         body_room_bytes=int(answers["bodies"]) if answers["bodies"].strip().isdigit() else None,
+        foreign=parse_foreign(answers.get("nginx_dump", ""), answers.get("nginx_pristine", "")),
     )
 
 
@@ -147,7 +151,8 @@ class Running(FactBase[RunningGateway]):
         return compose(
             {
                 "running": "want="
-                f"$(sed -n \"s/^ *return 200 '\\([0-9a-f]*\\)[$]engines_in_use';$/\\1/p\" {CONFIGURATION})"
+                f"$(sed -n \"s/^ *return 200 '\\([0-9a-f]*\\)[$]engines_in_use';$/\\1/p\" {CONFIGURATION} "
+                f"/etc/nginx/*/{GUEST} 2>/dev/null)"
                 f'$(sed -n \'s/^map "" [$]engines_in_use {{ default "\\([0-9a-f]*\\)"; }}$/\\1/p\' {ENGINES}); '
                 # certbot renews without a deploy, so that a certificate cannot be a part of the digest.
                 "shown() { openssl x509 -noout -fingerprint -sha256 2>/dev/null; }; "

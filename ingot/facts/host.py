@@ -11,16 +11,19 @@ from typing import Any
 
 from pyinfra.api.facts import FactBase
 
-from ingot.facts import docker, driver, nvidia, pci
+from ingot.facts import docker, driver, nginx_sites, nvidia, pci
 from ingot.facts import hardware as hardware_facts
 from ingot.facts.docker import DockerState, parse_docker
 from ingot.facts.driver import DriverState, parse_driver
 from ingot.facts.engine import parse_stored, stored
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.hardware import HardwareSeen, parse_hardware
+from ingot.facts.nginx_sites import ForeignNginx, parse_foreign
 from ingot.facts.nvidia import GpuReport, parse_memory, reported
+from ingot.facts.packages import SOURCE_QUESTIONS, DescribedSources, parse_described
 from ingot.facts.sections import Section, answer, compose, split
 
+_WHOSE = ("listener_groups", "published")
 # Asked last: what comes before it may take seconds, and the control machine's clock is read when all is answered.
 CLOCK = "date +%s.%N"
 
@@ -72,6 +75,12 @@ class HostState:
     is_deployed: bool = False
     hardware: HardwareSeen | None = None
     docker: DockerState | None = None
+    #: The release's name, as package repositories have it.
+    codename: str = ""
+    described: DescribedSources = field(default_factory=DescribedSources)
+    #: Why apt reads none of its sources; empty where it reads them.
+    apt_fault: str = ""
+    nginx: ForeignNginx = field(default_factory=ForeignNginx)
     #: The engine's plan and measurements, by the names of their files.
     stored: Mapping[str, Any] = field(default_factory=dict)
 
@@ -93,7 +102,16 @@ def _questions(paths: Sequence[str], ports: Sequence[int]) -> dict[str, str]:
         "broken": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^(.H|..R)'; true",
         "unfinished": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^.[UFWt] '; true",
         "tmp": "findmnt -n -o OPTIONS -T /tmp; true",
+        # It reads all descriptions of sources, and asks no server.
+        "apt_fault": "command -v apt-get >/dev/null || exit 0; said=$(apt-get indextargets 2>&1 >/dev/null) || "
+        'printf "%s\\n" "$said" | grep -m 1 "^E: " || echo "E: apt-get indextargets failed"',
+        **SOURCE_QUESTIONS,
         "listeners": f"command -v ss >/dev/null && ss -Hltnp '{sockets}'; true",
+        # A container's or a shell's nginx is another one than that of nginx.service.
+        "listener_groups": f"ss -Hltnp '{sockets}' 2>/dev/null | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u | "
+        'while read -r p; do echo "$p $(tail -n 1 /proc/$p/cgroup)"; done',
+        "published": "command -v docker >/dev/null && timeout 10 docker ps --format '{{.Names}}\\t{{.Ports}}'; true",
+        **nginx_sites.QUESTIONS,
     }
 
 
@@ -133,6 +151,10 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
 
     Raises: ParseError when an answer that every Linux gives is missing or unreadable.
     """
+
+    def optional(name: str) -> str:
+        return sections[name].output if name in sections else ""
+
     memory = parse_memory(answer(sections, "memory").output)
     if memory is None:
         raise ParseError("/proc/meminfo has no MemTotal and MemAvailable.")
@@ -148,12 +170,16 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
         broken_packages=_packages(answer(sections, "broken").output),
         unfinished_packages=_packages(answer(sections, "unfinished").output),
         tmp_options=frozenset(answer(sections, "tmp").line.split(",")),
-        listeners=parse_listeners(answer(sections, "listeners").output),
+        listeners=parse_listeners(answer(sections, "listeners").output, *map(optional, _WHOSE)),
+        nginx=parse_foreign(*map(optional, nginx_sites.QUESTIONS)),
         has_apt=answer(sections, "apt").status == 0,
         is_deployed=answer(sections, "deployed").status == 0,
         hardware=parse_hardware(sections) if "disks" in sections else None,
         docker=parse_docker(sections),
         stored=parse_stored(sections),
+        codename=_codename(answer(sections, "os_release").output),
+        described=parse_described(optional),
+        apt_fault=optional("apt_fault").strip().partition("\n")[0].removeprefix("E: "),
     )
 
 
@@ -177,15 +203,36 @@ def parse_spaces(text: str) -> tuple[Space, ...]:
     return tuple(spaces)
 
 
-def parse_listeners(text: str) -> tuple[Listener, ...]:
-    """The sockets that `ss -Hltnp` prints, with the first process of each."""
+def parse_listeners(text: str, groups: str = "", published: str = "") -> tuple[Listener, ...]:
+    """The sockets that `ss -Hltnp` prints, with the first process of each.
+
+    `groups` are lines of a pid and its control group, `published` of a container and its ports.
+    """
+    group_of = {pid: group for pid, _, group in (line.partition(" ") for line in groups.splitlines())}
     found = []
     for line in text.splitlines():
         cells = line.split()
         if len(cells) >= 4 and cells[0] == "LISTEN":
-            process = re.search(r'users:\(\("([^"]+)"', line)
-            found.append(Listener(cells[3], process.group(1) if process else "unknown"))
+            process = re.search(r'users:\(\("([^"]+)",pid=([0-9]+)', line)
+            name = process.group(1) if process else "unknown"
+            group = group_of.get(process.group(2), "") if process else ""
+            found.append(Listener(cells[3], _whose(name, group, cells[3].rpartition(":")[2], published)))
     return tuple(found)
+
+
+def _whose(process: str, group: str, port: str, published: str) -> str:
+    if process == "nginx" and group and not group.endswith("/nginx.service"):
+        return "an nginx that nginx.service has not started"
+    if process in ("docker-proxy", "dockerd"):
+        for container, _, ports in (line.partition("\t") for line in published.splitlines()):
+            if f":{port}->" in ports:
+                return f"{process} for container {container}"
+    return process
+
+
+def _codename(os_release: str) -> str:
+    found = re.search(r"^VERSION_CODENAME=[\"']?([^\"'\s]+)", os_release, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _number(text: str, what: str) -> int:

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 from pyinfra.api.facts import FactBase
 
-from ingot.facts.apt_sources import FILES_QUESTION, SourceFile, parse_source_files
+from ingot.facts.apt_sources import FILES_QUESTION, SourceFile, file_contents, parse_source_files
+from ingot.facts.openpgp import fingerprints
 from ingot.facts.sections import compose, split
 
 #: What Ingot changed in others' descriptions of repositories, by the name of its own source.
 CHANGED_SOURCES = "/var/lib/ingot/apt-sources"
-_SHOW_KEYS = """home=$(mktemp -d) && for f in $({}); do echo "keyring $f"; [ ! -f "$f" ] ||
-  gpg --homedir "$home" --batch --with-colons --show-keys "$f" 2>/dev/null; done; rm -rf "$home\""""
-#: Keyrings that a description of a repository names, with what is in them.
-SOURCE_KEYS = _SHOW_KEYS.format(
-    "grep -ihs signed-by /etc/apt/sources.list /etc/apt/sources.list.d/* | grep -oE '/[^] ,[:space:]]+' | sort -u"
-)
+#: The keyrings that descriptions of repositories name, in the form of their files; the large ones are distributions'.
+SOURCE_KEYS = """grep -ihs signed-by /etc/apt/sources.list /etc/apt/sources.list.d/* | grep -oE '/[^] ,[:space:]]+' |
+sort -u | while read -r f; do
+  [ -f "$f" ] && [ "$(stat -L -c %s "$f")" -le 16384 ] && printf '%s\\t' "$f" && base64 -w 0 -- "$f" && echo
+done; true"""
 #: How one look sees what others describe; read by `described`.
 SOURCE_QUESTIONS = {
     "source_files": FILES_QUESTION,
@@ -41,6 +41,7 @@ class PackageState:
 class DescribedSources:
     """The repositories that a host's files describe, by any hand, and the primary keys in the keyrings they name.
 
+    A keyring without keys is one that could not be read.
     `pending` are sources of Ingot's whose addition was cut off before it was proven.
     """
 
@@ -68,7 +69,7 @@ def parse_described(answer: Callable[[str], str]) -> DescribedSources:
     """The answers to `SOURCE_QUESTIONS`, by their names."""
     return DescribedSources(
         parse_source_files(answer("source_files")),
-        parse_keyrings(answer("source_keys")),
+        {path: fingerprints(content) for path, content in file_contents(answer("source_keys"))},
         answer("architecture").strip(),
         tuple(answer("sources_pending").split()),
     )
@@ -129,7 +130,10 @@ class Apt(FactBase[AptLook]):
             questions["digests"] = f"sha256sum -- {paths} 2>/dev/null"
         if keyrings:
             paths = " ".join(shlex.quote(path) for path in keyrings)
-            questions["keyrings"] = _SHOW_KEYS.format(f"printf '%s\\n' {paths}")
+            questions["keyrings"] = (
+                f'home=$(mktemp -d) && for f in {paths}; do echo "keyring $f"; [ ! -f "$f" ] || '
+                'gpg --homedir "$home" --batch --with-colons --show-keys "$f" 2>/dev/null; done; rm -rf "$home"'
+            )
             questions |= SOURCE_QUESTIONS
         return compose(questions)
 

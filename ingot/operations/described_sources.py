@@ -62,13 +62,13 @@ def place(uri: str, suite: str, architecture: str) -> Place:
 
 def others(source: Source, described: DescribedSources) -> Others:
     """What to do with descriptions of the same repository that are not this source's own."""
-    wanted = _places(source.all_uris, source.all_suites, described.architecture)
+    wanted = places(source.all_uris, source.all_suites, described.architecture)
     files = [one for one in described.files if one.path != source.path]
     found = [
         (file, one)
         for file in files
         for one in file.repositories
-        if one.is_on and wanted & _places(one.uris, one.suites, described.architecture)
+        if one.is_on and wanted & places(one.uris, one.suites, described.architecture)
     ]
     serving = next((one for _, one in found if _serves(one, source, wanted, described)), None)
     if serving and all(_signers(one) == _signers(serving) for _, one in found):
@@ -79,7 +79,8 @@ def others(source: Source, described: DescribedSources) -> Others:
     return Others(None, tuple(edits), stale)
 
 
-def _places(uris: Sequence[str], suites: Sequence[str], architecture: str) -> frozenset[Place]:
+def places(uris: Sequence[str], suites: Sequence[str], architecture: str) -> frozenset[Place]:
+    """Each address with each suite."""
     return frozenset(place(uri, suite, architecture) for uri in uris for suite in suites)
 
 
@@ -97,7 +98,7 @@ def _serves(one: Repository, source: Source, wanted: frozenset[Place], described
     found = {fingerprint for ring in keys for fingerprint in ring}
     return (
         "deb" in one.types
-        and wanted <= _places(one.uris, one.suites, described.architecture)
+        and wanted <= places(one.uris, one.suites, described.architecture)
         and set(source.all_components) <= set(one.components)
         and set(source.all_architectures or [described.architecture])
         <= set(one.fields.get("architectures", "").split() or [*source.all_architectures, described.architecture])
@@ -122,7 +123,7 @@ def _edited(file: SourceFile, source: Source, wanted: frozenset[Place], describe
     lines = file.text.split("\n")
     # From the end, so that what is still to come keeps its place.
     for one in reversed(file.repositories):
-        if not one.is_on or not wanted & _places(one.uris, one.suites, described.architecture):
+        if not one.is_on or not wanted & places(one.uris, one.suites, described.architecture):
             continue
         begin, end = one.lines
         change = _stanza if file.path.endswith(".sources") else _line

@@ -16,10 +16,17 @@ updated=
 pausing=
 # apt runs this when everything is downloaded, before dpkg changes the first package.
 [ ! -e "$work/pause" ] || pausing="DPkg::Pre-Invoke::=sh $work/pause"
+# The package source that is half added.
+adding=
 
 fail() {
-  printf '%s: %s; see %s there\n' "$host" "$1" "$log" >"$work/sentence"
-  echo "$1"
+  why=$1
+  if [ -n "$adding" ]; then
+    adding=
+    why=$why$(roll_back)
+  fi
+  printf '%s: %s; see %s there\n' "$host" "$why" "$log" >"$work/sentence"
+  echo "$why"
   [ ! -e "$work/resume" ] || sh "$work/resume"
   exit 1
 }
@@ -96,6 +103,7 @@ expected; compare both with the vendor's page before changing \`sources\`"
     fail "gpg could not read the key of package source $1"
   mkdir -p -m 0755 /etc/apt/keyrings
   [ ! -f "$ring" ] || cp -- "$ring" "$home/old"
+  touch "$home/rung"
   put "$ring" <"$home/ring"
 }
 

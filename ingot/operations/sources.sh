@@ -21,31 +21,34 @@ replace() {
 }
 
 # name, address of the key, its fingerprints (both - where the host trusts it already), base64 of the .sources file.
-# Until it is proven the source is marked as pending, for the run that finds it cut off.
+# Until it is proven the source is marked as pending, for the run that finds it cut off; `fail` rolls it back.
 source_() {
   list=/etc/apt/sources.list.d/ingot-$1.sources
   ring=/etc/apt/keyrings/ingot-$1.gpg
   kept=$(cat "$work/changed")/$1
   home=$(mktemp -d "$work/key.XXXXXXXX")
   chmod 0700 "$home"
-  [ "$2" = - ] || key "$1" "$2" "$3"
   : >"$home/done"
   [ ! -f "$list" ] || cp -- "$list" "$home/list"
   printf '%s' "$4" | base64 -d >"$home/new"
   of_source "$1" "$work/theirs" >"$home/theirs"
   of_source "$1" "$work/stale" >"$home/stale"
-  readable || undone "package source $1 was not added, since apt would not read its sources then: $(reason)"
+  readable || fail "package source $1 was not added, since apt would not read its sources then: $(reason)"
   mkdir -p -m 0755 "${kept%/*}"
   mkdir -p -m 0700 "$kept"
   [ ! -e "$kept/pending" ] || touch "$home/unproven"
-  touch "$kept/pending" && sync -- "$kept/pending" "$kept" || undone "could not write below $kept"
+  touch "$kept/pending" && sync -- "$kept/pending" "$kept" || fail "could not write below $kept"
+  adding=$1
+  # First of all: where theirs is what keeps apt from its sources, nothing can be installed before.
   switch_off "$1"
-  write "$list" <"$home/new" || undone "could not write $list"
+  [ "$2" = - ] || key "$1" "$2" "$3"
+  write "$list" <"$home/new" || fail "could not write $list"
   if ! update_source "$list" && ! update_source "$list"; then
     # Nothing half-added stays behind to break the next apt-get update of this host.
-    undone "package source $1 does not work and was not added: $(reason)"
+    fail "package source $1 does not work and was not added: $(reason)"
   fi
-  [ ! -s "$home/theirs" ] || everything || undone "package source $1 was not added: $(reason)"
+  [ ! -s "$home/theirs" ] || everything || fail "package source $1 was not added: $(reason)"
+  adding=
   rm -f -- "$kept/pending"
   rmdir -- "$kept" 2>/dev/null || :
 }
@@ -74,7 +77,7 @@ readable() {
 # path, digest of before, base64 of what it becomes; then the descriptions of Ingot's that a new name replaces.
 switch_off() {
   while IFS=$tab read -r path before content; do
-    [ "$(sha256sum <"$path" | cut -c1-64)" = "$before" ] || undone "$path was changed while this ran; run it again"
+    [ "$(sha256sum <"$path" | cut -c1-64)" = "$before" ] || fail "$path was changed while this ran; run it again"
     mkdir -p -- "$home/back${path%/*}" "$kept/was${path%/*}" "$kept/now${path%/*}"
     cp -a -- "$path" "$home/back$path" && echo "$path" >>"$home/done"
     if [ -L "$path" ] || ! cmp -s "$path" "$kept/now$path"; then
@@ -84,7 +87,7 @@ switch_off() {
     fi
     printf '%s' "$content" | base64 -d | write "$kept/now$path" "$path" && sync -f "$kept" &&
       write "$path" "$path" <"$kept/now$path" 2>"$work/out" ||
-      undone "could not change $path, which describes package source $1 otherwise ($(tail -n 1 "$work/out")); \
+      fail "could not change $path, which describes package source $1 otherwise ($(tail -n 1 "$work/out")); \
 take that description out of it, or make it writable"
   done <"$home/theirs"
   while read -r path; do
@@ -101,19 +104,23 @@ everything() {
   ! grep -Eq 'Conflicting values|could not be read|Malformed|Unable to parse' "$work/out"
 }
 
-# Ends a source that could not be added: first ours goes, then what was comes back, so that apt works at each moment.
-undone() {
-  why=$1
-  rm -f -- "$list" "$ring"
-  [ ! -f "$home/old" ] || write "$ring" <"$home/old"
+# Takes back a source that could not be added: first ours goes, then what was comes back, so that apt reads its sources
+# at each moment. Prints what could not be put back.
+roll_back() {
+  rm -f -- "$list"
+  if [ -f "$home/old" ]; then
+    write "$ring" <"$home/old"
+  elif [ -e "$home/rung" ]; then
+    rm -f -- "$ring"
+  fi
   if [ -e "$home/unproven" ]; then
     # An earlier run was cut off before it knew whether the source works.
     [ ! -d "$kept/was" ] || touch "$home/gave"
-    put_back "$kept" || why="$why; what else was switched off is in $kept"
+    put_back "$kept" || echo "; what else was switched off is in $kept"
   else
     while read -r path; do
       cmp -s "$home/back$path" "$path" || replace "$home/back$path" "$path" ||
-        why="$why; could not put $path back, which is in $home/back"
+        echo "; could not put $path back, which is in $home/back"
       if [ -e "$home/fresh.$(printf '%s' "$path" | sha256sum | cut -c1-16)" ]; then
         rm -f -- "$kept/was$path" "$kept/now$path"
       elif [ -e "$kept/now$path" ]; then
@@ -124,7 +131,6 @@ undone() {
     [ -n "$(find "$kept" ! -type d 2>/dev/null)" ] || rm -rf -- "$kept"
   fi
   [ ! -f "$home/list" ] || [ -e "$home/gave" ] || write "$list" <"$home/list"
-  fail "$why"
 }
 
 # Gives files of others back what is kept of them below $1, where they are still as Ingot left them.

@@ -201,6 +201,7 @@ class Gateway(Section):
         Many[Annotated[str, AfterValidator(_route), Expected(_ROUTES_WORDS)]],
         Expected(f"a list of {', '.join(ROUTES)}"),
     ]
+    gateway_takeover: Annotated[Literal["refuse", "replace", "beside"], Expected("'refuse', 'replace' or 'beside'")]
     gateway_teams: Annotated[
         dict[TeamName, Annotated[TeamValues, Expected("settings of the team by name")]],
         Expected("settings by team such as {'sales': {'requests_per_minute': 600}}"),

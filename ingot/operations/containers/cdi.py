@@ -12,6 +12,7 @@ from ingot.facts.cdi import GENERATED, REFRESHED, Cdi, CdiState
 from ingot.facts.errors import Unread
 from ingot.facts.smi_fault import GpuFault
 from ingot.operations import changes, gpus_use, packages
+from ingot.operations.described_sources import place
 from ingot.operations.gpus_use import Use
 from ingot.operations.operation import operation
 from ingot.operations.package_source import Source, upstream
@@ -107,7 +108,7 @@ def source(sources: Upstreams) -> Source:
     apt refuses the same repository under two keyrings.
     """
     own, driver = sources.nvidia_toolkit, sources.nvidia_driver
-    shared = (own.uri, own.suite) == (driver.uri, driver.suite)
+    shared = place(own.uri, own.suite, "") == place(driver.uri, driver.suite, "")
     return upstream("nvidia" if shared else "nvidia-toolkit", own, "")
 
 

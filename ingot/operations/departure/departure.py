@@ -12,7 +12,9 @@ from pyinfra.context import host
 
 from ingot.facts.engine import STATE
 from ingot.facts.footprint import BEFORE, CONFIG_BEFORE, DOCKER_GOES, LOGS, Footprint, FootprintLook
-from ingot.operations import changes, detached
+from ingot.facts.nginx_sites import NGINX_KEPT
+from ingot.facts.packages import CHANGED_SOURCES
+from ingot.operations import changes, detached, packages
 from ingot.operations.containers import cdi, docker
 from ingot.operations.gateway import drain
 from ingot.operations.operation import operation
@@ -119,8 +121,13 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
         # Whatever stays of the toolkit, no device is left that they could name.
         step(f"delete {_listed(CDI_FILES)}", "absent", *CDI_FILES)
     _models(found, wish, cache_root, step, stays)
+    _sources(found, step, stays)
+    # A line of others that got Ingot's key, and was edited since, still needs it.
+    needed = {f"/etc/apt/keyrings/ingot-{name}.gpg" for name, _ in found.edited}
     own = [
-        path for path in (*found.paths, *found.apt_paths) if not _stays(path, bool(driver_stays), bool(docker_stays))
+        path
+        for path in (*found.paths, *found.apt_paths)
+        if path not in needed and not _stays(path, bool(driver_stays), bool(docker_stays))
     ]
     # The state directory shows that Ingot was here: it is deleted last.
     own.sort(key=lambda path: path == STATE)
@@ -159,7 +166,12 @@ def _is_driver(package: str) -> bool:
 
 
 def _nginx(found: Footprint, step: _Step, stays: list[str]) -> None:
-    if not found.nginx_is_ours:
+    if found.nginx_guests:
+        step(f"take {_listed(found.nginx_guests)} out of nginx' configuration", "guests", *found.nginx_guests)
+    if found.nginx_is_ours and found.nginx_kept:
+        step("give nginx the configuration back that it had before Ingot", "nginx_before", NGINX_KEPT)
+        stays.append("nginx (it was here before Ingot)")
+    elif not found.nginx_is_ours:
         if "nginx" in found.packages:
             stays.append("nginx (its nginx.conf is not Ingot's)")
     elif found.sites:
@@ -171,6 +183,16 @@ def _nginx(found: Footprint, step: _Step, stays: list[str]) -> None:
             stays.append(f"nginx ({why})")
             return
         step(f"remove nginx ({len(packages)} packages)", "purge", *packages)
+
+
+def _sources(found: Footprint, step: _Step, stays: list[str]) -> None:
+    """What others say of package sources comes back, also where driver or Docker stay: in Ingot's place."""
+    names = dict.fromkeys(name for name, _ in found.switched_off)
+    if names:
+        files = _listed(path for _, path in found.switched_off)
+        step(f"put back {files}, in which Ingot switched a package source off", "sources", *names)
+    if found.edited:
+        stays.append(f"{_listed(path for _, path in found.edited)} (changed since Ingot switched a package source off)")
 
 
 def _models(found: Footprint, wish: Wish, cache_root: str, step: _Step, stays: list[str]) -> None:
@@ -231,6 +253,8 @@ def remove(wish: Wish) -> Generator[PyinfraCommand, None, None]:
             yield from drain.drain(None, wish.drain_s)
         members = {
             "plan": "\n".join((f"host\t{host.name}", *departure.lines, "")),
+            "sources.sh": packages.SOURCES,
+            "changed": CHANGED_SOURCES,
             "progress": 'cat "$1/step"',
         }
         yield from detached.commands(UNIT, SCRIPT, members, LIMIT_S)

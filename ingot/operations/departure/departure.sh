@@ -81,6 +81,28 @@ nginx_of_package() {
   systemctl reload-or-restart nginx || fail 'nginx does not start with the configuration of its package'
 }
 
+# What is kept below $1 is put back under its path; where nginx does not take it, Ingot's stays.
+nginx_before() {
+  cp -a /etc/nginx/nginx.conf "$work/nginx.conf"
+  (cd "$1" && find . '(' -type f -o -type l ')' | cut -c2-) >"$work/files"
+  while read -r path; do
+    [ "$path" = /etc/nginx/nginx.conf ] || { [ ! -e "$path" ] && [ ! -L "$path" ]; } || continue
+    replace "$1$path" "$path" || fail "could not put $path back"
+  done <"$work/files"
+  if ! why=$(nginx -t 2>&1); then
+    replace "$work/nginx.conf" /etc/nginx/nginx.conf
+    fail "nginx does not take the configuration that it had before Ingot, which is in $1 ($(
+      printf '%s' "$why" | grep -m 1 emerg)); correct it there"
+  fi
+  systemctl reload-or-restart nginx || fail 'nginx does not start with the configuration that it had before Ingot'
+}
+
+guests() {
+  rm -f -- "$@" || fail "could not delete $*"
+  nginx -t || fail "nginx does not take its configuration without $*"
+  systemctl reload nginx || fail 'nginx did not reload its configuration'
+}
+
 docker_with_data() {
   goes=$1
   data=$(echo "${2#-}" | tr , ' ')
@@ -122,6 +144,31 @@ driver() {
   ! command -v update-initramfs >/dev/null || update-initramfs -u -k all
 }
 
+# Ours goes before theirs comes back, so that apt reads its sources at each moment. Where it would not read theirs any
+# more, ours stays.
+sources() {
+  for name; do
+    list=/etc/apt/sources.list.d/ingot-$name.sources
+    ring=/etc/apt/keyrings/ingot-$name.gpg
+    kept=$(cat "$work/changed")/$name
+    [ ! -f "$list" ] || mv -- "$list" "$work/list"
+    cp -a -- "$kept" "$work/kept.$name"
+    put_back "$kept" || fail "could not put back what is in $kept/was"
+    if ! why=$(apt-get indextargets 2>&1 >/dev/null); then
+      rm -rf -- "$kept" && cp -a -- "$work/kept.$name" "$kept"
+      (cd "$kept/now" && find . -type f | cut -c2-) | while read -r path; do
+        cmp -s "$kept/was$path" "$path" && replace "$kept/now$path" "$path"
+      done
+      [ ! -f "$work/list" ] || mv -- "$work/list" "$list"
+      fail "apt would not read its sources with the files of $kept/was ($(printf '%s' "$why" | grep -m 1 '^E: ')); \
+correct those"
+    fi
+    rm -f -- "$work/list"
+    grep -rqsF "$ring" /etc/apt/sources.list /etc/apt/sources.list.d || rm -f -- "$ring"
+  done
+}
+
+. "$work/sources.sh"
 while IFS= read -r line; do
   IFS=$tab
   set -f
@@ -141,7 +188,10 @@ while IFS= read -r line; do
     unit) unit "$1" ;;
     shred) for file; do [ ! -f "$file" ] || shred -u -- "$file" || fail "could not overwrite $file"; done ;;
     nginx) nginx_of_package ;;
+    nginx_before) nginx_before "$1" ;;
+    guests) guests "$@" ;;
     purge) purge "$@" ;;
+    sources) sources "$@" ;;
     docker) docker_with_data "$@" ;;
     daemon_json) daemon_json "$1" ;;
     again) apt install "$@" || echo "$* could not be installed again; do so by hand" ;;

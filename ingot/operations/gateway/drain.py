@@ -16,7 +16,8 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.context import host
 
-from ingot.facts.gateway import CONFIGURATION, ENGINES, FLEET
+from ingot.facts.gateway import ENGINES, FLEET
+from ingot.facts.nginx_sites import CONFIGURATION
 from ingot.facts.pool import Pool, PoolState
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, engines, marked, unmarked, upstreams_json
 from ingot.operations import tree

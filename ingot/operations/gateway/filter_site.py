@@ -121,8 +121,18 @@ def tmpfiles() -> str:
     )
 
 
-def nginx_conf(one: Filter, served: Sequence[Engine], routes: Sequence[Route], *, read_timeout_s: int) -> str:
-    """Which teams' requests go to the filter, and the server by which the filter reaches the engines."""
+def nginx_conf(
+    one: Filter,
+    served: Sequence[Engine],
+    routes: Sequence[Route],
+    *,
+    read_timeout_s: int,
+    bodies: str | None = None,
+) -> str:
+    """Which teams' requests go to the filter, and the server by which the filter reaches the engines.
+
+    `bodies` is where request bodies go, for a configuration of others that says otherwise.
+    """
     return render.template(
         "gateway/filter.conf",
         teams=[limits.map_key(team) for team in one.teams],
@@ -131,4 +141,5 @@ def nginx_conf(one: Filter, served: Sequence[Engine], routes: Sequence[Route], *
         sockets=SOCKETS,
         filter_down=FILTER_DOWN,
         read_timeout_s=read_timeout_s,
+        bodies=bodies,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -11,7 +12,8 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host, state
 
 from ingot.errors import IngotError
-from ingot.facts.gateway import CONFIGURATION, Gateway, GatewayHost, Running
+from ingot.facts.gateway import Gateway, GatewayHost, Running
+from ingot.facts.nginx_sites import CONFIGURATION, NGINX_KEPT
 from ingot.gateway.fleet import Place
 from ingot.gateway.routes import endpoints
 from ingot.gateway.teams import size_bytes
@@ -25,6 +27,7 @@ from ingot.operations.gateway import (
     fronting,
     log,
     nginx_packages,
+    takeover,
 )
 from ingot.operations.gateway import (
     certificate as gateway_certificate,
@@ -55,7 +58,7 @@ T = TypeVar("T")
 def nginx() -> Commands:
     """nginx with njs, after everything that can be refused before a package is installed."""
     found: GatewayHost = host.get_fact(Gateway)
-    problem = gateway_site.why_not(host.name, found)
+    problem = gateway_site.why_not(host.name, found) or _occupied(found)
     if problem:
         yield refuse.refuse(problem)
         return
@@ -65,7 +68,8 @@ def nginx() -> Commands:
     wanted = nginx_packages.packages(host.name, values.gateway_packages, found, values.sources.nginx, extra)
     if found.packages is None and state.is_executing:
         # Packages start nginx: with this it listens nowhere, and no welcome page is served on port 80. dpkg keeps it.
-        yield from tree.tree._inner(entries=[tree.Dir("/etc/nginx"), tree.File(CONFIGURATION, "events {}\n")])
+        stub = "# Written by Ingot: it listens nowhere.\nevents {}\n"
+        yield from tree.tree._inner(entries=[tree.Dir("/etc/nginx"), tree.File(CONFIGURATION, stub)])
     yield from packages.packages._inner(wanted.names, wanted.sources, wanted.pins, absent=wanted.absent)
 
 
@@ -92,9 +96,14 @@ def site() -> Commands:
     except (IngotError, OSError) as error:
         yield refuse.refuse(f"{host.name}: {error}")
         return
+    if found.foreign.is_there and not gateway_site.is_beside(found, wanted):
+        changes.announce([f"keep what nginx serves now in {NGINX_KEPT}"])
+        yield StringCommand(f"sh -c {shlex.quote(takeover.keep())}")
     yield from filter.sockets(found.filter, wanted.filter)
     yield from bodies.mount(found.body_room_bytes, wanted.body_room_bytes)
-    changed, _ = yield from _noting(tree.tree._inner(entries=entries, validate=VALIDATE))
+    is_beside = gateway_site.is_beside(found, wanted)
+    check = log.BEFORE_TEST + " && " + takeover.validate() if is_beside else VALIDATE
+    changed, _ = yield from _noting(tree.tree._inner(entries=entries, validate=check))
     # Before nginx sends anything there, and taken away only when it sends nothing there any more.
     yield from filter.start(found.filter, wanted.filter)
     if wrote or changed:
@@ -161,6 +170,7 @@ def settings_of_host() -> gateway_site.Settings:
     names = dict.fromkeys([host.name, host.data.get("ssh_hostname") or host.name, *values.gateway_names, *shared])
     return gateway_site.Settings(
         names=tuple(names),
+        takeover=values.gateway_takeover,
         # pyinfra's last group of a host is the inventory file's name.
         secrets=keys.secrets_dir(values.secrets_dir, host.groups[-1]),
         ca_scope=values.gateway_ca_scope,
@@ -184,6 +194,15 @@ def settings_of_host() -> gateway_site.Settings:
         # Behind a fleet gateway each host filters: the teams' keys come that far.
         filter=None if fronting.is_front() else filter.of_host(),
     )
+
+
+def _occupied(found: GatewayHost) -> str | None:
+    """Preflight's first word on sites of others, for deploys without it."""
+    values = of_host(host)
+    is_acme = values.gateway_certificate == "acme"
+    names = (host.name, *values.gateway_names)
+    said = takeover.refusals(found.foreign, values.gateway_takeover, names, acme=is_acme)
+    return next((f"{host.name}: {sentence}." for sentence in said), None)
 
 
 def _fleet_ca(settings: gateway_site.Settings) -> str:

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingot.errors import IngotError
-from ingot.facts.gateway import BODIES, CONFIGURATION, ENGINES, FLEET, TLS_DIRECTORY, GatewayHost
+from ingot.facts.gateway import BODIES, ENGINES, FLEET, TLS_DIRECTORY, GatewayHost
+from ingot.facts.nginx_sites import CONFIGURATION
 from ingot.gateway import errors, fleet, tls
 from ingot.gateway.fleet import Place
 from ingot.gateway.routes import Endpoint, Route, routes
 from ingot.gateway.upstreams import Engine, engines, model_list
 from ingot.operations import render, tree
-from ingot.operations.gateway import bodies, filter_site, log, pool
+from ingot.operations.gateway import bodies, filter_site, log, pool, takeover
 from ingot.operations.gateway import teams as gateway_teams
+from ingot.operations.gateway.takeover import Takeover
 from ingot.operations.gateway.teams import INCLUDED, Teams
 from ingot.secrets import keys
 from ingot.secrets.certificate_names import normal
@@ -25,6 +27,8 @@ from ingot.secrets.certificate_names import normal
 CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
 KEY = f"{TLS_DIRECTORY}/key.pem"
 MODEL_SCRIPT = f"{INCLUDED}/by_model.js"
+#: What each of our servers says for itself in a configuration of others.
+BESIDE = f"{INCLUDED}/beside.conf"
 ERRORS_CONF = f"{INCLUDED}/errors.conf"
 #: What anyone may read: how to call, and the internal CA's certificate.
 PUBLIC = f"{INCLUDED}/public"
@@ -59,6 +63,7 @@ class Settings:
     proxy_port: int | None = None
     cors_origins: tuple[str, ...] = ()
     body_room_bytes: int = 1 << 30
+    takeover: Takeover = "refuse"
 
 
 @dataclass(frozen=True)
@@ -101,24 +106,31 @@ def entries(
 ) -> list[tree.Entry]:
     """The files of nginx, as `tree` installs them; `fleet_ca` (PEM) signed the certificates of the hosts behind it."""
     served = upstreams(found, settings)
+    beside = is_beside(found, settings)
     model_script = by_model(served, settings)
+    tls_text = tls_conf(found, presented)
+    team_entries = gateway_teams.entries(settings.teams, active, served, asked_by_query=_asked_by_query(settings))
+    files = [tree.File(f"{INCLUDED}/log.conf", log.log_conf(served)), *team_entries]
+    if beside:
+        files, own = takeover.within(found.foreign, files, tls_text)
     included = [
-        tree.File(f"{INCLUDED}/log.conf", log.log_conf(served)),
-        tree.File(f"{INCLUDED}/tls.conf", tls_conf(found, presented)),
+        tree.File(f"{INCLUDED}/tls.conf", tls_text),
+        tree.File(BESIDE, own) if beside else tree.Absent(BESIDE),
         *presented.entries,
-        *gateway_teams.entries(settings.teams, active, served, asked_by_query=_asked_by_query(settings)),
+        *files,
         tree.File(MODEL_SCRIPT, model_script) if model_script else tree.Absent(MODEL_SCRIPT),
         tree.File(ERRORS_CONF, errors_conf(settings)),
-        filter_conf(settings, served),
+        filter_conf(found, settings, served),
     ]
     # Names everything that nginx reads, so that what it runs can be compared with what is installed; engines.conf
     # names itself.
     parts = [str(entry.content) for entry in included if isinstance(entry, tree.File)]
     parts += [configuration(found, settings, digest="", serves_ca=bool(presented.ca_pem)), fleet_ca]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    main = configuration(found, settings, digest, serves_ca=bool(presented.ca_pem))
     return [
         tree.Dir(INCLUDED, mode="0755"),
-        tree.File(CONFIGURATION, configuration(found, settings, digest, serves_ca=bool(presented.ca_pem))),
+        *_places(found, beside, main, parts),
         tree.File(ENGINES, pool.engines_conf(served, affinity=settings.affinity, front=settings.place.is_front)),
         *_fleet(found, settings, served, fleet_ca),
         *included,
@@ -126,9 +138,32 @@ def entries(
         *bodies.entries(settings.body_room_bytes, [443, *([settings.proxy_port] if settings.proxy_port else [])]),
         *filter_site.entries(settings.filter),
         *log.places(settings.accounting_days),
+    ]
+
+
+def is_beside(found: GatewayHost, settings: Settings) -> bool:
+    """Whether nginx.conf stays somebody else's, with a part of ours."""
+    return takeover.is_beside(found.foreign, settings.takeover)
+
+
+def _places(found: GatewayHost, beside: bool, main: str, parts: Sequence[str]) -> list[tree.Entry]:
+    """Where nginx reads our configuration: as its own, or as a part of others'."""
+    if beside:
+        where = takeover.place(found.foreign)
+        assert where, "refused before where there is none"
+        same = takeover.same_variables(found.foreign, parts)
+        if same:
+            raise IngotError(
+                f"nginx' configuration of others defines ${', $'.join(same)}, expected these of the gateway alone; "
+                'rename them there, or set gateway_takeover to "replace".'
+            )
+        return [tree.File(where, main)]
+    return [
+        tree.File(CONFIGURATION, main),
         # Not included by our configuration; removed so that nobody wonders.
         tree.Absent("/etc/nginx/conf.d/default.conf"),
         tree.Absent("/etc/nginx/sites-enabled/default"),
+        *((tree.Absent(found.foreign.guest),) if found.foreign.guest else ()),
     ]
 
 
@@ -178,14 +213,19 @@ def configuration(found: GatewayHost, settings: Settings, digest: str, *, serves
     served, place = upstreams(found, settings), settings.place
     profile = tls.profile(found.nginx or tls.OLDEST_NGINX, found.openssl)
     http2 = " http2" if settings.http2 and not profile.http2_directive else ""
-    ports = [f"443 ssl{http2}"]
+    beside = is_beside(found, settings)
+    at = takeover.addresses(found.foreign, ipv6=found.ipv6) if beside else ["443"]
+    ports = [f"{address} ssl{http2}" for address in at]
     if settings.proxy_port:
         ports.append(f"{settings.proxy_port} ssl{http2} proxy_protocol")
     return render.template(
         "gateway/nginx.conf",
         # nginx compares names with the Host header: an IPv6 address in brackets, in its shortest spelling.
         names=list(dict.fromkeys(f"[{normal(name)}]" if ":" in name else name for name in settings.names)),
-        listens=[*ports, *(f"[::]:{port}" for port in ports if found.ipv6)],
+        listens=[*ports, *(f"[::]:{port}" for port in ports if found.ipv6 and "]" not in port and not beside)],
+        guest=beside,
+        theirs=found.foreign.directives if beside else (),
+        log=log.LOG,
         ipv6=found.ipv6,
         http2=settings.http2,
         http2_directive=profile.http2_directive,
@@ -225,7 +265,7 @@ def configuration(found: GatewayHost, settings: Settings, digest: str, *, serves
     )
 
 
-def filter_conf(settings: Settings, served: Sequence[Engine]) -> tree.Entry:
+def filter_conf(found: GatewayHost, settings: Settings, served: Sequence[Engine]) -> tree.Entry:
     """Which teams' requests go to the filter, and how the filter reaches the engines."""
     if settings.filter is None:
         return tree.Absent(filter_site.NGINX)
@@ -236,6 +276,7 @@ def filter_conf(settings: Settings, served: Sequence[Engine]) -> tree.Entry:
             served,
             _routes(settings, served),
             read_timeout_s=settings.read_timeout_s,
+            bodies=BODIES if is_beside(found, settings) else None,
         ),
     )
 

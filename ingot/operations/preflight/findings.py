@@ -16,6 +16,7 @@ from ingot.operations.containers.image import image_source
 from ingot.operations.containers.takeover import takeover
 from ingot.operations.driver.request import driver_request
 from ingot.operations.driver.state import headers_missing, is_running_as_installed
+from ingot.operations.gateway import takeover as site_takeover
 from ingot.operations.gateway.nginx_packages import WITHOUT_NJS
 from ingot.operations.gpus_on_bus import usable
 from ingot.operations.preflight.disk_space import DEPLOYED_ROOT_BYTES, GIB, TMP, TMP_BYTES, gib, needed, room
@@ -58,6 +59,7 @@ def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
             *_system(look, FRONT_MEMORY_BYTES),
             *room(look, {"/": DEPLOYED_ROOT_BYTES, TMP: TMP_BYTES}),
             *_names(wanted),
+            *_sites(look, wanted),
         )
     planned, unplannable = _plan(look, wanted)
     return (
@@ -71,6 +73,7 @@ def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
         *_image(wanted.values),
         *_names(wanted),
         *_nginx(look, wanted),
+        *_sites(look, wanted),
     )
 
 
@@ -188,6 +191,14 @@ def _names(wanted: Wanted) -> Iterator[str]:
             f"{wanted.name!r} cannot stand in a certificate, expected a host name (letters, digits, '-' and '.') or an "
             "IP address; correct the host's name"
         )
+
+
+def _sites(look: HostState, wanted: Wanted) -> Iterator[str]:
+    values = wanted.values
+    names = (wanted.name, *values.gateway_names)
+    yield from site_takeover.refusals(
+        look.nginx, values.gateway_takeover, names, acme=values.gateway_certificate == "acme"
+    )
 
 
 def _nginx(look: HostState, wanted: Wanted) -> Iterator[str]:

@@ -14,9 +14,10 @@ from pyinfra.context import host, state
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook
 from ingot.inventory.expectation import parse
-from ingot.operations.gateway import fronting
+from ingot.operations.gateway import fronting, takeover
 from ingot.operations.gateway.certificate import findings as certificate_findings
 from ingot.operations.operation import operation
+from ingot.operations.preflight import package_sources
 from ingot.operations.preflight.disk_space import DOCKER_ROOT, TMP
 from ingot.operations.preflight.findings import Wanted, findings
 from ingot.operations.preflight.local_files import unusable
@@ -53,9 +54,17 @@ def judge(host: Host) -> Judged:
     look = host.get_fact(HostLook, paths=paths, ports=ports, hardware=bool(ordered), exchanges=exchanges)
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
-    wanted = Wanted(host.name, values, fronts=fronting.is_front(host), expect=ordered)
-    stops = (*findings(look, wanted), *certificate_findings(host), *unusable(host, values))
-    return Judged(stops, (*notes(look), *conversions(look, wanted), *_noise(host)))
+    fronts = fronting.is_front(host)
+    wanted = Wanted(host.name, values, fronts=fronts, expect=ordered)
+    stops = (
+        *findings(look, wanted),
+        *package_sources.findings(look, values, fronts=fronts),
+        *certificate_findings(host),
+        *unusable(host, values),
+    )
+    sources = package_sources.notes(look, values, fronts=fronts)
+    sites = takeover.notes(look.nginx, values.gateway_takeover)
+    return Judged(stops, (*notes(look), *conversions(look, wanted), *sources, *sites, *_noise(host)))
 
 
 def _noise(host: Host) -> Iterator[str]:

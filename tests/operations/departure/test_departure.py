@@ -14,6 +14,7 @@ from ingot.facts.footprint import Footprint, FootprintLook, parse_footprint
 from ingot.facts.models import MADE, MARKER, SET_ASIDE
 from ingot.facts.sections import Section, split
 from ingot.operations.departure.departure import SCRIPT, Departure, Occupied, Wish, plan
+from ingot.operations.packages import SOURCES
 
 pytestmark = pytest.mark.onboarding
 
@@ -108,6 +109,22 @@ def test_somebody_elses_site_keeps_nginx_with_its_packages_own_configuration() -
     departure = plan(replace(SERVED, sites=("/etc/nginx/conf.d/theirs.conf",)), Wish(), ROOT)
     assert "nginx" in verbs(departure) and "nginx" not in words(departure, "purge")
     assert "nginx (/etc/nginx/conf.d/theirs.conf is not Ingot's)" in departure.stays
+
+
+def test_what_was_switched_off_comes_back_also_where_the_driver_stays() -> None:
+    cuda = "/etc/apt/sources.list.d/cuda.list"
+    departure = plan(replace(SERVED, switched_off=(("nvidia", cuda),)), Wish(keep_driver=True), ROOT)
+    assert words(departure, "sources") == {"nvidia"}
+    assert f"put back {cuda}, in which Ingot switched a package source off" in departure.sentences
+
+
+def test_a_file_that_was_edited_since_stays_with_the_key_that_it_may_name() -> None:
+    docker = "/etc/apt/sources.list.d/docker.list"
+    ring = "/etc/apt/keyrings/ingot-docker.gpg"
+    found = replace(SERVED, edited=(("docker", docker),), apt_paths=(*SERVED.apt_paths, ring))
+    departure = plan(found, Wish(), ROOT)
+    assert "sources" not in verbs(departure) and ring not in words(departure, "absent")
+    assert f"{docker} (changed since Ingot switched a package source off)" in departure.stays
 
 
 def test_no_step_names_no_package() -> None:
@@ -210,6 +227,7 @@ def test_a_name_like_ingots_is_no_proof_where_others_write_too(tmp_path: Path, m
 def leave(tmp_path: Path, *step: str) -> None:
     """Follow one step of a departure on this machine."""
     (tmp_path / "plan").write_text("\t".join(step) + "\n")
+    (tmp_path / "sources.sh").write_text(SOURCES)
     script = SCRIPT.replace("systemctl daemon-reload", ":")
     subprocess.run(["sh", "-c", script, "sh", tmp_path, tmp_path / "log"], check=True, timeout=60)
 
@@ -291,6 +309,7 @@ def test_a_look_tells_ours_from_others() -> None:
         "models",
         "others_models",
         "packages",
+        "switched_off",
         "docker_goes",
         "docker_config",
         "snap_stopped",
