@@ -12,7 +12,7 @@ from ingot.facts.engine import PROJECT as ENGINE_PROJECT
 from ingot.facts.filter import PROJECT as FILTER_PROJECT
 from ingot.facts.gateway import ACME_NAME, TLS_DIRECTORY
 from ingot.facts.models import MADE, MARKER, SET_ASIDE
-from ingot.facts.nginx_sites import CONFIGURATION, GUEST, NGINX_KEPT
+from ingot.facts.nginx_sites import CONFIGURATION, GUEST, GUEST_FIRST, NGINX_KEPT
 from ingot.facts.packages import CHANGED_SOURCES
 from ingot.facts.sections import Section, compose, split
 
@@ -205,7 +205,9 @@ class FootprintLook(FactBase[Footprint]):
                 "snap_stopped": f"test -e {SNAP_STOPPED}",
                 "nginx": f"grep -q '^# Written by Ingot' {CONFIGURATION}",
                 "nginx_kept": f"test -e {NGINX_KEPT}{CONFIGURATION}",
-                "nginx_guests": written((f"/etc/nginx/{GUEST}", f"/etc/nginx/*/{GUEST}")),
+                "nginx_guests": written(
+                    tuple(f"/etc/nginx/{at}{name}" for at in ("", "*/") for name in (GUEST_FIRST, GUEST))
+                ),
                 "logs": f"test -e {LOGS}",
                 "sites": "find /etc/nginx/sites-enabled /etc/nginx/conf.d -mindepth 1 ! -name default 2>/dev/null",
             }

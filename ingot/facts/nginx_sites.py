@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 #: Where Ingot's part lies in a configuration of others: read last, so that their first server stays the default.
 GUEST = "zzz-ingot.conf"
+#: And what nginx takes once, and before the first map.
+GUEST_FIRST = "000-ingot.conf"
 CONFIGURATION = "/etc/nginx/nginx.conf"
 #: Files of nginx' configuration that Ingot has put its own in place of, under their paths.
 NGINX_KEPT = "/var/lib/ingot/nginx-before"
@@ -65,8 +67,8 @@ class ForeignNginx:
     includes: tuple[str, ...] = ()
     user: str = ""
     is_there: bool = False
-    #: Where Ingot's part of it lies, if it has one.
-    guest: str | None = None
+    #: Where Ingot's parts of it lie, if it has them.
+    guests: tuple[str, ...] = ()
 
     @property
     def listens_on_443(self) -> tuple[str, ...]:
@@ -92,12 +94,13 @@ def parse_foreign(dump: str, pristine: str) -> ForeignNginx:
     variables: list[str] = []
     directives: list[str] = []
     includes: list[str] = []
-    user, guest = "", None
+    guests: list[str] = []
+    user = ""
     for path, text in zip(parts[1::2], parts[2::2], strict=True):
-        if path.startswith("/etc/nginx/ingot/"):
+        if path.endswith((f"/{GUEST}", f"/{GUEST_FIRST}")):
+            guests.append(path)
             continue
-        if path.endswith(f"/{GUEST}"):
-            guest = path
+        if path.startswith("/etc/nginx/ingot/"):
             continue
         top = parse(text)
         user = next((one.words[0] for one in top if one.name == "user" and one.words), user)
@@ -105,8 +108,8 @@ def parse_foreign(dump: str, pristine: str) -> ForeignNginx:
         # A file of nginx.conf's own stands for itself; any other is read where it was included: in http, as a rule.
         level = [inner for one in https for inner in one.block] if path == CONFIGURATION else list(top)
         variables += [name for one in level for name in _defined(one)]
+        directives += [one.name for one in level if not one.block]
         if path == CONFIGURATION:
-            directives += [one.name for one in level if not one.block]
             includes += [one.words[0] for one in level if one.name == "include" and one.words]
         if path not in untouched and not _is_enabled_default(path, untouched):
             sites += [_site(path, one) for one in _servers(top)]
@@ -117,7 +120,7 @@ def parse_foreign(dump: str, pristine: str) -> ForeignNginx:
         tuple(includes),
         user,
         is_there=len(parts) > 1,
-        guest=guest,
+        guests=tuple(guests),
     )
 
 

@@ -106,16 +106,16 @@ def entries(
 ) -> list[tree.Entry]:
     """The files of nginx, as `tree` installs them; `fleet_ca` (PEM) signed the certificates of the hosts behind it."""
     served = upstreams(found, settings)
-    beside = is_beside(found, settings)
     model_script = by_model(served, settings)
     tls_text = tls_conf(found, presented)
     team_entries = gateway_teams.entries(settings.teams, active, served, asked_by_query=_asked_by_query(settings))
-    files = [tree.File(f"{INCLUDED}/log.conf", log.log_conf(served)), *team_entries]
-    if beside:
-        files, own = takeover.within(found.foreign, files, tls_text)
+    files: Sequence[tree.Entry] = [tree.File(f"{INCLUDED}/log.conf", log.log_conf(served)), *team_entries]
+    within = takeover.within(found.foreign, files, tls_text) if is_beside(found, settings) else None
+    if within:
+        files = within.files
     included = [
         tree.File(f"{INCLUDED}/tls.conf", tls_text),
-        tree.File(BESIDE, own) if beside else tree.Absent(BESIDE),
+        tree.File(BESIDE, within.beside_conf) if within else tree.Absent(BESIDE),
         *presented.entries,
         *files,
         tree.File(MODEL_SCRIPT, model_script) if model_script else tree.Absent(MODEL_SCRIPT),
@@ -130,7 +130,7 @@ def entries(
     main = configuration(found, settings, digest, serves_ca=bool(presented.ca_pem))
     return [
         tree.Dir(INCLUDED, mode="0755"),
-        *_places(found, beside, main, parts),
+        *_places(found, within, main, parts),
         tree.File(ENGINES, pool.engines_conf(served, affinity=settings.affinity, front=settings.place.is_front)),
         *_fleet(found, settings, served, fleet_ca),
         *included,
@@ -146,25 +146,25 @@ def is_beside(found: GatewayHost, settings: Settings) -> bool:
     return takeover.is_beside(found.foreign, settings.takeover)
 
 
-def _places(found: GatewayHost, beside: bool, main: str, parts: Sequence[str]) -> list[tree.Entry]:
+def _places(found: GatewayHost, within: takeover.Within | None, main: str, parts: Sequence[str]) -> list[tree.Entry]:
     """Where nginx reads our configuration: as its own, or as a part of others'."""
-    if beside:
-        where = takeover.place(found.foreign)
-        assert where, "refused before where there is none"
-        same = takeover.same_variables(found.foreign, parts)
-        if same:
-            raise IngotError(
-                f"nginx' configuration of others defines ${', $'.join(same)}, expected these of the gateway alone; "
-                'rename them there, or set gateway_takeover to "replace".'
-            )
-        return [tree.File(where, main)]
-    return [
-        tree.File(CONFIGURATION, main),
-        # Not included by our configuration; removed so that nobody wonders.
-        tree.Absent("/etc/nginx/conf.d/default.conf"),
-        tree.Absent("/etc/nginx/sites-enabled/default"),
-        *((tree.Absent(found.foreign.guest),) if found.foreign.guest else ()),
-    ]
+    if within is None:
+        return [
+            tree.File(CONFIGURATION, main),
+            # Not included by our configuration; removed so that nobody wonders.
+            tree.Absent("/etc/nginx/conf.d/default.conf"),
+            tree.Absent("/etc/nginx/sites-enabled/default"),
+            *map(tree.Absent, found.foreign.guests),
+        ]
+    places = takeover.place(found.foreign)
+    assert places, "refused before where there is none"
+    same = takeover.same_variables(found.foreign, parts)
+    if same:
+        raise IngotError(
+            f"nginx' configuration of others defines ${', $'.join(same)}, expected these of the gateway alone; rename "
+            'them there, or set gateway_takeover to "replace".'
+        )
+    return [tree.File(places[0], within.first), tree.File(places[1], main)]
 
 
 def upstreams(found: GatewayHost, settings: Settings) -> list[Engine]:
@@ -224,7 +224,6 @@ def configuration(found: GatewayHost, settings: Settings, digest: str, *, serves
         names=list(dict.fromkeys(f"[{normal(name)}]" if ":" in name else name for name in settings.names)),
         listens=[*ports, *(f"[::]:{port}" for port in ports if found.ipv6 and "]" not in port and not beside)],
         guest=beside,
-        theirs=found.foreign.directives if beside else (),
         log=log.LOG,
         ipv6=found.ipv6,
         http2=settings.http2,

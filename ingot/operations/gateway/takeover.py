@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from ingot.facts.nginx_sites import CONFIGURATION, GUEST, NGINX_KEPT, ForeignNginx, Site, listen_port
+from ingot.facts.nginx_sites import CONFIGURATION, GUEST, GUEST_FIRST, NGINX_KEPT, ForeignNginx, Site, listen_port
 from ingot.operations import render, tree
 
 Takeover = Literal["refuse", "replace", "beside"]
@@ -20,7 +20,7 @@ _VARIABLE = re.compile(r"(?m)^\s*(?:map|geo) \S.*?[$]([a-z0-9_]+) \{|^\s*js_(?:s
 
 def is_beside(foreign: ForeignNginx, takeover: Takeover) -> bool:
     """Whether Ingot's part lies in a configuration of others."""
-    return takeover == "beside" and bool(foreign.sites or foreign.guest)
+    return takeover == "beside" and bool(foreign.sites or foreign.guests)
 
 
 def refusals(foreign: ForeignNginx, takeover: Takeover, names: Sequence[str], *, acme: bool) -> Iterator[str]:
@@ -75,16 +75,18 @@ def notes(foreign: ForeignNginx, takeover: Takeover) -> Iterator[str]:
         yield f"nginx serves {_said(site)}, which {what} (gateway_takeover is {takeover!r})"
 
 
-def place(foreign: ForeignNginx) -> str | None:
-    """Where Ingot's part lies: in the directory that http reads last, so that the first site of others stays first."""
-    if foreign.guest:
-        return foreign.guest
-    for pattern in reversed(foreign.includes):
+def place(foreign: ForeignNginx) -> tuple[str, str] | None:
+    """Where Ingot's part lies: what must be read first, and the rest, read last so that others' first site stays first.
+
+    None where http includes no directory below /etc/nginx.
+    """
+    places: list[str] = []
+    for pattern in foreign.includes:
         directory, _, glob = pattern.rpartition("/")
         directory = directory if directory.startswith("/") else f"/etc/nginx/{directory}".rstrip("/")
         if "*" in glob and "*" not in directory and fnmatchcase(GUEST, glob) and directory.startswith("/etc/nginx"):
-            return f"{directory}/{GUEST}"
-    return None
+            places.append(directory)
+    return (f"{places[0]}/{GUEST_FIRST}", f"{places[-1]}/{GUEST}") if places else None
 
 
 def addresses(foreign: ForeignNginx, *, ipv6: bool) -> list[str]:
@@ -103,38 +105,60 @@ def addresses(foreign: ForeignNginx, *, ipv6: bool) -> list[str]:
 _OF_SERVERS = frozenset(
     {"access_log", "client_max_body_size", "limit_conn", "limit_conn_status", "limit_req", "limit_req_status"}
 )
-#: What http takes once.
-_ONCE = frozenset({"map_hash_bucket_size", "map_hash_max_size"})
+#: What http takes once: of maps before the first map, as which it would set them itself.
+_ONCE = frozenset({"map_hash_bucket_size", "map_hash_max_size", "server_names_hash_bucket_size"})
 
 
-def parted(text: str, foreign: ForeignNginx) -> tuple[str, list[str]]:
-    """A file of ours for an http block of others: what defines something, and the settings for our servers alone.
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """A file of ours for an http block of others: what defines something, what every server of ours says, what http
+    says once."""
 
-    What nginx takes once, and others have said, is left to them.
-    """
+    definitions: str
+    settings: tuple[str, ...]
+    once: tuple[str, ...]
+
+
+def parted(text: str) -> Parted:
+    """A file whose directives begin their lines, by where they belong in a configuration of others."""
     kept: list[str] = []
     settings: list[str] = []
+    once: list[str] = []
     for line in text.splitlines():
         word = line.partition(" ")[0]
-        if word in _OF_SERVERS:
-            settings.append(line)
-        elif word not in _ONCE or word not in foreign.directives:
-            kept.append(line)
-    return "".join(f"{line}\n" for line in kept), settings
+        (settings if word in _OF_SERVERS else once if word in _ONCE else kept).append(line)
+    return Parted("".join(f"{line}\n" for line in kept), tuple(settings), tuple(once))
 
 
-def within(foreign: ForeignNginx, files: Sequence[tree.Entry], tls_conf: str) -> tuple[list[tree.Entry], str]:
-    """Our files as parts of others' http block, and the text of beside.conf, with what they said there for all."""
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Our files as parts of others' http block: definitions, beside.conf for each of our servers, what comes first."""
+
+    files: tuple[tree.Entry, ...]
+    beside_conf: str
+    first: str
+
+
+def within(foreign: ForeignNginx, files: Sequence[tree.Entry], tls_conf: str) -> Within:
+    """What our files say for all of http is said where it is meant; what others have said once is left to them."""
     made: list[tree.Entry] = []
     settings = [line for line in tls_conf.splitlines() if line and not line.startswith("#")]
+    once = ["server_names_hash_bucket_size 512;"]
     for entry in files:
         if isinstance(entry, tree.File) and entry.path.endswith(".conf"):
-            text, own = parted(str(entry.content), foreign)
-            settings += [line for line in own if not line.startswith("access_log ")]
-            made.append(replace(entry, content=text))
+            parts = parted(str(entry.content))
+            settings += [line for line in parts.settings if not line.startswith("access_log ")]
+            once += parts.once
+            made.append(replace(entry, content=parts.definitions))
         else:
             made.append(entry)
-    return made, render.template("gateway/beside.conf", settings=settings)
+    once = [line for line in once if line.partition(" ")[0] not in foreign.directives]
+    first = "# Written by Ingot (roles/gateway.py): changes made here are lost at the next deploy.\n"
+    return Within(
+        tuple(made),
+        render.template("gateway/beside.conf", settings=settings),
+        first + "".join(f"{line}\n" for line in once),
+    )
 
 
 def same_variables(foreign: ForeignNginx, texts: Sequence[str]) -> list[str]:
