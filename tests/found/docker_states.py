@@ -91,6 +91,17 @@ STATES = (
     State(
         "found-debian",
         "a10gx4",
+        'cp /etc/docker/daemon.json /root/; sed -i \'1s/{/{"default-runtime": "nvidia",/\' /etc/docker/daemon.json',
+        name="another default runtime, and containers of others",
+        values=_vendor,
+        said=("the default runtime nvidia of /etc/docker/daemon.json stays for containers of others",),
+        keeps=("docker inspect --format '{{.Id}} {{.State.Running}}' web",),
+        ends="cp /root/daemon.json /etc/docker/",
+        roles=PREFLIGHT,
+    ),
+    State(
+        "found-debian",
+        "a10gx4",
         "true",
         name="docker-ce where the distribution's is asked for",
         values=("docker_source=distribution",),

@@ -152,6 +152,7 @@ def test_what_cannot_be_a_member_is_said_in_one_sentence() -> None:
         ({"os": Os()}, "a Linux without os-release is not supported"),
         ({"arch": "riscv64"}, "a riscv64 processor"),
         ({"has_apt": False}, "no apt on Ubuntu 24.04.4 LTS"),
+        ({"tmp_says": "mktemp: No space left on device"}, "/tmp takes no file of 64 KiB (mktemp: No space left"),
     ):
         said = refusal(replace(good, **changes))  # type: ignore[arg-type]
         assert said and words in said and "\n" not in said
