@@ -38,6 +38,8 @@ PACKAGES = (
 )
 #: The flags that the packages' own units give dockerd.
 _OWN_FLAGS = ("-H", "--host", "--containerd", "--pidfile")
+#: Modes of daemon.json that hide it from others, which may be meant: it can hold a proxy's password.
+_MODES = ("0600", "0640", "0400", "0440")
 _SNAP_ROOT = "/var/snap/docker/common/var-lib-docker"
 
 
@@ -113,6 +115,8 @@ class DockerState:
     namespaces: tuple[str, ...] = ()
     drivers: tuple[str, ...] = ()
     paused: bool = False
+    #: Who may read daemon.json stays as it is.
+    config_mode: str = "0644"
 
     @property
     def others(self) -> tuple[Container, ...]:
@@ -176,6 +180,7 @@ QUESTIONS: dict[str, str] = {
     "docker_arch": "dpkg --print-architecture",
     "docker_version": "dockerd --version",
     "docker_config": f"base64 {CONFIG} 2>/dev/null",
+    "docker_config_mode": f"stat -c 0%a {CONFIG} 2>/dev/null; true",
     "docker_swarm": f"{_ROOT}test -s \"$root/swarm/docker-state.json\"",
     "docker_packages": (
         "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Version}\\n' "
@@ -294,6 +299,7 @@ def parse_docker(answers: Mapping[str, Section]) -> DockerState:
         namespaces=tuple(lines("docker_namespaces")),
         drivers=tuple(lines("docker_drivers")),
         paused=answers["docker_paused"].status == 0,
+        config_mode=mode if (mode := "".join(lines("docker_config_mode"))) in _MODES else "0644",
     )
 
 

@@ -19,9 +19,11 @@ from ingot.facts.docker import (
     parse_config,
     parse_containers,
     parse_daemons,
+    parse_docker,
     parse_programs,
     parse_version,
 )
+from ingot.facts.sections import Section
 
 pytestmark = pytest.mark.found
 
@@ -104,3 +106,9 @@ def test_the_look_tells_a_missing_file_from_an_empty_one() -> None:
     assert answered("", 1) == DockerState("ubuntu", "24.04", "noble", "amd64")
     assert answered("", 0).config == ""
     assert answered(base64.b64encode(b"{}").decode(), 0).config == "{}"
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("0600", "0600"), ("0644", "0644"), ("0666", "0644"), ("", "0644")])
+def test_a_daemon_json_that_others_may_not_read_stays_one(mode: str, kept: str) -> None:
+    answers = dict.fromkeys(QUESTIONS, Section("", 1)) | {"docker_config_mode": Section(mode)}
+    assert parse_docker(answers).config_mode == kept

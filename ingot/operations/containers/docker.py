@@ -163,7 +163,7 @@ def engine() -> Commands:
     if text != state.config:
         yield StringCommand(_remembered(text))
     yield from tree.tree._inner(
-        entries=(tree.Dir("/etc/docker"), tree.File(CONFIG, text)),
+        entries=(tree.Dir("/etc/docker"), tree.File(CONFIG, text, mode=state.config_mode)),
         validate=f"dockerd --validate --config-file {{stage}}{CONFIG}",
     )
     if (
@@ -179,8 +179,9 @@ def engine() -> Commands:
 def _remembered(text: str) -> str:
     """The command that keeps what daemon.json was before Ingot, and notes what Ingot writes."""
     digest = hashlib.sha256(text.encode()).hexdigest()
+    new = f"{CONFIG_BEFORE}.new"
     return (
-        f"umask 077; mkdir -p -m 0755 {STATE}; [ -e {CONFIG_BEFORE} ] || {{ "
-        f"{{ cat {CONFIG} 2>/dev/null || :; }} >{CONFIG_BEFORE}.new && mv {CONFIG_BEFORE}.new {CONFIG_BEFORE}; }}; "
+        f"umask 077; mkdir -p -m 0755 {STATE}; [ -e {CONFIG_BEFORE} ] || "
+        f"{{ {{ cp -p {CONFIG} {new} 2>/dev/null || : >{new}; }} && mv {new} {CONFIG_BEFORE}; }}; "
         f"echo {digest} >{CONFIG_WRITTEN}"
     )

@@ -126,7 +126,7 @@ daemon_json() {
     rm -f /etc/docker/daemon.json
   else
     dockerd --validate --config-file "$1" || fail "dockerd does not accept $1, which was its daemon.json"
-    cp -T "$1" /etc/docker/daemon.json.new && chmod 0644 /etc/docker/daemon.json.new &&
+    cp -pT "$1" /etc/docker/daemon.json.new &&
       mv -T /etc/docker/daemon.json.new /etc/docker/daemon.json || fail 'could not write /etc/docker/daemon.json'
   fi
   systemctl reload docker || :
