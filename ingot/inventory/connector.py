@@ -233,7 +233,7 @@ class IngotConnector(SSHConnector):
         if "tty" in said:
             raise ConnectError(
                 f"{self.host.name}: user {user} logs in, but sudo wants a terminal (requiretty: {said!r}), expected "
-                f"none; add the line `Defaults:{user} !requiretty` with `visudo -f /etc/sudoers.d/ingot-tty` there."
+                f"none; add the line `Defaults:{user} !requiretty` with `visudo -f /etc/sudoers.d/zz-ingot-tty` there."
             )
         raise ConnectError(
             f"{self.host.name}: user {user} logs in, but sudo says {said!r} where no password "

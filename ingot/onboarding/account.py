@@ -53,21 +53,22 @@ if id -u "$user" >/dev/null 2>&1; then
   done
 fi
 rule="$user ALL=(ALL:ALL) NOPASSWD: ALL"
-# Where sudo wants a terminal, it is to want none of this user; a sudo that does not know the setting has no such line.
-if grep -rhsqE '^[[:space:]]*Defaults[^#]*[[:space:],]requiretty' /etc/sudoers /etc/sudoers.d; then
-  rule="$rule
-Defaults:$user !requiretty"
-fi
-file=/etc/sudoers.d/90-ingot-$user
-if [ "$(cat "$file" 2>/dev/null)" != "$rule" ] || [ "$(stat -c '%U %a' "$file" 2>/dev/null)" != "root 440" ]; then
-  if change "lets $user use sudo without a password ($file)"; then
-    mkdir -p -m 0755 /etc/sudoers.d
-    new=$(mktemp "$file.XXXXXXXX")
-    printf '%s\n' "$rule" > "$new"
-    chmod 0440 "$new"
-    if ! visudo -c -f "$new" >&2; then rm -f "$new"; echo "visudo refuses $rule"; exit 4; fi
-    mv -f "$new" "$file"
+sudoers() {
+  if [ "$(cat "$1" 2>/dev/null)" != "$2" ] || [ "$(stat -c '%U %a' "$1" 2>/dev/null)" != "root 440" ]; then
+    if change "$3 ($1)"; then
+      mkdir -p -m 0755 /etc/sudoers.d
+      new=$(mktemp "$1.XXXXXXXX")
+      printf '%s\n' "$2" > "$new"
+      chmod 0440 "$new"
+      if ! visudo -c -f "$new" >&2; then rm -f "$new"; echo "visudo refuses $2"; exit 4; fi
+      mv -f "$new" "$1"
+    fi
   fi
+}
+sudoers "/etc/sudoers.d/90-ingot-$user" "$rule" "lets $user use sudo without a password"
+# The last setting counts, and files are read in the order of their names; a sudo without requiretty has no such line.
+if grep -rhsqE '^[[:space:]]*Defaults[^#]*[[:space:],]requiretty' /etc/sudoers /etc/sudoers.d; then
+  sudoers "/etc/sudoers.d/zz-ingot-$user" "Defaults:$user !requiretty" "lets $user use sudo without a terminal"
 fi
 keys=$(cat)
 if [ "$dry" = yes ] && ! id -u "$user" >/dev/null 2>&1; then

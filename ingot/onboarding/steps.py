@@ -89,7 +89,7 @@ def _allow_root(contact: Contact, connection: Connection, seen: FirstLook, talk:
     if "tty" in said:
         raise IngotError(
             f"{name}: {user} logs in, but sudo wants a terminal (requiretty: {said!r}), expected none; add the "
-            f"line `Defaults:{user} !requiretty` with `visudo -f /etc/sudoers.d/ingot-tty` there, or log in with "
+            f"line `Defaults:{user} !requiretty` with `visudo -f /etc/sudoers.d/zz-ingot-tty` there, or log in with "
             "--user root."
         )
     prompt = f"sudo password of {user} on {name}"

@@ -120,7 +120,7 @@ def test_a_login_that_prints_and_a_sudo_that_wants_a_terminal_stop_nothing(
     outcome = onboard(lab.wish(server, user="root", password=PASSWORD), Recorder())
     assert any("prints 'Welcome to rack 7' before every answer" in remark for remark in outcome.remarks)
     assert any("/tmp is mounted noexec" in remark for remark in outcome.remarks)
-    assert "Defaults:ingot !requiretty\n" in server.succeeds("cat /etc/sudoers.d/90-ingot-ingot")
+    assert server.succeeds("cat /etc/sudoers.d/zz-ingot-ingot") == "Defaults:ingot !requiretty\n"
     assert onboard(lab.wish(server), Recorder()).changes == []
 
 
