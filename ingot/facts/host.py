@@ -37,6 +37,10 @@ APT_LOCK = (
 )
 
 
+#: How /tmp is mounted, where it is a mount of its own: the last of several is the one that is seen.
+TMP_OPTIONS = "awk '$5 == \"/tmp\" { options = $6 } END { print options }' /proc/self/mountinfo"
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
     """Free room below a path, where its nearest existing parent lives: bytes and inodes."""
@@ -101,7 +105,7 @@ def _questions(paths: Sequence[str], ports: Sequence[int]) -> dict[str, str]:
         # H half installed, R reinstall needed; U unpacked, F half configured, W and t waiting for triggers.
         "broken": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^(.H|..R)'; true",
         "unfinished": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^.[UFWt] '; true",
-        "tmp": "findmnt -n -o OPTIONS -T /tmp; true",
+        "tmp": TMP_OPTIONS,
         # It reads all descriptions of sources, and asks no server.
         "apt_fault": "command -v apt-get >/dev/null || exit 0; said=$(apt-get indextargets 2>&1 >/dev/null) || "
         'printf "%s\\n" "$said" | grep -m 1 "^E: " || echo "E: apt-get indextargets failed"',

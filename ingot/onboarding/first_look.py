@@ -10,6 +10,7 @@ from ingot.errors import IngotError
 from ingot.facts import driver
 from ingot.facts.driver import Os, parse_os_release
 from ingot.facts.errors import ParseError
+from ingot.facts.host import TMP_OPTIONS
 from ingot.facts.sections import Section, answer, compose, split
 from ingot.onboarding.connection import Connection
 
@@ -20,7 +21,7 @@ QUESTIONS: dict[str, str] = {
     "sudo_there": "command -v sudo",
     "sudo": "sudo -n true",
     "tmp": 't=$(mktemp -p /tmp) && head -c 65536 /dev/zero >"$t"; s=$?; rm -f "$t"; exit $s',
-    "tmp_options": "findmnt -n -o OPTIONS -T /tmp",
+    "tmp_options": TMP_OPTIONS,
 }
 
 SUPPORTED = "Ubuntu 22.04, 24.04 or 26.04 or Debian 12 or 13"
