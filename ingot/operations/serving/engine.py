@@ -18,7 +18,7 @@ from ingot.facts.replica_holds import HOLDS_FILE, read_holds
 from ingot.facts.schema import SCHEMA_FILE, schema_json
 from ingot.operations import logs, tree, units
 from ingot.operations.changes import announce
-from ingot.operations.gateway import fronting
+from ingot.operations.gateway import drain, fronting
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
 from ingot.operations.render import template
@@ -146,6 +146,9 @@ def _serve(seen: Outlook, run: fleet.Fleet) -> Generator[PyinfraCommand, None, b
             yield refuse(failed)
             return False
     for name in seen.surplus:
+        gone = {one.address for one in seen.found.containers if one.service == name}
+        values = rollout.settings
+        yield from drain.drain({f"{address}:{values.engine_port}" for address in gone}, values.engine_stop_grace_s)
         yield StringCommand(removal(name))
     if state.is_executing and run.is_watched(host.name):
         run.observed(host.name)

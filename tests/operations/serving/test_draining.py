@@ -250,6 +250,17 @@ def test_a_real_connection_without_an_answer_is_seen() -> None:
     assert done.stdout.startswith(f"{address} did not say within 2 s")
 
 
+@pytest.mark.rollout
+def test_a_replica_that_is_no_longer_planned_ends_its_requests_first(served: OneHost) -> None:
+    served.data.serve = [{"model": "small", "context": 2048, "concurrency": 8, "replicas": 1}]
+    served.run(engine.replicas)
+    told = [
+        f"wait for {SECOND}" if SECOND in one else "remove" for one in served.commands if SECOND in one or "rm" in one
+    ]
+    assert story(served)[:3] == ["marks", "reload", f"wait for {SECOND}"]
+    assert told[-1] == "remove" and f"wait for {SECOND}" in told
+
+
 @pytest.fixture
 def single(served: OneHost) -> OneHost:
     """A host with one replica and a GPU to spare."""
