@@ -150,7 +150,7 @@ def _serve(seen: Outlook, run: fleet.Fleet) -> Generator[PyinfraCommand, None, b
         values = rollout.settings
         yield from drain.drain({f"{address}:{values.engine_port}" for address in gone}, values.engine_stop_grace_s)
         yield StringCommand(removal(name))
-    if state.is_executing and run.is_watched(host.name):
+    if state.is_executing and seen.policy.canary and run.is_watched(host.name):
         run.observed(host.name)
         trouble = canary.observe(rollout.settings, seen.wanted)
         if trouble:

@@ -140,6 +140,15 @@ def test_a_host_that_has_nothing_to_change_neither_waits_nor_is_the_canary(three
     assert three.order() == ["gpu-02", "gpu-03"] and three.hosts["gpu-01"].noops == ["2 replicas serve as planned"]
 
 
+def test_without_a_canary_nobody_is_observed(three: Three) -> None:
+    three.change()
+    for host in three.hosts.values():
+        host.data.rollout_canary = False
+        del host.answers[AccessLogMark]
+    three.deploy()
+    assert three.order() == ["gpu-01", "gpu-02", "gpu-03"] and three.refused() == {}
+
+
 def test_one_host_that_changes_alone_is_not_observed(three: Three) -> None:
     three.change("gpu-02")
     del three.hosts["gpu-02"].answers[AccessLogMark]
