@@ -9,6 +9,7 @@ from roles.driver import driver
 from roles.engine import engine
 from roles.gateway import gateway
 from roles.preflight import preflight
+from roles.remember import remember
 from roles.toolkit import toolkit
 
 preflight()  # refuses what cannot work, before anything changes
@@ -18,3 +19,4 @@ toolkit()  # GPUs by UUID inside containers
 cache()  # weights on disk, verified
 engine()  # measure, plan, render, replace replicas, prove a completion
 gateway()  # TLS, keys and routes: the only listener
+remember()  # what now serves, to go back to

@@ -55,7 +55,7 @@ def count_one_run(arguments: list[str], result: Path) -> None:
 
         setattr(IngotConnector, name, wrapper)
 
-    for name in ("run_shell_command", "put_file", "get_file"):
+    for name in ("run_shell_command", "put_file", "get_file", "hold"):
         counted(name)
     started = time.monotonic()
     status = 0

@@ -81,5 +81,5 @@ def override(chosen: Selected, reason: str) -> Sequence[dict[str, Any] | IngotEr
 
 def _hold(host: Host) -> None:
     """Hold a connected host for its acceptance. Raises: Held."""
-    lock.hold_outside(host, "accept")
+    lock.hold(host, "accept")
     told.conclude(host, "failed", "it was not gone through to its end")

@@ -57,7 +57,7 @@ class Removal:
         self.state.set_stage(StateStage.Execute)
         try:
             with ctx_state.use(self.state), ctx_host.use(self.host):
-                lock.hold_outside(self.host, "decommission")
+                lock.hold(self.host, "decommission")
             run_ops(self.state)
         except PyinfraError:
             # pyinfra's way to say that the only host failed.

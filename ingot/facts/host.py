@@ -95,7 +95,7 @@ def _questions(paths: Sequence[str], ports: Sequence[int]) -> dict[str, str]:
     return {
         "uid": "id -u",
         "deployed": "[ -e /var/lib/ingot/plan.json ]",
-        "files": stored("plan.json", "measured.json"),
+        "files": stored("plan.json", "measured.json", "schema.json"),
         "spaces": (
             f'for p in {quoted}; do q=$p; while [ ! -e "$q" ]; do q=$(dirname "$q"); done; '
             'printf "%s\\t%s\\n" "$p" "$(df -B1 --output=avail,iavail,target "$q" | tail -n 1)"; done'

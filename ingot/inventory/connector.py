@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from paramiko import SSHException
 from pyinfra import logger
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.connectors.ssh import SSHConnector
@@ -23,7 +24,7 @@ from pyinfra.connectors.util import CommandOutput, make_unix_command_for_host
 from ingot.errors import IngotError
 from ingot.inventory import journal
 from ingot.inventory.host_files import ERROR_KEY
-from ingot.runs import Hold, this_run
+from ingot.runs import Hold, Run, this_run
 from ingot.runs.hold import SCRIPT as HOLD
 from ingot.settings import WrongValues, check_given
 
@@ -93,14 +94,14 @@ class IngotConnector(SSHConnector):
         client = self.client
         transport = client.get_transport() if client else None
         name = self.host.name
-        arguments = {"_sudo": bool(self.host.data.get("_sudo")), "_shell_executable": "bash"}
-        command = make_unix_command_for_host(self.state, self.host, StringCommand(f"echo\n{HOLD}"), **arguments)
+        script = StringCommand(f"echo\n{HOLD}")
+        command = make_unix_command_for_host(self.state, self.host, script, **self._as_root())
         try:
             if transport is None:
                 raise EOFError("no connection")
             channel = transport.open_session(timeout=DEAD_LINK_S)
             channel.exec_command(command.get_raw_value())
-            hold = Hold(channel, name, this_run(purpose, Path.cwd()))
+            hold = Hold(channel, name, this_run(purpose, self._checkout))
             hold.take(wait_s, lambda sentence: logger.info(f"{self.host.print_prefix}{sentence}"))
         except (OSError, EOFError, SSHException) as broken:
             raise IngotError(
@@ -110,6 +111,22 @@ class IngotConnector(SSHConnector):
         self._hold, self._purpose = hold, purpose
         journal.begun(self.host, hold.run)
         return hold
+
+    @property
+    def _checkout(self) -> Path:
+        """Where the fleet's repository is."""
+        return Path(self.state.cwd or Path.cwd())
+
+    def _as_root(self) -> dict[str, Any]:
+        """How commands of this host become root, as pyinfra has it: by its data, or by options of its command line."""
+        given, _ = pop_global_arguments(self.state, self.host, {"_shell_executable": "bash"})
+        own = ("_timeout", "_get_pty", "_stdin", "_success_exit_codes")
+        return {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS and key not in own}
+
+    @property
+    def held_by(self) -> Run | None:
+        """This run, while it holds the host."""
+        return self._hold.run if self._hold else None
 
     def suspend(self) -> None:
         """Let go of a connection that is lost or about to be; the next `connect` holds the host again."""
@@ -121,7 +138,7 @@ class IngotConnector(SSHConnector):
     def disconnect(self) -> None:
         """End what this run held the host for: what it did goes to the audit, here and there."""
         if self._purpose:
-            record = journal.ended(self.host, this_run(self._purpose, Path.cwd()))
+            record = journal.ended(self.host, this_run(self._purpose, self._checkout))
             if self._hold:
                 self._hold.end(record)
         self._hold = self._purpose = None

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pyinfra import logger
 from pyinfra.api.host import Host
 
 from ingot.runs import told
@@ -87,11 +88,19 @@ def _append(host: Host, record: Mapping[str, Any]) -> None:
     path = file_of(host)
     if path is None:
         return
+    try:
+        _write(path, json.dumps(record) + "\n")
+    except OSError as error:
+        # The host has its own; a disk that is full here must not stop a run there.
+        logger.warning(f"{host.print_prefix}{host.name}: {path} could not be written ({error.strerror}); mend that.")
+
+
+def _write(path: Path, line: str) -> None:
     files.private_directory(path.parent)
     if path.exists() and path.stat().st_size > LARGEST_BYTES:
         path.replace(path.with_suffix(".jsonl.1"))
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, (json.dumps(record) + "\n").encode())
+        os.write(descriptor, line.encode())
     finally:
         os.close(descriptor)

@@ -6,20 +6,16 @@ import atexit
 import logging
 import os
 import sys
-from collections.abc import Generator
 
 import pyinfra
 from pyinfra import logger
-from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
-from pyinfra.context import host, state
 
 from ingot.errors import Held
 from ingot.facts import schema
-from ingot.operations.operation import operation
-from ingot.operations.refuse import Refusal, refuse
-from ingot.runs import Hold
+from ingot.operations.refuse import Refusal
+from ingot.runs import Hold, Run
 from ingot.runs.run import ago
 from ingot.settings import section
 from ingot.settings.changes import Changes
@@ -30,61 +26,32 @@ HELD_STATUS = 75
 _refused: set[str] = set()
 
 
-@operation()
-def hold(purpose: str) -> Generator[PyinfraCommand, None, None]:
+def hold(host: Host, purpose: str) -> None:
+    """Hold a connected host for this run, where it does not yet; no more than a look where its connector cannot.
+
+    What an earlier run left undone is said. Raises: Held where another run has the host; Refusal where a newer Ingot
+    changed it; IngotError where it gives no answer.
     """
-    Hold the host for this run, from here until its connection ends; another run is waited for, or refuses the host.
-
-    + purpose: what the run is for, in one word: another operator reads it
-
-    It yields no command, since holding a host changes nothing of it.
-
-    **Example:**
-
-    .. code:: python
-
-        lock.hold(purpose="deploy", name="Hold the host for this run")
-    """
-    if not state.is_executing:
-        host.noop("nothing is held before anything is changed")
+    holder = getattr(getattr(host, "connector", None), "hold", None)
+    if holder is None or held_by(host):
         return
     try:
-        held = take(host, purpose)
-    except Held as refusal:
-        _remember(state, host)
-        yield refuse(str(refusal))
-        return
-    if held is None:
-        host.noop("hosts of this connector cannot be held")
-        return
-    problem = schema.newer(held.schema, host.name)
-    if problem:
-        yield refuse(problem)
-        return
-    host.noop(f"held for this run ({held.run.id})")
-
-
-def take(host: Host, purpose: str) -> Hold | None:
-    """Hold a connected host for this run, and say how the run before came to its end where that was no good one.
-
-    None: its connector cannot hold hosts. Raises: Held; IngotError where the host does not answer.
-    """
-    holder = getattr(host.connector, "hold", None)
-    if holder is None:
-        return None
-    held: Hold = holder(purpose, section(host, Changes).lock_wait_s)
+        held: Hold = holder(purpose, section(host, Changes).lock_wait_s)
+    except Held:
+        _remember(host)
+        raise
     sentence = cut_off(held)
     if sentence:
         logger.warning(f"{host.print_prefix}{host.name}: {sentence}")
-    return held
-
-
-def hold_outside(host: Host, purpose: str) -> None:
-    """Hold a connected host outside of a deploy. Raises: Held; Refusal where a newer Ingot changed the host."""
-    held = take(host, purpose)
-    problem = schema.newer(held.schema, host.name) if held else None
+    problem = schema.newer(held.schema, host.name)
     if problem:
         raise Refusal(problem)
+
+
+def held_by(host: Host) -> Run | None:
+    """This run, while it holds the host; None where it does not, as on hosts whose connector cannot."""
+    run: Run | None = getattr(getattr(host, "connector", None), "held_by", None)
+    return run
 
 
 def cut_off(held: Hold) -> str | None:
@@ -102,10 +69,10 @@ def cut_off(held: Hold) -> str | None:
     )
 
 
-def _remember(state: State, host: Host) -> None:
+def _remember(host: Host) -> None:
     """Have pyinfra's command end with HELD_STATUS where nothing but held hosts failed: it knows only 0 and 1 itself."""
     if not _refused and pyinfra.is_cli:
-        atexit.register(_end, state)
+        atexit.register(_end, host.state)
     _refused.add(host.name)
 
 

@@ -19,12 +19,15 @@ from pyinfra.context import host, state
 
 from ingot.errors import IngotError
 from ingot.facts.errors import ParseError
-from ingot.operations import connection
+from ingot.operations import connection, lock
 from ingot.operations.refuse import refuse, refused
 from ingot.sizing import SizingError
 
 P = ParamSpec("P")
 Commands = Generator[PyinfraCommand, None, None]
+
+#: What a run of pyinfra's own command is for.
+DEPLOY = "deploy"
 
 
 def operation() -> Callable[[Callable[P, Commands]], PyinfraOperation[P]]:
@@ -45,12 +48,15 @@ def operation() -> Callable[[Callable[P, Commands]], PyinfraOperation[P]]:
 def guarded(body: Callable[P, Commands]) -> Callable[P, Commands]:
     """A body whose errors refuse its host; pyinfra's own are passed on, for it knows what they mean.
 
-    So does a connection that is lost under the body, whose questions are then answered with nothing.
+    A connection that is lost under the body, whose questions are then answered with nothing, refuses it too, and so
+    does another run that holds the host: the first operation that executes holds it for this run.
     """
 
     @wraps(body)
     def guard(*args: P.args, **kwargs: P.kwargs) -> Commands:
         try:
+            if state.is_executing:
+                lock.hold(host, DEPLOY)
             for command in body(*args, **kwargs):
                 if connection.lost(host):
                     break

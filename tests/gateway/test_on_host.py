@@ -46,7 +46,8 @@ def test_the_first_deploy_serves_and_the_second_changes_nothing(gateway_host: Ga
     assert first.status == 0, first.output
     second = gateway_host.deploy()
     assert (second.status, second.changed) == (0, NO_CHANGE), second.output
-    assert second.commands <= 6
+    # The first of them holds the host for the run.
+    assert second.commands <= 7
 
 
 def test_no_welcome_page_was_served_while_nginx_was_installed(served: GatewayHost) -> None:

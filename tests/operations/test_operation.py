@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.config import Config
 from pyinfra.api.connect import connect_all, disconnect_all
 from pyinfra.api.exceptions import PyinfraError
@@ -15,13 +16,14 @@ from pyinfra.api.inventory import Inventory
 from pyinfra.api.operation import add_op
 from pyinfra.api.operations import run_ops
 from pyinfra.api.state import State, StateStage
-from pyinfra.context import host
+from pyinfra.context import ctx_host, ctx_state, host
 
-from ingot.errors import IngotError
+from ingot.errors import Held, IngotError
 from ingot.facts.errors import ParseError
-from ingot.operations.operation import operation
+from ingot.operations.operation import guarded, operation
 from ingot.operations.refuse import Refusal
 from ingot.sizing import WorkloadError
+from tests.settings.values import DEFAULTS, Data
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -105,3 +107,78 @@ def test_an_operation_that_uses_another_sees_what_that_raises() -> None:
 
     run(outer)
     assert "inside" in seen
+
+
+class Connector:
+    """A connector whose connection is lost after so many commands, and which can hold its host or cannot."""
+
+    def __init__(self, lost_after: int = 99, held: bool = False) -> None:
+        self.left, self.held, self.holds = lost_after, held, 0
+        self.held_by = None
+
+    @property
+    def lost(self) -> str | None:
+        return None if self.left > 0 else "gpu-01: the connection was lost; run again."
+
+    def hold(self, purpose: str, wait_s: int) -> SimpleNamespace:
+        if self.held:
+            raise Held(f"gpu-01: it is being changed by anna@desk ({purpose}).")
+        self.holds += 1
+        self.held_by = SimpleNamespace(id="5f0c2a11")
+        return SimpleNamespace(last={}, schema={}, run=self.held_by)
+
+
+@pytest.fixture
+def gpu_01() -> SimpleNamespace:
+    data = Data(**DEFAULTS)
+    return SimpleNamespace(name="gpu-01", print_prefix="", connector_data={}, data=data, groups=[], state=None)
+
+
+def body(one: SimpleNamespace, *, executing: bool = True) -> Iterator[PyinfraCommand]:
+    """Commands of an operation of one host, each of which uses its connection once."""
+
+    def commands() -> Commands:
+        for word in ("first", "second"):
+            yield StringCommand(word)
+            one.connector.left -= 1
+
+    with ctx_state.use(SimpleNamespace(is_executing=executing)), ctx_host.use(one):
+        yield from guarded(commands)()
+
+
+def words(commands: Iterator[PyinfraCommand]) -> list[str]:
+    return [str(one.args[0]) if isinstance(one, FunctionCommand) else str(one) for one in commands]
+
+
+@pytest.mark.rollout
+def test_a_lost_connection_is_one_sentence(gpu_01: SimpleNamespace) -> None:
+    gpu_01.connector = Connector(lost_after=1)
+    assert words(body(gpu_01)) == ["first", "gpu-01: the connection was lost; run again."]
+
+
+@pytest.mark.rollout
+def test_a_command_that_loses_the_connection_is_the_same_sentence(
+    gpu_01: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu_01.connector = Connector(lost_after=1)
+    commands = body(gpu_01)
+    next(commands)
+    gpu_01.connector.left = 0
+    # As pyinfra does after a command that failed.
+    commands.close()  # type: ignore[attr-defined]
+    assert [record.getMessage() for record in caplog.records] == ["gpu-01: the connection was lost; run again."]
+
+
+@pytest.mark.rollout
+def test_the_first_operation_that_executes_holds_the_host(gpu_01: SimpleNamespace) -> None:
+    gpu_01.connector = Connector()
+    assert words(body(gpu_01, executing=False)) == ["first", "second"] and gpu_01.connector.holds == 0
+    for _ in range(2):
+        assert words(body(gpu_01)) == ["first", "second"]
+    assert gpu_01.connector.holds == 1
+
+
+@pytest.mark.rollout
+def test_a_host_that_another_run_changes_is_left_alone(gpu_01: SimpleNamespace) -> None:
+    gpu_01.connector = Connector(held=True)
+    assert words(body(gpu_01)) == ["gpu-01: it is being changed by anna@desk (deploy)."]

@@ -4,7 +4,6 @@ from collections.abc import Generator
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
 
-from ingot.operations import lock
 from ingot.operations.operation import operation
 
 
@@ -14,5 +13,4 @@ def change() -> Generator[PyinfraCommand, None, None]:
     yield StringCommand("touch /run/begun; while [ -e /run/wait ]; do sleep 0.2; done; echo $$ >>/run/changed")
 
 
-lock.hold(purpose="deploy", name="Hold the host for this run")
 change(name="Change something")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ingot.engines.replica_watch import calls, files, gpus, pool, replicas
+from ingot.engines.replica_watch import calls, files, gpus, marks, pool, replicas
 from ingot.engines.replica_watch.holds import wanted_holds
 from ingot.engines.replica_watch.replicas import Memory
 from ingot.engines.replica_watch.settings import Replica, Settings, proven_replicas
@@ -20,7 +20,7 @@ def main(file: str) -> int:
     settings = Settings(**json.loads(Path(file).read_text()))
     holds_file = Path(settings.holds)
     now = files.stored(holds_file, {})
-    upstreams = files.stored(Path(settings.upstreams), [])
+    upstreams = marks.cleared(settings, files.stored(Path(settings.upstreams), []), time.time())
     replaced = {address for one in upstreams for address in one.get("draining", ())}
     # A rollout looks after what it replaces.
     watched = [one for one in proven_replicas(Path(settings.services)) if one.address not in replaced]

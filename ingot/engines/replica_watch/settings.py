@@ -14,7 +14,9 @@ class Settings:
     """Where things are, and what is fatal: Xid numbers, and the driver's recovery actions in small letters.
 
     `project` is the Compose project of the replicas, `memory` the file that one look leaves for the next, `questions`
-    what each kind of engine is asked: its path and the body's fields.
+    what each kind of engine is asked: its path and the body's fields. `runs` is the directory of the run that changes
+    the host and of work that goes on without its connection, `audit` the file that its end is written to; a mark of a
+    run stays for `marks_s` after that, since a run may find its host again.
     """
 
     services: str
@@ -28,6 +30,9 @@ class Settings:
     questions: Mapping[str, Any]
     fatal_xids: Sequence[int]
     fatal_actions: Sequence[str]
+    runs: str
+    audit: str
+    marks_s: float
 
 
 @dataclass(frozen=True)

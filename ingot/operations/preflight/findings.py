@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ingot.compat import Machine, Refused, decide, objections
 from ingot.errors import IngotError
+from ingot.facts import schema
 from ingot.facts.engine import EngineState
 from ingot.facts.host import HostState
 from ingot.facts.smi_fault import Fault, GpuFault
@@ -54,6 +55,10 @@ class Wanted:
 
 def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
     """Every sentence (without the host's name and the final stop) that keeps a host from being deployed."""
+    newer = schema.newer(look.stored.get("schema.json"), wanted.name)
+    if newer:
+        # What else there is, this version may not understand.
+        return (newer.removeprefix(f"{wanted.name}: ").rstrip("."),)
     if wanted.fronts:
         return (
             *_system(look, FRONT_MEMORY_BYTES),

@@ -29,7 +29,7 @@ from ingot.operations.serving.rollout import COMPOSE, VALIDATE, Commands, Rollou
 from ingot.operations.serving.services import removal, services
 from ingot.operations.serving.starts import Starts
 from ingot.operations.serving.stored import LAST_GOOD
-from ingot.settings import of_host
+from ingot.settings import Settings, of_host
 from ingot.sizing import SizingError
 
 UNIT = "/etc/systemd/system/ingot-engine.service"
@@ -104,7 +104,7 @@ def replicas() -> Commands:
         )
         return
     if not (seen.changes and state.is_executing):
-        yield from _serve(seen, run)
+        yield from serve(seen, of_host(host), run)
         return
     waited, stopped = (False, run.refuse(seen)) if seen.refusal else run.take_turn(seen)
     if stopped:
@@ -114,17 +114,20 @@ def replicas() -> Commands:
     try:
         if waited:
             seen = look(ask(EngineLook)) or seen
-        well = yield from _serve(seen, run)
+        well = yield from serve(seen, of_host(host), run)
     finally:
         # Also where a command failed, or the host was lost: pyinfra ends this body then.
         run.ended(host.name, well=well)
 
 
-def _serve(seen: Outlook, run: fleet.Fleet) -> Generator[PyinfraCommand, None, bool]:
-    """Bring a host to its plan. Returns: whether it serves that."""
-    if state.is_executing and any(step.action == "replace" for step in seen.todo):
+def serve(seen: Outlook, settings: Settings, run: fleet.Fleet | None = None) -> Generator[PyinfraCommand, None, bool]:
+    """Bring a host to what is wanted, one replica at a time. Returns: whether it serves that; else it is refused.
+
+    `run` is the deploy that this is a part of; None: the services are of another time, and are taken as they are.
+    """
+    if run and state.is_executing and any(step.action == "replace" for step in seen.todo):
         seen = _timed(seen)
-    rollout = Rollout(of_host(host), seen.planned, seen.wanted, seen.found, seen.starts)
+    rollout = Rollout(settings, seen.planned, seen.wanted, seen.found, seen.starts)
     waiting = _held_though_well(seen.found)
     if waiting:
         announce([f"let {address} have requests again: it answers" for address in waiting])
@@ -150,7 +153,7 @@ def _serve(seen: Outlook, run: fleet.Fleet) -> Generator[PyinfraCommand, None, b
         values = rollout.settings
         yield from drain.drain({f"{address}:{values.engine_port}" for address in gone}, values.engine_stop_grace_s)
         yield StringCommand(removal(name))
-    if state.is_executing and seen.policy.canary and run.is_watched(host.name):
+    if run and state.is_executing and seen.policy.canary and run.is_watched(host.name):
         run.observed(host.name)
         trouble = canary.observe(rollout.settings, seen.wanted)
         if trouble:

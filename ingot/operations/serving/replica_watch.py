@@ -11,7 +11,7 @@ from ingot.facts.gateway import ENGINES, FLEET
 from ingot.facts.probe import KINDS, question
 from ingot.facts.replica_holds import HOLDS_FILE
 from ingot.facts.xid import CATALOG, RECOVERY_ACTIONS
-from ingot.operations import tree
+from ingot.operations import detached, tree
 from ingot.operations.render import template
 from ingot.operations.serving.stored import LAST_GOOD
 from ingot.operations.units import Unit
@@ -25,6 +25,8 @@ UNITS = (SERVICE, TIMER)
 LOOK = "systemctl start ingot-replica-watch.service || true"
 #: What fails serves for at most this long, seconds.
 EVERY_S = 30
+#: A run may find its host again for this long, and a little more, seconds: until then its marks are its own.
+MARKS_S = detached.RECONNECT_S + 20
 
 
 def entries(fleet_port: int) -> list[tree.Entry]:
@@ -56,6 +58,9 @@ def settings(fleet_port: int) -> dict[str, object]:
         "project": PROJECT,
         "questions": {kind: question(kind) for kind in KINDS},
         "fatal_xids": sorted(number for number, (_, action) in CATALOG.items() if action.is_fatal),
+        "runs": detached.WORK,
+        "audit": f"{detached.LOGS}/changes.jsonl",
+        "marks_s": MARKS_S,
         "fatal_actions": sorted(words for words, action in RECOVERY_ACTIONS.items() if action.is_fatal),
     }
 

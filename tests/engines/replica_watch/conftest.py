@@ -113,8 +113,12 @@ def host(tmp_path: Path) -> Iterator[WatchedHost]:
     Thread(target=server.serve_forever, daemon=True).start()
     made = WatchedHost(tmp_path, server.server_address[1])
     made.runs()
-    places = {name: str(tmp_path / name) for name in ("services", "upstreams", "engines", "fleet", "holds", "memory")}
-    Path(places["services"]).mkdir()
+    names = ("services", "upstreams", "engines", "fleet", "holds", "memory", "runs", "audit")
+    places = {name: str(tmp_path / name) for name in names}
+    for directory in ("services", "runs"):
+        Path(places[directory]).mkdir()
+    # A run changed the host a moment ago, and may find it again.
+    Path(places["audit"]).touch()
     service = {
         "name": "chat-0", "model": "chat", "kind": "generate", "devices": [f"nvidia.com/gpu={GPU}"],
         "address": "127.0.0.1", "port": made.port, "health_path": "/health", "start_deadline_s": 600,

@@ -13,6 +13,7 @@ from ingot.facts.engine import EngineState
 from ingot.facts.host import HostState, Listener, Space
 from ingot.facts.nvidia import GpuReport
 from ingot.facts.pci import PciDevice, PciReading
+from ingot.facts.schema import SCHEMA
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.facts.smi_query import QueryRow
 from ingot.facts.xid import SwitchError, Xid
@@ -316,3 +317,10 @@ def test_a_deployed_host_is_judged_by_the_plan_that_it_keeps() -> None:
     kept = planning.plan(Hardware("gpu-01", gpus), requests(WANTED.values), profile, EngineState())
     stored = {**kept.to_dict(), "inputs": inputs(gpus, requests(large.values), profile, peaks())}
     assert findings(replace(GOOD, stored={"plan.json": stored}), large) == ()
+
+
+@pytest.mark.rollout
+def test_a_host_that_a_newer_ingot_changed_is_left_alone() -> None:
+    (found,) = findings(replace(NEW, stored={"schema.json": {"schema": SCHEMA + 1}}), WANTED)
+    assert found.startswith(f"a newer Ingot has changed it (its state has schema {SCHEMA + 1}, this Ingot knows ")
+    assert findings(replace(GOOD, stored={"schema.json": {"schema": SCHEMA}}), WANTED) == ()
