@@ -9,7 +9,7 @@ import pytest
 
 from ingot.sandbox import Sandbox, TestHost
 from ingot.secrets import keys
-from tests.e2e.deploying import INGOT, ROOT, deploy
+from tests.e2e.deploying import INGOT, PYINFRA, ROOT, deploy
 from tests.hosts.https import Caller
 
 pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(1800)]
@@ -59,6 +59,22 @@ def test_one_command_goes_back_and_a_revoked_key_does_not(host: TestHost) -> Non
     assert [one["now"] for one in states()] == [one["number"] == good for one in states()]
     runs = json.loads(ingot("history", NAME, "--json").stdout)["hosts"][0]["runs"]
     assert (runs[-1]["purpose"], runs[-1]["result"]) == ("rollback", "done")
+
+
+def test_a_host_that_loses_power_while_its_engine_loads_is_healed(host: TestHost) -> None:
+    """The run waits for it and goes on, or says in one sentence why not; the next one brings everything."""
+    wanted = 'engine_extra_args=["--max-log-len", "65"]'
+    command = [str(PYINFRA), "-y", "inventories/sandbox.py", "deploy.py", "--limit", NAME, "--data", wanted]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        host.wait_until_succeeds(f"grep -q '\"65\"' {COMPOSE} && docker ps | grep 'Up .* seconds'", timeout_s=300)
+        host.kill()
+        host.start()
+        output, _ = run.communicate(timeout=900)
+    assert "Traceback" not in output and "fault of Ingot" not in output, output[-6000:]
+    assert run.returncode == 0 or f"{NAME}: " in output, output[-6000:]
+    healed = deploy(NAME)
+    assert healed.status == 0, healed.output[-6000:]
+    host.succeeds("! grep draining /var/lib/ingot/upstreams.json")
 
 
 def test_a_state_that_is_not_there_is_one_sentence(host: TestHost) -> None:
