@@ -12,7 +12,8 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts import sections
 from ingot.facts.engine import parse_stored, stored
-from ingot.facts.gateway import CONFIGURATION, ENGINES
+from ingot.facts.gateway import ENGINES
+from ingot.facts.nginx_sites import CONFIGURATION
 from ingot.facts.probe import lines_of
 
 INCLUDED = "/etc/nginx/ingot"

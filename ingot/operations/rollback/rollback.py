@@ -11,8 +11,8 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
 from ingot.facts.engine import STARTS, EngineLook, EngineState
-from ingot.facts.gateway import CONFIGURATION
 from ingot.facts.good_states import INCLUDED, Missing, Serving, ServingLook
+from ingot.facts.nginx_sites import CONFIGURATION
 from ingot.facts.pool import Pool, PoolState
 from ingot.gateway.upstreams import Upstream
 from ingot.operations import changes, tree

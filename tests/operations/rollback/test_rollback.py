@@ -9,8 +9,9 @@ import pytest
 
 from ingot.facts.asking import Answer, Asked
 from ingot.facts.crash import Crash, ReplicaCrash
-from ingot.facts.gateway import CONFIGURATION, ENGINES, Running, RunningGateway
+from ingot.facts.gateway import ENGINES, Running, RunningGateway
 from ingot.facts.good_states import Missing, Serving, ServingLook
+from ingot.facts.nginx_sites import CONFIGURATION
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.operations.rollback import keep, rollback
 from ingot.operations.serving import engine
