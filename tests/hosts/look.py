@@ -17,8 +17,9 @@ from ingot.facts.driver import DriverState, parse_driver
 from ingot.facts.filter import HEALTH
 from ingot.facts.gateway import ACME_LIVE, TLS_DIRECTORY, Running
 from ingot.facts.models import MARKER
+from ingot.facts.nginx_sites import GUEST
 from ingot.facts.nvidia import GpuReport, reported
-from ingot.facts.packages import parse_keyrings
+from ingot.facts.packages import SOURCE_QUESTIONS, parse_described, parse_keyrings
 from ingot.facts.replica_holds import HOLDS_FILE
 from ingot.facts.sections import Section, compose, split
 
@@ -62,6 +63,7 @@ QUESTIONS = {
     "toolkit": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\t${Version}\\n' '*nvidia-container*'",
     "keyrings": 'h=$(mktemp -d); for f in /etc/apt/keyrings/ingot-*.gpg; do [ ! -f "$f" ] || { echo "keyring $f"; '
     'gpg --homedir "$h" --batch --with-colons --show-keys "$f" 2>/dev/null; }; done; rm -rf "$h"',
+    **SOURCE_QUESTIONS,
     "docker_containers": engines.QUESTIONS["docker_containers"],
     "docker": "timeout 30 docker info --format '{{json .}}' 2>/dev/null",
     "daemon": "cat /etc/docker/daemon.json",
@@ -83,6 +85,7 @@ QUESTIONS = {
     "health": "grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json | sort -u | while read -r a; do "
     "echo \"$a $(curl -s -o /dev/null -m 10 --noproxy '*' -w '%{http_code}' http://$a/health)\"; done",
     "nginx": "nginx -t",
+    "beside": f"ls /etc/nginx/*/{GUEST} 2>/dev/null",
     "filter": HEALTH,
     "log": "tail -n 200 /var/log/ingot/gateway/access.jsonl",
     "rotation": "logrotate --debug /etc/logrotate.conf 2>&1 | grep -o '/var/log/ingot/[^ ]*[.]jsonl' | sort -u",
@@ -161,6 +164,16 @@ class Look:
     def keyrings(self) -> dict[str, tuple[str, ...]]:
         """Fingerprints of the keys that Ingot's package sources are trusted with."""
         return parse_keyrings(self.text("keyrings"))
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether nginx is somebody else's, with the gateway beside its sites."""
+        return self.answers["beside"].status == 0
+
+    @property
+    def keyrings_of_others(self) -> Mapping[str, tuple[str, ...]]:
+        """What is in the keyrings that every package source names, others' descriptions among them."""
+        return parse_described(self.text).keyrings
 
     @cached_property
     def ours(self) -> list[dict[str, Any]]:
