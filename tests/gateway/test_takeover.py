@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -114,3 +116,19 @@ def test_once_beside_it_stays_beside_without_a_site_of_theirs() -> None:
     alone = replace(THEIRS, sites=(), guests=("/etc/nginx/sites-enabled/zzz-ingot.conf",))
     assert "/etc/nginx/nginx.conf" not in made(alone)
     assert "/etc/nginx/nginx.conf" in made(replace(alone, guests=()))
+
+
+def test_what_nginx_had_is_kept_once_with_its_links(tmp_path: Path) -> None:
+    nginx = tmp_path / "etc/nginx"
+    for directory in ("conf.d", "sites-enabled"):
+        (nginx / directory).mkdir(parents=True)
+    (nginx / "nginx.conf").write_text("theirs")
+    (nginx / "sites-enabled/default").symlink_to("/etc/nginx/sites-available/default")
+    command = takeover.keep().replace("/etc/nginx/", f"{nginx}/").replace("/var/lib/ingot", f"{tmp_path}/var/lib/ingot")
+    subprocess.run(["sh", "-c", command], check=True, timeout=60)
+    before = tmp_path / f"var/lib/ingot/nginx-before{nginx}"
+    assert (before / "nginx.conf").read_text() == "theirs" and (before / "sites-enabled/default").is_symlink()
+    assert not (before / "conf.d").exists()
+    (nginx / "nginx.conf").write_text("ours")
+    subprocess.run(["sh", "-c", command], check=True, timeout=60)
+    assert (before / "nginx.conf").read_text() == "theirs"

@@ -127,6 +127,16 @@ def test_a_file_that_was_edited_since_stays_with_the_key_that_it_may_name() -> N
     assert f"{docker} (changed since Ingot switched a package source off)" in departure.stays
 
 
+def test_what_was_put_aside_comes_back_and_a_part_in_others_nginx_goes() -> None:
+    departure = plan(replace(SERVED, nginx_kept=True), Wish(), ROOT)
+    assert words(departure, "nginx_before") == {"/var/lib/ingot/nginx-before"}
+    assert "nginx" not in words(departure, "purge") and "nginx (it was here before Ingot)" in departure.stays
+    part = "/etc/nginx/conf.d/zzz-ingot.conf"
+    departure = plan(replace(SERVED, nginx_is_ours=False, nginx_guests=(part,)), Wish(), ROOT)
+    assert words(departure, "guests") == {part} and "nginx" not in words(departure, "purge")
+    assert verbs(departure).index("guests") < verbs(departure).index("absent")
+
+
 def test_no_step_names_no_package() -> None:
     bare = replace(SERVED, packages=("openssh-server",))
     assert {"purge", "docker", "driver"}.isdisjoint(verbs(plan(bare, Wish(), ROOT)))
@@ -230,6 +240,26 @@ def leave(tmp_path: Path, *step: str) -> None:
     (tmp_path / "sources.sh").write_text(SOURCES)
     script = SCRIPT.replace("systemctl daemon-reload", ":")
     subprocess.run(["sh", "-c", script, "sh", tmp_path, tmp_path / "log"], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_nginx_gets_back_what_it_had_and_keeps_ours_where_it_would_not_take_that(tmp_path: Path, works: bool) -> None:
+    nginx = tmp_path / "etc/nginx"
+    kept = tmp_path / f"kept{nginx}"
+    for directory in (nginx / "conf.d", kept / "conf.d"):
+        directory.mkdir(parents=True)
+    (nginx / "nginx.conf").write_text("# Written by Ingot")
+    (kept / "nginx.conf").write_text("theirs")
+    (kept / "conf.d/default.conf").write_text("welcome")
+    tools = f"nginx() {{ {'true' if works else 'echo nginx: [emerg] no; false'}; }}; systemctl() {{ :; }}\n"
+    script = tools + SCRIPT.replace("/etc/nginx/", f"{nginx}/").replace("systemctl daemon-reload", ":")
+    (tmp_path / "plan").write_text(f"nginx_before\t{tmp_path}/kept\n")
+    (tmp_path / "sources.sh").write_text(SOURCES)
+    command = ["sh", "-c", script, "sh", tmp_path, tmp_path / "log"]
+    done = subprocess.run(command, check=False, timeout=60)
+    assert (done.returncode == 0) == works, (tmp_path / "log").read_text()
+    assert (nginx / "nginx.conf").read_text() == ("theirs" if works else "# Written by Ingot")
+    assert (nginx / "conf.d/default.conf").read_text() == "welcome"
 
 
 def test_a_deletion_of_models_that_is_cut_off_is_gone_on_with(shared: Path, tmp_path: Path) -> None:
