@@ -10,7 +10,7 @@ from ingot.sizing.blocks import attention_block, dense_block, norms
 from ingot.sizing.errors import WorkloadError
 from ingot.sizing.serving import Speculation
 from ingot.sizing.split import Parallel, parameters_on_rank
-from ingot.sizing.units import DTYPE_BYTES
+from ingot.sizing.units import DTYPE_BYTES, ceil_div
 
 # An adapter's slot is allocated at its full rank when the engine starts (vLLM `lora/layers`); what logs show beyond
 # the matrices themselves is up to this share.
@@ -80,22 +80,21 @@ def draft_bytes(architecture: Architecture, speculation: Speculation, parallel: 
         return 0
     hidden, element = architecture.hidden_size, DTYPE_BYTES[architecture.dtype]
     if speculation.method in BUILT_IN:
-        groups = [*_last_with_cache(architecture), WeightGroup("draft projection", 2 * hidden**2, Split.COPY)]
+        groups, ends = _last_with_cache(architecture), 2 * hidden**2
     elif speculation.method in HEADS:
-        groups = [
+        groups = (
             *attention_block(2 * hidden, architecture.attention_heads, _kv_heads(architecture), *_widths(architecture)),
             *dense_block(hidden, architecture.feed_forward or 4 * hidden),
             *norms(3 * hidden),
-            WeightGroup("draft projection", 3 * hidden**2, Split.COPY),
-            WeightGroup("draft head", EAGLE_VOCABULARY * hidden, Split.TENSOR),
-        ]
+        )
+        ends = 3 * hidden**2 + ceil_div(EAGLE_VOCABULARY * hidden, parallel.tensor)
     else:
         known = ", ".join(sorted(WEIGHTLESS | BUILT_IN | HEADS))
         raise WorkloadError(
             f"Speculation by {speculation.method!r} is not planned, as its draft's memory is not described here: "
             f"choose one of {known}."
         )
-    return int(sum(parameters_on_rank(group, parallel) for group in groups) * element)
+    return int((ends + sum(parameters_on_rank(group, parallel) for group in groups)) * element)
 
 
 def _last_with_cache(architecture: Architecture) -> tuple[WeightGroup, ...]:
