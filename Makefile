@@ -87,9 +87,10 @@ test-driver: env ## NVIDIA's module built for real on Debian 12 and 13 (root; ab
 gpu: ## Measure the GPUs of this machine into docs/hardware (PYTHON=one whose torch has CUDA; under eight minutes)
 	@$(or $(PYTHON),python3) scripts/gpu-record
 
-# Hours for all of it, minutes for what changed; with SAMPLE=100 as many of each package. PACKAGES narrows it.
+# Hours for all of it, minutes for what changed; with SAMPLE=100 as many of each package, with SEED=… others.
+# PACKAGES narrows it.
 mutants: env ## Which faults would the tests miss? Hours; goes on where it stopped; no part of test
-	nice $(BIN)/python scripts/mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(PACKAGES)
+	nice $(BIN)/python scripts/mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(PACKAGES)
 
 # pip's own cache would stay behind: what the demo fetches is kept in one place, which demo-down removes.
 demo: export PIP_NO_CACHE_DIR := 1
