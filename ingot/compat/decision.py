@@ -71,14 +71,12 @@ def decide(machine: Machine, request: DriverRequest | None = None) -> Decision:
     _kernel(machine, request)
     branch, branch_reasons, warnings = _branch(devices, flavour, request)
     source, source_reason = _source(machine, request, flavour, branch)
-    if request.image:
-        _image(devices, branch, request)
+    _image(devices, branch, request)
     fabric, fabric_reasons = _fabric(machine, devices, request)
     activation, activation_reason = _activation(machine, request, branch, source)
     chosen = packages(
         source,
         os_id=machine.os_id,
-        os_version=machine.os_version,
         repository=repository,
         branch=branch,
         version=request.version,
@@ -115,8 +113,7 @@ def objections(machine: Machine, request: DriverRequest | None = None) -> tuple[
         flavour, _ = _flavour(machine, devices, request)
         _kernel(machine, request)
         branch, _, _ = _branch(devices, flavour, request)
-        if request.image:
-            _image(devices, branch, request)
+        _image(devices, branch, request)
         # A platform that is not supported has no sources to judge.
         if not found:
             _source(machine, request, flavour, branch)

@@ -45,7 +45,6 @@ def packages(
     source: Source,
     *,
     os_id: str,
-    os_version: str,
     repository: str,
     branch: int,
     version: str | None,

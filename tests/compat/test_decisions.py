@@ -202,6 +202,7 @@ TABLE = [
         DriverRequest(version="580.119.02"),
     ),
     Row("b300 on 570", debian(B300), "first branch of the GPU", DriverRequest(branch=570)),
+    Row("version older than the GPU", debian(0x2C3A), "first branch of the GPU", DriverRequest(version="580.126.20")),
     Row("a branch nobody knows", debian(A10), "branch unknown", DriverRequest(branch=581)),
     Row("version of another branch", debian(A10), "branch unknown", DriverRequest(version="595.71.05")),
     Row("exact version", debian(A10), Gets(packages=DEBIAN_OPEN), DriverRequest(version="580.173.02")),

@@ -2,8 +2,22 @@
 
 import pytest
 
-from ingot.compat import Architecture, Card, Decision, DriverRequest, Flavour, Kind, Machine, Refused, decide, lookup
+from ingot.compat import (
+    Architecture,
+    Card,
+    Decision,
+    Device,
+    DriverRequest,
+    Flavour,
+    Kind,
+    Machine,
+    Refused,
+    decide,
+    flavours,
+    lookup,
+)
 from ingot.compat.devices import RANGES, table
+from ingot.compat.rules import first_driver
 
 pytestmark = pytest.mark.driver
 
@@ -51,6 +65,32 @@ def test_a_switch_is_no_gpu(device_id: int) -> None:
 def test_an_unknown_id_gets_the_architecture_of_its_range() -> None:
     assert lookup(0x2BFF).architecture is Architecture.BLACKWELL
     assert lookup(0x2333).architecture is Architecture.HOPPER
+    assert lookup(0x2BFF) == Device(0x2BFF, Architecture.BLACKWELL, f"NVIDIA {Architecture.BLACKWELL} GPU")
+    assert lookup(0x3FFF) == Device(0x3FFF, Architecture.UNKNOWN, "NVIDIA GPU unknown to Ingot")
+
+
+@pytest.mark.parametrize(
+    ("device_id", "drives"),
+    [
+        (0x1000, ""),
+        (0x1340, "proprietary"),
+        (0x1DF6, "proprietary"),
+        (0x1E02, "open proprietary"),
+        (0x2330, "open proprietary"),
+        (0x2901, "open"),
+        (0x2B85, "open"),
+    ],
+)
+def test_each_architecture_has_its_flavours(device_id: int, drives: str) -> None:
+    assert " ".join(flavours(lookup(device_id))) == drives
+
+
+@pytest.mark.parametrize(
+    ("device_id", "first"),
+    [(0x317F, "0"), (0x3180, "580"), (0x31C2, "580"), (0x327F, "580"), (0x3280, "0"), (0x2684, "535"), (0x1E02, "0")],
+)
+def test_a_range_of_new_gpus_has_its_first_driver(device_id: int, first: str) -> None:
+    assert first_driver(lookup(device_id)) == first
 
 
 def test_an_id_beyond_every_range_is_treated_as_the_newest_with_a_warning() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingot.compat import Fabric, Source, headers_meta, headers_of
+from ingot.compat import Fabric, Source
 from ingot.compat.machine import DriverRequest
 from ingot.facts.driver import Headers, Kernel, Os, parse_headers
 from ingot.operations.driver.files import settings
@@ -73,36 +73,6 @@ def test_what_a_branch_left_and_hurts_nobody_is_no_reason_for_a_change() -> None
     state = replace(GOOD, packages={**(GOOD.packages or {}), **left})
     assert as_decided(decision(), state)
     assert rivals(decision(), state) == ("libnvidia-common-535", "nvidia-firmware-535-535.309.01")
-
-
-@pytest.mark.parametrize(
-    ("kernel", "package"),
-    [
-        ("6.12.57+deb13-amd64", "linux-headers-6.12.57+deb13-amd64"),
-        ("6.8.12-4-pve", "proxmox-headers-6.8.12-4-pve"),
-        ("6.2.16-3-pve", "pve-headers-6.2.16-3-pve"),
-        ("6.8.0-1015-aws", "linux-headers-6.8.0-1015-aws"),
-    ],
-)
-def test_headers_have_their_kernel_s_name(kernel: str, package: str) -> None:
-    assert headers_of(kernel) == package
-
-
-@pytest.mark.parametrize(
-    ("image", "headers"),
-    [
-        ("linux-image-amd64", "linux-headers-amd64"),
-        ("linux-image-generic-hwe-24.04", "linux-headers-generic-hwe-24.04"),
-        ("linux-image-virtual", "linux-headers-virtual"),
-        ("linux-image-extra-virtual", None),
-        ("linux-image-extra-virtual-hwe-24.04", None),
-        ("linux-image-amd64-dbg", None),
-        ("proxmox-default-kernel", "proxmox-default-headers"),
-        ("proxmox-kernel-6.8", "proxmox-headers-6.8"),
-    ],
-)
-def test_no_headers_are_asked_for_that_do_not_exist(image: str, headers: str | None) -> None:
-    assert headers_meta(image) == headers
 
 
 def test_meta_packages_are_told_from_kernels_and_debug_symbols() -> None:
