@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 import time
@@ -125,8 +126,14 @@ def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> Non
     before = fleet.containers()
     run = fleet.deploy(engine_extra_args=["--seed", "1"])
     assert run.status == 0, run.output[-6000:]
-    well, second = run.output.index("roll-1 is well after 2 s"), run.output.index("[roll-2] tiny-qwen3-0 gave")
-    assert run.output.index("1 canary  roll-1") < run.output.index("[roll-1] tiny-qwen3-0 gave") < well < second
+    told = (
+        "1 canary  roll-1",
+        r"roll-1\]\s+tiny-qwen3-0 gave",
+        "roll-1 is well after 2 s",
+        r"roll-2\]\s+tiny-qwen3-0 gave",
+    )
+    places = [found.start() for one in told if (found := re.search(one, run.output))]
+    assert len(places) == len(told) and places == sorted(places), run.output[-6000:]
     assert not set(fleet.containers()) & set(before)
     again = fleet.deploy(engine_extra_args=["--seed", "1"])
     assert again.status == 0 and [again.changed(name) for name in NAMES] == [[], []], again.output[-3000:]
