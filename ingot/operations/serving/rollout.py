@@ -114,7 +114,7 @@ class Rollout:
 
     def take(self, step: Step) -> Generator[PyinfraCommand, None, str | None]:
         """One replica up and proven. Returns: None, or the sentence that refuses."""
-        service = step.service
+        service, self.short = step.service, None
         if step.action == "replace":
             yield from drain.drain(self._addresses(step), service.stop_grace_s, self.starts.expected_s(service.name))
             began = time.monotonic()
