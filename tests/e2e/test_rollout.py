@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(1800)]
 NAMES = ("roll-1", "roll-2")
 INVENTORY = """
 from ingot.sandbox.inventory import hosts
-gpu = [(name, {{**data, **{values!r}}}) for name, data in hosts() if name.removeprefix("@ingot/") in {names!r}]
+sandbox = [(name, {{**data, **{values!r}}}) for name, data in hosts() if name.removeprefix("@ingot/") in {names!r}]
 """
 
 
