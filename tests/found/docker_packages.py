@@ -13,15 +13,15 @@ from tests.e2e.deploying import ROOT
 
 REPOSITORY = "/srv/docker-apt"
 #: What Debian's packages are called at Docker's, and what those cannot be beside.
-_NAMES = {
-    "docker.io": ("docker-ce", "containerd.io, docker-ce-cli, iptables", "docker.io"),
-    "docker-cli": ("docker-ce-cli", "", "docker.io, docker-cli"),
-    "containerd": ("containerd.io", "", "containerd, runc"),
-    "docker-buildx": ("docker-buildx-plugin", "", ""),
-    "docker-compose": ("docker-compose-plugin", "", ""),
-}
-
-_CALLS = "\n".join(f"make {name} {new} '{depends}' '{conflicts}'" for name, (new, depends, conflicts) in _NAMES.items())
+_NAMES = (
+    ("docker.io", "docker-ce", "containerd.io, docker-ce-cli, iptables", "docker.io"),
+    ("docker-cli", "docker-ce-cli", "", "docker.io, docker-cli"),
+    ("containerd", "containerd.io", "", "containerd, runc"),
+    # Nothing here runs the plugins: they are empty.
+    ("-", "docker-buildx-plugin", "", ""),
+    ("-", "docker-compose-plugin", "", ""),
+)
+_CALLS = "\n".join(f"make {name} {new} '{depends}' '{conflicts}'" for name, new, depends, conflicts in _NAMES)
 
 #: Makes the repository: Debian's packages are unpacked, named anew and packed again; runc goes into containerd.io.
 MAKE = f"""set -e
@@ -29,7 +29,7 @@ mkdir -p {REPOSITORY} /root/repack
 cd /root/repack
 make() {{
   rm -rf tree
-  dpkg-deb -R /var/cache/apt/archives/$1_*.deb tree
+  if [ $1 = - ]; then mkdir -p tree/DEBIAN; else dpkg-deb -R /var/cache/apt/archives/$1_*.deb tree; fi
   [ $1 != containerd ] || dpkg-deb -x /var/cache/apt/archives/runc_*.deb tree
   printf '%s\\n' "Package: $2" 'Version: 5:29.0.0-1~debian.13~trixie' 'Architecture: amd64' \\
     'Maintainer: x <x@localhost>' 'Description: packed as Docker does' \\
