@@ -204,7 +204,9 @@ QUESTIONS: dict[str, str] = {
     ),
     "docker_masked": (
         "for u in docker.service docker.socket containerd.service; do "
-        '[ "$(systemctl is-enabled $u 2>/dev/null)" != masked ] || echo $u; done; true'
+        # A package that was removed leaves its unit masked, and its successor's installation unmasks it.
+        '[ "$(systemctl is-enabled $u 2>/dev/null)" != masked ] || '
+        "[ -e /var/lib/systemd/deb-systemd-helper-masked/$u ] || echo $u; done; true"
     ),
     "docker_elsewhere": (
         '[ -z "$DOCKER_HOST" ] || echo "DOCKER_HOST=$DOCKER_HOST"; '
