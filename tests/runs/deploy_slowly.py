@@ -13,4 +13,11 @@ def change() -> Generator[PyinfraCommand, None, None]:
     yield StringCommand("touch /run/begun; while [ -e /run/wait ]; do sleep 0.2; done; echo $$ >>/run/changed")
 
 
+@operation()
+def go_on() -> Generator[PyinfraCommand, None, None]:
+    """A further step, which a run whose lock was broken must not take."""
+    yield StringCommand("touch /run/further")
+
+
 change(name="Change something")
+go_on(name="Go on")

@@ -77,7 +77,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 @pytest.fixture(autouse=True)
 def clean(fleet: Fleet) -> None:
     for host in (fleet.one, fleet.two):
-        host.succeeds("rm -f /run/begun /run/wait /run/changed")
+        host.succeeds("rm -f /run/begun /run/wait /run/changed /run/further")
 
 
 def audit(host: TestHost) -> list[dict[str, Any]]:
@@ -128,13 +128,25 @@ def test_a_run_that_is_killed_frees_its_host_and_is_noted(fleet: Fleet) -> None:
     assert "was cut off" in output and "its connection ended" in output, output
 
 
+def test_a_run_whose_lock_is_broken_stops_at_its_next_step(fleet: Fleet) -> None:
+    fleet.one.succeeds("touch /run/wait")
+    run = fleet.start("--limit", "run-1")
+    fleet.one.wait_until_succeeds("test -e /run/begun")
+    broken = fleet.ingot("lock", "break", "run-1", "--yes")
+    assert broken.returncode == 0 and "its lock is broken" in broken.stdout, broken.stderr
+    fleet.one.succeeds("rm /run/wait")
+    status, output = end(run)
+    assert status == 1 and output.count("broke the lock of this run") == 1 and "Traceback" not in output, output
+    assert fleet.one.fails("test -e /run/further") == ""
+
+
 def test_both_machines_know_who_did_what(fleet: Fleet) -> None:
     status, output = end(fleet.start())
     assert status == 0, output
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     *_, begun, ended = audit(fleet.two)
     assert (begun["event"], begun["run"]["purpose"], begun["run"]["commit"]) == ("begin", "deploy", commit.strip())
-    assert (ended["result"], ended["operations"]) == ("done", ["Change something"])
+    assert (ended["result"], ended["operations"]) == ("done", ["Change something", "Go on"])
     here = (fleet.directory / "secrets" / "history" / "run-2.jsonl").read_text().splitlines()
     assert json.loads(here[-1]) == ended
     assert fleet.two.succeeds(f"stat -c '%U %a' {AUDIT}").strip() == "root 640"
