@@ -55,6 +55,15 @@ class Hold:
                     f"{self.host}: it is being changed by {words(by, silent_s)}; run this again when that has ended, "
                     f"or see `ingot lock show {self.host}`."
                 )
+            elif word == "work" and wait_s:
+                say(
+                    f"{self.host}: {rest}.service of a run that is gone is at work; waiting up to {wait_s} s for its end."
+                )
+            elif word == "working":
+                raise Held(
+                    f"{self.host}: {rest}.service of a run that is gone is still at work, expected its end; run this again "
+                    f"then, or see `journalctl -u {rest}` there."
+                )
             elif word == "last":
                 self.last = _object(rest)
             elif word == "schema":

@@ -3,10 +3,10 @@
 #   {RUN}           this run, one line of JSON without secrets
 #   beat            again and again, while the run goes on
 #   end {RECORD}    the last line of its audit; then, or when the input ends, the host is free
-# It prints one line at a time: held AGE {RUN}, refused AGE {RUN}, last {RECORD}, schema {FILE}, ready, broken BY.
+# It prints one line at a time: held AGE {RUN}, refused AGE {RUN}, work UNIT, working UNIT, last {RECORD}, schema {FILE}, ready, broken BY.
 set -u
 umask 022
-export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL=C PATH=${INGOT_PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
 dir=${INGOT_RUN:-/run/ingot} log=${INGOT_LOG:-/var/log/ingot}/changes.jsonl state=${INGOT_STATE:-/var/lib/ingot}
 # A run that says nothing for so long is gone, seconds; how large the audit grows, bytes, and how many of them are kept.
 silence=${INGOT_SILENCE:-90} size=1048576 keep=5
@@ -33,6 +33,28 @@ if ! flock -n 9; then
     echo "refused $(who)"
     exit 75
   fi
+fi
+
+# An acceptance or a removal goes on without its run's connection. Only its like joins it; others would work against it.
+purpose=$(printf '%s' "$run" | sed -n 's/.*"purpose": "\([a-z]*\)".*/\1/p')
+at_work() {
+  for unit in accept:ingot-accept decommission:ingot-decommission; do
+    name=${unit#*:}
+    [ "${unit%:*}" != "$purpose" ] && [ -e "$dir/$name/run.sh" ] && [ ! -e "$dir/$name/status" ] &&
+      systemctl is-active -q "$name.service" && echo "$name" && return 0
+  done
+  return 1
+}
+deadline=$(($(date +%s) + wait))
+if name=$(at_work); then
+  echo "work $name"
+  while name=$(at_work); do
+    if [ "$(date +%s)" -ge "$deadline" ]; then
+      echo "working $name"
+      exit 75
+    fi
+    sleep 1
+  done
 fi
 
 mkdir -p -m 0755 "${log%/*}"

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,26 @@ def test_a_broken_lock_says_who_broke_it(tmp_path: Path, start: Callable[..., Ho
     assert first.hear("broken") == "bert@laptop"
     start(run_of(2)).hear("ready")
     assert audit(tmp_path)[1]["why"] == "its lock was broken by bert@laptop"
+
+
+@pytest.mark.parametrize(("purpose", "joins"), [("deploy", False), ("accept", True)])
+def test_work_that_outlives_its_run_is_joined_by_its_like_alone(
+    tmp_path: Path, start: Callable[..., Holding], purpose: str, joins: bool
+) -> None:
+    unit = tmp_path / "run" / "ingot-accept"
+    unit.mkdir(parents=True)
+    (unit / "run.sh").touch()
+    (tmp_path / "systemctl").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    if joins:
+        start(replace(run_of(1), purpose=purpose), INGOT_PATH=path).hear("ready")
+        return
+    assert start(replace(run_of(1), purpose=purpose), INGOT_PATH=path).hear("working") == "ingot-accept"
+    waiting = start(replace(run_of(2), purpose=purpose), wait_s=LIMIT_S, INGOT_PATH=path)
+    assert waiting.hear("work") == "ingot-accept"
+    (unit / "status").write_text("0")
+    waiting.hear("ready")
 
 
 def test_an_audit_that_has_grown_makes_way(tmp_path: Path, start: Callable[..., Holding]) -> None:

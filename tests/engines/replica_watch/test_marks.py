@@ -68,7 +68,7 @@ def test_a_run_may_find_its_host_again(marked: WatchedHost) -> None:
 
 def test_work_that_goes_on_without_its_run_keeps_the_marks(marked: WatchedHost) -> None:
     # The tests' systemctl says of every unit that it is active.
-    unit: Path = marked.directory / "ingot-acceptance"
+    unit: Path = marked.directory / "ingot-accept"
     unit.mkdir()
     (unit / "run.sh").touch()
     marked.look()
