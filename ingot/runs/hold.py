@@ -56,13 +56,11 @@ class Hold:
                     f"or see `ingot lock show {self.host}`."
                 )
             elif word == "work" and wait_s:
-                say(
-                    f"{self.host}: {rest}.service of a run that is gone is at work; waiting up to {wait_s} s for its end."
-                )
+                say(f"{self.host}: {rest}.service of an earlier run is at work; waiting up to {wait_s} s for its end.")
             elif word == "working":
                 raise Held(
-                    f"{self.host}: {rest}.service of a run that is gone is still at work, expected its end; run this again "
-                    f"then, or see `journalctl -u {rest}` there."
+                    f"{self.host}: {rest}.service of an earlier run is still at work, expected its end; run "
+                    f"this again then, or see `journalctl -u {rest}` there."
                 )
             elif word == "last":
                 self.last = _object(rest)
