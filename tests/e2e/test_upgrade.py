@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingot.facts.schema import SCHEMA
+from ingot.operations.serving.stored import last_good
 from ingot.sandbox import TestHost
 from tests.e2e.deploying import deploy
 
@@ -18,6 +19,7 @@ NAME = "e2e"
 CONTAINER = "ingot-engine-tiny-qwen3-0"
 COMPOSE = "/etc/ingot/engine/compose.yaml"
 STATE = "/var/lib/ingot"
+SERVICE = "var/lib/ingot/engine/last-good/tiny-qwen3-0.json"
 #: Recorded on a test host that commit dd98645 had deployed.
 LEFT = Path(__file__).parent / "captures" / "state-dd98645"
 
@@ -32,12 +34,15 @@ def left(host: TestHost) -> TestHost:
     patterns = (r"sha256:[0-9a-f]{64}", r"GPU-[0-9a-f-]{36}", r"/srv/models/tiny-qwen3/bf16/[0-9a-f]+")
     here = {re.findall(pattern, before)[0]: re.findall(pattern, now)[0] for pattern in patterns}
     host.succeeds(f"docker rm --force {CONTAINER}; rm -rf {STATE}/good {STATE}/schema.json {STATE}/engine/last-good/*")
-    for path in LEFT.rglob("*"):
-        if path.is_file():
-            text = path.read_text()
-            for old, new in here.items():
-                text = text.replace(old, new)
-            host.put(f"/{path.relative_to(LEFT)}", text)
+    files = {path.relative_to(LEFT): path.read_text() for path in LEFT.rglob("*") if path.is_file()}
+    for old, new in here.items():
+        files = {path: text.replace(old, new) for path, text in files.items()}
+    # And so the digest that the container carries.
+    service = json.loads(files[Path(SERVICE)])
+    recorded = re.findall(r'ingot.digest: "(\w+)"', before)[0]
+    files[Path(COMPOSE[1:])] = files[Path(COMPOSE[1:])].replace(recorded, last_good(service).digest)
+    for path, text in files.items():
+        host.put(f"/{path}", text)
     host.succeeds(f"docker compose --file {COMPOSE} up --detach", timeout_s=300)
     host.wait_until_succeeds("curl --fail --silent http://172.31.213.10:8000/health", timeout_s=300)
     return host
