@@ -76,6 +76,13 @@ readable() {
 
 # path, digest of before, base64 of what it becomes; then the descriptions of Ingot's that a new name replaces.
 switch_off() {
+  # Links first: what they point to may be another of these files.
+  for kind in link file; do
+    while IFS=$tab read -r path rest; do
+      [ "$([ -L "$path" ] && echo link || echo file)" != "$kind" ] || printf '%s\t%s\n' "$path" "$rest"
+    done <"$home/theirs"
+  done >"$home/ordered"
+  mv -- "$home/ordered" "$home/theirs"
   while IFS=$tab read -r path before content; do
     [ "$(sha256sum <"$path" | cut -c1-64)" = "$before" ] || fail "$path was changed while this ran; run it again"
     mkdir -p -- "$home/back${path%/*}" "$kept/was${path%/*}" "$kept/now${path%/*}"

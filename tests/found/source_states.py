@@ -73,6 +73,7 @@ DESCRIBED = (
     ),
     # Someone else's configuration management owns the file.
     Described("z.list", f"deb {NVIDIA} stable main\r\n", "switched off", link_to="/opt/managed/z.list"),
+    Described("a-link.list", f"deb {NVIDIA} stable main\n", "switched off", link_to=f"{PARTS}/target.list"),
     Described("cuda.sources", stanza(NVIDIA, signed_by=GONE, Enabled="no"), "left"),
     Described("commented.list", f"#deb [signed-by={GONE}] {NVIDIA} stable main\n", "left"),
     Described("nginx.list", f"deb {NGINX} stable main\n", "switched off"),
