@@ -60,10 +60,11 @@ def shown(name: str) -> str:
 SERVED = "; ".join(
     [shown("shop.example"), shown("wiki.example"), shown("nobody.example"), "curl -s http://127.0.0.1/ | head -n 5"]
 )
-#: Every file of nginx but Ingot's.
+#: Every file of nginx but Ingot's, and but those of the modules that its packages bring.
+_OTHERS = "! -path './ingot*' ! -name '???-ingot.conf' ! -path './modules-enabled*'"
 FILES = (
-    "cd /etc/nginx && find . ! -path './ingot*' ! -name 'zzz-ingot.conf' '(' -type f -o -type l ')' | sort | "
-    "xargs ls -l --time-style=+ && find . ! -path './ingot*' ! -name zzz-ingot.conf -type f -exec sha256sum {} + | sort"
+    f"cd /etc/nginx && find . {_OTHERS} '(' -type f -o -type l ')' | sort | xargs ls -l --time-style=+ && "
+    f"find . {_OTHERS} -type f -exec sha256sum {{}} + | sort"
 )
 #: What holds port 443 instead of nginx, and how preflight names it.
 HOLDERS = {
