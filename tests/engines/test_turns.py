@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingot.engines import Running, Service, Step
@@ -129,6 +129,7 @@ def fleets(draw: st.DrawFn) -> tuple[list[Member], dict[str, bool]]:
     return members, {one.host: draw(st.booleans()) for one in members}
 
 
+@settings(deadline=None)
 @given(fleets(), st.randoms(use_true_random=False), st.integers(1, 6))
 def test_any_fleet_keeps_its_floor_and_its_failures_and_comes_to_an_end(
     drawn: tuple[list[Member], dict[str, bool]], chance: object, at_once: int
