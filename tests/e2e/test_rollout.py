@@ -137,7 +137,7 @@ def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> Non
     assert not set(fleet.containers()) & set(before)
     again = fleet.deploy(engine_extra_args=["--seed", "1"])
     assert again.status == 0 and [again.changed(name) for name in NAMES] == [[], []], again.output[-3000:]
-    assert "order" not in again.output
+    assert "canary" not in again.output
 
 
 BROKEN = """
