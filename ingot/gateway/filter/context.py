@@ -56,11 +56,14 @@ _NAMES_A_NUMBER = frozenset(("编号", "編號", "序列", "num", "no", "code", 
 #: What names another number just before it: a Chinese word that ends so (课程号, 激活码, 采购单; but not 手机号),
 #: or one of these.
 _OTHER_NUMBER = (
-    r"(?:(?<![机话卡账帐證证信牌照户座机])号|(?<!号)码|(?<!账)单|群"
+    r"(?:(?<![机话卡账帐證证信牌照户座机])号|(?<!号)码|(?<![账名])单|群"
     r"|(?<![a-z])(?:transaction|trace|request|session|run|job|claim|policy|contract|voucher|coupon|receipt|reservation"
     r"|booking|reference|confirmation|conference)(?: (?:id|no|number|code))?\.?"
     r"|(?<![a-z])(?:user|customer|member) (?:id|no|number|code)\.?)[:：=\"' ]{0,4}$"
 )
+
+#: Just before a number, these say that it is somebody's, whatever else the sentence is about.
+_OF_SOMEBODY = re.compile(r"(?:[员員]|先生|女士|小姐|师傅|師傅|经理|經理|同学|同學|(?<![a-z])(?:by|from))[:： ]{0,2}$")
 
 
 def _pattern(words: Iterable[str]) -> str:
@@ -91,4 +94,5 @@ def says(kind: str, before: str) -> int:
         if last and found.start() <= end + 1 and found.group() in _NAMES_A_NUMBER:
             continue
         last, end = 1 if is_raising else -1, found.end()
-    return last
+    # An order's number, and the number of who brings it or opened it.
+    return 0 if last < 0 and _OF_SOMEBODY.search(sentence.lower()) else last
