@@ -83,7 +83,8 @@ def test_a_host_that_leaves_is_as_it_was_or_it_is_said(found: dict[str, Found], 
 def test_a_replica_whose_gpu_fails_is_out_of_the_pool_until_the_gpu_is_well(found: dict[str, Found]) -> None:
     host = found["found-monitored"].host
     gpu = host.succeeds("nvidia-smi --query-gpu=uuid --format=csv,noheader").split()[0]
-    service = {"devices": [f"nvidia.com/gpu={gpu}"], "address": "127.0.0.1", "port": 8000, "health_path": "/health"}
+    where = {"address": "127.0.0.1", "port": 8000, "health_path": "/health", "start_deadline_s": 600}
+    service = {"name": "tiny-0", "model": "tiny", "devices": [f"nvidia.com/gpu={gpu}"], **where}
     upstreams = (Upstream("tiny", ("127.0.0.1:8000",)),)
     host.succeeds("mkdir -p /var/lib/ingot/engine/last-good /srv/replica && touch /srv/replica/health")
     host.succeeds("systemd-run --unit=replica --working-directory=/srv/replica python3 -m http.server 8000")
