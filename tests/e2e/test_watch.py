@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import openai
 import pytest
@@ -38,11 +39,20 @@ def test_it_is_started_again_and_back_once_it_answers(host: TestHost, key: str) 
     host.succeeds(LOOK)
     assert "it is started again" in host.succeeds("journalctl -u ingot-replica-watch -o cat")
     host.wait_until_succeeds(f"{LOOK}; test '{{}}' = \"$(cat {HOLDS_FILE})\"", timeout_s=420)
-    assert client(host, key).completions.create(model="tiny-qwen3", prompt="Hello", max_tokens=2).choices
+    # A worker of nginx that is on its way out may take one more request.
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            assert client(host, key).completions.create(model="tiny-qwen3", prompt="Hello", max_tokens=2).choices
+            break
+        except openai.InternalServerError:
+            assert time.monotonic() < deadline, "callers are still sent away"
 
 
 def test_a_deploy_finds_nothing_to_do(host: TestHost) -> None:
     run = deploy(NAME)
-    assert (run.status, run.changed(NAME)) == (0, ["Engine | Start at boot, and watch the replicas"]), run.output[-4000:]
+    assert (run.status, run.changed(NAME)) == (0, ["Engine | Start at boot, and watch the replicas"]), run.output[
+        -4000:
+    ]
     assert json.loads(host.succeeds(f"cat {HOLDS_FILE}")) == {}
     assert deploy(NAME).changed(NAME) == []

@@ -109,15 +109,16 @@ def judge(replica: Replica, seen: Seen, memory: Memory, is_held: bool, now: floa
     if len(memory.crashed_at) >= LOOP:
         return _stopped(memory, f"it crashed {len(memory.crashed_at)} times in {LOOP_S // 60} min")
     trouble, misses = _trouble(replica, seen, memory, now)
+    works = seen.answer == 200 or seen.requests is None or (seen.requests > 0 and memory.moved_at == now)
+    if trouble is None and is_held and not works:
+        # It was out for not answering: what is with it now may be the question that it was asked then.
+        trouble, misses = "it has not answered since", 1 if seen.requests else 0
     if trouble is None:
-        works = seen.answer == 200 or seen.requests is None or (seen.requests > 0 and memory.moved_at == now)
-        if is_held and not works:
-            return Verdict("it has not answered since", memory=memory)
         return Verdict(None, memory=replace(memory, misses=0) if works else memory)
     memory = replace(memory, misses=memory.misses + misses)
     why = trouble if is_held or memory.misses >= MISSES_OUT else None
     is_starting = seen.health != 200 and not memory.was_ready and seen.age_s < replica.start_deadline_s
-    if memory.misses < MISSES_RESTART or is_starting:
+    if memory.misses < MISSES_RESTART or is_starting or not misses:
         return Verdict(why, memory=memory)
     if len(memory.restarted_at) + 1 >= LOOP:
         return _stopped(memory, f"{trouble}, after {len(memory.restarted_at)} restarts")

@@ -54,8 +54,10 @@ def test_it_returns_by_an_answer_and_by_nothing_less() -> None:
 
 def test_a_question_that_hangs_counts_as_work_that_does_not_move() -> None:
     """The watch's own question runs in the engine: it is busy now, and still nothing moves."""
-    *_, busy = looks(SILENT, replace(SILENT, requests=1, answer=None))
-    assert busy.why == "it has not answered since"
+    hangs = replace(SILENT, requests=1, answer=None)
+    _, busy, still = looks(SILENT, hangs, hangs)
+    assert (busy.why, busy.action) == ("it has not answered since", "")
+    assert still.action == "restart"
     moves = looks(SILENT, replace(SILENT, requests=1, answer=None, progress=9.0))[-1]
     assert moves.why is None
 
