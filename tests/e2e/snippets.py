@@ -20,8 +20,8 @@ CLIENTS, AGENTS = ROOT / ".venv-clients" / "bin", ROOT / ".venv-agents" / "bin"
 OF_AGENTS = ("llama_index",)
 #: Clients with prompts of thousands of tokens, and tools: the served model must be able to take both.
 DEMANDING = ("aider", "Continue", "Codex")
-#: A snippet that does not come to an end is an error, seconds.
-LIMIT_S = 240
+#: A snippet that does not come to an end is an error, seconds; Codex took 180 at load 22 on two cores.
+LIMIT_S = 600
 _BLOCK = re.compile(r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
