@@ -1,11 +1,13 @@
-"""A language model, an embedder and a reranker share one GPU, and OpenAI's client uses what each is for. In order."""
+"""A model of each kind and a LoRA adapter share one GPU, and OpenAI's client uses what each is for. In order."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
 import subprocess
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,10 +39,13 @@ SERVE = [
             "tool_call_parser": "hermes",
             "engine_args": {"override-generation-config": {"max_new_tokens": 200}},
         },
+        "adapters": [{"name": "tiny-sales", "repository": "tiny-adapter", "rank": 4}],
     },
     {"model": "tiny-bert", "context": 512, "concurrency": 4, "replicas": 1, "share": True},
     {"model": "tiny-reranker", "context": 2048, "concurrency": 4, "replicas": 1, "share": True},
+    {"model": "tiny-whisper", "context": 448, "concurrency": 2, "replicas": 1, "share": True},
 ]
+MODELS = {one["model"] for one in SERVE}
 WEATHER = {
     "type": "function",
     "function": {
@@ -83,13 +88,13 @@ def caller(mixed: TestHost, key: str) -> openai.OpenAI:
     return client(mixed, key)
 
 
-def test_three_kinds_are_planned_together_on_one_gpu_and_each_is_proven(mixed: TestHost) -> None:
+def test_every_kind_is_planned_on_one_gpu_and_proven(mixed: TestHost) -> None:
     run = deploy(NAME)
     assert run.status == 0, run.output[-6000:]
-    for proof in ("gave a completion, a tool call", "gave an embedding", "gave an order of documents"):
+    for proof in ("gave a completion, a tool call", "gave an embedding", "gave an order of documents", "transcript"):
         assert proof in run.output
     plan = json.loads(mixed.succeeds("cat /var/lib/ingot/plan.json"))["plan"]["replicas"]
-    assert {one["model"] for one in plan} == {"tiny-qwen3", "tiny-bert", "tiny-reranker"}
+    assert {one["model"] for one in plan} == MODELS
     assert len({uuid for one in plan for uuid in one["gpu_uuids"]}) == 1
 
 
@@ -101,7 +106,7 @@ def test_a_second_deploy_changes_nothing(mixed: TestHost) -> None:
 
 
 def test_the_client_sees_every_model(caller: openai.OpenAI) -> None:
-    assert {one.id for one in caller.models.list()} == {"tiny-qwen3", "tiny-bert", "tiny-reranker"}
+    assert {one.id for one in caller.models.list()} == {*MODELS, "tiny-sales"}
 
 
 def test_the_client_uses_tools(caller: openai.OpenAI) -> None:
@@ -152,6 +157,30 @@ def test_the_client_has_documents_ranked(caller: openai.OpenAI) -> None:
     assert sorted(one["index"] for one in answer["results"]) == [0, 1]
     scores = [one["relevance_score"] for one in answer["results"]]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_the_client_uses_an_adapter_by_its_own_name(caller: openai.OpenAI) -> None:
+    likely = {}
+    for name in ("tiny-qwen3", "tiny-sales"):
+        answer = caller.completions.create(model=name, prompt="one two three", max_tokens=6, temperature=0, logprobs=1)
+        assert answer.model == name
+        assert answer.choices[0].logprobs
+        likely[name] = answer.choices[0].logprobs.token_logprobs
+    # The letters may be the same; what the adapter adds shows in how likely each was.
+    assert likely["tiny-qwen3"] != likely["tiny-sales"]
+
+
+def test_the_client_has_speech_written_down(caller: openai.OpenAI) -> None:
+    sound = io.BytesIO()
+    with wave.open(sound, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(bytes(2 * 16000))
+    written = caller.audio.transcriptions.create(
+        model="tiny-whisper", file=("second.wav", sound.getvalue(), "audio/wav"), language="en"
+    )
+    assert written.text.strip()
 
 
 def test_a_model_that_is_for_something_else_says_so(caller: openai.OpenAI) -> None:
