@@ -105,7 +105,10 @@ def verified(*paths: str) -> str:
     """
     staged = " ".join(f"{{stage}}{path}" for path in paths)
     names = " ".join(f"-e {path.rpartition('/')[2]}" for path in paths)
-    return f"said=$(systemd-analyze verify --man=no {staged} 2>&1) || ! printf '%s\\n' \"$said\" | grep -F {names}"
+    # In braces: after `&&` the `||` would forgive what was refused before it.
+    return (
+        f"{{ said=$(systemd-analyze verify --man=no {staged} 2>&1) || ! printf '%s\\n' \"$said\" | grep -F {names}; }}"
+    )
 
 
 @operation()

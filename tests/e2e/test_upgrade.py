@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ingot.facts.schema import SCHEMA
+from ingot.facts.schema import SCHEMA, schema_json
 from ingot.operations.serving.stored import last_good
 from ingot.sandbox import TestHost
 from tests.e2e.deploying import deploy
@@ -72,4 +72,4 @@ def test_an_older_ingot_leaves_a_newer_host_alone(left: TestHost) -> None:
         assert run.status == 1 and run.output.count("a newer Ingot has changed it") == 1, run.output[-3000:]
         assert left.succeeds(f"cat {COMPOSE}") == before
     finally:
-        left.put(f"{STATE}/schema.json", json.dumps({"schema": SCHEMA}))
+        left.put(f"{STATE}/schema.json", schema_json())

@@ -197,7 +197,7 @@ def test_the_certificate_is_good_for_name_and_address(served: GatewayHost) -> No
 def test_the_hosts_key_stays_on_the_host(served: GatewayHost) -> None:
     assert served.host.succeeds(f"stat -c '%U %a' {site.KEY}").strip() == "root 600"
     held = {path.name for path in served.secrets.iterdir() if not path.name.startswith(".")}
-    assert held == {"ca.pem", "ca.crt", "keys.yaml", "verify.key"}
+    assert held == {"ca.pem", "ca.crt", "keys.yaml", "verify.key", "history"}
 
 
 def test_a_new_name_brings_a_new_certificate_and_keeps_the_key(served: GatewayHost) -> None:
@@ -260,7 +260,7 @@ def test_what_nginx_refuses_is_not_installed(served: GatewayHost) -> None:
     # A number of seconds by its looks, and more milliseconds than nginx can count.
     refused = served.deploy(gateway_read_timeout_s=10**18)
     assert refused.status != 0
-    assert "invalid value" in refused.output and "nothing was changed" in refused.output
+    assert "invalid value" in refused.output and "nothing was changed" in refused.output, refused.output
     assert served.host.succeeds(f"sha256sum {CONFIGURATION}") == before
     assert served.caller.get("/v1/models").status == 200
 

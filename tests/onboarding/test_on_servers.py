@@ -232,6 +232,8 @@ class Whole:
 
     def takes_passwords(self) -> bool:
         """Whether its running sshd offers passwords."""
+        # sshd that takes up other settings shuts its port for a moment.
+        self.machine.wait_for_port(22)
         wish = self.lab.wish(Server(self.machine, 0), port=22, password="wrong")
         with pytest.raises(IngotError) as refused:
             onboard(replace(wish, deploy_user="nobody-yet"), Recorder())

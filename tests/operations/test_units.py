@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ingot.facts.units import Units, UnitState, parse_time, parse_unit
+from ingot.operations import units
 from ingot.operations.units import Action, Unit, decide, script
 
 RUNNING = UnitState(
@@ -105,3 +109,13 @@ def test_the_look_keeps_units_apart():
     )
     found = Units().process(output.splitlines())
     assert found["a.service"].loaded and not found["b.timer"].loaded
+
+
+@pytest.mark.parametrize(("before", "status"), [("true", 0), ("false", 1)])
+def test_a_check_of_units_forgives_nothing_that_was_refused_before_it(before: str, status: int, tmp_path: Path) -> None:
+    """Nor where systemd itself is content."""
+    (tmp_path / "systemd-analyze").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "systemd-analyze").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = f"{before} && {units.verified('/etc/systemd/system/a.service')}"
+    assert subprocess.run(["sh", "-c", command], env=environment, check=False).returncode == status
