@@ -16,6 +16,7 @@ from testinfra.host import Host
 
 from ingot.errors import IngotError
 from ingot.facts.errors import ParseError
+from ingot.facts.replica_holds import HOLDS_FILE
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import fronting
 from ingot.settings import Settings, of_host
@@ -34,6 +35,8 @@ _HEALTHY = (
     "for a in $(grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json); do "
     "curl -sf -o /dev/null -m 5 --noproxy '*' http://$a/health || exit 1; done"
 )
+#: The host's watch has seen that they answer; one whose GPU failed is for the checks to tell.
+_NONE_HELD = f'! grep -qs \'"gpu": ""\' {HOLDS_FILE}'
 
 
 class DeployConnection(ParamikoBackend):
@@ -194,7 +197,7 @@ class Target:
         deadline = time.monotonic() + LOAD_S
         while time.monotonic() < deadline:
             try:
-                self._run(_HEALTHY)
+                self._run(f"{_HEALTHY} && {_NONE_HELD}")
                 return
             except OSError:
                 time.sleep(2)

@@ -22,10 +22,12 @@ ANSWER_LIMIT_S = 30
 ASK_EVERY_S = 55
 #: An engine with requests none of whose numbers moves for so long stands still, seconds.
 STALL_S = 180
-#: So many misses take it out of the pool, and so many start it again. A health route that does not say 200 is one,
-#: an answer that does not come is two.
+#: So many misses take it out of the pool, and so many start it again. A health route that does not say 200 is one, an
+#: answer that does not come is half of a restart.
 MISSES_OUT = 2
-MISSES_RESTART = 4
+MISSES_RESTART = 8
+NO_ANSWER = 4
+STILL_NONE = 2
 #: So many crashes, or restarts by this watch, within this time are a loop, which ends with the replica stopped.
 LOOP = 4
 LOOP_S = 1800
@@ -112,7 +114,7 @@ def judge(replica: Replica, seen: Seen, memory: Memory, is_held: bool, now: floa
     works = seen.answer == 200 or seen.requests is None or (seen.requests > 0 and memory.moved_at == now)
     if trouble is None and is_held and not works:
         # It was out for not answering: what is with it now may be the question that it was asked then.
-        trouble, misses = "it has not answered since", 1 if seen.requests else 0
+        trouble, misses = "it has not answered since", STILL_NONE if seen.requests else 0
     if trouble is None:
         return Verdict(None, memory=replace(memory, misses=0) if works else memory)
     memory = replace(memory, misses=memory.misses + misses)
@@ -168,10 +170,13 @@ def _trouble(replica: Replica, seen: Seen, memory: Memory, now: float) -> tuple[
             return f"it is starting ({seen.age_s:.0f} s), its health route {said}", MISSES_OUT
         return f"its health route {said} {seen.age_s:.0f} s after its start", 1
     if seen.requests and now - memory.moved_at >= STALL_S:
-        return f"{seen.requests:.0f} requests are with it, and it does nothing for {now - memory.moved_at:.0f} s", 2
+        return (
+            f"{seen.requests:.0f} requests are with it, and it does nothing for {now - memory.moved_at:.0f} s",
+            NO_ANSWER,
+        )
     if seen.answer is not None and seen.answer != 200:
         said = f"was answered with {seen.answer}" if seen.answer else f"had no answer in {ANSWER_LIMIT_S} s"
-        return f"it says that it is well, and a short question {said}", 2
+        return f"it says that it is well, and a short question {said}", NO_ANSWER
     return None, 0
 
 

@@ -45,7 +45,8 @@ from ingot.settings import of_host
 
 VALIDATE = (
     f"{log.BEFORE_TEST} && nginx -t -q -c {{stage}}{CONFIGURATION} && "
-    f"{{ [ ! -e {{stage}}{COMPOSE} ] || docker compose --file {{stage}}{COMPOSE} config --quiet; }} && "
+    f"{{ [ ! -e {{stage}}{COMPOSE} ] || ! command -v docker >/dev/null || "
+    f"docker compose --file {{stage}}{COMPOSE} config --quiet; }} && "
     f"{units.verified(bodies.SERVICE, bodies.TIMER)}"
 )
 RELOAD = "if systemctl is-active -q nginx; then systemctl reload nginx; fi"

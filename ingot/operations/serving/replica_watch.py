@@ -23,8 +23,8 @@ TIMER = "/etc/systemd/system/ingot-replica-watch.timer"
 UNITS = (SERVICE, TIMER)
 #: Looks again now: a replica that was just proven need not wait for the timer.
 LOOK = "systemctl start ingot-replica-watch.service || true"
-#: What fails serves for at most this long, seconds.
-EVERY_S = 30
+#: What fails serves for at most this long, and what is well again waits for its requests no longer, seconds.
+EVERY_S = 10
 #: A run may find its host again for this long, and a little more, seconds: until then its marks are its own.
 MARKS_S = detached.RECONNECT_S + 20
 

@@ -64,9 +64,9 @@ def test_a_question_that_hangs_counts_as_work_that_does_not_move() -> None:
 
 def test_a_slow_health_route_is_forgiven_once() -> None:
     slow = replace(WELL, health=0, answer=None)
-    verdicts = looks(slow, slow, slow, slow)
-    assert [one.why is None for one in verdicts] == [True, False, False, False]
-    assert [one.action for one in verdicts] == ["", "", "", "restart"]
+    verdicts = looks(*[slow] * 8)
+    assert [one.why is None for one in verdicts] == [True, *[False] * 7]
+    assert [one.action for one in verdicts] == [*[""] * 7, "restart"]
 
 
 def test_one_with_requests_that_does_nothing_for_long_stands_still() -> None:
