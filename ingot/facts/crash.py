@@ -37,9 +37,10 @@ class ReplicaCrash(FactBase[Crash]):
     """Ask about one replica that stopped by itself, or that Docker has restarted since."""
 
     def command(self, container: str) -> str:
-        # A container that Docker has restarted shows the new start's state; its ends are among Docker's events.
+        # A container that Docker has restarted shows the new start's state; its ends are among Docker's events, and the
+        # last one may be of this very second.
         ends = (
-            'docker events --since "$(docker inspect --format \'{{.Created}}\' $container)" --until "$(date +%s)" '
+            'docker events --since "$(docker inspect --format \'{{.Created}}\' $container)" --until "$(date +%s.%N)" '
             "--filter type=container --filter container=$container --filter event=die --filter event=oom "
             "--format '{{.Action}} {{index .Actor.Attributes \"exitCode\"}}'"
         )

@@ -21,6 +21,11 @@ NAME = "e2e"
 #: What somebody does to a host -> words of the line by which `ingot drift` names it; and of `ingot verify`'s sentence,
 #: where a promise is broken by it.
 SABOTAGE = {
+    # First, since it notes what it sees every few seconds.
+    "systemctl stop ingot-replica-watch.timer ingot-replica-watch.service": (
+        "Engine: start ingot-replica-watch.timer",
+        "ingot-replica-watch.timer, which watches the GPUs, is",
+    ),
     "echo '# mine' >>/etc/nginx/nginx.conf": ("Gateway: write /etc/nginx/nginx.conf", None),
     "sed -i '1d' /etc/nginx/ingot/keys.map": ("Gateway: write /etc/nginx/ingot/keys.map (secret", None),
     "apt-mark unhold nvidia-persistenced": ("Driver: hold nvidia-persistenced", "not held back from upgrades"),
