@@ -171,7 +171,10 @@ def test_every_gpu_answers(first: Run, hosts: dict[str, TestHost], name: str, co
 def test_a_host_reboots_only_where_it_must(
     first: Run, hosts: dict[str, TestHost], boots: dict[str, str], name: str, rebooted: bool
 ) -> None:
-    assert (hosts[name].succeeds(BOOT_ID) != boots[name]) == rebooted, first.output[-3000:]
+    now = hosts[name].succeeds(BOOT_ID)
+    told = [line for line in first.output.splitlines() if f"[{name}]" in line]
+    console = hosts[name].console_path.read_text(errors="replace")
+    assert (now != boots[name]) == rebooted, f"{chr(10).join(told)}\n\n{console[-2000:]}"
 
 
 def test_a_fabric_manager_has_exactly_the_driver_s_version(first: Run, hosts: dict[str, TestHost]) -> None:
