@@ -80,6 +80,7 @@ class Footprint:
     `switched_off` are files of others in which Ingot switched a package source off, each with that source's name;
     `edited` are those among them that somebody has changed since.
     `nginx_kept`: Ingot put its nginx.conf in place of another, and has that; `nginx_guests` are its parts of others'.
+    `gpu_users` are programs of others that have a GPU open, each with its pid.
     `docker` says whether dockerd answered, `others` what of somebody else's is in it (containers, volumes, images),
     `docker_goes` that an earlier run was cut off while it removed Docker.
     """
@@ -107,6 +108,7 @@ class Footprint:
     nginx_guests: tuple[str, ...] = ()
     logs: bool = False
     sites: tuple[str, ...] = ()
+    gpu_users: tuple[str, ...] = ()
 
 
 def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
@@ -151,6 +153,7 @@ def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
         nginx_guests=lines("nginx_guests") if "nginx_guests" in answers else (),
         logs=answers["logs"].status == 0,
         sites=lines("sites"),
+        gpu_users=lines("gpu_users") if "gpu_users" in answers else (),
     )
 
 
@@ -168,6 +171,7 @@ class FootprintLook(FactBase[Footprint]):
             return f"grep -lsE '{_WRITTEN}' {' '.join(patterns)}"
 
         root = shlex.quote(cache_root)
+        projects = " ".join(f"--filter label={_PROJECT}={project}" for project in PROJECTS)
         return compose(
             {
                 "docker": "timeout 30 docker version --format '{{.Server.Version}}'",
@@ -209,6 +213,12 @@ class FootprintLook(FactBase[Footprint]):
                     tuple(f"/etc/nginx/{at}{name}" for at in ("", "*/") for name in (GUEST_FIRST, GUEST))
                 ),
                 "logs": f"test -e {LOGS}",
+                "gpu_users": f"ours=$(docker ps -q --no-trunc {projects} 2>/dev/null); "
+                "find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | cut -d/ -f3 | sort -nu | "
+                "while read -r pid; do read -r name </proc/$pid/comm || continue; "
+                "case $name in nvidia-persiste* | nv-fabricmanage* | nvidia-smi) continue ;; esac; "
+                'for id in $ours; do ! grep -q "$id" /proc/$pid/cgroup || continue 2; done; '
+                'echo "$name (pid $pid)"; done',
                 "sites": "find /etc/nginx/sites-enabled /etc/nginx/conf.d -mindepth 1 ! -name default 2>/dev/null",
             }
         )

@@ -91,7 +91,8 @@ STATES = (
         installed=(OLDER,),
         values=(OLDER,),
         refused=("nvidia-smi did not answer in time",),
-        keeps=("cat /proc/driver/nvidia/version",),
+        leaves={"cat /proc/driver/nvidia/version": "580.159.03"},
+        restores={"ls /proc/driver/nvidia; dpkg-query -W -f='${db:Status-Abbrev}' 'nvidia-driver*' | grep -c ii": "0"},
         within_s=60,
     ),
 )

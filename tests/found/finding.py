@@ -89,6 +89,13 @@ def finding(states: Iterable[State]) -> Iterator[dict[str, Found]]:
 
 def decommissioned(host: TestHost) -> str:
     """What `ingot decommission` says of a host that it has left."""
+    done = decommission(host)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def decommission(host: TestHost) -> subprocess.CompletedProcess[str]:
+    """`ingot decommission`, to its end, for a host of an inventory of its own."""
     with tempfile.TemporaryDirectory() as directory:
         members = Path(directory) / "inventories" / "lab"
         members.mkdir(parents=True)
@@ -108,6 +115,4 @@ def decommissioned(host: TestHost) -> str:
             "--drain-seconds",
             "1",
         ]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False, input="")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False, input="")

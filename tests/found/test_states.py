@@ -15,7 +15,7 @@ from ingot.sandbox import simulated
 from tests.driver.deploying import run
 from tests.found import docker_states, driver_states, odd_states
 from tests.found.driver_states import OLDER, VERSIONS
-from tests.found.finding import Found, decommissioned, finding
+from tests.found.finding import Found, decommission, decommissioned, finding
 from tests.found.states import APT_WORKS, State
 
 pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.found, pytest.mark.timeout(1800)]
@@ -102,6 +102,20 @@ def test_a_replica_whose_gpu_fails_is_out_of_the_pool_until_the_gpu_is_well(foun
     host.wait_until_succeeds(f"! grep -q ' down;' {ENGINES} && grep -qx '{{}}' {HOLDS_FILE}", timeout_s=120)
     assert host.succeeds(f"cat {ENGINES}") == whole
     assert run(host.name, roles="tests/found/deploy_replica_watch.py").changed(host.name) == []
+
+
+def test_a_host_does_not_lose_its_driver_while_monitoring_of_others_reads_the_gpus(found: dict[str, Found]) -> None:
+    host = found["found-monitored"].host
+    before = host.succeeds(f"systemctl is-active nvidia-dcgm my-exporter; {VERSIONS}; ls /var/lib/ingot")
+    refused = decommission(host)
+    assert refused.returncode == 1
+    assert "dcgm-exporter (pid " in refused.stdout + refused.stderr
+    assert "or keep the driver with --keep-driver" in refused.stdout + refused.stderr
+    assert host.succeeds(f"systemctl is-active nvidia-dcgm my-exporter; {VERSIONS}; ls /var/lib/ingot") == before
+    host.succeeds("systemctl stop nvidia-dcgm my-exporter")
+    assert "remove the driver" in decommissioned(host)
+    assert host.succeeds(f"{VERSIONS}; ls /var/lib/ingot /proc/driver/nvidia 2>/dev/null; true") == ""
+    host.succeeds(APT_WORKS, timeout_s=120)
 
 
 def test_another_branch_goes_back_and_forth_between_archives_and_stays(found: dict[str, Found]) -> None:

@@ -117,6 +117,11 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
     if driver_stays:
         stays.append(f"the driver, with its holds, pins and package source ({driver_stays})")
     elif driver:
+        if found.gpu_users:
+            raise Occupied(
+                f"{_listed(found.gpu_users)} uses the GPUs, whose driver would go; stop it, or keep the driver with "
+                "--keep-driver"
+            )
         step(f"remove the driver ({len(driver)} packages)", "driver", *driver)
         # Whatever stays of the toolkit, no device is left that they could name.
         step(f"delete {_listed(CDI_FILES)}", "absent", *CDI_FILES)

@@ -60,6 +60,13 @@ def words(departure: Departure, verb: str) -> set[str]:
     return {word for line in departure.lines for word in line.split("\t")[1:] if line.startswith(f"{verb}\t")}
 
 
+def test_nothing_goes_while_a_program_of_others_has_a_gpu_open() -> None:
+    found = replace(SERVED, gpu_users=("dcgm-exporter (pid 12)",))
+    with pytest.raises(Occupied, match=r"^dcgm-exporter \(pid 12\) uses the GPUs, whose driver would go; stop it, or"):
+        plan(found, Wish(), ROOT)
+    assert "driver" not in verbs(plan(found, Wish(keep_driver=True), ROOT))
+
+
 def test_what_serves_goes_first_and_the_trace_of_ingot_last() -> None:
     departure = plan(SERVED, Wish(), ROOT)
     assert verbs(departure) == [
