@@ -16,7 +16,7 @@ import pytest
 
 from ingot.gateway import personal_data
 from ingot.gateway.filter import server
-from ingot.gateway.filter.exchange import Exchange
+from ingot.gateway.filter.exchange import Exchange, _to_its_end
 from ingot.gateway.filter.ledger import today
 from ingot.gateway.filter.rules import Rules
 from ingot.gateway.filter.settings import Policy, Settings
@@ -226,6 +226,59 @@ def test_nginx_own_words_about_an_engine_are_not_the_engines(
             else:
                 assert redacted.status == 502, "what cannot be read is withheld"
         running.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "passed"),
+    [
+        ("/v1/embeddings", {"data": [{"index": 0, "embedding": [13800138000.0]}]}, True),
+        ("/v1/embeddings", {"error": {"message": "13800138000"}}, False),
+        ("/v1/chat/completions", {"data": "13800138000", "choices": []}, False),
+    ],
+)
+def test_vectors_alone_are_passed_on_unread(tmp_path: Path, path: str, answer: Any, passed: bool) -> None:
+    async def test() -> None:
+        running = await asyncio.start_unix_server(made(tmp_path)._connected, tmp_path / "filter")
+        async with engine(tmp_path / "engine", lambda call: call.whole(answer)):
+            got = await (await ask(tmp_path / "filter", {"model": "m", "input": "x"}, of="redacted", path=path)).json()
+        running.close()
+        assert (got == answer) == passed and ("13800138000" in json.dumps(got)) == passed
+
+    asyncio.run(test())
+
+
+def test_a_body_whose_type_nobody_told_is_read_as_json(tmp_path: Path) -> None:
+    request = (
+        b"POST /v1/completions HTTP/1.1\r\nX-Ingot-Team: metered\r\nContent-Length: 14\r\n\r\n" + b'{"model": "m"}'
+    )
+
+    async def test() -> None:
+        running = await asyncio.start_unix_server(made(tmp_path)._connected, tmp_path / "filter")
+        async with engine(tmp_path / "engine", by_engine):
+            assert (await raw(tmp_path, request))[0] == "HTTP/1.1 200 OK"
+        running.close()
+
+    asyncio.run(test())
+
+
+def test_a_caller_who_hangs_up_while_a_large_body_is_read_ends_after_it_and_quietly() -> None:
+    async def test() -> None:
+        go_on = asyncio.Event()
+
+        async def reads() -> Any:
+            await go_on.wait()
+            raise ValueError("what was read")
+
+        waiting = asyncio.ensure_future(_to_its_end(reads()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
 
     asyncio.run(test())
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingot.gateway.filter import ledger as module
-from ingot.gateway.filter.allowance import Allowance
+from ingot.gateway.filter.allowance import Allowance, seconds_left
 from ingot.gateway.filter.budget import Charge
 from ingot.gateway.filter.ledger import Ledger
 from ingot.gateway.filter.refusals import Refused
@@ -144,6 +145,23 @@ def test_a_month_goes_on_where_a_day_begins_anew() -> None:
         spend(allowance, 1)
     days.append("2026-12-01")
     spend(allowance, 1)
+
+
+@pytest.mark.parametrize(
+    ("period", "now", "seconds"),
+    [
+        ("day", "2026-11-28 00:00:00", 86401),
+        ("day", "2026-11-28 23:59:59", 2),
+        ("day", "2026-11-28 23:59:59.5", 1),
+        ("day", "2026-12-31 22:00:00", 7201),
+        ("month", "2026-11-28 00:00:00", 3 * 86400 + 1),
+        ("month", "2026-12-01 00:00:00", 31 * 86400 + 1),
+        ("month", "2026-12-31 23:59:58", 3),
+        ("month", "2028-02-28 12:00:00", 129601),
+    ],
+)
+def test_who_used_it_all_is_told_to_come_when_the_day_or_the_month_is_over(period: str, now: str, seconds: int) -> None:
+    assert seconds_left(period, datetime.fromisoformat(f"{now}+00:00")) == seconds
 
 
 def test_teams_do_not_share_their_tokens() -> None:

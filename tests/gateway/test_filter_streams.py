@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingot.gateway.filter.answers import Withheld, redacted
+from ingot.gateway.filter.answers import StreamedAnswer, Withheld, redacted
 from ingot.gateway.filter.budget import Budget
 from ingot.gateway.filter.events import BadEvent
 from ingot.gateway.filter.json_text import JsonRedactor
@@ -191,6 +191,31 @@ def test_the_form_of_an_event_is_learned_from_two_and_left_with_the_first_that_d
     assert stream._repeated is None
     with pytest.raises(Withheld):
         stream.feed(f"data: {event}\n\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("choice", "path"),
+    [
+        ({"index": 1, "text": "word"}, ("text",)),
+        ({"index": 1, "text": "word", "delta": {}}, ("text",)),
+        ({"index": 1, "delta": {"content": "word", "role": "assistant"}}, ("delta", "content")),
+        ({"index": 1, "delta": {"reasoning": "word", "content": None}}, ("delta", "reasoning")),
+        ({"index": 1, "text": "word", "delta": {"content": "word"}}, None),
+        ({"index": 1, "delta": {"content": "word", "reasoning": "word"}}, None),
+        ({"index": 1, "delta": {"content": "word", "annotations": []}}, None),
+        ({"index": 1, "delta": {"content": "word"}, "finish_reason": "stop"}, None),
+        ({"index": 1, "delta": {"role": "assistant"}}, None),
+        ({"index": 1, "delta": {}}, None),
+    ],
+)
+def test_an_event_that_adds_to_one_text_alone_says_which(choice: Any, path: tuple[str, ...] | None) -> None:
+    """So that the form of such events is learned, and each of them read once and not thrice."""
+    answer = StreamedAnswer(RULES)
+    event = {**ENVELOPE, "choices": [choice]}
+    answer.event(event)
+    joined = answer.joined(event)
+    assert (joined.path if joined else None) == (("choices", 0, *path) if path else None)
+    assert answer.joined({**event, "choices": [choice, {**choice, "index": 2}]}) is None
 
 
 def test_what_is_no_text_of_the_answer_stays_as_it_is() -> None:

@@ -16,6 +16,7 @@ from ingot.gateway.filter.json_text import JsonRedactor
 from ingot.gateway.filter.redactor import Redactor
 from ingot.gateway.filter.spent import Spent
 from ingot.gateway.filter.stream import Stream
+from ingot.gateway.filter.typed_streams import StreamedMessage
 from tests.gateway.test_filter_streams import events_of
 from tests.gateway.test_redaction import RULES, cut, cuts, in_pieces, texts
 
@@ -133,6 +134,29 @@ def test_events_keep_their_names() -> None:
     out = stream.feed(b"event: response.output_text.delta\n" + sent(event)) + stream.end()
     assert out.count(b"event: response.output_text.delta\n") == out.count(b"data: ")
     assert PHONE.encode() not in out
+
+
+def test_events_that_nothing_is_redacted_in_keep_their_names_too() -> None:
+    sent_on = b'event: message_start\ndata: {"type": "message_start"}\n\n'
+    assert Stream(None, path=MESSAGES).feed(sent_on) == sent_on
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_an_event_that_adds_to_one_block_alone_says_which(kind: str) -> None:
+    """So that the form of such events is learned, and each of them read once and not thrice."""
+    message = StreamedMessage(RULES)
+    event = {"type": "content_block_delta", "index": 3, "delta": {"type": kind, BLOCKS[kind]: "word"}}
+    message.event(event, "content_block_delta")
+    joined = message.joined(event)
+    assert joined and joined.path == ("delta", BLOCKS[kind]) and joined.text is message._texts[3, kind]
+    for other in (
+        {**event, "index": 4},
+        {**event, "type": "ping"},
+        {**event, "delta": {"type": "signature_delta"}},
+        {**event, "delta": "word"},
+        {"type": "message_stop"},
+    ):
+        assert message.joined(other) is None
 
 
 @pytest.mark.parametrize(

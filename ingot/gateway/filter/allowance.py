@@ -57,7 +57,9 @@ class Allowance:
         """Charge a request before it runs. Raises: Refused where there is no room for it."""
         for share in self.shares():
             if share.used >= share.limit:
-                raise refusals.tokens_per_period(share.period, share.limit, _seconds_left(share.period))
+                raise refusals.tokens_per_period(
+                    share.period, share.limit, seconds_left(share.period, datetime.now(UTC))
+                )
         if self.minute is None:
             return Charge(now, tokens)
         charge = self.minute.charge(tokens, now)
@@ -79,9 +81,8 @@ class Allowance:
         return tuple(Share(name, self._ledger.used(self._team, periods[name]), limit) for name, limit in self._limits)
 
 
-def _seconds_left(period: str) -> int:
-    """Seconds until the day or the month is over, UTC."""
-    now = datetime.now(UTC)
+def seconds_left(period: str, now: datetime) -> int:
+    """Seconds until the day or the month that `now` is in is over, rounded up; never 0."""
     end = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     if period == "month":
         while end.day != 1:

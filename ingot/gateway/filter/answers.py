@@ -49,7 +49,7 @@ def redacted(answer: Json, rules: Rules, *, json_content: bool = False) -> Json:
     """A whole answer with every text in it redacted. `json_content`: the request asked for JSON as content."""
     json_keys = frozenset({"arguments", "content", "text"}) if json_content else frozenset({"arguments"})
     if not isinstance(answer, dict):
-        return within(answer, rules, json_keys, "")
+        return within(answer, rules, json_keys)
     return {
         key: value if key in _ENVELOPE else within(value, rules, json_keys, key)
         for key, value in answer.items()
@@ -57,8 +57,8 @@ def redacted(answer: Json, rules: Rules, *, json_content: bool = False) -> Json:
     }
 
 
-def within(value: Json, rules: Rules, json_keys: frozenset[str], key: str) -> Json:
-    """A part of an answer with every text in it redacted; `json_keys` are fields whose texts are JSON."""
+def within(value: Json, rules: Rules, json_keys: frozenset[str] = frozenset(), key: str = "") -> Json:
+    """The value of a field `key`, every text in it redacted; `json_keys` are fields whose texts are JSON."""
     if isinstance(value, str):
         return _whole(JsonRedactor(rules) if key in json_keys else Redactor(rules), value)
     if isinstance(value, list):
@@ -103,7 +103,7 @@ class StreamedAnswer:
         if not isinstance(choices, list):
             raise Withheld
         out = {
-            key: value if key in _ENVELOPE else within(value, self._rules, frozenset(), key)
+            key: value if key in _ENVELOPE else within(value, self._rules)
             for key, value in event.items()
             if key != "choices" and key not in DROPPED
         }
@@ -164,7 +164,7 @@ class StreamedAnswer:
             elif key in _FIXED:
                 out[key] = value
             elif key not in DROPPED:
-                out[key] = within(value, self._rules, frozenset(), key)
+                out[key] = within(value, self._rules)
         if choice.get("finish_reason") is not None:
             self._finished.add(index)
             self._flush(index, out)
@@ -186,7 +186,7 @@ class StreamedAnswer:
             elif key in ("content", "tool_calls", "function_call"):
                 raise Withheld
             elif key not in DROPPED:
-                out[key] = within(value, self._rules, frozenset(), key)
+                out[key] = within(value, self._rules)
         return out
 
     def _call(self, index: int, call: Json) -> Json:
@@ -198,7 +198,7 @@ class StreamedAnswer:
             if key == "function" and isinstance(value, dict):
                 out[key] = self._function((index, "tool_calls", number), value)
             elif key not in _FIXED:
-                out[key] = within(value, self._rules, frozenset(), key)
+                out[key] = within(value, self._rules)
             else:
                 out[key] = value
         return out
@@ -211,7 +211,7 @@ class StreamedAnswer:
             elif key == "name" and isinstance(value, str):
                 out[key] = self._name(place, value)
             elif key not in DROPPED:
-                out[key] = within(value, self._rules, frozenset(), key)
+                out[key] = within(value, self._rules)
         return out
 
     def _name(self, place: Place, piece: str) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 _SENTENCE_END = re.compile(r"[。！？；!?;]|[a-z]{4}\.\s|\n\s*\n|\n[-*•] ")
 
 _PHONE = (
-    "手机 电话 联系 热线 致电 拨打 来电 短信 微信 座机 固话 传真 分机 本人 "
-    "手機 電話 聯絡 聯繫 熱線 致電 撥打 來電 簡訊 座機 市話 傳真 分機 tel telephone phone mobile cell call fax "
+    "手机 电话 联系 收件人 收货人 寄件人 热线 致电 拨打 来电 短信 微信 座机 固话 传真 分机 本人 "
+    "手機 電話 聯絡 聯繫 收件人 熱線 致電 撥打 來電 簡訊 座機 市話 傳真 分機 tel telephone phone mobile cell call fax "
     "whatsapp wechat contact reach sms dial"
 )
 _PERSON = "身份证 身份證 身分證 证件 證件 证号 字號 identity id idcard 公民 本人"
@@ -46,7 +46,7 @@ _LOWERING = (
     "version ver build release batch lot timestamp epoch unix barcode model invoice ticket meeting room port "
     "price amount total cost balance hash commit uuid guid md5 sha sha1 sha256 checksum pi random seed prime "
     "fibonacci coordinate longitude latitude lat lon lng resolution case patent zip population bytes size part "
-    "item product chapter section figure ref rfc 样品 优惠券 学号 工号 seq count rows index offset po uid "
+    "item product chapter section figure ref rfc 样品 准字 文号 优惠券 学号 工号 seq count rows index offset po uid "
     "user_id num code token key weight memory txn txid qq"
 )
 
@@ -56,7 +56,7 @@ _NAMES_A_NUMBER = frozenset(("编号", "編號", "序列", "num", "no", "code", 
 #: What names another number just before it: a Chinese word that ends so (课程号, 激活码, 采购单; but not 手机号),
 #: or one of these.
 _OTHER_NUMBER = (
-    r"(?:(?<![机话卡账帐證证信牌照户座机])号|(?<!号)码|(?<![账名])单|群"
+    r"(?:(?<![机话卡账帐證证信牌照户座机同])号|(?<!号)码|(?<![账名])单|群"
     r"|(?<![a-z])(?:transaction|trace|request|session|run|job|claim|policy|contract|voucher|coupon|receipt|reservation"
     r"|booking|reference|confirmation|conference)(?: (?:id|no|number|code))?\.?"
     r"|(?<![a-z])(?:user|customer|member) (?:id|no|number|code)\.?)[:：=\"' ]{0,4}$"

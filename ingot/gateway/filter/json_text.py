@@ -36,7 +36,7 @@ class JsonRedactor:
         self._rest = ""
         self._in_string = False
         self._inside = Redactor(rules)
-        self._outside = Redactor(rules, '"', '"')
+        self._outside = Redactor(rules, '"')
         self._number = ""
         # Within a number that is too long to be held.
         self._endless = False
@@ -64,7 +64,7 @@ class JsonRedactor:
                 self._in_string, self._inside, place = True, Redactor(self._rules), quote + 1
             elif text[place] == '"':
                 out += _escaped(self._inside.end()) + '"'
-                self._in_string, self._outside, place = False, Redactor(self._rules, '"', '"'), place + 1
+                self._in_string, self._outside, place = False, Redactor(self._rules, '"'), place + 1
             elif text[place] == "\\":
                 read = _unescaped(text, place, last=last)
                 if read is None:
@@ -115,7 +115,7 @@ def redacted_number(value: float, rules: Rules, around: str = "") -> str | None:
     if isinstance(value, float) and not (value.is_integer() and abs(value) < _LARGEST):
         return None
     written = str(abs(int(value)))
-    redactor = Redactor(rules, around, around)
+    redactor = Redactor(rules, around)
     clean = redactor.feed(written) + redactor.end()
     return None if clean == written else clean
 

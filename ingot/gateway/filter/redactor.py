@@ -9,12 +9,12 @@ from ingot.gateway.filter.rules import Rules, plain
 class Redactor:
     """One text. What is given back lags only as far as a match could still grow.
 
-    `before` and `after` are put around each replacement.
+    `around` is put before and behind each replacement.
     """
 
-    def __init__(self, rules: Rules, before: str = "", after: str = "") -> None:
+    def __init__(self, rules: Rules, around: str = "") -> None:
         self._rules = rules
-        self._around = before, after
+        self._around = around
         # The last characters that were given back (rules look at them), then what is held.
         self._text = ""
         self._plain = ""
@@ -33,7 +33,7 @@ class Redactor:
     def _release(self, until: int) -> str:
         text, start, out = self._text, self._done, ""
         while start < until and (match := self._rules.first(self._plain, start, until)):
-            out += f"{text[start : match.start]}{self._around[0]}{match.rule.replacement}{self._around[1]}"
+            out += f"{text[start : match.start]}{self._around}{match.rule.replacement}{self._around}"
             self._rules.hits[match.rule.name] += 1
             start = match.end
             # Behind a match there may be less to wait for than before it.
