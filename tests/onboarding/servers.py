@@ -23,6 +23,8 @@ done
 rm -f /etc/ssh/ssh_host_* /etc/ssh/sshd_config.d/*
 for kind in ed25519 ecdsa; do ssh-keygen -q -t $kind -N '' -f /etc/ssh/ssh_host_${kind}_key; done
 . $d/prepare
+journalctl --sync
+journalctl --quiet --no-pager --lines=1 --output=export --output-fields= | sed -n 's/^__CURSOR=//p' > $d/before
 exec /usr/sbin/sshd -D -p $port -o PidFile=$d/pid
 """
 
@@ -101,10 +103,11 @@ class Server:
         ).splitlines()
 
     def log(self) -> str:
-        """What sudo and, since it was started, its sshd and PAM wrote."""
+        """What its sshd, PAM and the host's sudo wrote since it was started."""
         invocation = f"$(systemctl show -P InvocationID server-{self.number})"
         return self.host.succeeds(
-            f"journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID={invocation} + SYSLOG_IDENTIFIER=sudo"
+            f'journalctl --no-pager -o cat --after-cursor="$(cat {self.directory}/before)" '
+            f"_SYSTEMD_INVOCATION_ID={invocation} + SYSLOG_IDENTIFIER=sudo"
         )
 
     def heard_of(self, user: str) -> bool:

@@ -211,7 +211,7 @@ def whole(machine: TestHost, lab: Lab) -> Iterator["Whole"]:
     machine.succeeds("systemctl reload ssh")
     yield Whole(machine, lab)
     machine.succeeds(
-        f"rm -f {Whole.OPEN} {Whole.DENY} {hardening.DROP_IN}; systemctl reload ssh; "
+        f"rm -f {Whole.OPEN} {Whole.DENY} {hardening.DROP_IN} /etc/sudoers.d/*-ingot-ingot; systemctl reload ssh; "
         "userdel -rf ingot || true; userdel -rf installer"
     )
 
