@@ -73,6 +73,8 @@ cache_hub_token_file = None
 cache_root = "/srv/models"
 
 # --- changes: how runs that change a host get along, and what it keeps to go back to
+# True: each operation asks the host itself; False: one look at the start of a run answers until something changes.
+fresh = False
 # Seconds that a run waits while another one changes the host, before it refuses with exit status 75.
 lock_wait_s = 60
 # States that were proven and that `ingot rollback` can go back to.

@@ -37,7 +37,7 @@ ALLOWED = {
         "ingot.settings",
         "ingot.sizing",
     },
-    "ingot.inventory": {"ingot.errors", "ingot.runs", "ingot.secrets", "ingot.settings"},
+    "ingot.inventory": {"ingot.errors", "ingot.facts", "ingot.runs", "ingot.secrets", "ingot.settings"},
     "ingot.runs": {"ingot.errors"},
     "ingot.secrets": {"ingot.errors", "ingot.gateway", "ingot.settings"},
     "ingot.operations": {

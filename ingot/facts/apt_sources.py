@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pyinfra.api.facts import FactBase
 
 from ingot.facts.errors import ParseError, Unread
-from ingot.facts.sections import answer, compose, split
+from ingot.facts.sections import Question, answer, split
 
 QUESTION = """for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
   [ -r "$f" ] && echo "@file $f" && cat -- "$f" && echo
@@ -74,7 +74,7 @@ class AptSources(FactBase[tuple[Repository, ...] | Unread]):
     """
 
     def command(self) -> str:
-        return compose({"apt_sources": QUESTION})
+        return Question.of({"apt_sources": QUESTION})
 
     @staticmethod
     def default() -> tuple[Repository, ...] | Unread:

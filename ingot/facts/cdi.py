@@ -13,7 +13,7 @@ from ingot.facts import nvidia
 from ingot.facts.driver import parse_running
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.nvidia import GpuReport, reported
-from ingot.facts.sections import Section, answer, compose, split
+from ingot.facts.sections import Question, Section, answer, split
 
 REFRESHED = "/var/run/cdi/nvidia.yaml"
 GENERATED = "/etc/cdi/nvidia.yaml"
@@ -100,7 +100,7 @@ class Cdi(FactBase[CdiState | Unread]):
     """
 
     def command(self) -> str:
-        return compose(_QUESTIONS | nvidia.QUESTIONS)
+        return Question.of(_QUESTIONS | nvidia.QUESTIONS)
 
     @staticmethod
     def default() -> CdiState | Unread:

@@ -12,7 +12,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts.footprint import PROJECTS
 from ingot.facts.packages import PackageState, parse_installed
-from ingot.facts.sections import Section, compose, split
+from ingot.facts.sections import Question, Section, split
 
 CONFIG = "/etc/docker/daemon.json"
 #: Ids of the containers that ran before their engine was exchanged, from before that until they run again.
@@ -319,7 +319,7 @@ class Docker(FactBase[DockerState]):
     """
 
     def command(self, exchanges: bool = False) -> str:
-        return compose(questions(exchanges))
+        return Question.of(questions(exchanges))
 
     def process(self, output: list[str]) -> DockerState:
         return parse_docker(split(output))

@@ -14,7 +14,7 @@ from ingot.facts import nvidia, pci, smi_call, xid
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.pci import PciReading, parse_sysfs
-from ingot.facts.sections import Section, answer, compose, split
+from ingot.facts.sections import Question, Section, answer, split
 from ingot.facts.xid import SwitchError, Xid, parse_switch_errors, parse_xids
 
 #: Units and containers that a change of the driver stopped, until they run again.
@@ -280,7 +280,7 @@ class Driver(FactBase[DriverLook | Unread]):
     """
 
     def command(self) -> str:
-        return compose(QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION})
+        return Question.of(QUESTIONS | nvidia.QUESTIONS | {"pci": pci.QUESTION})
 
     @staticmethod
     def default() -> DriverLook | Unread:

@@ -83,7 +83,7 @@ class EngineLook(FactBase[EngineState]):
         }
         if probe:
             questions["probes"] = each
-        return sections.compose(questions)
+        return sections.Question.of(questions)
 
     @staticmethod
     def default() -> EngineState:

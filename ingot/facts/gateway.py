@@ -15,7 +15,7 @@ from ingot.facts.filter import FilterHost, parse_filter_host
 from ingot.facts.nginx_sites import CONFIGURATION, GUEST, ForeignNginx, parse_foreign
 from ingot.facts.nginx_sites import QUESTIONS as SITE_QUESTIONS
 from ingot.facts.replica_holds import HOLDS_FILE, ReplicaHold, parse_holds
-from ingot.facts.sections import compose, split
+from ingot.facts.sections import Question, split
 from ingot.gateway.hold_out import ACCEPTANCE_FILE, held_out
 from ingot.gateway.tls import Version
 from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, parse_upstreams
@@ -122,7 +122,7 @@ class Gateway(FactBase[GatewayHost]):
     """
 
     def command(self) -> str:
-        return compose({**_QUESTIONS, **FILTER_QUESTIONS})
+        return Question.of({**_QUESTIONS, **FILTER_QUESTIONS})
 
     def process(self, output: list[str]) -> GatewayHost:
         answers = {name: answer.output for name, answer in split(output).items()}
@@ -148,7 +148,7 @@ class Running(FactBase[RunningGateway]):
     def command(self, server: str) -> str:
         url = shlex.quote(f"https://{server}/-/configuration")
         resolve = shlex.quote(f"{server}:443:127.0.0.1")
-        return compose(
+        return Question.of(
             {
                 "running": "want="
                 f"$(sed -n \"s/^ *return 200 '\\([0-9a-f]*\\)[$]engines_in_use';$/\\1/p\" {CONFIGURATION} "

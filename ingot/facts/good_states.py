@@ -46,7 +46,7 @@ class ServingLook(FactBase[Serving]):
 
     def command(self) -> str:
         names = " ".join(f"! -name {name}" for name in NOT_KEPT)
-        return sections.compose(
+        return sections.Question.of(
             {
                 "files": stored("plan.json", "upstreams.json", "engine/last-good/*.json", "good/*.json"),
                 "gateway": f"for file in {CONFIGURATION} $(find {INCLUDED} -maxdepth 1 -type f {names} 2>/dev/null | "

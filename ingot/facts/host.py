@@ -21,7 +21,7 @@ from ingot.facts.hardware import HardwareSeen, parse_hardware
 from ingot.facts.nginx_sites import ForeignNginx, parse_foreign
 from ingot.facts.nvidia import GpuReport, parse_memory, reported
 from ingot.facts.packages import SOURCE_QUESTIONS, DescribedSources, parse_described
-from ingot.facts.sections import Section, answer, compose, split
+from ingot.facts.sections import Question, Section, answer, split
 
 _WHOSE = ("listener_groups", "published")
 # Asked last: what comes before it may take seconds, and the control machine's clock is read when all is answered.
@@ -137,7 +137,7 @@ class HostLook(FactBase[HostState | Unread]):
         questions |= docker.questions(exchanges)
         if hardware:
             questions |= hardware_facts.QUESTIONS
-        return compose(questions | {"clock": CLOCK})
+        return Question.of(questions | {"clock": CLOCK})
 
     @staticmethod
     def default() -> HostState | Unread:

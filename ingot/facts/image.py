@@ -26,7 +26,7 @@ class ImageLook(FactBase[EngineImage]):
     """Whether an image (by id, or by name and digest) is on the host, and the size of its archive there."""
 
     def command(self, reference: str, archive: str = "") -> str:
-        return sections.compose(
+        return sections.Question.of(
             {
                 "image": f"docker image inspect {shlex.quote(reference)}",
                 "archive": f"stat --format %s {shlex.quote(archive)}" if archive else "false",

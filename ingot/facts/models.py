@@ -11,7 +11,7 @@ from typing import Any
 
 from pyinfra.api.facts import FactBase
 
-from ingot.facts.sections import compose, split
+from ingot.facts.sections import Question, split
 
 #: In a model directory: what was verified when it was published.
 MARKER = ".ingot-verified.json"
@@ -124,7 +124,7 @@ class Models(FactBase[ModelsState]):
         trees = " ".join(
             f"{shlex.quote(target + suffix)}" for target in targets for suffix in ("", ".incomplete", ".incoming")
         )
-        return compose(
+        return Question.of(
             {
                 "targets": f"printf '%s\\n' {quoted}",
                 "room": (

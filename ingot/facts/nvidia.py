@@ -10,7 +10,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts import smi_call
 from ingot.facts.errors import ParseError
-from ingot.facts.sections import Section, compose, split
+from ingot.facts.sections import Question, Section, split
 from ingot.facts.smi_fault import Fault, GpuFault, from_exit, from_message
 from ingot.facts.smi_list import Instance, Listed, parse_list
 from ingot.facts.smi_query import QueryRow, parse_query
@@ -87,7 +87,7 @@ class Gpus(FactBase[list[GPU] | GpuFault]):
         return GpuFault(Fault.UNREADABLE, "the host did not answer")
 
     def command(self) -> str:
-        return compose(QUESTIONS)
+        return Question.of(QUESTIONS)
 
     def process(self, output: Iterable[str]) -> list[GPU] | GpuFault:
         try:

@@ -10,7 +10,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts.apt_sources import FILES_QUESTION, SourceFile, file_contents, parse_source_files
 from ingot.facts.openpgp import fingerprints
-from ingot.facts.sections import compose, split
+from ingot.facts.sections import Question, split
 
 #: What Ingot changed in others' descriptions of repositories, by the name of its own source.
 CHANGED_SOURCES = "/var/lib/ingot/apt-sources"
@@ -135,7 +135,7 @@ class Apt(FactBase[AptLook]):
                 'gpg --homedir "$home" --batch --with-colons --show-keys "$f" 2>/dev/null; done; rm -rf "$home"'
             )
             questions |= SOURCE_QUESTIONS
-        return compose(questions)
+        return Question.of(questions)
 
     @staticmethod
     def default() -> AptLook:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pyinfra.api.facts import FactBase
 
-from ingot.facts.sections import compose, split
+from ingot.facts.sections import Question, split
 
 #: What a run that was killed between writing and renaming leaves next to the target: named after its process, and
 #: before that after nothing.
@@ -102,7 +102,7 @@ class Paths(FactBase[PathsLook]):
             questions["contents"] = (
                 f'for f in {texts}; do [ ! -f "$f" ] || printf \'%s\\t%s\\n\' "$f" "$(base64 -w0 <"$f")"; done'
             )
-        return compose(questions)
+        return Question.of(questions)
 
     @staticmethod
     def default() -> PathsLook:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from ingot.facts.errors import ParseError
 
-_BEGIN = re.compile(r"^@@ingot-begin ([a-z_]+)$")
-_END = re.compile(r"^@@ingot-end ([a-z_]+) (\d{1,3})$")
+_BEGIN = re.compile(r"^@@ingot-begin ([a-z0-9_]+)$")
+_END = re.compile(r"^@@ingot-end ([a-z0-9_]+) (\d{1,3})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,41 @@ def compose(questions: Mapping[str, str]) -> str:
     return "echo; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; " + "; ".join(
         [*parts, "true"]
     )
+
+
+class Question(str):
+    """The command of a standing fact: what it reads stays as it is until something changes the host.
+
+    `sections` are the scripts that it is composed of, by name. One look at the start of a run may answer it.
+    """
+
+    sections: Mapping[str, str]
+
+    @classmethod
+    def of(cls, questions: Mapping[str, str], before: str = "") -> Self:
+        """`compose` with shell functions `before` all sections."""
+        made = cls(before + compose(questions))
+        made.sections = {name: before + question for name, question in questions.items()}
+        return made
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The key of each section, by name: the same script has the same key in every fact."""
+        return {name: key_of(script) for name, script in self.sections.items()}
+
+
+def key_of(script: str) -> str:
+    """What the answer to a script goes by in a look: it is of that script, to the letter."""
+    return f"q{hashlib.sha256(script.encode()).hexdigest()[:24]}"
+
+
+def joined(sections: Mapping[str, Section]) -> list[str]:
+    """The lines that `split` reads as these sections."""
+    lines: list[str] = []
+    for name, section in sections.items():
+        body = section.output.split("\n") if section.output else []
+        lines += [f"@@ingot-begin {name}", *body, f"@@ingot-end {name} {section.status}"]
+    return lines
 
 
 def split(lines: Iterable[str]) -> dict[str, Section]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from pyinfra.api.facts import FactBase
 
-from ingot.facts.sections import compose, split
+from ingot.facts.sections import Question, split
 
 #: Per unit: the invocation and the digests of the files that it last started with or reloaded.
 STAMPS = "/run/ingot/units"
@@ -118,7 +118,7 @@ class Units(FactBase[dict[str, UnitState]]):
                     ask += f'; echo "{key}=$(digest {quoted}) $(changed {quoted})"'
             ask += f'; echo "stamp=$(cat {STAMPS}/{unit} 2>/dev/null)"'
             questions["unit" + "_" * index] = ask
-        return FUNCTIONS + compose(questions)
+        return Question.of(questions, FUNCTIONS)
 
     @staticmethod
     def default() -> dict[str, UnitState]:

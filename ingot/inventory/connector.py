@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,14 +20,18 @@ from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.connectors.ssh import SSHConnector
-from pyinfra.connectors.util import CommandOutput, make_unix_command_for_host
+from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command_for_host
 
 from ingot.errors import IngotError
+from ingot.facts import look
+from ingot.facts.look import Look
+from ingot.facts.sections import Question
 from ingot.inventory import journal
 from ingot.inventory.host_files import ERROR_KEY
-from ingot.runs import Hold, Run, this_run
+from ingot.runs import DEPLOY, Hold, Run, this_run
 from ingot.runs.hold import SCRIPT as HOLD
-from ingot.settings import WrongValues, check_given
+from ingot.settings import WrongValues, check_given, section
+from ingot.settings.changes import Changes
 
 #: Seconds between SSH keepalives; seconds after which unanswered data ends a connection (the link loses packets).
 KEEPALIVE_S = 15
@@ -56,6 +61,10 @@ class IngotConnector(SSHConnector):
     _purpose: str | None = None
     #: Why this run may not go on changing the host; None while it may.
     _stopped: str | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._look = Look()
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -95,7 +104,7 @@ class IngotConnector(SSHConnector):
         transport = client.get_transport() if client else None
         name = self.host.name
         script = StringCommand(f"echo\n{HOLD}")
-        command = make_unix_command_for_host(self.state, self.host, script, **self._as_root())
+        command = make_unix_command_for_host(self.state, self.host, script, **self._as_root("bash"))
         try:
             if transport is None:
                 raise EOFError("no connection")
@@ -109,6 +118,7 @@ class IngotConnector(SSHConnector):
                 "that the host is up and has room below /run, and run again."
             ) from None
         self._hold, self._purpose = hold, purpose
+        self._look.again()
         journal.begun(self.host, hold.run)
         return hold
 
@@ -117,9 +127,9 @@ class IngotConnector(SSHConnector):
         """Where the fleet's repository is."""
         return Path(self.state.cwd or Path.cwd())
 
-    def _as_root(self) -> dict[str, Any]:
+    def _as_root(self, shell: str = "sh") -> dict[str, Any]:
         """How commands of this host become root, as pyinfra has it: by its data, or by options of its command line."""
-        given, _ = pop_global_arguments(self.state, self.host, {"_shell_executable": "bash"})
+        given, _ = pop_global_arguments(self.state, self.host, {"_shell_executable": shell})
         own = ("_timeout", "_get_pty", "_stdin", "_success_exit_codes")
         return {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS and key not in own}
 
@@ -130,6 +140,7 @@ class IngotConnector(SSHConnector):
 
     def suspend(self) -> None:
         """Let go of a connection that is lost or about to be; the next `connect` holds the host again."""
+        self._look.forget()
         if self._hold:
             self._hold.abandon()
             self._hold = None
@@ -140,15 +151,43 @@ class IngotConnector(SSHConnector):
         if self._purpose:
             record = journal.ended(self.host, this_run(self._purpose, self._checkout))
             if self._hold:
-                self._hold.end(record)
+                questions = self._look.to_keep if (self._purpose, record["result"]) == (DEPLOY, "done") else None
+                self._hold.end(record, questions)
         self._hold = self._purpose = None
         super().disconnect()
 
     def run_shell_command(self, command: StringCommand, *args: Any, **arguments: Any) -> tuple[bool, CommandOutput]:
         """Run a command: its output begins where the command's does.
 
-        Where the connection is lost it has failed without output, and `lost` is set.
+        Where the connection is lost it has failed without output, and `lost` is set. A standing fact's question is
+        answered from the run's look where that is still true; any other command may change the host.
         """
+        if not isinstance(command, Question):
+            with self._look.changing():
+                return self._run(command, *args, **arguments)
+        answer = self._from_look(command, arguments)
+        if answer is not None:
+            return True, CommandOutput([OutputLine("stdout", line) for line in answer])
+        return self._run(command, *args, **arguments)
+
+    def _from_look(self, question: Question, arguments: Mapping[str, Any]) -> list[str] | None:
+        """The answer of this run's look, which the first question of an operation takes; None: ask."""
+        operation = self.host.current_op_hash
+        if not operation or self.lost or self._stopped or section(self.host, Changes).fresh:
+            return None
+        usual = self._as_root()
+        if any(arguments.get(key, value) != value for key, value in usual.items()) or arguments.get("_stdin"):
+            return None
+        if self._look.is_due:
+            began = time.monotonic()
+            try:
+                _, output = self._run(StringCommand(look.COMMAND), **usual, _timeout=look.LIMIT_S + 10)
+            except TimeoutError:
+                output = CommandOutput([])
+            self._look.take(output.stdout_lines, began)
+        return self._look.answer(question, operation)
+
+    def _run(self, command: StringCommand, *args: Any, **arguments: Any) -> tuple[bool, CommandOutput]:
         run = super().run_shell_command
         marked = StringCommand(f"printf '\\n{_MARK}\\n';", command) if self.noise else command
         done, output = self._guarded(lambda: run(marked, *args, **arguments), (False, CommandOutput([])))
@@ -157,7 +196,8 @@ class IngotConnector(SSHConnector):
     def put_file(self, *args: Any, **arguments: Any) -> bool:
         """Send a file; False where the connection is lost."""
         put = super().put_file
-        return self._guarded(lambda: put(*args, **arguments), False)
+        with self._look.changing():
+            return self._guarded(lambda: put(*args, **arguments), False)
 
     def get_file(self, *args: Any, **arguments: Any) -> bool:
         """Fetch a file; False where the connection is lost."""

@@ -21,13 +21,11 @@ from ingot.errors import IngotError
 from ingot.facts.errors import ParseError
 from ingot.operations import connection, lock
 from ingot.operations.refuse import refuse, refused
+from ingot.runs import DEPLOY
 from ingot.sizing import SizingError
 
 P = ParamSpec("P")
 Commands = Generator[PyinfraCommand, None, None]
-
-#: What a run of pyinfra's own command is for.
-DEPLOY = "deploy"
 
 
 def operation() -> Callable[[Callable[P, Commands]], PyinfraOperation[P]]:

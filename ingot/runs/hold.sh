@@ -1,6 +1,7 @@
 # Holds a host for one run, for as long as the run's connection lives: bash, as root. Standard input:
 #   WAIT            seconds to wait while another run holds the host
 #   {RUN}           this run, one line of JSON without secrets
+#   look GZIP       the questions of this run in base64, for the next run's look
 #   beat            again and again, while the run goes on
 #   end {RECORD}    the last line of its audit; then, or when the input ends, the host is free
 # It prints one line at a time: held AGE {RUN}, refused AGE {RUN}, work UNIT, working UNIT, last {RECORD}, schema {FILE}, ready, broken BY.
@@ -114,6 +115,11 @@ while :; do
   fi
   case $line in
     beat) [ ! -e "$dir/lock.json" ] || touch "$dir/lock.json" ;;
+    look\ *)
+      # A file that is cut off, or a disk that is full, leaves what was there.
+      [ ! -d "$state" ] || { printf '%s' "${line#look }" | base64 -d | (umask 077 && gzip -dc >"$state/look.sh.new") &&
+        mv -fT "$state/look.sh.new" "$state/look.sh"; } 2>/dev/null || rm -f "$state/look.sh.new"
+      ;;
     end\ *)
       finish "${line#end }"
       exit 0

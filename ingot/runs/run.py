@@ -16,6 +16,8 @@ from typing import Any
 
 #: git answers about a checkout in less than this, or not at all, seconds.
 GIT_S = 10
+#: What a run of pyinfra's own command is for.
+DEPLOY = "deploy"
 
 
 @dataclass(frozen=True, slots=True)

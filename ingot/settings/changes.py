@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ingot.settings.kinds import Expected, Section
+from ingot.settings.kinds import Expected, Section, Switch
 
 
 class Changes(Section):
     """Waiting for another run, and states to roll back to."""
 
     lock_wait_s: Annotated[int, Field(ge=0, le=86400), Expected("seconds from 0 to 86400")]
+    fresh: Switch
     rollback_keep: Annotated[int, Field(ge=1, le=20), Expected("a number of states from 1 to 20")]
