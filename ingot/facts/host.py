@@ -21,7 +21,7 @@ from ingot.facts.hardware import HardwareSeen, parse_hardware
 from ingot.facts.nginx_sites import ForeignNginx, parse_foreign
 from ingot.facts.nvidia import GpuReport, parse_memory, reported
 from ingot.facts.packages import SOURCE_QUESTIONS, DescribedSources, parse_described
-from ingot.facts.sections import Question, Section, answer, split
+from ingot.facts.sections import Question, Section, answer, split, taken_at
 
 _WHOSE = ("listener_groups", "published")
 # Asked last: what comes before it may take seconds, and the control machine's clock is read when all is answered.
@@ -137,7 +137,7 @@ class HostLook(FactBase[HostState | Unread]):
         questions |= docker.questions(exchanges)
         if hardware:
             questions |= hardware_facts.QUESTIONS
-        return Question.of(questions | {"clock": CLOCK})
+        return Question.of(questions | {"clock": CLOCK}, last=("clock",))
 
     @staticmethod
     def default() -> HostState | Unread:
@@ -145,7 +145,8 @@ class HostLook(FactBase[HostState | Unread]):
 
     def process(self, output: Iterable[str]) -> HostState | Unread:
         try:
-            return parse_host(split(output), time.time())
+            sections = split(output)
+            return parse_host(sections, taken_at(sections) or time.time())
         except ParseError as error:
             return Unread(str(error))
 

@@ -12,19 +12,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from ingot.facts.errors import ParseError
-from ingot.facts.sections import Question, Section, compose, joined, split
+from ingot.facts.sections import TAKEN, Question, Section, compose, joined, split
 
 #: Where a host keeps the questions.
 FILE = "/var/lib/ingot/look.sh"
-#: How long a look may take, seconds; without its answers everything is asked by itself.
+#: How long a look may take, seconds; what has not answered by then is asked by itself.
 LIMIT_S = 60
 #: For how long an answer is taken while nothing changes the host, seconds: a run may wait for other hosts meanwhile.
-VALID_S = 60
+VALID_S = 30
 #: How much a look may answer, and how many questions a host keeps.
 LARGEST_BYTES = 16 << 20
 MOST = 1000
 #: Parts of a look that run side by side.
-LANES = 4
+LANES = 8
+
+_LANE = "@@ingot-lane"
 
 #: The look, as root: a host without questions, or with a file that is not root's alone, answers nothing.
 COMMAND = (
@@ -34,49 +36,65 @@ COMMAND = (
 
 
 class Look:
-    """What is known of one host while nothing changes it, and what a run asks of it."""
+    """What is known of one host while nothing changes it, and what a run asks of it.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        #: Scripts that this run asked, by key.
+    `clock` counts seconds, `time_of_day` is this machine's clock, seconds since 1970.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, time_of_day: Callable[[], float] = time.time
+    ) -> None:
+        #: Scripts that this run asked, by key, and which of them tell a moment.
         self.asked: dict[str, str] = {}
+        self._last: set[str] = set()
         #: Keys that the host's own questions have; None before it was looked at.
         self.known: frozenset[str] | None = None
-        self._clock = clock
+        self._clock, self._time_of_day = clock, time_of_day
         self._answers: dict[str, Section] = {}
-        self._taken_at = 0.0
+        self._begun = self._taken_at = 0.0
         self._changing = 0
+        self._changes = 0
         self._given: set[tuple[str, str]] = set()
 
-    @property
-    def is_due(self) -> bool:
-        """Whether this run has not looked yet; after a change it asks one by one."""
-        return self.known is None and not self._changing
-
-    def take(self, lines: Iterable[str], asked_at: float) -> None:
-        """Take what the look answered that began at a moment of the clock; one that was cut off answers nothing."""
-        try:
-            found = split(lines)
-        except ParseError:
-            found = {}
-        self.known = frozenset(found)
-        self._taken_at = asked_at
-        if not self._changing:
-            self._answers = found
-
-    def answer(self, question: Question, operation: str) -> list[str] | None:
-        """The lines that a question was answered; None where it is to be asked now.
+    def ask(self, question: Question, operation: str) -> bool:
+        """Note that an operation asks. Returns: whether an answer of a look will do.
 
         An operation that asks again, asks the host: it waits for something.
         """
-        keys = question.keys
-        self.asked |= {key: question.sections[name] for name, key in keys.items()}
+        for name, key in question.keys.items():
+            self.asked.setdefault(key, question.sections[name])
+            if name in question.last:
+                self._last.add(key)
         asked = (str(question), operation)
-        if asked in self._given or self._clock() - self._taken_at > VALID_S:
-            return None
+        if self._changing or asked in self._given:
+            return False
         self._given.add(asked)
-        if not keys.keys() or any(key not in self._answers for key in keys.values()):
+        return True
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to look: once in a run, and again where nothing changed for so long that others may have done so."""
+        return self.known is None or (bool(self._answers) and self._clock() - self._begun > VALID_S)
+
+    def begin(self) -> int:
+        """A look begins. Returns: what `take` wants to know of that moment."""
+        self._begun = self._clock()
+        return self._changes
+
+    def take(self, lines: Iterable[str], begun: int) -> None:
+        """Take what a look answered, unless the host was changed meanwhile."""
+        found = parse_look(lines)
+        self.known = frozenset(found) | (self.known or frozenset())
+        self._taken_at = self._time_of_day()
+        self._answers = found if begun == self._changes else {}
+
+    def answer(self, question: Question) -> list[str] | None:
+        """The lines that a question was answered; None where it is to be asked now."""
+        keys = question.keys
+        if any(key not in self._answers for key in keys.values()):
             return None
-        return joined({name: self._answers[key] for name, key in keys.items()})
+        taken_at = Section(repr(self._taken_at))
+        return joined({name: self._answers[key] for name, key in keys.items()} | {TAKEN: taken_at})
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -90,7 +108,8 @@ class Look:
             self.forget()
 
     def forget(self) -> None:
-        """Drop every answer."""
+        """Drop every answer, also that of a look that has begun."""
+        self._changes += 1
         self._answers = {}
 
     def again(self) -> None:
@@ -104,21 +123,49 @@ class Look:
         """The script that the host keeps from now on; None where it has these questions already."""
         if not self.asked or len(self.asked) > MOST or self.known == frozenset(self.asked):
             return None
-        return script(self.asked)
+        return script(self.asked, self._last)
 
 
-def script(scripts: Mapping[str, str]) -> str:
-    """The look as a host keeps it: every script once, in lanes side by side."""
-    keys = list(scripts)
+def script(scripts: Mapping[str, str], last: Iterable[str] = ()) -> str:
+    """The look as a host keeps it: every script once, in lanes side by side, those in `last` after all others."""
+    ending = {key: scripts[key] for key in last}
+    keys = [key for key in scripts if key not in ending]
     lanes = [{key: scripts[key] for key in keys[lane::LANES]} for lane in range(LANES)]
     parts = "\n".join(f'{{ {compose(lane)}; }} >"$out/{number}" &' for number, lane in enumerate(lanes) if lane)
-    return f"""# Written by Ingot: what its last deploy asked this host, which the next one asks at once. It changes nothing.
+    return f"""# Written by Ingot: what its last deploy asked, for the next one to ask at once. It changes nothing.
 umask 077
 mkdir -p -m 0755 /run/ingot
 out=$(mktemp -d /run/ingot/look.XXXXXXXX) || exit 1
-trap 'rm -rf "$out"' EXIT
-trap 'exit 1' TERM INT HUP
+say() {{
+  for lane in "$out"/*; do echo '{_LANE}'; cat "$lane"; done
+  rm -rf "$out"
+  exit
+}}
+trap say TERM INT HUP
 {parts}
 wait
-cat "$out"/*
+{{ {compose(ending)}; }} >"$out/last"
+say
 """
+
+
+def parse_look(lines: Iterable[str]) -> dict[str, Section]:
+    """The answers of a look by key. What a lane had not answered when its time was over is absent."""
+    lanes: list[list[str]] = [[]]
+    for line in lines:
+        if line == _LANE:
+            lanes.append([])
+        else:
+            lanes[-1].append(line)
+    found: dict[str, Section] = {}
+    for lane in lanes:
+        while lane:
+            try:
+                found |= split(lane)
+                break
+            except ParseError:
+                # Its last question has no end: those before it have theirs.
+                lane.pop()
+                while lane and not lane[-1].startswith("@@ingot-end "):
+                    lane.pop()
+    return found

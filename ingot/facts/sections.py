@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -43,16 +43,19 @@ def compose(questions: Mapping[str, str]) -> str:
 class Question(str):
     """The command of a standing fact: what it reads stays as it is until something changes the host.
 
-    `sections` are the scripts that it is composed of, by name. One look at the start of a run may answer it.
+    `sections` are the scripts that it is composed of, by name; those in `last` tell a moment, and are asked last. One
+    look at the start of a run may answer it.
     """
 
     sections: Mapping[str, str]
+    last: frozenset[str]
 
     @classmethod
-    def of(cls, questions: Mapping[str, str], before: str = "") -> Self:
+    def of(cls, questions: Mapping[str, str], before: str = "", last: Collection[str] = ()) -> Self:
         """`compose` with shell functions `before` all sections."""
         made = cls(before + compose(questions))
         made.sections = {name: before + question for name, question in questions.items()}
+        made.last = frozenset(last)
         return made
 
     @property
@@ -64,6 +67,15 @@ class Question(str):
 def key_of(script: str) -> str:
     """What the answer to a script goes by in a look: it is of that script, to the letter."""
     return f"q{hashlib.sha256(script.encode()).hexdigest()[:24]}"
+
+
+#: A section that only the answer of a look has: when it was taken, seconds since 1970 by this machine's clock.
+TAKEN = "ingot_look_taken"
+
+
+def taken_at(sections: Mapping[str, Section]) -> float | None:
+    """When a look gave these answers, seconds since 1970 by this machine's clock; None: they are of this moment."""
+    return float(sections[TAKEN].line) if TAKEN in sections else None
 
 
 def joined(sections: Mapping[str, Section]) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,6 +107,7 @@ class IngotConnector(SSHConnector):
         try:
             if transport is None:
                 raise EOFError("no connection")
+            logger.debug(f"Running command on {name}: what holds it for this run")
             channel = transport.open_session(timeout=DEAD_LINK_S)
             channel.exec_command(command.get_raw_value())
             hold = Hold(channel, name, this_run(purpose, self._checkout))
@@ -178,14 +178,16 @@ class IngotConnector(SSHConnector):
         usual = self._as_root()
         if any(arguments.get(key, value) != value for key, value in usual.items()) or arguments.get("_stdin"):
             return None
+        if not self._look.ask(question, operation):
+            return None
         if self._look.is_due:
-            began = time.monotonic()
+            begun = self._look.begin()
             try:
                 _, output = self._run(StringCommand(look.COMMAND), **usual, _timeout=look.LIMIT_S + 10)
             except TimeoutError:
                 output = CommandOutput([])
-            self._look.take(output.stdout_lines, began)
-        return self._look.answer(question, operation)
+            self._look.take(output.stdout_lines, begun)
+        return self._look.answer(question)
 
     def _run(self, command: StringCommand, *args: Any, **arguments: Any) -> tuple[bool, CommandOutput]:
         run = super().run_shell_command
@@ -277,6 +279,7 @@ class IngotConnector(SSHConnector):
         assert self.client is not None
         # Not through pyinfra's own runner: that would ask for a password, once per host, in the middle of a run.
         try:
+            logger.debug(f"Running command on {self.host.name}: the proof that sudo asks for no password")
             _, stdout, stderr = self.client.exec_command("true" if asks else "sudo -n true", timeout=DEAD_LINK_S)
             noise = stdout.read().decode(errors="replace").strip()
             said = stderr.read().decode(errors="replace").strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,17 @@ class Run:
     def reached(self, host: str) -> list[str]:
         """Names of all operations that ran on a host, in order."""
         return [str(op["name"]) for op in self.operations if host in (*op["success"], *op["no_change"])]
+
+    def commands(self, host: str) -> dict[str, int]:
+        """How many SSH commands a run with `--debug` gave a host, by role; "" is the connection."""
+        counts: dict[str, int] = {}
+        role = ""
+        for line in self.output.splitlines():
+            begins = re.search(r"--> Starting operation: (\w+) \|", line)
+            role = begins.group(1) if begins else role
+            if f"Running command on {host}: " in line:
+                counts[role] = counts.get(role, 0) + 1
+        return counts
 
     def said_of(self, host: str) -> list[str]:
         """The lines of the run that speak of one host."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
 import signal
@@ -184,3 +186,22 @@ def test_the_host_tells_the_schema_of_its_state(tmp_path: Path, start: Callable[
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "schema.json").write_text('{"schema": 7}\n')
     assert json.loads(start(run_of(2), wait_s=0, INGOT_RUN=str(tmp_path / "other")).hear("schema")) == {"schema": 7}
+
+
+@pytest.mark.speed
+def test_the_questions_of_a_run_are_kept_for_the_next_one_whole_or_not_at_all(
+    tmp_path: Path, start: Callable[..., Holding]
+) -> None:
+    kept = tmp_path / "state" / "look.sh"
+    kept.parent.mkdir()
+    questions = "echo 'a question'\n" * 5000
+    sent = base64.b64encode(gzip.compress(questions.encode())).decode()
+    for number, line, there in ((1, sent, questions), (2, sent[: len(sent) // 2], questions)):
+        holding = start(run_of(number))
+        holding.hear("ready")
+        holding.say(f"look {line}")
+        holding.say(f'end {{"event": "end", "run": "0000000{number}", "result": "done"}}')
+        assert holding.process.wait(LIMIT_S) == 0
+        assert kept.read_text() == there
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert list(kept.parent.iterdir()) == [kept]

@@ -1,0 +1,123 @@
+"""One look answers a run's questions, and no answer is older than the last change."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingot.facts import look as looks
+from ingot.facts.host import CLOCK
+from ingot.facts.look import Look, parse_look, script
+from ingot.facts.sections import Question, split, taken_at
+
+pytestmark = pytest.mark.speed
+
+
+def ask_shell(command: str, *, seconds: float = 60) -> list[str]:
+    """A command's lines, as a host's shell answers it."""
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=seconds)
+    return done.stdout.splitlines()
+
+
+def kept(text: str, tmp_path: Path) -> str:
+    """A look that works below a directory of the test's."""
+    return text.replace("/run/ingot", str(tmp_path / "run"))
+
+
+ONE = Question.of({"both": "echo both", "status": "echo to stderr >&2; exit 7", "lines": "printf 'a\\n\\nb'"})
+TWO = Question.of({"other": "word two", "same": "word both"}, "word() { echo $1; }; ")
+
+
+def looked(tmp_path: Path, *questions: Question) -> Look:
+    """A look at a host that keeps these questions."""
+    before = Look()
+    for question in questions:
+        before.ask(question, "op")
+    assert before.to_keep is not None
+    after = Look()
+    after.take(ask_shell(kept(before.to_keep, tmp_path)), after.begin())
+    return after
+
+
+def test_a_look_answers_as_each_question_by_itself_does(tmp_path: Path) -> None:
+    found = looked(tmp_path, ONE, TWO)
+    for question in (ONE, TWO):
+        assert found.ask(question, "op")
+        answer = found.answer(question)
+        assert answer is not None
+        sections = split(answer)
+        assert taken_at(sections) is not None
+        assert {name: sections[name] for name in question.sections} == split(ask_shell(question))
+    assert found.to_keep is None, "the host has these questions already"
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_the_same_script_is_asked_once_for_all_facts() -> None:
+    again = Question.of({"another_name": "echo both"})
+    assert list(again.keys.values()) == [ONE.keys["both"]]
+    text = script({key: asked.sections[name] for asked in (ONE, again) for name, key in asked.keys.items()})
+    assert text.count("( echo both\n)") == 1
+
+
+def test_the_clock_is_read_after_all_else(tmp_path: Path) -> None:
+    slow, clock = Question.of({"slow": "sleep 0.3; date +%s.%N"}), Question.of({"clock": CLOCK}, last=("clock",))
+    found = looked(tmp_path, clock, slow)
+    (at,) = (float(split(found.answer(clock) or [])["clock"].line),)
+    assert at > float(split(found.answer(slow) or [])["slow"].line)
+
+
+def test_a_question_that_is_not_kept_is_asked(tmp_path: Path) -> None:
+    found = looked(tmp_path, ONE)
+    assert found.ask(TWO, "op") and found.answer(TWO) is None
+    assert found.to_keep is not None
+
+
+def test_an_operation_that_asks_again_asks_the_host(tmp_path: Path) -> None:
+    found = looked(tmp_path, ONE)
+    assert found.ask(ONE, "first") and not found.ask(ONE, "first")
+    assert found.ask(ONE, "second") and found.answer(ONE)
+
+
+def test_a_change_ends_every_answer_also_of_a_look_that_is_under_way(tmp_path: Path) -> None:
+    found = looked(tmp_path, ONE)
+    with found.changing():
+        assert not found.ask(ONE, "op"), "what is asked meanwhile is asked of the host"
+    assert found.answer(ONE) is None and not found.is_due
+    begun = found.begin()
+    with found.changing():
+        pass
+    found.take(ask_shell(kept(script(ONE.sections), tmp_path)), begun)
+    assert found.answer(ONE) is None
+
+
+def test_old_answers_are_looked_at_again() -> None:
+    now = [0.0]
+    found = Look(clock=lambda: now[0])
+    assert found.is_due
+    found.take([f"@@ingot-begin {ONE.keys['both']}", "both", f"@@ingot-end {ONE.keys['both']} 0"], found.begin())
+    assert not found.is_due
+    now[0] = looks.VALID_S + 1.0
+    assert found.is_due
+    found.forget()
+    assert not found.is_due, "after a change it is asked one by one"
+    found.again()
+    assert found.is_due
+
+
+def test_a_look_whose_time_is_over_says_what_it_knows(tmp_path: Path) -> None:
+    questions = {f"q{number}": f"echo {number}" for number in range(looks.LANES)} | {"never": "sleep 100", "then": "id"}
+    text = kept(script(questions, ["then"]), tmp_path)
+    lines = ask_shell(f"timeout 2 sh -c {shlex.quote(text)}", seconds=30)
+    found = parse_look(lines)
+    assert set(found) == set(questions) - {"never", "then"}
+    assert not list((tmp_path / "run").iterdir())
+
+
+@given(st.lists(st.sampled_from(["@@ingot-lane", "@@ingot-begin a", "@@ingot-end a 0", "@@ingot-end b 1", "", "x"])))
+def test_whatever_comes_back_is_no_more_than_answers(lines: list[str]) -> None:
+    assert set(parse_look(lines)) <= {"a"}
