@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/round_trips.py [--delay-ms 50] [--profile a10gx4]
 
 Boots its own test host, deploys twice as is; then boots a fresh one and deploys twice through a local TCP proxy
-that delays every packet. Counts are exact (every command goes through one function); seconds are this machine's.
+that delays every packet. Counts are exact (a look answers the others); seconds are this machine's.
 """
 
 # pyinfra's command line patches the standard library for gevent: it comes first.
@@ -24,7 +24,7 @@ from typing import Any
 HOST = "bench"
 ROOT = Path(__file__).parent.parent
 #: The second run of the whole deploy must stay within this many SSH commands.
-SECOND_RUN_LIMIT = 40
+SECOND_RUN_LIMIT = 4
 
 
 def count_one_run(arguments: list[str], result: Path) -> None:
@@ -55,7 +55,8 @@ def count_one_run(arguments: list[str], result: Path) -> None:
 
         setattr(IngotConnector, name, wrapper)
 
-    for name in ("run_shell_command", "put_file", "get_file", "hold"):
+    # `connect` proves sudo by one command; what a look answers is none.
+    for name in ("_run", "put_file", "get_file", "hold", "connect"):
         counted(name)
     started = time.monotonic()
     status = 0
