@@ -29,6 +29,7 @@ COMMANDS = {
     "rollback": "ingot.commands.rollback:rollback",
     "rollout": "ingot.commands.rollout:rollout",
     "sandbox": "ingot.commands.sandbox:sandbox",
+    "status": "ingot.commands.status:status",
     "usage": "ingot.commands.usage:usage",
     "verify": "ingot.commands.verify:verify",
 }

@@ -33,6 +33,7 @@ ON_HOSTS = {
     "report": (),
     "rollback": (),
     "rollout": ("--plan-only",),
+    "status": (),
     "usage": (),
     "verify": (),
 }

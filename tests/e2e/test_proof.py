@@ -85,6 +85,16 @@ def test_a_host_as_the_repository_says_has_no_drift(served: TestHost) -> None:
     assert (done.returncode, done.stdout) == (0, "1 of 1 hosts are as the repository says.\n"), done.stderr
 
 
+def test_its_status_shows_the_replica_that_serves(served: TestHost) -> None:
+    done = ingot("status", NAME, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (host,) = json.loads(done.stdout)["hosts"]
+    (model,) = host["models"]
+    assert (host["host"], model["model"], model["serving"], model["replicas"]) == (NAME, "tiny-qwen3", 1, 1)
+    assert (model["running"], model["waiting"], model["generated_per_s"], model["wrong"]) == (0, 0, 0, [])
+    assert 0 <= model["kv_used"] < 0.01
+
+
 def test_every_change_on_a_host_is_named_and_nothing_is_changed_by_looking(served: TestHost) -> None:
     served.succeeds(" && ".join(SABOTAGE))
     before = served.succeeds(STATE)
