@@ -23,7 +23,10 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, slots=True)
 class GPUModel:
-    """A GPU as one can buy it: what its driver reports and its peak figures (GB/s, dense TFLOP/s)."""
+    """A GPU as one can buy it: what its driver reports and its peak figures (GB/s, dense TFLOP/s).
+
+    `also` are names of people's beside the driver's.
+    """
 
     key: str
     name: str
@@ -37,6 +40,7 @@ class GPUModel:
     fp8_tflops: float | None = None
     nvlink: bool = False
     unified: bool = False
+    also: tuple[str, ...] = ()
 
     def hardware(self, count: int, host: str = "") -> Hardware:
         """A host with `count` of this GPU and nothing else running on them."""
@@ -63,7 +67,10 @@ def load_gpus() -> Mapping[str, GPUModel]:
     """Every GPU of the catalog by its key."""
     stored = yaml.safe_load((files(__package__) / "gpus.yaml").read_text(encoding="utf-8"))
     return {
-        key: GPUModel(key=key, **{**values, "capability": tuple(values["capability"])})
+        key: GPUModel(
+            key=key,
+            **{**values, "capability": tuple(values["capability"]), "also": tuple(values.get("also", ()))},
+        )
         for key, values in stored.items()
     }
 
@@ -87,7 +94,7 @@ def hardware_from_name(name: str) -> Hardware:
     Raises: CatalogError for a GPU that is in no catalog.
     """
     gpus: list[GPU] = []
-    known = {key: gpu.name for key, gpu in load_gpus().items()}
+    known = {key: names.CardNames(gpu.name, gpu.memory_mib / 1024, gpu.also) for key, gpu in load_gpus().items()}
     for part in name.split("+"):
         found = names.find_gpus(part, known)
         if found is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from ingot.sizing.errors import CatalogError
@@ -12,6 +13,18 @@ from ingot.sizing.request import Model
 #: Words of a GPU's name that tell nothing apart.
 _MAKER = re.compile(r"nvidia|geforce|tesla|quadro|generation|graphics|gpu")
 _COUNT = re.compile(r"(?:(?P<before>\d{1,2}) ?[x×*] ?)?(?P<gpu>.+?)(?: ?[x×*] ?(?P<after>\d{1,2}))?")
+#: The memory that shops put behind a name; drivers report a little less of it.
+_MEMORY = re.compile(r"(?P<gpu>.+?)[ -](?P<gib>\d{1,3}) ?gi?b")
+_SHOP_SAYS_MORE = 1.13
+
+
+@dataclass(frozen=True, slots=True)
+class CardNames:
+    """What one GPU is called: by its driver, and by people beside that; `memory_gib` tells its sizes apart."""
+
+    driver: str
+    memory_gib: float
+    also: tuple[str, ...] = ()
 
 
 def find_model(name: str, models: Mapping[str, Model]) -> tuple[Model, str | None]:
@@ -41,36 +54,52 @@ def nearest(name: str, models: Mapping[str, Model]) -> str:
     return _offer(_plain(name.rpartition("/")[2]), offered)
 
 
-def find_gpus(name: str, names: Mapping[str, str]) -> tuple[str, int] | None:
-    """The catalog's key of a GPU and how many of it a name means, such as `rtx4090x2`, `2x RTX 4090`, `4090`, or what
-    `nvidia-smi` prints; None where it means none. `names` are drivers' names by key."""
+def find_gpus(name: str, cards: Mapping[str, CardNames]) -> tuple[str, int] | None:
+    """The catalog's key of a GPU and how many of it a name means, such as `rtx4090x2`, `2x RTX 4090`, `4090`,
+    `RTX 4090 24GB`, or what `nvidia-smi` prints; None where it means none. `cards` are by key."""
     match = _COUNT.fullmatch(" ".join(name.lower().split()))
     if match is None:
         return None
     count = int(match["before"] or match["after"] or 1)
     if not 1 <= count <= 64 or (match["before"] and match["after"]):
         return None
-    wanted = _bare(match["gpu"])
     by_name: dict[str, str] = {}
-    for key, driver in names.items():
-        by_name.setdefault(_bare(key), key)
-        by_name.setdefault(_bare(driver), key)
+    for key, card in cards.items():
+        for spelling in (key, card.driver, *card.also):
+            by_name.setdefault(_bare(spelling), key)
         # A shop's number, where one card has it.
         number = re.search(r"\d{4}(?:ti)?$", _bare(key))
         if number:
             by_name.setdefault(number.group(), key)
-    found = by_name.get(wanted)
+    found = by_name.get(_bare(match["gpu"]))
+    sized = _MEMORY.fullmatch(match["gpu"])
+    if found is None and sized:
+        # Keys have `40g` where shops have `40GB`; where a name is of one size alone, the size only has to be true.
+        bare = _bare(sized["gpu"])
+        found = by_name.get(f"{bare}{sized['gib']}g") or by_name.get(bare)
+        if (
+            found
+            and not cards[found].memory_gib * 0.99 <= int(sized["gib"]) <= cards[found].memory_gib * _SHOP_SAYS_MORE
+        ):
+            found = None
     return (found, count) if found else None
 
 
-def nearest_gpus(name: str, names: Mapping[str, str]) -> str:
+def nearest_gpus(name: str, cards: Mapping[str, CardNames]) -> str:
     """The end of a sentence that offers the three GPUs whose names are most like this one."""
-    return _offer(_bare(name), {_bare(text): key for key, driver in names.items() for text in (driver, key)})
+    match = _COUNT.fullmatch(" ".join(name.lower().split()))
+    wanted = _bare(match["gpu"] if match else name)
+    return _offer(wanted, {_bare(text): key for key, card in cards.items() for text in (card.driver, key)})
 
 
 def _offer(wanted: str, offered: Mapping[str, str]) -> str:
+    """The most alike, those of the same family before others."""
+    family = re.match(r"[a-z]*", wanted)
+    first = family.group() if family else ""
+    alike = get_close_matches(wanted, list(offered), n=len(offered), cutoff=0.1)
+    alike.sort(key=lambda text: (not text.startswith(wanted), not (first and re.match(rf"{first}(?![a-z])", text))))
     close: list[str] = []
-    for text in get_close_matches(wanted, list(offered), n=30, cutoff=0.1):
+    for text in alike:
         if offered[text] not in close:
             close.append(offered[text])
     return f"; the nearest are {_listed(close[:3])}" if close else ""

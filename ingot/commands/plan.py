@@ -58,6 +58,8 @@ def plan(
 
     Without network: --gpu for GPUs by name, --facts for recorded outputs, --offline for what host files state.
     """
+    if gpu is not None and not gpu.strip():
+        raise click.UsageError("--gpu names no GPU, expected one such as rtx4090x2")
     if (gpu or facts) and not (model or config):
         raise click.UsageError("--gpu and --facts need --model or --config")
     from ingot.catalog.described import from_catalog, from_directory, request_for

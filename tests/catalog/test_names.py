@@ -61,6 +61,13 @@ def test_what_is_like_nothing_gets_no_offer() -> None:
         ("a10gx4", "NVIDIA A10G", 4),
         ("h100-nvl", "NVIDIA H100 NVL", 1),
         ("NVIDIA RTX 6000 Ada Generation", "NVIDIA RTX 6000 Ada Generation", 1),
+        ("A100-40GB", "NVIDIA A100-SXM4-40GB", 1),
+        ("2x A100 80GB", "NVIDIA A100-SXM4-80GB", 2),
+        ("NVIDIA A100 80GB PCIe", "NVIDIA A100 80GB PCIe", 1),
+        ("H100-PCIe", "NVIDIA H100 PCIe", 1),
+        ("RTX 4090 24GB", "NVIDIA GeForce RTX 4090", 1),
+        ("L40S 48GB", "NVIDIA L40S", 1),
+        ("dgx spark", "NVIDIA GB10", 1),
     ],
 )
 def test_a_gpu_is_found_by_what_shops_and_drivers_call_it(typed: str, name: str, count: int) -> None:
@@ -72,6 +79,26 @@ def test_every_gpu_is_found_by_its_key_and_by_its_drivers_name() -> None:
     for key, gpu in load_gpus().items():
         assert hardware_from_name(key).gpus[0].name == gpu.name
         assert hardware_from_name(gpu.name).gpus[0].name == gpu.name
+
+
+@pytest.mark.parametrize("typed", ["RTX 4090 48GB", "RTX 3060 8GB", "A100 60GB"])
+def test_a_size_that_a_card_does_not_have_names_no_card(typed: str) -> None:
+    with pytest.raises(CatalogError, match="is not a GPU of the catalog"):
+        hardware_from_name(typed)
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("a100", {"a100-40g", "a100-80g"}), ("v100", {"v100-16g", "v100-32g"})])
+def test_a_name_of_several_sizes_is_answered_with_them(typed: str, offered: set[str]) -> None:
+    with pytest.raises(CatalogError) as refused:
+        hardware_from_name(typed)
+    said = str(refused.value).partition("the nearest are ")[2]
+    assert all(f" {one}" in f" {said}" for one in offered)
+
+
+def test_the_models_of_a_family_are_offered_before_others() -> None:
+    with pytest.raises(CatalogError) as refused:
+        find_model("mistral-large", load_models())
+    assert "the nearest are mistral-" in str(refused.value)
 
 
 def test_a_gpu_that_nobody_sells_is_answered_with_the_nearest() -> None:
