@@ -53,7 +53,11 @@ def judge(entry: Entry, reached: Reached = REACHED) -> Judged:
     load = entry.load(pace)
     if isinstance(load, str):
         return Judged(entry, reason=load)
-    return Judged(entry, output_rate(pace, load) * entry.replicas(), measured)
+    if entry.raw.get("measures") == "decode":
+        rate = load.sequences / pace.decode_s(load.sequences, load.prompt + load.answer / 2)
+    else:
+        rate = output_rate(pace, load)
+    return Judged(entry, rate * entry.replicas(), measured)
 
 
 def report(judged: Sequence[Judged]) -> dict[str, Any]:

@@ -70,16 +70,30 @@ def dense_block(hidden: int, width: int, *, gated: bool = True) -> tuple[WeightG
 
 
 def expert_block(
-    hidden: int, experts: int, width: int, *, shared_width: int = 0, shared_gate: bool = False, gated: bool = True
+    hidden: int,
+    experts: int,
+    width: int,
+    *,
+    shared_width: int = 0,
+    shared_gate: bool = False,
+    gated: bool = True,
+    latent: int = 0,
 ) -> tuple[WeightGroup, ...]:
-    """Routed experts, their router, and shared experts where there are any."""
+    """Routed experts, their router, and shared experts where there are any.
+
+    Experts that work in a space of `latent` numbers stand between two projections, which every rank has (vLLM
+    `nemotron_h.py`, `fc1_latent_proj` and `fc2_latent_proj`).
+    """
     matrices = 3 if gated else 2
+    inner = latent or hidden
     groups = [
         WeightGroup(
-            "experts", experts * hidden * width * matrices, Split.EXPERT, shape=(experts * matrices, width, hidden)
+            "experts", experts * inner * width * matrices, Split.EXPERT, shape=(experts * matrices, width, inner)
         ),
         WeightGroup("router", hidden * experts, Split.COPY, quantizable=False),
     ]
+    if latent:
+        groups.append(WeightGroup("latent projections", 2 * hidden * latent, Split.COPY))
     if shared_width:
         groups.append(WeightGroup("shared expert", hidden * shared_width * matrices, Split.TENSOR))
     if shared_gate:

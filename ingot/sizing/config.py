@@ -247,6 +247,9 @@ class Reader:
         shared += self.count("n_shared_experts", "num_shared_experts", default=0, least=0) * per_shared
         if self.model_type in ("llama4_text", "llama4"):
             shared = self.expert_width
+        if self.model_type.startswith("gemma4"):
+            # Beside the experts, each layer has a dense part of its own width (vLLM gemma4.py, `enable_moe_block`).
+            shared = self.count(*FEED_FORWARD_KEYS)
         return blocks.expert_block(
             self.hidden,
             self.experts,
@@ -254,6 +257,7 @@ class Reader:
             shared_width=shared,
             shared_gate=self.model_type.startswith(("qwen2_moe", "qwen3_next", "qwen3_5_moe")),
             gated=gated,
+            latent=self.count("moe_latent_size", default=0, least=0),
         )
 
     def is_sparse(self, index: int) -> bool:

@@ -63,9 +63,30 @@ def test_a_pin_of_something_unknown_is_refused(site: dict[str, Any], words: str)
 def test_every_model_has_the_size_its_name_says(name: str) -> None:
     billions = load_models()[name].variants[0].architecture.parameters / 1e9
     stated = [float(part.removesuffix("b")) for part in name.split("-") if part[0].isdigit() and part.endswith("b")]
-    if "moe" not in name and "-17b-" not in name:
+    # Ministral 3 3B is 3.4 billion parameters of language and 0.4 of pictures, by its card.
+    if "moe" not in name and "-17b-" not in name and name != "ministral-3-3b-instruct-2512":
         for size in stated[:1]:
             assert billions == pytest.approx(size, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        # Their cards state language and pictures apart: 3.4 + 0.4, 8.4 + 0.4, 13.5 + 0.4; and 120 of which 12 work.
+        ("ministral-3-3b-instruct-2512", 3.8),
+        ("ministral-3-8b-instruct-2512", 8.8),
+        ("ministral-3-14b-instruct-2512", 13.9),
+        ("nemotron-3-super-120b-a12b", 120.6),
+    ],
+)
+def test_parameters_are_those_that_the_card_states(name: str, billions: float) -> None:
+    assert load_models()[name].variants[0].architecture.parameters / 1e9 == pytest.approx(billions, rel=0.02)
+
+
+def test_gemma_4s_experts_stand_beside_a_dense_part() -> None:
+    # A published start of vLLM logged "Model loading took 48.5 GiB" (myoceane.fr, post 10289).
+    architecture = load_models()["gemma-4-26b-a4b-it"].variants[0].architecture
+    assert architecture.parameters * 2 / 2**30 == pytest.approx(48.5, rel=0.02)
 
 
 @pytest.mark.parametrize(

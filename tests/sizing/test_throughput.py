@@ -55,8 +55,14 @@ def test_each_half_of_the_figures_meets_the_targets_by_itself(judged: list[throu
         assert figures["median_abs_error_pct"] <= 20
 
 
+def test_a_large_mixture_of_experts_is_met_at_every_concurrency(judged: list[throughput_accuracy.Judged]) -> None:
+    own = [one for one in judged if one.entry.raw["model"] == "openai/gpt-oss-120b"]
+    assert {one.entry.raw["concurrency"] for one in own} >= {1, 2, 4, 8, 16, 32, 64}
+    assert all(not one.reason and abs(one.error_pct) <= throughput_accuracy.WITHIN_PCT for one in own)
+
+
 def test_every_figure_is_judged_or_says_why_not(judged: list[throughput_accuracy.Judged]) -> None:
-    assert len(judged) == 84
+    assert len(judged) == 99
     assert all(one.reason or (one.estimated > 0 and one.measured > 0) for one in judged)
 
 
@@ -64,7 +70,7 @@ def test_json_is_one_object_with_the_agreed_keys(capsys: pytest.CaptureFixture[s
     assert throughput_accuracy.main([str(DATA), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert set(printed) == {"cases", "within_35_pct", "median_abs_error_pct", "misses", "not_judged"}
-    assert printed["cases"] + len(printed["not_judged"]) == 84
+    assert printed["cases"] + len(printed["not_judged"]) == 99
     assert all(isinstance(reason, str) and reason for reason in printed["not_judged"].values())
 
 
