@@ -121,7 +121,7 @@ def test_each_text_is_redacted_as_written() -> None:
         "ann@@example.org",
         "@",
         ":",
-        "fe80::1 and 2001:db8:0:0:0:0:0:7 but 12:30:45, ::1, 1:2:3:4:5:6:7:8:9, 2001:db8::g, ff02::1 and ::",
+        "ff02:0:0:0:0:0:1:2 0:0:0:0:0:0:0:1 fe80::1 and 2001:db8:0:0:0:0:0:7 but 12:30:45, ::1, 1:2:3:4:5:6:7:8:9, 2001:db8::g, ff02::1 and ::",
         "ST-123456 ST-1234567",
         "PRJ-AB_12 PRJ-ABCDE xPRJ-AB",
         "qab q12z aqab",

@@ -37,3 +37,13 @@ def test_the_margin_is_counted_to_the_byte(beyond: int, short: bool) -> None:
     option = with_free(24 * GIB)
     prediction = replace(option.prediction, available=option.needed + option.margin + beyond)
     assert bool(_shortage(prediction, option.needed, option.margin)) == short
+
+
+@pytest.mark.parametrize(("beyond", "reason"), [(0, ""), (-1, "there are fewer state blocks than sequences")])
+def test_state_blocks_are_counted_without_the_margin_too(beyond: int, reason: str) -> None:
+    prediction = with_free(24 * GIB).prediction
+    block = prediction.demand.geometry.block_bytes
+    sequences, margin = prediction.demand.arguments.max_num_seqs, 3 * block
+    available = sequences * block + margin + beyond
+    prediction = replace(prediction, available=available, demand=replace(prediction.demand, has_state=True))
+    assert _shortage(prediction, 0, margin) == reason

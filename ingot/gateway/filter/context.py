@@ -11,12 +11,12 @@ _SENTENCE_END = re.compile(r"[。！？；!?;]|[a-z]{4}\.\s|\n\s*\n|\n[-*•] ")
 _PHONE = (
     "手机 电话 联系 收件人 收货人 寄件人 热线 致电 拨打 来电 短信 微信 座机 固话 传真 分机 本人 "
     "手機 電話 聯絡 聯繫 收件人 熱線 致電 撥打 來電 簡訊 座機 市話 傳真 分機 tel telephone phone mobile cell call fax "
-    "whatsapp wechat contact reach sms dial"
+    "whatsapp wechat contact reach sms dial caller"
 )
 _PERSON = "身份证 身份證 身分證 证件 證件 证号 字號 identity id idcard 公民 本人"
 _CARD = (
     "卡号 卡號 银行卡 銀行卡 信用卡 储蓄卡 借记卡 账号 帐号 帳號 账户 账戶 帳戶 银联 银行 銀行 开户 付款卡 "
-    "card account visa mastercard unionpay amex iban bank"
+    "card account visa mastercard unionpay amex iban bank pan"
 )
 
 #: Words by which a number is more likely of this kind.
@@ -44,7 +44,7 @@ _LOWERING = (
     "质数 素数 坐标 经度 纬度 分辨率 案号 专利 邮编 书号 刊号 股票 代码为 商品 货号 像素 样本 人口 播放 浏览 "
     "阅读 粉丝 次数 距离 长度 order tracking parcel shipment serial sn sku isbn issn doi ean upc imei imsi iccid "
     "version ver build release batch lot timestamp epoch unix barcode model invoice ticket meeting room port "
-    "price amount total cost balance hash commit uuid guid md5 sha sha1 sha256 checksum pi random seed prime "
+    "price amount total cost balance rmb cny usd eur hkd twd hash commit uuid guid md5 sha sha1 sha256 checksum pi random seed prime "
     "fibonacci coordinate longitude latitude lat lon lng resolution case patent zip population bytes size part "
     "item product chapter section figure ref rfc 样品 准字 文号 优惠券 学号 工号 seq count rows index offset po uid "
     "user_id num code token key weight memory txn txid qq"
