@@ -44,8 +44,8 @@ _LOWERING = (
     "质数 素数 坐标 经度 纬度 分辨率 案号 专利 邮编 书号 刊号 股票 代码为 商品 货号 像素 样本 人口 播放 浏览 "
     "阅读 粉丝 次数 距离 长度 order tracking parcel shipment serial sn sku isbn issn doi ean upc imei imsi iccid "
     "version ver build release batch lot timestamp epoch unix barcode model invoice ticket meeting room port "
-    "price amount total cost balance rmb cny usd eur hkd twd hash commit uuid guid md5 sha sha1 sha256 checksum pi random seed prime "
-    "fibonacci coordinate longitude latitude lat lon lng resolution case patent zip population bytes size part "
+    "price amount total cost balance hash commit uuid guid md5 sha sha1 sha256 checksum pi random seed prime "
+    "rmb cny usd eur hkd twd fibonacci coordinate longitude latitude lat lon lng resolution case patent zip population bytes size part "
     "item product chapter section figure ref rfc 样品 准字 文号 优惠券 学号 工号 seq count rows index offset po uid "
     "user_id num code token key weight memory txn txid qq"
 )
