@@ -45,9 +45,10 @@ _LOWERING = (
     "阅读 粉丝 次数 距离 长度 order tracking parcel shipment serial sn sku isbn issn doi ean upc imei imsi iccid "
     "version ver build release batch lot timestamp epoch unix barcode model invoice ticket meeting room port "
     "price amount total cost balance hash commit uuid guid md5 sha sha1 sha256 checksum pi random seed prime "
-    "rmb cny usd eur hkd twd fibonacci coordinate longitude latitude lat lon lng resolution case patent zip population bytes size part "
-    "item product chapter section figure ref rfc 样品 准字 文号 优惠券 学号 工号 seq count rows index offset po uid "
-    "user_id num code token key weight memory txn txid qq"
+    "rmb cny usd eur hkd twd fibonacci coordinate longitude latitude lat lon lng resolution case patent zip "
+    "population bytes size part "
+    "item product chapter section figure ref rfc 样品 准字 文号 优惠券 学号 工号 seq count rows index offset "
+    "po uid user_id num code token key weight memory txn txid qq"
 )
 
 #: Words that name a number and say nothing of its kind: behind 身份证, card or ticket they leave what was said.
