@@ -40,8 +40,8 @@ CLIENTS: dict[str, tuple[str, ...]] = {
 }
 #: Clients that JavaScript's runtime runs.
 OF_NODE = ("openai-node", "anthropic-node", "undici", "vercel-ai")
-#: A client that does not come to an end is an error, seconds.
-LIMIT_S = 120
+#: A client that does not come to an end is an error, seconds; each request of a load adds to it.
+LIMIT_S, PER_REQUEST_S = 120, 0.05
 
 
 def main() -> int:
@@ -88,12 +88,13 @@ def run(client: str, asked: argparse.Namespace) -> dict[str, str]:
     command = _command(client)
     if command is None:
         return dict.fromkeys(calls, "not run: its runtime is missing; run `make clients`")
+    limit_s = LIMIT_S + asked.load * PER_REQUEST_S
     try:
         done = subprocess.run(
-            [*command, *calls], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False
+            [*command, *calls], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False
         )
     except subprocess.TimeoutExpired:
-        return dict.fromkeys(calls, f"did not end within {LIMIT_S} s")
+        return dict.fromkeys(calls, f"did not end within {limit_s:g} s")
     said = dict(line.split("\t", 1) for line in done.stdout.splitlines() if "\t" in line)
     last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
     return {call: said.get(call, f"it ended with {done.returncode}: {last[:200]}") for call in calls}
