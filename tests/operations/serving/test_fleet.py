@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import gevent
 import pytest
@@ -14,6 +16,7 @@ from pyinfra.context import ctx_state
 from ingot.facts.access_log import AccessLogMark, AccessLogSince, LogMark, Served
 from ingot.facts.asking import Answer, Asked
 from ingot.facts.crash import Crash, ReplicaCrash
+from ingot.facts.engine import Container, EngineLook
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.operations.serving import canary, engine, fleet
 from tests.operations.serving.onehost import Inventory, OneHost, one_run
@@ -132,6 +135,30 @@ def test_a_canary_whose_callers_fail_goes_back_and_stops_the_others(three: Three
     )
     assert set(said) == {"gpu-01", "gpu-02", "gpu-03"}
     assert three.hosts["gpu-01"].composed() == before
+
+
+def test_a_canary_whose_replica_turns_unhealthy_goes_back_and_stops_the_others(
+    three: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs on, and nobody asked it: its health alone says so."""
+    three.change()
+    one = three.hosts["gpu-01"]
+    before, look = one.composed(), canary.ask
+
+    def ask(fact: type, **arguments: Any) -> Any:
+        found = look(fact, **arguments)
+        if fact is not EngineLook:
+            return found
+        sick = Container("small-0", "", "", "running", 0, 0, 60, "172.31.0.2", (), healthy=False)
+        return replace(found, containers=(sick, replace(sick, service="small-1", healthy=True)))
+
+    monkeypatch.setattr(canary, "ask", ask)
+    one.answers[AccessLogSince] = Served(0, 0)
+    three.deploy()
+    said = three.refused()
+    assert said["gpu-01"][0].startswith("gpu-01: small-0 of this canary stopped serving within 1 s")
+    assert set(said) == {"gpu-01", "gpu-02", "gpu-03"}
+    assert one.composed() == before
 
 
 def test_a_host_that_has_nothing_to_change_neither_waits_nor_is_the_canary(three: Three) -> None:
