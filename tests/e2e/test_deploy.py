@@ -228,10 +228,12 @@ def test_the_service_is_back_after_a_reboot_without_help(host: TestHost, key: st
     assert run.commands(NAME) == {"": 1, "Preflight": 2}
 
 
+@pytest.mark.speed
 def test_one_setting_changes_only_what_depends_on_it(host: TestHost, key: str) -> None:
     before = containers(host)
-    run = deploy(NAME, data=["gateway_max_body=8m"])
+    run = deploy(NAME, data=["gateway_max_body=8m"], flags=["--debug"])
     assert run.status == 0, run.output[-6000:]
+    assert set(run.commands(NAME)) == {"", "Preflight", "Gateway", "Remember"}, "no other role asks the host"
     assert {name.partition(" | ")[0] for name in run.changed(NAME)} == {"Gateway", "Remember"}
     assert containers(host) == before
     assert ask(host, key)
