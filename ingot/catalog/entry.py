@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ingot.sizing import (
     Adapter,
+    Architecture,
     CatalogError,
     EngineArguments,
     Kind,
@@ -119,7 +119,14 @@ Part = TypeVar("Part", bound=Entry)
 def model(name: str, entry: Any) -> Model:
     """The model of an entry. Raises: CatalogError, one sentence that names the key."""
     read = _validated(ModelEntry, f"model {name}", entry)
-    variants = [_variant(name, read.config, one, approximate=read.approximate) for one in read.variants]
+    variants: list[Variant] = []
+    # Most variants differ from the model's config in nothing: reading it is most of what a catalog costs.
+    shared: Architecture | None = None
+    for one in read.variants:
+        where = f"model {name}, variant {one.name}"
+        architecture = shared if shared and not one.config else _architecture(where, read, one)
+        shared = shared if one.config else architecture
+        variants.append(_variant(where, one, architecture))
     if read.kind in ("embed", "rerank"):
         # The engine drops the output head of a decoder that pools (vLLM `model_executor/models/adapters.py`).
         variants = [replace(one, architecture=replace(one.architecture, head=())) for one in variants]
@@ -155,16 +162,18 @@ def adapter(where: str, entry: Any) -> Adapter:
     return Adapter(**_validated(AdapterEntry, where, entry).model_dump())
 
 
-def _variant(model: str, config: Mapping[str, Any], entry: VariantEntry, *, approximate: bool) -> Variant:
-    where = f"model {model}, variant {entry.name}"
+def _architecture(where: str, model: ModelEntry, entry: VariantEntry) -> Architecture:
+    try:
+        return architecture_from_config({**model.config, **entry.config}, approximate=model.approximate)
+    except SizingError as error:
+        raise CatalogError(f"The catalog's {where}: {error}") from error
+
+
+def _variant(where: str, entry: VariantEntry, architecture: Architecture) -> Variant:
     if entry.quantization not in SCHEMES:
         raise CatalogError(
             f"The catalog's {where} has quantization {entry.quantization!r}, expected one of {', '.join(SCHEMES)}."
         )
-    try:
-        architecture = architecture_from_config({**config, **entry.config}, approximate=approximate)
-    except SizingError as error:
-        raise CatalogError(f"The catalog's {where}: {error}") from error
     scheme, capability = SCHEMES[entry.quantization], entry.min_capability
     return Variant(
         name=entry.name,
