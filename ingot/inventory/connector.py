@@ -201,6 +201,12 @@ class IngotConnector(SSHConnector):
         with self._look.changing():
             return self._guarded(lambda: put(*args, **arguments), False)
 
+    def rsync(self, *args: Any, **arguments: Any) -> bool:
+        """Send files with rsync, which connects by itself."""
+        with self._look.changing():
+            sent: bool = super().rsync(*args, **arguments)
+            return sent
+
     def get_file(self, *args: Any, **arguments: Any) -> bool:
         """Fetch a file; False where the connection is lost."""
         get = super().get_file

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
+import os
+import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -112,7 +115,15 @@ def test_old_answers_are_looked_at_again() -> None:
 def test_a_look_whose_time_is_over_says_what_it_knows(tmp_path: Path) -> None:
     questions = {f"q{number}": f"echo {number}" for number in range(looks.LANES)} | {"never": "sleep 100", "then": "id"}
     text = kept(script(questions, ["then"]), tmp_path)
-    lines = ask_shell(f"timeout 2 sh -c {shlex.quote(text)}", seconds=30)
+    looking = subprocess.Popen(["sh", "-c", text], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    answered = re.compile(r"^@@ingot-end ", re.MULTILINE)
+    deadline = time.monotonic() + 60
+    while len([lane for lane in tmp_path.glob("run/*/*") if answered.search(lane.read_text())]) < looks.LANES:
+        assert time.monotonic() < deadline and looking.poll() is None
+        time.sleep(0.05)
+    # What timeout does to the shell and to its lanes.
+    os.killpg(looking.pid, signal.SIGTERM)
+    lines = looking.communicate(timeout=60)[0].splitlines()
     found = parse_look(lines)
     assert set(found) == set(questions) - {"never", "then"}
     assert not list((tmp_path / "run").iterdir())

@@ -18,6 +18,7 @@ from pyinfra.api.config import Config
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
+from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from ingot.facts import look as looks
@@ -129,6 +130,22 @@ def test_what_is_asked_after_a_change_is_asked_of_the_host(begin: Begin) -> None
     assert run.ask(1, "first")["file_a"].output == "after"
 
 
+@pytest.mark.parametrize("way", ["put_file", "rsync"])
+def test_a_file_that_is_sent_is_a_change(begin: Begin, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    all_asked(begin())
+    run = begin()
+    assert run.ask(0, "first")["file_a"].output == "before"
+
+    def send(_: Any) -> bool:
+        (run.on.path / "a").write_text("sent")
+        return True
+
+    monkeypatch.setattr(SSHConnector, way, send)
+    monkeypatch.setattr(IngotConnector, "_is_alive", lambda _: True)
+    assert getattr(run.connector, way)()
+    assert run.ask(0, "second")["file_a"].output == "sent"
+
+
 @pytest.mark.parametrize(
     ("operation", "arguments"),
     [(None, {}), ("first", {"_stdin": "a"}), ("first", {"_sudo_user": "somebody"}), ("first", {"_chdir": "/"})],
@@ -177,7 +194,7 @@ def history(path: Path, actions: list[tuple[str, Any, Any]], *, fresh: bool) -> 
 
 
 @given(st.lists(ACTIONS, max_size=12))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_asked_and_changed_is_answered_as_without_a_look(actions: list[tuple[str, Any, Any]]) -> None:
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as one, TemporaryDirectory() as two:
         patch.setattr(looks, "COMMAND", "[ ! -e look.sh ] || sh look.sh")
