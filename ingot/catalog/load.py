@@ -99,7 +99,7 @@ def hardware_from_name(name: str) -> Hardware:
         found = names.find_gpus(part, known)
         if found is None:
             raise CatalogError(
-                f"{part.strip()!r} is not a GPU of the catalog, expected <gpu>x<count> such as rtx4090x2"
+                f"{part.strip()!r} is not a GPU of the catalog, expected <gpu>x<count> such as rtx4090x2, up to 64"
                 f"{names.nearest_gpus(part, known)}; correct it, or add it to ingot/catalog/gpus.yaml."
             )
         key, count = found

@@ -102,6 +102,8 @@ def _offer(wanted: str, offered: Mapping[str, str]) -> str:
     for text in alike:
         if offered[text] not in close:
             close.append(offered[text])
+    if len(close) == 1:
+        return f"; the nearest is {close[0]}"
     return f"; the nearest are {_listed(close[:3])}" if close else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ingot.catalog import load_models, site
@@ -13,6 +14,8 @@ from ingot.hub.fleet import token_of
 from ingot.hub.places import InDirectory, OnHub, Place
 from ingot.sizing import CatalogError
 
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 #: The newest engine whose names are known: a host's own is looked at when the model is to be served.
 NEWEST = "999"
 
@@ -29,9 +32,13 @@ def add_to(
     replace: bool,
 ) -> Described:
     """Describe a repository and write it to a site's file. Raises: IngotError; then nothing is written."""
+    if name is not None and not _NAME.fullmatch(name):
+        raise IngotError(f"--name is {name!r}, expected letters, digits, dots and dashes: correct it.")
     place: Place = OnHub(Hub(hub, token_of(token_file)))
     if Path(repository).is_dir():
         repository, place = str(Path(repository).resolve()), InDirectory()
+    elif not _REPOSITORY.fullmatch(repository):
+        raise IngotError(f"{repository!r} is no directory here and no ORG/NAME of a hub; correct it.")
     described = describe(place, repository, registry(NEWEST), name=name, revision=revision, kind=kind_named(kind))
     try:
         entries = dict(site.read(file))

@@ -280,6 +280,8 @@ def _refusal(
     if not pool.groups:
         return None, "no cache is needed"
     usable = available - engine.null_blocks * pool.block_bytes
+    if available < 0:
+        return "R4", f"nothing is left for the cache, {show_gib(-available)} are missing"
     if usable <= 0:
         return "R4", f"{show_gib(available)} are left for the cache"
     needed = need.request_blocks * pool.block_bytes

@@ -80,6 +80,20 @@ def test_what_cannot_be_planned_or_served_is_refused_and_nothing_is_written(
     assert not (tmp_path / "inventories").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["missing/directory/here"], "is no directory here and no ORG/NAME"),
+        (["qwen3"], "is no directory here and no ORG/NAME"),
+        (["Qwen/Qwen3-0.6B", "--name", "my model"], "--name is 'my model'"),
+    ],
+)
+def test_what_is_no_name_is_refused_before_a_hub_is_asked(words: list[str], said: str, tmp_path: Path) -> None:
+    done = add(tmp_path, *words, "--hub", "http://127.0.0.1:1")
+    assert done.returncode != 0 and said in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_name_that_is_taken_is_not_written_over(tmp_path: Path, standin: StandIn) -> None:
     taken = add(tmp_path, "Qwen/Qwen3-0.6B", "--hub", standin.url)
     assert taken.returncode == 1 and "the catalog has a model qwen3-0.6b already; pass --name" in taken.stderr
