@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from ingot.sizing import ModelRequest, Workload
+from ingot.sizing.alternatives import describe
 from ingot.sizing.engine import vllm
 from ingot.sizing.option import Kind, Option, _shortage, attempt, choices
 from ingot.sizing.split import Parallel
@@ -47,3 +49,28 @@ def test_state_blocks_are_counted_without_the_margin_too(beyond: int, reason: st
     available = sequences * block + margin + beyond
     prediction = replace(prediction, available=available, demand=replace(prediction.demand, has_state=True))
     assert _shortage(prediction, 0, margin) == reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "pools"), [("generate", False), ("embed", True), ("rerank", True), ("transcribe", False)]
+)
+def test_what_pools_is_started_to_pool(kind: Any, pools: bool) -> None:
+    request = replace(REQUEST, model=replace(REQUEST.model, kind=kind))
+    option = attempt(request, choices(request)[0], Parallel(1), CARD, 24 * GIB, vllm("0.32.0"), ())
+    assert option.arguments.pooling == pools
+
+
+@pytest.mark.parametrize(
+    ("parallel", "words"),
+    [
+        (Parallel(1), "2 replicas of none on one NVIDIA GeForce RTX 4090 each"),
+        (Parallel(tensor=2), "2 replicas of none over 2 x NVIDIA GeForce RTX 4090 each"),
+        (Parallel(pipeline=2), "2 replicas of none over 2 x NVIDIA GeForce RTX 4090 each in 2 stages"),
+        (
+            Parallel(pipeline=2, data=2),
+            "2 replicas of none over 4 x NVIDIA GeForce RTX 4090 each in 2 stages and 2 data parallel ranks",
+        ),
+    ],
+)
+def test_an_option_is_said_as_people_say_it(parallel: Parallel, words: str) -> None:
+    assert describe(replace(with_free(24 * GIB), parallel=parallel, replicas=2)) == words
