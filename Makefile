@@ -9,7 +9,7 @@ AGENTS := .venv-agents
 STATE := $(or $(INGOT_SANDBOX_STATE),/var/lib/ingot-sandbox)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help env lock checkers clients lint test test-unit test-e2e e2e-1 e2e-2 test-driver gpu demo demo-down clean mutants
+.PHONY: help env lock checkers clients lint test test-unit test-e2e e2e-1 e2e-2 test-driver gpu demo demo-down clean mutants zero-failures kill-sweep
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,12 @@ test: lint test-unit test-e2e ## Every test
 
 test-driver: env ## NVIDIA's module built for real on Debian 12 and 13 (root; about ten minutes, no part of test)
 	nice $(BIN)/pytest tests/dkms/real_builds.py
+
+zero-failures: env ## 100,000 requests while everything is changed: none may fail (root; REQUESTS=… for less; no part of test)
+	nice $(BIN)/python benchmarks/rollout.py --requests $(or $(REQUESTS),100000) --limit-s 14400
+
+kill-sweep: env ## Kill a deploy at each of its side effects and heal it (root; an hour; no part of test)
+	KILLS=$(or $(KILLS),all) nice $(BIN)/pytest tests/rollout/test_kill_sweep.py -m e2e -s
 
 gpu: ## Measure the GPUs of this machine into docs/hardware (PYTHON=one whose torch has CUDA; under eight minutes)
 	@$(or $(PYTHON),python3) scripts/gpu-record

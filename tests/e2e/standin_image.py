@@ -33,8 +33,11 @@ def _is_library(parts: list[str]) -> bool:
     return parts[0] == "x86_64-linux-gnu" and (len(parts) == 1 or parts[1].startswith(LIBRARIES))
 
 
-def write(directory: Path) -> dict[str, Any]:
-    """Write the archive into a directory. Returns: the values by which hosts get it from this machine."""
+def write(directory: Path, label: str = "") -> dict[str, Any]:
+    """Write the archive into a directory. Returns: the values by which hosts get it from this machine.
+
+    Another label makes another image of the same.
+    """
     root = image.root(Paths.from_environment(), image.recipe_for("debian13").key)
     (directory / "own/usr/bin").mkdir(parents=True)
     script = directory / "own/usr/bin/vllm"
@@ -44,7 +47,7 @@ def write(directory: Path) -> dict[str, Any]:
         write_layer(directory / "python.tar", root, keep=_kept, owners=lambda name: (0, 0)),
         write_layer(directory / "own.tar", directory / "own", owners=lambda name: (0, 0)),
     ]
-    made = write_archive(directory / "image.tar", NAME, layers, {"Env": ["PATH=/usr/bin:/bin"]})
+    made = write_archive(directory / "image.tar", NAME, layers, {"Env": ["PATH=/usr/bin:/bin", f"LABEL={label}"]})
     return {
         "engine_image": NAME,
         "engine_image_archive": str(directory / "image.tar"),

@@ -1,0 +1,123 @@
+"""Callers who never pause: OpenAI's client without retries, every other answer streamed, each judged complete or not.
+
+    .venv/bin/python -m benchmarks.steady_load URL CA_FILE KEY_FILE MODEL RECORD [--callers 8] [--rate 40]
+
+It runs until it is told to end (SIGTERM) and appends one JSON line per request to RECORD: when it began and ended
+(seconds since 1970), whether it was streamed, and what was wrong with its answer (null: nothing). KEY_FILE is read
+before each request, so that whoever rotates a key writes the new one there.
+
+An answer is complete where it says how it finished and holds as many words as were asked for; a streamed one where its
+body ends with `data: [DONE]` too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import ssl
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import openai
+
+#: No answer takes longer than this, seconds.
+LIMIT_S = 60
+DONE = b"data: [DONE]"
+
+
+class _Remembered(httpx.AsyncByteStream):
+    """A body that keeps its last bytes: OpenAI's client does not tell an end with [DONE] from one without."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream, self.tail = stream, b""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._stream:
+            self.tail = (self.tail + piece)[-64:]
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    """Remembers how the last body ended."""
+
+    last: _Remembered | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await super().handle_async_request(request)
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        self.last = _Remembered(answer.stream)
+        return httpx.Response(
+            answer.status_code, headers=answer.headers, stream=self.last, extensions=answer.extensions
+        )
+
+
+async def _ask(caller: openai.AsyncOpenAI, transport: _Transport, asked: dict[str, Any], stream: bool) -> str | None:
+    """What is wrong with one answer; None: nothing."""
+    if not stream:
+        answer = await caller.chat.completions.create(**asked)
+        said, finish = answer.choices[0].message.content or "", answer.choices[0].finish_reason
+    else:
+        said, finish = "", None
+        async for chunk in await caller.chat.completions.create(**asked, stream=True):
+            for choice in chunk.choices:
+                said += choice.delta.content or ""
+                finish = choice.finish_reason or finish
+        if transport.last is None or not transport.last.tail.strip().endswith(DONE):
+            return "the stream ended without [DONE]"
+    if finish not in ("stop", "length"):
+        return f"no finish: {finish}"
+    return None if said else "no text"
+
+
+async def _call(number: int, args: argparse.Namespace, record: Any, stop: asyncio.Event) -> None:
+    context = ssl.create_default_context(cafile=str(args.ca))
+    transport = _Transport(verify=context)
+    client = httpx.AsyncClient(transport=transport, timeout=LIMIT_S)
+    caller = openai.AsyncOpenAI(base_url=args.url, api_key="none", http_client=client, max_retries=0)
+    asked = {"model": args.model, "messages": [{"role": "user", "content": "Count."}], "max_tokens": args.max_tokens}
+    every, stream = args.callers / args.rate, number % 2 == 0
+    await asyncio.sleep(every * number / args.callers)
+    while not stop.is_set():
+        began, monotonic = time.time(), time.monotonic()
+        caller.api_key = args.key.read_text().strip()
+        try:
+            wrong = await _ask(caller, transport, asked, stream)
+        except (openai.OpenAIError, httpx.HTTPError) as error:
+            cause = f" ({error.__cause__!r})" if error.__cause__ else ""
+            wrong = f"{type(error).__name__}: {error}{cause}"
+        line = {"began": began, "ended": time.time(), "stream": stream, "wrong": wrong}
+        record.write(json.dumps(line) + "\n")
+        stream = not stream
+        await asyncio.sleep(max(every - (time.monotonic() - monotonic), 0))
+
+
+async def _load(args: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    with args.record.open("a", buffering=1) as record:
+        await asyncio.gather(*(_call(number, args, record, stop) for number in range(args.callers)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    for name in ("ca", "key"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("model")
+    parser.add_argument("record", type=Path)
+    parser.add_argument("--callers", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=40, help="requests per second, all callers together")
+    parser.add_argument("--max-tokens", type=int, default=8)
+    asyncio.run(_load(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
