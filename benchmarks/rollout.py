@@ -34,6 +34,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from ingot.errors import IngotError
 from ingot.operations.gateway import site
 from ingot.sandbox import Sandbox, TestHost, inventory, mirror
 from ingot.sandbox.tiny_models import directory as models
@@ -68,7 +69,7 @@ dpkg-deb -R nginx_*.deb tree
 version=$(dpkg-query -W -f '${Version}' nginx)
 sed -i "s/^Version: .*/Version: $version+again/" tree/DEBIAN/control
 dpkg-deb --build --root-owner-group tree newer.deb
-DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-download ./newer.deb
+DEBIAN_FRONTEND=noninteractive dpkg -i newer.deb
 """
 
 
@@ -339,7 +340,7 @@ def measure(args: argparse.Namespace, work: Path) -> int:
                 changing = time.monotonic()
                 try:
                     CHANGES[name](fleet)
-                except Unexpected as error:
+                except (Unexpected, IngotError) as error:
                     troubles += 1
                     print(f"{name}: {error}", file=sys.stderr, flush=True)
                 took = time.monotonic() - changing

@@ -45,7 +45,8 @@ MOVING = (
 )
 READERS = (
     "nginx -t -q && docker compose --file /etc/ingot/engine/compose.yaml config --quiet && "
-    "find /var/lib/ingot -name '*.json' -exec "
+    # That one is empty where there was no file before.
+    "find /var/lib/ingot -name '*.json' ! -name docker-before.json -exec "
     "python3 -c 'import json, sys; [json.load(open(path)) for path in sys.argv[1:]]' {} +"
 )
 
@@ -116,6 +117,7 @@ def test_a_run_killed_at_any_side_effect_hurts_nobody_and_is_healed(swept: Swept
             def expect(holds: bool, what: str, where: str = where) -> None:
                 if not holds:
                     wrong.append(f"{where}: {what}")
+                    print(f"  {what}", flush=True)
 
             expect(status == -signal.SIGKILL, f"it ended with {status}, not killed: {output[-1500:]}")
             # No torn file: what rests is old or new, what moves is whole for its reader.
