@@ -88,7 +88,7 @@ zero-failures: env ## 100,000 requests while everything is changed: none may fai
 	nice $(BIN)/python benchmarks/rollout.py --requests $(or $(REQUESTS),100000) --limit-s 14400
 
 kill-sweep: env ## Kill a deploy at each of its side effects and heal it (root; an hour; no part of test)
-	KILLS=$(or $(KILLS),all) nice $(BIN)/pytest tests/rollout/test_kill_sweep.py -m e2e -s
+	KILLS=$(or $(KILLS),all) nice $(BIN)/pytest tests/rollout/kill_sweep.py -m e2e -s
 
 gpu: ## Measure the GPUs of this machine into docs/hardware (PYTHON=one whose torch has CUDA; under eight minutes)
 	@$(or $(PYTHON),python3) scripts/gpu-record

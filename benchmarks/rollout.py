@@ -17,23 +17,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.steady_load import Row, row, steady_load
 from ingot.errors import IngotError
 from ingot.operations.gateway import site
 from ingot.sandbox import Sandbox, TestHost, inventory, mirror
@@ -43,7 +40,6 @@ from ingot.secrets import files, keys, pki
 from tests.e2e import standin_image
 from tests.e2e.deploying import deploy
 
-ROOT = Path(__file__).parent.parent
 #: Name of each host and its simulated hardware.
 A, B, FRONT = "roll-a", "roll-b", "roll-front"
 PROFILES = {A: "a10gx4", B: "rtx4090x1", FRONT: "none"}
@@ -100,6 +96,11 @@ class Fleet:
     def use_key(self, key: str) -> None:
         """Have the callers use this key from now on."""
         files.replace(self.key_file, key, mode=0o600)
+
+    def callers(self, at: Sequence[str], rate: float) -> AbstractContextManager[Path]:
+        """Callers at these hosts, so many requests per second in all; yields the file of their records."""
+        addresses = [self.hosts[name].address for name in at]
+        return steady_load(addresses, self.secrets / "ca.crt", self.key_file, MODEL, self.work / "requests.jsonl", rate)
 
     def inventory(self, name: str = "fleet.py") -> Path:
         """An inventory file of what the values say now."""
@@ -267,63 +268,6 @@ def _revision(work: Path, number: int) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def steady_load(fleet: Fleet, rate: float, at: Sequence[str] = (A, FRONT)) -> Iterator[Path]:
-    """Callers at these hosts until the block ends; yields the file of their records."""
-    record = fleet.work / "requests.jsonl"
-    record.touch()
-    command = [
-        sys.executable,
-        str(ROOT / "benchmarks" / "steady_load.py"),
-        "--callers",
-        "12",
-        "--rate",
-        str(rate / len(at)),
-    ]
-    told = [str(fleet.secrets / "ca.crt"), str(fleet.key_file), MODEL, str(record)]
-    begun = [
-        subprocess.Popen(
-            [*command, f"https://{fleet.hosts[name].address}/v1", *told],
-            env={**os.environ, "OPENAI_LOG": "", "no_proxy": "*"},
-        )
-        for name in at
-    ]
-    try:
-        yield record
-        for one in begun:
-            if one.poll() is not None:
-                raise Unexpected(f"callers ended by themselves, with status {one.returncode}")
-    finally:
-        for one in begun:
-            one.send_signal(signal.SIGTERM)
-        for one in begun:
-            one.wait(timeout=120)
-
-
-@dataclass(frozen=True)
-class Row:
-    """What callers met while one thing was changed."""
-
-    change: str
-    sent: int
-    failed: int
-    longest_gap_s: float
-    slowest_s: float
-    took_s: float
-    wrong: tuple[str, ...]
-
-
-def row(change: str, record: Path, began: float, ended: float, took_s: float) -> Row:
-    """The requests that ended between two moments."""
-    lines = [json.loads(line) for line in record.read_text().splitlines()]
-    mine = [one for one in lines if began <= one["ended"] < ended]
-    good = [began, *sorted(one["ended"] for one in mine if not one["wrong"]), ended]
-    gap = max(after - before for before, after in pairwise(good))
-    wrong = [one["wrong"] for one in mine if one["wrong"]]
-    slowest = max((one["ended"] - one["began"] for one in mine), default=0)
-    return Row(change, len(mine), len(wrong), gap, slowest, took_s, tuple(wrong))
-
-
 def shown(cells: Sequence[object]) -> str:
     return "{:<12} {:>8} {:>7} {:>14} {:>10} {:>8}".format(*cells)
 
@@ -331,7 +275,7 @@ def shown(cells: Sequence[object]) -> str:
 def measure(args: argparse.Namespace, work: Path) -> int:
     rows: list[Row] = []
     end, troubles = time.monotonic() + args.limit_s, 0
-    with fleet_of_test_hosts(work) as fleet, steady_load(fleet, args.rate) as record:
+    with fleet_of_test_hosts(work) as fleet, fleet.callers((A, FRONT), args.rate) as record:
         time.sleep(AROUND_S)
         print(shown(("change", "requests", "failed", "longest gap, s", "slowest, s", "took, s")), flush=True)
         began = time.time()
@@ -355,8 +299,6 @@ def measure(args: argparse.Namespace, work: Path) -> int:
                     print(f"  {one.wrong.count(said)} x {said[:300]}", flush=True)
                 if time.monotonic() > end:
                     break
-        # Answers that are under way count too.
-        time.sleep(0)
     last = row("(last)", record, began, time.time(), 0)
     sent, failed = sum(one.sent for one in (*rows, last)), sum(one.failed for one in (*rows, last))
     gap, slowest = max(one.longest_gap_s for one in rows), max(one.slowest_s for one in rows)

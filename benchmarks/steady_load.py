@@ -15,10 +15,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import ssl
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +110,54 @@ async def _load(args: argparse.Namespace) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with args.record.open("a", buffering=1) as record:
         await asyncio.gather(*(_call(number, args, record, stop) for number in range(args.callers)))
+
+
+@contextmanager
+def steady_load(addresses: Sequence[str], ca: Path, key: Path, model: str, record: Path, rate: float) -> Iterator[Path]:
+    """Callers at these addresses, in processes of their own, until the block ends; yields the file of their records."""
+    record.touch()
+    command = [sys.executable, __file__, "--callers", "12", "--rate", str(rate / len(addresses))]
+    begun = [
+        subprocess.Popen(
+            [*command, f"https://{address}/v1", str(ca), str(key), model, str(record)],
+            env={**os.environ, "no_proxy": "*"},
+        )
+        for address in addresses
+    ]
+    try:
+        yield record
+        for one in begun:
+            if one.poll() is not None:
+                raise RuntimeError(f"callers ended by themselves, with status {one.returncode}")
+    finally:
+        for one in begun:
+            one.send_signal(signal.SIGTERM)
+        for one in begun:
+            one.wait(timeout=120)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What callers met while one thing was changed."""
+
+    change: str
+    sent: int
+    failed: int
+    longest_gap_s: float
+    slowest_s: float
+    took_s: float
+    wrong: tuple[str, ...]
+
+
+def row(change: str, record: Path, began: float, ended: float, took_s: float) -> Row:
+    """The requests that ended between two moments."""
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    mine = [one for one in lines if began <= one["ended"] < ended]
+    good = [began, *sorted(one["ended"] for one in mine if not one["wrong"]), ended]
+    gap = max(after - before for before, after in pairwise(good))
+    wrong = [one["wrong"] for one in mine if one["wrong"]]
+    slowest = max((one["ended"] - one["began"] for one in mine), default=0)
+    return Row(change, len(mine), len(wrong), gap, slowest, took_s, tuple(wrong))
 
 
 def main() -> None:

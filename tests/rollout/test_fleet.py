@@ -9,14 +9,18 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from benchmarks.rollout import UPGRADE_NGINX
+from benchmarks.steady_load import row, steady_load
 from ingot.sandbox import Sandbox, TestHost
-from ingot.secrets.keys import create
+from ingot.secrets import files
+from ingot.secrets.keys import create, fingerprint, revoke_id, rotate
 from tests.e2e import standin_image
 from tests.e2e.deploying import INGOT, ROOT, Run, deploy
 from tests.hosts.https import Caller, CallError
@@ -24,10 +28,20 @@ from tests.hosts.https import Caller, CallError
 pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(1800)]
 
 NAMES = ("roll-1", "roll-2")
+MODEL = "tiny-qwen3"
 INVENTORY = """
 from ingot.sandbox.inventory import hosts
-sandbox = [(name, {{**data, **{values!r}}}) for name, data in hosts() if name.removeprefix("@ingot/") in {names!r}]
+_own = {own!r}
+_hosts = [(name, data, name.removeprefix("@ingot/")) for name, data in hosts()]
+sandbox = [(name, {{**data, **{values!r}, **_own[short]}}) for name, data, short in _hosts if short in _own]
 """
+#: The first has two replicas, so that its callers need not notice anything.
+PROFILES = {"roll-1": "a10gx4", "roll-2": "rtx4090x1"}
+OWN = {
+    name: {"serve": [{"model": MODEL, "context": 4096, "concurrency": 8, "replicas": replicas}]}
+    for name, replicas in (("roll-1", 2), ("roll-2", 1))
+}
+GATEWAY = "roles.gateway.gateway"
 
 
 @dataclass
@@ -41,11 +55,26 @@ class Fleet:
     def inventory(self, **values: object) -> Path:
         """An inventory of both with these values."""
         path = self.directory / "fleet.py"
-        path.write_text(INVENTORY.format(values={**self.values, **values}, names=NAMES))
+        path.write_text(INVENTORY.format(values={**self.values, **values}, own=OWN))
         return path
 
-    def deploy(self, **values: object) -> Run:
-        return deploy(inventory=str(self.inventory(**values)))
+    def deploy(self, deploy_file: str = "deploy.py", **values: object) -> Run:
+        return deploy(inventory=str(self.inventory(**values)), deploy_file=deploy_file)
+
+    @property
+    def key(self) -> Path:
+        """The file with the key of the callers."""
+        return self.directory / "key"
+
+    @contextmanager
+    def called_without_a_failure(self) -> Iterator[None]:
+        """OpenAI's client asks the first host all the while, plain and streamed; none of its requests fails."""
+        record, ca = self.directory / f"{time.monotonic_ns()}.jsonl", Sandbox().secrets_dir / "ca.crt"
+        with steady_load([self.hosts[0].address], ca, self.key, MODEL, record, rate=40):
+            yield
+        told = row("", record, 0, time.time(), 0)
+        print(f"{told.sent} requests, {told.failed} failed, the slowest took {told.slowest_s:.1f} s")
+        assert told.sent > 100 and not told.failed, told
 
     def containers(self) -> list[str]:
         """Id and start of each host's replica."""
@@ -57,10 +86,11 @@ class Fleet:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     sandbox = Sandbox()
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda name: sandbox.up(name, profile="rtx4090x1"), NAMES)
+        first, second = pool.map(lambda name: sandbox.up(name, profile=PROFILES[name]), NAMES)
     directory = tmp_path_factory.mktemp("fleet")
     values = {**standin_image.write(directory), "engine_hold_s": 0, "rollout_canary_hold_s": 2}
     made = Fleet((first, second), directory, values)
+    files.replace(made.key, create(sandbox.secrets_dir, "steady"), mode=0o600)
     run = made.deploy()
     assert run.status == 0, run.output[-6000:]
     yield made
@@ -79,6 +109,7 @@ def test_the_plan_alone_is_printed_and_nothing_changes(fleet: Fleet) -> None:
     assert head == ["order", "host", "replica", "change", "outage"]
     assert [row[:6] for row in rows] == [
         ["1", "canary", "roll-1", "tiny-qwen3-0", "replace:", "arguments"],
+        ["1", "canary", "roll-1", "tiny-qwen3-1", "replace:", "arguments"],
         ["2", "roll-2", "tiny-qwen3-0", "replace:", "arguments", "yes:"],
     ]
     assert "503 with Retry-After, about" in done.stdout, "the first starts were measured"
@@ -87,7 +118,8 @@ def test_the_plan_alone_is_printed_and_nothing_changes(fleet: Fleet) -> None:
 
 def test_a_canary_that_crashes_leaves_the_other_host_as_it_is(fleet: Fleet) -> None:
     before = fleet.containers()
-    run = fleet.deploy(engine_extra_args=["--crash"])
+    with fleet.called_without_a_failure():
+        run = fleet.deploy(engine_extra_args=["--crash"])
     assert run.status != 0
     assert "the last good tiny-qwen3-0 serves again." in run.output, run.output[-4000:]
     assert "roll-2: nothing was replaced here: the canary roll-1 failed; mend that, and deploy again." in run.output
@@ -97,7 +129,7 @@ def test_a_canary_that_crashes_leaves_the_other_host_as_it_is(fleet: Fleet) -> N
 def test_a_canary_whose_callers_fail_goes_back_and_leaves_the_other_host_as_it_is(fleet: Fleet) -> None:
     before, stop = fleet.containers(), threading.Event()
     secrets = Sandbox().secrets_dir
-    key, chat = create(secrets, "rollout"), {"model": "tiny-qwen3", "messages": [{"role": "user", "content": "Hi"}]}
+    key, chat = create(secrets, "rollout"), {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
     assert deploy(inventory=str(fleet.inventory()), deploy_file="roles.gateway.gateway").status == 0
     caller = Caller(fleet.hosts[0].address, "roll-1", secrets / "ca.crt", key)
     assert caller.post("/v1/chat/completions", chat).status == 200
@@ -124,7 +156,8 @@ def test_a_canary_whose_callers_fail_goes_back_and_leaves_the_other_host_as_it_i
 
 def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> None:
     before = fleet.containers()
-    run = fleet.deploy(engine_extra_args=["--seed", "1"])
+    with fleet.called_without_a_failure():
+        run = fleet.deploy(engine_extra_args=["--seed", "1"])
     assert run.status == 0, run.output[-6000:]
     told = (
         "1 canary  roll-1",
@@ -138,6 +171,20 @@ def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> Non
     again = fleet.deploy(engine_extra_args=["--seed", "1"])
     assert again.status == 0 and [again.changed(name) for name in NAMES] == [[], []], again.output[-3000:]
     assert "canary" not in again.output
+
+
+def test_callers_notice_neither_another_key_nor_another_gateway_nor_another_nginx(fleet: Fleet) -> None:
+    secrets, old = Sandbox().secrets_dir, fingerprint(fleet.key.read_text())[:8]
+    with fleet.called_without_a_failure():
+        new, _ = rotate(secrets, "steady", timedelta(hours=1), datetime.now(UTC))
+        run = fleet.deploy(GATEWAY, gateway_max_body="9m")
+        assert run.status == 0 and run.changed("roll-1"), run.output[-3000:]
+        files.replace(fleet.key, new, mode=0o600)
+        fleet.hosts[0].succeeds(UPGRADE_NGINX, timeout_s=300)
+    revoke_id(secrets, old)
+    with fleet.called_without_a_failure():
+        run = fleet.deploy(GATEWAY, gateway_max_body="9m")
+        assert run.status == 0, run.output[-3000:]
 
 
 BROKEN = """
