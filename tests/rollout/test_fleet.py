@@ -71,10 +71,18 @@ class Fleet:
         """OpenAI's client asks the first host all the while, plain and streamed; none of its requests fails."""
         record, ca = self.directory / f"{time.monotonic_ns()}.jsonl", Sandbox().secrets_dir / "ca.crt"
         with steady_load([self.hosts[0].address], ca, self.key, MODEL, record, rate=40):
+            self._wait_for_requests(record, 20)
             yield
+            self._wait_for_requests(record, 120)
         told = row("", record, 0, time.time(), 0)
         print(f"{told.sent} requests, {told.failed} failed, the slowest took {told.slowest_s:.1f} s")
-        assert told.sent > 100 and not told.failed, told
+        assert told.sent >= 120 and not told.failed, told
+
+    def _wait_for_requests(self, record: Path, count: int, timeout_s: float = 120) -> None:
+        deadline = time.monotonic() + timeout_s
+        while len(record.read_text().splitlines()) < count:
+            assert time.monotonic() < deadline, f"fewer than {count} requests were answered within {timeout_s} s"
+            time.sleep(0.1)
 
     def containers(self) -> list[str]:
         """Id and start of each host's replica."""
