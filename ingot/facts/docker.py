@@ -262,8 +262,9 @@ def parse_daemons(lines: Iterable[str]) -> tuple[Daemon, ...]:
     """Lines of user id, program and command line, with tabs between: `0\\t/usr/sbin/dockerd\\tdockerd\\t-H\\tfd://`."""
     found = []
     for line in lines:
-        uid, program, *command = line.split("\t")
-        if uid.isdigit():
+        uid, program, *command = (*line.split("\t"), "")
+        # A process that ends under the look has no program any more.
+        if uid.isdigit() and program:
             found.append(Daemon(int(uid), program, tuple(word for word in command[1:] if word)))
     return tuple(found)
 

@@ -86,6 +86,11 @@ def test_programs_and_daemons_are_told_apart() -> None:
     )
 
 
+def test_a_process_that_ends_while_it_is_looked_at_is_no_daemon() -> None:
+    gone = "bash: line 7: /proc/4711/cmdline: No such file or directory"
+    assert parse_daemons([gone, "\t\t", "0\t\t", "0", "0\t/usr/sbin/dockerd"]) == (Daemon(0, "/usr/sbin/dockerd"),)
+
+
 def test_this_machine_can_be_read() -> None:
     done = subprocess.run(["sh", "-c", Docker().command()], capture_output=True, text=True, check=True)
     state = Docker().process(done.stdout.splitlines())
