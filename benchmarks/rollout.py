@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/rollout.py [--requests 10000] [--rate 40] [--limit-s 3000] [--only CHANGE ...]
 
 Boots three test hosts (root, Linux): `roll-a` with two replicas, `roll-b` with one, and `roll-front`, a fleet gateway
-without a GPU before both. Half of the callers ask roll-a, half ask roll-front; each is OpenAI's client without retries,
-and every other answer is streamed. Meanwhile one change after the other is brought by the real `pyinfra` and
+without a GPU before both. Half of the callers ask roll-a, half ask roll-front; each is OpenAI's client as it comes, and
+every other answer is streamed. Meanwhile one change after the other is brought by the real `pyinfra` and
 `deploy.py`; rounds of changes are repeated until so many requests were sent. The engines are stand-ins for vLLM, which
 start in a second and take half a second per streamed answer; everything before them is what production has.
 
@@ -269,7 +269,7 @@ def _revision(work: Path, number: int) -> dict[str, Any]:
 
 
 def shown(cells: Sequence[object]) -> str:
-    return "{:<12} {:>8} {:>7} {:>14} {:>10} {:>8}".format(*cells)
+    return "{:<12} {:>8} {:>7} {:>10} {:>14} {:>10} {:>8}".format(*cells)
 
 
 def measure(args: argparse.Namespace, work: Path) -> int:
@@ -277,7 +277,9 @@ def measure(args: argparse.Namespace, work: Path) -> int:
     end, troubles = time.monotonic() + args.limit_s, 0
     with fleet_of_test_hosts(work) as fleet, fleet.callers((A, FRONT), args.rate) as record:
         time.sleep(AROUND_S)
-        print(shown(("change", "requests", "failed", "longest gap, s", "slowest, s", "took, s")), flush=True)
+        print(
+            shown(("change", "requests", "failed", "sent again", "longest gap, s", "slowest, s", "took, s")), flush=True
+        )
         began = time.time()
         while sum(one.sent for one in rows) < args.requests and time.monotonic() < end:
             for name in args.only or CHANGES:
@@ -293,16 +295,18 @@ def measure(args: argparse.Namespace, work: Path) -> int:
                 one = row(name, record, began, ended, took)
                 began = ended
                 rows.append(one)
-                numbers = (one.sent, one.failed, f"{one.longest_gap_s:.1f}", f"{one.slowest_s:.1f}", f"{took:.0f}")
-                print(shown((name, *numbers)), flush=True)
+                gap, slowest = f"{one.longest_gap_s:.1f}", f"{one.slowest_s:.1f}"
+                print(shown((name, one.sent, one.failed, one.again, gap, slowest, f"{took:.0f}")), flush=True)
                 for said in sorted(set(one.wrong)):
                     print(f"  {one.wrong.count(said)} x {said[:300]}", flush=True)
                 if time.monotonic() > end:
                     break
     last = row("(last)", record, began, time.time(), 0)
     sent, failed = sum(one.sent for one in (*rows, last)), sum(one.failed for one in (*rows, last))
-    gap, slowest = max(one.longest_gap_s for one in rows), max(one.slowest_s for one in rows)
-    print(shown(("all", sent, failed, f"{gap:.1f}", f"{slowest:.1f}", f"{sum(one.took_s for one in rows):.0f}")))
+    again = sum(one.again for one in (*rows, last))
+    longest = f"{max(one.longest_gap_s for one in rows):.1f}"
+    slowest = f"{max(one.slowest_s for one in rows):.1f}"
+    print(shown(("all", sent, failed, again, longest, slowest, f"{sum(one.took_s for one in rows):.0f}")))
     if sent < args.requests:
         print(f"only {sent} of {args.requests} requests were sent within {args.limit_s:.0f} s", file=sys.stderr)
     return 1 if failed or troubles or sent < args.requests else 0

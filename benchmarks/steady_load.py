@@ -1,13 +1,15 @@
-"""Callers who never pause: OpenAI's client without retries, every other answer streamed, each judged complete or not.
+"""Callers who never pause: OpenAI's client as it comes, every other answer streamed, each judged complete or not.
 
     .venv/bin/python -m benchmarks.steady_load URL CA_FILE KEY_FILE MODEL RECORD [--callers 8] [--rate 40]
 
 It runs until it is told to end (SIGTERM) and appends one JSON line per request to RECORD: when it began and ended
-(seconds since 1970), whether it was streamed, and what was wrong with its answer (null: nothing). KEY_FILE is read
-before each request, so that whoever rotates a key writes the new one there.
+(seconds since 1970), whether it was streamed, how often it was sent again, and what was wrong with its answer (null:
+nothing). KEY_FILE is read before each request, so that whoever rotates a key writes the new one there.
 
 An answer is complete where it says how it finished and holds as many words as were asked for; a streamed one where its
-body ends with `data: [DONE]` too.
+body ends with `data: [DONE]` too. The client sends a request again whose connection was closed before a byte of an
+answer came: nginx closes idle connections when it reloads, and a request may be on its way there. It would also try
+again after a refusal and after half an answer; those are wrong here, whatever comes of it.
 """
 
 from __future__ import annotations
@@ -39,27 +41,37 @@ DONE = b"data: [DONE]"
 class _Remembered(httpx.AsyncByteStream):
     """A body that keeps its last bytes: OpenAI's client does not tell an end with [DONE] from one without."""
 
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self._stream, self.tail = stream, b""
+    def __init__(self, stream: httpx.AsyncByteStream, wrong: list[str]) -> None:
+        self._stream, self._wrong, self.tail = stream, wrong, b""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._stream:
-            self.tail = (self.tail + piece)[-64:]
-            yield piece
+        try:
+            async for piece in self._stream:
+                self.tail = (self.tail + piece)[-64:]
+                yield piece
+        except httpx.HTTPError as error:
+            self._wrong.append(f"half an answer: {error!r}")
+            raise
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
 
 class _Transport(httpx.AsyncHTTPTransport):
-    """Remembers how the last body ended."""
+    """Remembers of the request under way how its body ended, how often it was sent, and what each try was told."""
 
     last: _Remembered | None = None
 
+    def begin(self) -> None:
+        self.last, self.tries, self.wrong = None, 0, list[str]()
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.tries += 1
         answer = await super().handle_async_request(request)
         assert isinstance(answer.stream, httpx.AsyncByteStream)
-        self.last = _Remembered(answer.stream)
+        if answer.status_code >= 400:
+            self.wrong.append(f"answered with status {answer.status_code}")
+        self.last = _Remembered(answer.stream, self.wrong)
         return httpx.Response(
             answer.status_code, headers=answer.headers, stream=self.last, extensions=answer.extensions
         )
@@ -87,19 +99,22 @@ async def _call(number: int, args: argparse.Namespace, record: Any, stop: asynci
     context = ssl.create_default_context(cafile=str(args.ca))
     transport = _Transport(verify=context)
     client = httpx.AsyncClient(transport=transport, timeout=LIMIT_S)
-    caller = openai.AsyncOpenAI(base_url=args.url, api_key="none", http_client=client, max_retries=0)
+    caller = openai.AsyncOpenAI(base_url=args.url, api_key="none", http_client=client)
     asked = {"model": args.model, "messages": [{"role": "user", "content": "Count."}], "max_tokens": args.max_tokens}
     every, stream = args.callers / args.rate, number % 2 == 0
     await asyncio.sleep(every * number / args.callers)
     while not stop.is_set():
         began, monotonic = time.time(), time.monotonic()
         caller.api_key = args.key.read_text().strip()
+        transport.begin()
         try:
             wrong = await _ask(caller, transport, asked, stream)
         except (openai.OpenAIError, httpx.HTTPError) as error:
             cause = f" ({error.__cause__!r})" if error.__cause__ else ""
             wrong = f"{type(error).__name__}: {error}{cause}"
-        line = {"began": began, "ended": time.time(), "stream": stream, "wrong": wrong}
+        wrong = wrong or "; ".join(transport.wrong) or None
+        again = max(transport.tries - 1, 0)
+        line = {"began": began, "ended": time.time(), "stream": stream, "again": again, "wrong": wrong}
         record.write(json.dumps(line) + "\n")
         stream = not stream
         await asyncio.sleep(max(every - (time.monotonic() - monotonic), 0))
@@ -143,6 +158,7 @@ class Row:
     change: str
     sent: int
     failed: int
+    again: int
     longest_gap_s: float
     slowest_s: float
     took_s: float
@@ -157,7 +173,8 @@ def row(change: str, record: Path, began: float, ended: float, took_s: float) ->
     gap = max(after - before for before, after in pairwise(good))
     wrong = [one["wrong"] for one in mine if one["wrong"]]
     slowest = max((one["ended"] - one["began"] for one in mine), default=0)
-    return Row(change, len(mine), len(wrong), gap, slowest, took_s, tuple(wrong))
+    again = sum(one["again"] for one in mine)
+    return Row(change, len(mine), len(wrong), again, gap, slowest, took_s, tuple(wrong))
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ class Fleet:
             yield
             self._wait_for_requests(record, 120)
         told = row("", record, 0, time.time(), 0)
-        print(f"{told.sent} requests, {told.failed} failed, the slowest took {told.slowest_s:.1f} s")
+        print(f"{told.sent} requests, {told.failed} failed, {told.again} sent again, slowest {told.slowest_s:.1f} s")
         assert told.sent >= 120 and not told.failed, told
 
     def _wait_for_requests(self, record: Path, count: int, timeout_s: float = 120) -> None:

@@ -14,6 +14,9 @@ from ingot.engines.replica_watch.holds import wanted_holds
 from ingot.engines.replica_watch.replicas import Memory
 from ingot.engines.replica_watch.settings import Replica, Settings, proven_replicas
 
+#: For how long the list of engines and nginx' pool must have stood unchanged, seconds.
+SETTLED_S = 0.5
+
 
 def main(file: str) -> int:
     """One look; returns the exit status."""
@@ -39,7 +42,7 @@ def main(file: str) -> int:
             print(f"<5>{address} is back in the pool")
     if holds != now:
         files.replace(holds_file, json.dumps(holds, indent=1, sort_keys=True) + "\n")
-    tell(settings, upstreams, holds)
+    tell(settings, holds)
     return 0 if found is not None else 1
 
 
@@ -66,20 +69,25 @@ def look_after(settings: Settings, watched: Sequence[Replica], now: Mapping[str,
     return troubles
 
 
-def tell(settings: Settings, upstreams: Sequence[Mapping[str, Any]], holds: Mapping[str, Any]) -> None:
-    """Have nginx' pool be without what is held out."""
-    engines, fleet = Path(settings.engines), Path(settings.fleet)
+def tell(settings: Settings, holds: Mapping[str, Any]) -> None:
+    """Have nginx' pool be without what is held out.
+
+    The list of engines is read now: a run may have taken one out of the pool since this look began.
+    """
+    list_file, engines, fleet = Path(settings.upstreams), Path(settings.engines), Path(settings.fleet)
     if not engines.exists():
         return
-    before = engines.read_text()
+    upstreams, before = files.stored(list_file, []), engines.read_text()
     if not pool.is_of(before, upstreams):
         # The gateway's role has not come to what the engine's role wrote last.
         return
     text, usable = pool.pool_text(before, upstreams, holds)
     ports = pool.fleet_text(fleet.read_text(), usable, settings.fleet_port) if fleet.exists() else None
-    changed = text != before or (ports is not None and ports != fleet.read_text())
-    # A deploy may have written the file meanwhile: then the next look sees what is left to do.
-    if changed and engines.read_text() == before:
+    if text == before and (ports is None or ports == fleet.read_text()):
+        return
+    # A run writes one file after the other: what they say must have stood for a moment. Else the next look sees to it.
+    time.sleep(SETTLED_S)
+    if engines.read_text() == before and files.stored(list_file, []) == upstreams:
         pool.tell_nginx({engines: text, **({fleet: ports} if ports is not None else {})})
 
 

@@ -18,7 +18,7 @@ from ingot.facts.replica_holds import parse_holds
 from ingot.gateway.upstreams import Upstream, engines, upstreams_json
 from ingot.operations.gateway.pool import engines_conf, fleet_conf
 from ingot.operations.serving.replica_watch import settings
-from tests.engines.replica_watch.conftest import WatchedHost
+from tests.engines.replica_watch.conftest import WELL, WatchedHost
 
 pytestmark = [pytest.mark.driver, pytest.mark.found]
 
@@ -173,3 +173,13 @@ def test_an_older_driver_is_asked_without_the_newer_field(tmp_path: Path, host: 
     refused = "echo 'Field \"gpu_recovery_action\" is not a valid field to query.'; exit 2"
     script = f"case $1 in *recovery*) {refused};; esac\necho '{ONE}, 00000000:01:00.0'"
     assert (host.look(script).returncode, (tmp_path / "holds").exists()) == (0, False)
+
+
+def test_a_replica_that_a_run_takes_out_during_a_look_stays_out(host: WatchedHost) -> None:
+    drained = (Upstream("chat", (host.address,), draining=(host.address,)),)
+    new = {"upstreams": upstreams_json(drained), "engines": engines_conf(engines(drained), affinity=False)}
+    for name, text in new.items():
+        (host.directory / f"{name}.new").write_text(text)
+    moves = "; ".join(f"mv {host.directory}/{name}.new {host.directory}/{name}" for name in new)
+    assert host.look(f"{moves}; {WELL}").returncode == 0
+    assert host.pool() == new["engines"] and " down;" in host.pool()
