@@ -24,7 +24,7 @@ GENERATED, PROMPT = "vllm:generation_tokens_total", "vllm:prompt_tokens_total"
 _OURS = f"label=com.docker.compose.project={PROJECT}"
 _FORMAT = (
     '{{index .Config.Labels "com.docker.compose.service"}} {{index .Config.Labels "ingot.model"}} {{.State.Status}} '
-    '{{.RestartCount}} {{index .Config.Labels "ingot.port"}} '
+    '{{index .Config.Labels "ingot.port"}} '
     "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
 )
 
@@ -40,7 +40,6 @@ class ReplicaActivity:
     name: str
     model: str
     status: str
-    restarts: int
     address: str
     answers: bool = False
     running: int | None = None
@@ -64,13 +63,14 @@ class EngineActivity(FactBase[Activity]):
 
     def command(self) -> str:
         names = "|".join(name.removeprefix("vllm:") for name in (RUNNING, WAITING, KV_USED, GENERATED, PROMPT))
-        # All replicas at the same time: one that hangs costs no more than one. A line is written whole.
+        # All replicas at the same time: one that hangs costs no more than one. A line is written whole. What Docker
+        # says of its own trouble is no replica; whether it answers, the containers tell.
         look = (
-            f"date +'now %s.%N'; for id in $(docker ps --quiet --filter {_OURS}); do ( "
-            f"set -- $(docker inspect --format {shlex.quote(_FORMAT)} $id); "
-            f"said=$(curl --silent --noproxy '*' --max-time {ANSWER_S} http://$6:$5/metrics "
+            f"date +'now %s.%N'; {{ docker inspect --format {shlex.quote(_FORMAT)} "
+            f"$(docker ps --quiet --filter {_OURS}); }} 2>/dev/null | {{ while read -r name _ _ port address _; do ( "
+            f"said=$(curl --silent --noproxy '*' --max-time {ANSWER_S} http://$address:$port/metrics "
             f"| grep -E '^vllm:({names})[{{ ]' | awk '{{ sub(/[{{].*/, \"\", $1); print $1 \"=\" $NF }}'); "
-            "echo $1 $said ) & done; wait"
+            "echo $name $said ) & done; wait; }"
         )
         return sections.compose(
             {
@@ -102,7 +102,7 @@ def parse_activity(output: Iterable[str]) -> Activity:
     apart_s = after.at_s - before.at_s
     replicas = []
     for line in containers.output.splitlines() if containers.status == 0 else ():
-        name, model, status, restarts, port, *addresses = line.split()
+        name, model, status, port, *addresses = line.split()
         metrics = after.replicas.get(name, {})
         was = before.replicas.get(name, {})
         replicas.append(
@@ -110,7 +110,6 @@ def parse_activity(output: Iterable[str]) -> Activity:
                 name=name,
                 model=model,
                 status=status,
-                restarts=int(restarts),
                 address=f"{addresses[0]}:{port}" if addresses else "",
                 answers=bool(metrics),
                 running=_count(metrics.get(RUNNING)),

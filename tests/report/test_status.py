@@ -48,7 +48,7 @@ def shown(*hosts: HostStatus) -> list[list[str]]:
     return [line.split() for line in out.get().splitlines()[1:]]
 
 
-TWO = "chat-0 chat running 0 8000 172.31.213.10\nchat-1 chat running 3 8001 172.31.213.11"
+TWO = "chat-0 chat running 8000 172.31.213.10\nchat-1 chat running 8001 172.31.213.11"
 
 
 def test_replicas_and_ranks_are_summed_and_rates_are_per_second() -> None:
@@ -71,7 +71,7 @@ def test_an_engine_that_was_started_again_has_no_rate() -> None:
 
 
 def test_what_is_wrong_is_named_replica_by_replica() -> None:
-    containers = f"{TWO}\nchat-2 chat exited 4 8002\nembed-0 embed running 0 8003 172.31.213.13"
+    containers = f"{TWO}\nchat-2 chat exited 8002\nembed-0 embed running 8003 172.31.213.13"
     said = "\n".join(metrics(name, running=(1,)) for name in ("chat-0", "embed-0"))
     found = parse_activity(answer(containers, said, said + "\nchat-1", {"172.31.213.10:8000": HOLD}))
     status = host_status("gpu-01", found)
