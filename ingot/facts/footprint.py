@@ -66,6 +66,17 @@ SNAP_STOPPED = "/var/lib/ingot/docker-snap-stopped"
 PROJECTS = (ENGINE_PROJECT, FILTER_PROJECT)
 _PROJECT = "com.docker.compose.project"
 _WRITTEN = "^(#|//|Explanation:) ?[Ww]ritten by Ingot"
+#: Shell function: programs that have a GPU open, each with its pid, but for NVIDIA's own and those of the containers
+#: whose ids it is given. One that ends meanwhile is none.
+GPU_USERS = """users_of_gpus() {
+  find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | cut -d/ -f3 | sort -nu | while read -r pid; do
+    { read -r name <"/proc/$pid/comm"; } 2>/dev/null || continue
+    case $name in nvidia-persiste* | nv-fabricmanage* | nvidia-smi) continue ;; esac
+    for id; do ! grep -qs "$id" "/proc/$pid/cgroup" || continue 2; done
+    echo "$name (pid $pid)"
+  done
+}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +224,7 @@ class FootprintLook(FactBase[Footprint]):
                     tuple(f"/etc/nginx/{at}{name}" for at in ("", "*/") for name in (GUEST_FIRST, GUEST))
                 ),
                 "logs": f"test -e {LOGS}",
-                "gpu_users": f"ours=$(docker ps -q --no-trunc {projects} 2>/dev/null); "
-                "find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | cut -d/ -f3 | sort -nu | "
-                "while read -r pid; do read -r name </proc/$pid/comm || continue; "
-                "case $name in nvidia-persiste* | nv-fabricmanage* | nvidia-smi) continue ;; esac; "
-                'for id in $ours; do ! grep -q "$id" /proc/$pid/cgroup || continue 2; done; '
-                'echo "$name (pid $pid)"; done',
+                "gpu_users": f"{GPU_USERS}users_of_gpus $(docker ps -q --no-trunc {projects} 2>/dev/null)",
                 "sites": "find /etc/nginx/sites-enabled /etc/nginx/conf.d -mindepth 1 ! -name default 2>/dev/null",
             }
         )

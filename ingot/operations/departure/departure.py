@@ -11,7 +11,7 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
 from ingot.facts.engine import STATE
-from ingot.facts.footprint import BEFORE, CONFIG_BEFORE, DOCKER_GOES, LOGS, Footprint, FootprintLook
+from ingot.facts.footprint import BEFORE, CONFIG_BEFORE, DOCKER_GOES, GPU_USERS, LOGS, Footprint, FootprintLook
 from ingot.facts.nginx_sites import NGINX_KEPT
 from ingot.facts.packages import CHANGED_SOURCES
 from ingot.operations import changes, detached, packages
@@ -259,6 +259,7 @@ def remove(wish: Wish) -> Generator[PyinfraCommand, None, None]:
         members = {
             "plan": "\n".join((f"host\t{host.name}", *departure.lines, "")),
             "sources.sh": packages.SOURCES,
+            "gpu_users.sh": GPU_USERS,
             "changed": CHANGED_SOURCES,
             "progress": 'cat "$1/step"',
         }

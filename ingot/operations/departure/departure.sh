@@ -49,13 +49,6 @@ purge() {
   apt purge $(comm -23 "$work/all" "$work/unused") $here || fail "apt-get could not remove $(echo "$here" | tr '\n' ' ')"
 }
 
-users_of_gpus() {
-  find /proc/[0-9]*/fd -lname '/dev/nvidia*' 2>/dev/null | cut -d/ -f3 | sort -nu | while read -r pid; do
-    read -r name </proc/$pid/comm 2>/dev/null || continue
-    case $name in nvidia-persiste* | nv-fabricmanage* | nvidia-smi) ;; *) echo "$name (pid $pid)" ;; esac
-  done | tr '\n' ' '
-}
-
 containers() {
   grace=$1
   shift
@@ -133,7 +126,7 @@ daemon_json() {
 }
 
 driver() {
-  users=$(users_of_gpus)
+  users=$(users_of_gpus | tr '\n' ' ')
   [ -z "$users" ] || fail "${users}uses the GPUs; stop it, or keep the driver with --keep-driver"
   systemctl stop nvidia-persistenced nvidia-fabricmanager 2>/dev/null || :
   modprobe -r nvidia_drm nvidia_modeset nvidia_uvm nvidia_peermem 2>/dev/null || :
@@ -169,6 +162,7 @@ correct those"
 }
 
 . "$work/sources.sh"
+. "$work/gpu_users.sh"
 while IFS= read -r line; do
   IFS=$tab
   set -f

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingot.facts import footprint
-from ingot.facts.footprint import Footprint, FootprintLook, parse_footprint
+from ingot.facts.footprint import GPU_USERS, Footprint, FootprintLook, parse_footprint
 from ingot.facts.models import MADE, MARKER, SET_ASIDE
 from ingot.facts.sections import Section, split
 from ingot.operations.departure.departure import SCRIPT, Departure, Occupied, Wish, plan
@@ -245,6 +245,7 @@ def leave(tmp_path: Path, *step: str) -> None:
     """Follow one step of a departure on this machine."""
     (tmp_path / "plan").write_text("\t".join(step) + "\n")
     (tmp_path / "sources.sh").write_text(SOURCES)
+    (tmp_path / "gpu_users.sh").write_text(GPU_USERS)
     script = SCRIPT.replace("systemctl daemon-reload", ":")
     subprocess.run(["sh", "-c", script, "sh", tmp_path, tmp_path / "log"], check=True, timeout=60)
 
@@ -262,6 +263,7 @@ def test_nginx_gets_back_what_it_had_and_keeps_ours_where_it_would_not_take_that
     script = tools + SCRIPT.replace("/etc/nginx/", f"{nginx}/").replace("systemctl daemon-reload", ":")
     (tmp_path / "plan").write_text(f"nginx_before\t{tmp_path}/kept\n")
     (tmp_path / "sources.sh").write_text(SOURCES)
+    (tmp_path / "gpu_users.sh").write_text(GPU_USERS)
     command = ["sh", "-c", script, "sh", tmp_path, tmp_path / "log"]
     done = subprocess.run(command, check=False, timeout=60)
     assert (done.returncode == 0) == works, (tmp_path / "log").read_text()
