@@ -16,6 +16,7 @@ from testinfra.host import Host
 
 from ingot.errors import IngotError
 from ingot.facts.errors import ParseError
+from ingot.facts.gateway import Running
 from ingot.facts.replica_holds import HOLDS_FILE
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import fronting
@@ -35,8 +36,16 @@ _HEALTHY = (
     "for a in $(grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json); do "
     "curl -sf -o /dev/null -m 5 --noproxy '*' http://$a/health || exit 1; done"
 )
-#: The host's watch has seen that they answer; one whose GPU failed is for the checks to tell.
-_NONE_HELD = f'! grep -qs \'"gpu": ""\' {HOLDS_FILE}'
+#: The host's watch, too, has seen that they answer, in a look that began later than `{since_us}` after the boot. One
+#: whose GPU failed is for the checks to tell.
+_SEEN = f"""\
+if systemctl is-enabled -q ingot-replica-watch.timer 2>/dev/null; then
+    shown=$(systemctl show -p ActiveState -p ExecMainStartTimestampMonotonic ingot-replica-watch.service)
+    printf '%s\\n' "$shown" | grep -qE '^ActiveState=(inactive|failed)$' &&
+    test "$(printf '%s\\n' "$shown" | sed -n 's/^ExecMain.*=//p')" -gt {{since_us}} &&
+    ! grep -qs '"gpu": ""' {HOLDS_FILE}
+fi"""
+_UPTIME_US = "awk '{print int($1 * 1e6)}' /proc/uptime"
 
 
 class DeployConnection(ParamikoBackend):
@@ -195,9 +204,13 @@ class Target:
                     continue
         self.boots = (before, now)
         deadline = time.monotonic() + LOAD_S
+        healthy_us = None
         while time.monotonic() < deadline:
             try:
-                self._run(f"{_HEALTHY} && {_NONE_HELD}")
+                healthy_us = healthy_us or self._run(f"{_HEALTHY} && {_UPTIME_US}").strip()
+                self._run(_SEEN.format(since_us=healthy_us))
+                # nginx goes over to what the watch wrote within a moment; where it does not, a check says so.
+                self._run(Running().command(self.names[0]))
                 return
             except OSError:
                 time.sleep(2)

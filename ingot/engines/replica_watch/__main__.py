@@ -40,9 +40,13 @@ def main(file: str) -> int:
     for address in now:
         if address not in holds:
             print(f"<5>{address} is back in the pool")
-    if holds != now:
-        files.replace(holds_file, json.dumps(holds, indent=1, sort_keys=True) + "\n")
+    # A hold is written before nginx is told of it, and goes only after: without one, nginx keeps nothing out.
+    both = now | holds
+    if both != now:
+        files.replace(holds_file, json.dumps(both, indent=1, sort_keys=True) + "\n")
     tell(settings, holds)
+    if holds != both:
+        files.replace(holds_file, json.dumps(holds, indent=1, sort_keys=True) + "\n")
     return 0 if found is not None else 1
 
 
