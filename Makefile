@@ -62,7 +62,7 @@ lint: env ## ruff and mypy (strict)
 
 test-unit: env checkers ## Tests that need no test host
 	@scripts/test-tools
-	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e"
+	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e" -n auto
 
 # Two sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
 test-e2e: env checkers clients ## Tests on real booted test hosts (root, Linux)

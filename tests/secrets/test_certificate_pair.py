@@ -31,7 +31,9 @@ def judged(files: tuple[Path, Path], *names: str) -> certificate_pair.Pair:
 
 
 @pytest.mark.parametrize(
-    "key", [None, ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)], ids=str
+    "key",
+    [None, ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)],
+    ids=["default", "P-384", "RSA"],
 )
 def test_a_good_pair_becomes_one_text_with_key_and_chain_in_order(tmp_path: Path, key: issuing.Key | None) -> None:
     good = issuing.leaf(BETWEEN, *NAMES, key=key)
