@@ -180,10 +180,10 @@ class IngotConnector(SSHConnector):
             return None
         if not self._look.ask(question, operation):
             return None
-        if self._look.is_due:
+        if self._look.is_due(question):
             begun = self._look.begin()
             try:
-                _, output = self._run(StringCommand(look.COMMAND), **usual, _timeout=look.LIMIT_S + 10)
+                _, output = self._run(StringCommand(self._look.command(operation)), **usual, _timeout=look.LIMIT_S + 10)
             except TimeoutError:
                 output = CommandOutput([])
             self._look.take(output.stdout_lines, begun)

@@ -63,7 +63,8 @@ def test_a_look_answers_as_each_question_by_itself_does(tmp_path: Path) -> None:
 def test_the_same_script_is_asked_once_for_all_facts() -> None:
     again = Question.of({"another_name": "echo both"})
     assert list(again.keys.values()) == [ONE.keys["both"]]
-    text = script({key: asked.sections[name] for asked in (ONE, again) for name, key in asked.keys.items()})
+    scripts = {key: asked.sections[name] for asked in (ONE, again) for name, key in asked.keys.items()}
+    text = script(scripts, dict.fromkeys(scripts, 0))
     assert text.count("( echo both\n)") == 1
 
 
@@ -90,42 +91,89 @@ def test_a_change_ends_every_answer_also_of_a_look_that_is_under_way(tmp_path: P
     found = looked(tmp_path, ONE)
     with found.changing():
         assert not found.ask(ONE, "op"), "what is asked meanwhile is asked of the host"
-    assert found.answer(ONE) is None and not found.is_due
+    assert found.answer(ONE) is None
     begun = found.begin()
     with found.changing():
         pass
-    found.take(ask_shell(kept(script(ONE.sections), tmp_path)), begun)
+    found.take(ask_shell(kept(script(ONE.sections, dict.fromkeys(ONE.sections, 0)), tmp_path)), begun)
     assert found.answer(ONE) is None
+
+
+def answered(*questions: Question) -> list[str]:
+    """What a look answers to these questions."""
+    return [
+        line
+        for one in questions
+        for key in one.keys.values()
+        for line in (f"@@ingot-begin {key}", f"@@ingot-end {key} 0")
+    ]
+
+
+def test_a_run_looks_again_after_a_change_where_the_last_look_was_a_gain() -> None:
+    found = Look()
+    found.take(answered(ONE), found.begin())
+    for operation in ("first", "second"):
+        assert found.ask(ONE, operation) and found.answer(ONE)
+    found.forget()
+    assert found.is_due(ONE) and not found.is_due(TWO), "the host does not have the other"
+    found.take(answered(ONE), found.begin())
+    assert found.ask(ONE, "third") and found.answer(ONE)
+    found.forget()
+    assert not found.is_due(ONE), "the look after the first change answered one question before the second"
+    assert found.ask(ONE, "fourth") and found.answer(ONE) is None
+    assert found.is_due(ONE), "no other change came: more is asked at once"
+
+
+def test_a_look_after_a_change_asks_what_is_still_to_come(tmp_path: Path) -> None:
+    before = Look()
+    early, late, both = (Question.of({"one": f"echo {name}"}) for name in ("early", "late", "both"))
+    for question, operation in ((early, "first"), (both, "first"), (both, "second"), (late, "third")):
+        before.ask(question, operation)
+    assert before.to_keep is not None
+    text = kept(before.to_keep, tmp_path)
+
+    def keys(first: int) -> set[str]:
+        return set(parse_look(ask_shell(f"set -- {first}; {text}"))) - {"kept"}
+
+    def of(*questions: Question) -> set[str]:
+        return {key for question in questions for key in question.keys.values()}
+
+    assert [keys(first) for first in (0, 1, 2, 3)] == [of(early, late, both), of(both, late), of(late), set()]
 
 
 def test_old_answers_are_looked_at_again() -> None:
     now = [0.0]
     found = Look(clock=lambda: now[0])
-    assert found.is_due
-    found.take([f"@@ingot-begin {ONE.keys['both']}", "both", f"@@ingot-end {ONE.keys['both']} 0"], found.begin())
-    assert not found.is_due
+    assert found.is_due(ONE)
+    found.take(answered(ONE), found.begin())
+    assert not found.is_due(ONE)
     now[0] = looks.VALID_S + 1.0
-    assert found.is_due
+    assert found.is_due(ONE)
     found.forget()
-    assert not found.is_due, "after a change it is asked one by one"
+    found.take(answered(ONE), found.begin())
+    assert not found.is_due(ONE)
+    now[0] += looks.VALID_AFTER_CHANGE_S + 1.0
+    assert found.is_due(ONE), "what this run began may still be under way"
     found.again()
-    assert found.is_due
+    found.take(answered(ONE), found.begin())
+    now[0] += looks.VALID_AFTER_CHANGE_S + 1.0
+    assert not found.is_due(ONE)
 
 
 def test_a_look_whose_time_is_over_says_what_it_knows(tmp_path: Path) -> None:
     questions = {f"q{number}": f"echo {number}" for number in range(looks.LANES)} | {"never": "sleep 100", "then": "id"}
-    text = kept(script(questions, ["then"]), tmp_path)
+    text = kept(script(questions, dict.fromkeys(questions, 0), ["then"]), tmp_path)
     looking = subprocess.Popen(["sh", "-c", text], stdout=subprocess.PIPE, text=True, start_new_session=True)
-    answered = re.compile(r"^@@ingot-end ", re.MULTILINE)
+    end = re.compile(r"^@@ingot-end ", re.MULTILINE)
     deadline = time.monotonic() + 60
-    while len([lane for lane in tmp_path.glob("run/*/*") if answered.search(lane.read_text())]) < looks.LANES:
+    while len([lane for lane in tmp_path.glob("run/*/[0-9]") if end.search(lane.read_text())]) < looks.LANES:
         assert time.monotonic() < deadline and looking.poll() is None
         time.sleep(0.05)
     # What timeout does to the shell and to its lanes.
     os.killpg(looking.pid, signal.SIGTERM)
     lines = looking.communicate(timeout=60)[0].splitlines()
     found = parse_look(lines)
-    assert set(found) == set(questions) - {"never", "then"}
+    assert set(found) == set(questions) - {"never", "then"} | {"kept"}
     assert not list((tmp_path / "run").iterdir())
 
 

@@ -88,9 +88,14 @@ class Running:
 Begin = Callable[..., Running]
 
 
+def in_directory(first: int) -> str:
+    """`look.command` of such a host."""
+    return f"[ ! -e look.sh ] || sh look.sh {first}"
+
+
 @pytest.fixture
 def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Begin:
-    monkeypatch.setattr(looks, "COMMAND", "[ ! -e look.sh ] || sh look.sh")
+    monkeypatch.setattr(looks, "command", in_directory)
     on = host_in(tmp_path)
     return lambda *, fresh=False: Running(on, fresh=fresh)
 
@@ -128,6 +133,17 @@ def test_what_is_asked_after_a_change_is_asked_of_the_host(begin: Begin) -> None
     assert run.ask(0, "first")["file_a"].output == "before"
     run.change("a", "after")
     assert run.ask(1, "first")["file_a"].output == "after"
+
+
+def test_a_run_with_one_change_looks_twice(begin: Begin) -> None:
+    all_asked(begin())
+    run = begin()
+    run.on.commands.clear()
+    before = run.ask(0, "first"), run.ask(1, "first")
+    run.change("b", "after")
+    assert (before[1]["file_b"].output, run.ask(1, "second")["file_b"].output) == ("before", "after")
+    run.ask(2, "third")
+    assert [command.partition(" ")[0] for command in run.on.commands] == ["[", "printf", "["]
 
 
 @pytest.mark.parametrize("way", ["put_file", "rsync"])
@@ -173,6 +189,7 @@ def test_others_changes_between_a_look_and_the_hold_of_the_host_are_seen(begin: 
 ACTIONS = st.one_of(
     st.tuples(st.just("ask"), st.integers(0, len(FACTS) - 1), st.sampled_from(OPERATIONS)),
     st.tuples(st.just("change"), st.sampled_from(FILES), st.sampled_from(("one", "two", "three"))),
+    st.tuples(st.just("detached"), st.sampled_from(FILES), st.sampled_from(("four", "five"))),
     st.tuples(st.just("run"), st.none(), st.none()),
 )
 
@@ -187,15 +204,19 @@ def history(path: Path, actions: list[tuple[str, Any, Any]], *, fresh: bool) -> 
             answers.append(run.ask(what, how))
         elif action == "change":
             run.change(what, how)
+        elif action == "detached":
+            # A unit of this run's comes to its end, and the run's next poll sees that.
+            (path / what).write_text(how)
+            run.change("polled", "done")
         else:
             run.end()
             run = Running(on, fresh=fresh)
     return answers
 
 
-@given(st.lists(ACTIONS, max_size=12))
+@given(st.lists(ACTIONS, max_size=16))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_asked_and_changed_is_answered_as_without_a_look(actions: list[tuple[str, Any, Any]]) -> None:
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as one, TemporaryDirectory() as two:
-        patch.setattr(looks, "COMMAND", "[ ! -e look.sh ] || sh look.sh")
+        patch.setattr(looks, "command", in_directory)
         assert history(Path(one), actions, fresh=False) == history(Path(two), actions, fresh=True)
