@@ -1,13 +1,14 @@
 """A deploy that is killed at any of its side effects hurts nobody, and the next one heals what it left.
 
-`make kill-sweep` runs it, more than an hour long: no part of the suite. `KILLS` says at how many of the points to kill,
-spread evenly over the run.
+`make kill-sweep` runs it, more than an hour long: no part of the suite. `KILLS` says at how many of the points to kill;
+which ones, and in which order, is drawn by `SEED`, which is printed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from tests.e2e.deploying import INGOT, ROOT, Run, deploy
 pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(7200)]
 
 KILLS = os.environ.get("KILLS", "all")
+SEED = int(os.environ.get("SEED") or random.randrange(10**6))
 DYING = Path(__file__).parent / "dying_deploy.py"
 #: What the run changes: files of three roles, two replicas, nginx. Each run goes from one of these to the other.
 VALUES = [
@@ -102,7 +104,8 @@ def points(count: int) -> list[int]:
     """At which points to die: before and under each effect, or as many of these as are asked for."""
     most = 2 * count
     wanted = most if KILLS == "all" else min(int(KILLS), most)
-    return sorted({(number * most // wanted) | (number % 2) for number in range(wanted)})
+    print(f"{count} side effects, {wanted} of {most} points, SEED={SEED}", flush=True)
+    return random.Random(SEED).sample(range(most), wanted)
 
 
 def test_a_run_killed_at_any_side_effect_hurts_nobody_and_is_healed(swept: Swept) -> None:
