@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,14 +42,21 @@ class Step:
     reason: str
 
 
-def steps(wanted: Sequence[Service], running: Mapping[str, Running]) -> tuple[Step, ...]:
+def steps(wanted: Sequence[Service], running: Mapping[str, Running], marked: Collection[str] = ()) -> tuple[Step, ...]:
     """What is to be done, one replica after the other; empty when every replica serves as wanted.
 
-    Each step is decided on what the steps before it leave: what one started is no other's to displace.
+    Those that are there and get no requests come first, since nobody misses them: they are not healthy, or a run that
+    was cut off left them `marked` as draining (`address:port`). Each step is decided on what the steps before it
+    leave: what one started is no other's to displace.
     """
+
+    def in_order(service: Service) -> bool:
+        found = running.get(service.name)
+        return found is None or (found.healthy and service.endpoint not in marked)
+
     plan: list[Step] = []
     left = dict(running)
-    for service in wanted:
+    for service in sorted(wanted, key=in_order):
         found = running.get(service.name)
         reason = _reason(service, found)
         if reason is None:

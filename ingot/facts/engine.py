@@ -14,6 +14,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts import sections
 from ingot.facts.probe import CURL, ask, lines_of
+from ingot.gateway.upstreams import parse_upstreams
 
 #: Everything measured or proven on a host lies below this directory.
 STATE = "/var/lib/ingot"
@@ -48,6 +49,12 @@ class EngineState:
     containers: tuple[Container, ...] = ()
     files: Mapping[str, Any] = field(default_factory=dict)
     compose: str = ""
+
+    @property
+    def marked(self) -> frozenset[str]:
+        """Replicas (`address:port`) that get no new requests, since a run was replacing them."""
+        pool, _ = parse_upstreams(json.dumps(self.files.get("upstreams.json", [])))
+        return frozenset(address for one in pool for address in one.draining)
 
 
 class EngineLook(FactBase[EngineState]):

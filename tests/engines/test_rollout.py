@@ -75,5 +75,15 @@ def test_what_leaves_for_the_first_of_several_is_displaced_once(first: Service) 
     assert [step.displaces for step in steps([first, second], serving(old))] == [("llama-0",), ()]
 
 
+def test_what_gets_no_requests_is_replaced_before_what_serves(first: Service) -> None:
+    second, third = (replace(first, name=f"{first.name}-{n}", address=f"172.31.213.2{n}", devices=()) for n in (2, 3))
+    every = [first, second, third]
+    running = {name: one for service in every for name, one in serving(service, digest="older").items()}
+    assert [step.service for step in steps(every, running)] == every
+    down = {**running, **serving(third, digest="older", healthy=False)}
+    assert [step.service for step in steps(every, down)] == [third, first, second]
+    assert [step.service for step in steps(every, running, {second.endpoint})] == [second, first, third]
+
+
 def test_what_nobody_wants_is_left_over(first: Service) -> None:
     assert leftovers([first], {**serving(first), **serving(replace(first, name="old-0"))}) == ("old-0",)

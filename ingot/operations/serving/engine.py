@@ -8,7 +8,7 @@ from dataclasses import replace
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host, state
 
-from ingot.engines import Step
+from ingot.engines import Service, Step
 from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, MODEL, USER
 from ingot.errors import IngotError
 from ingot.facts.disk_rate import DiskRate
@@ -136,7 +136,11 @@ def serve(seen: Outlook, settings: Settings, run: fleet.Fleet | None = None) -> 
         if not waiting:
             host.noop(f"{len(seen.wanted)} replicas serve as planned")
         return True
-    announce(_sentences(seen.todo, seen.surplus))
+    back = _marked_though_well(seen)
+    announce(_sentences(seen.todo, seen.surplus, back))
+    # Before another is stopped: a run that was cut off may have left no other in the pool.
+    for service in back:
+        yield from drain.restore(service.model, service.endpoint)
     yield from tree.tree._inner(entries=templates.entries(request.arguments for request in seen.planned.served))
     for step, place in zip(seen.todo, seen.bridges, strict=True):
         failed = (yield from rollout.bridge(step, place)) if place else None
@@ -185,8 +189,20 @@ def _held_though_well(found: EngineState) -> list[str]:
     return [hold.address for hold in holds if not hold.gpu and hold.address.rpartition(":")[0] in well]
 
 
-def _sentences(todo: Sequence[Step], surplus: Sequence[str]) -> list[str]:
-    said = [
+def _marked_though_well(seen: Outlook) -> list[Service]:
+    """Replicas that serve as wanted and get no requests, since a run was cut off before it took their marks away.
+
+    Where nothing is stopped they need not go first: the marks go with the rest of the files.
+    """
+    if not seen.changes:
+        return []
+    out, stepped = seen.found.marked, {step.service.name for step in seen.todo}
+    return [one for one in seen.wanted if one.endpoint in out and one.name not in stepped]
+
+
+def _sentences(todo: Sequence[Step], surplus: Sequence[str], back: Sequence[Service]) -> list[str]:
+    said = [f"let {one.name} have requests again: it serves as planned" for one in back]
+    said += [
         f"{'start' if step.action == 'replace' else 'wait for'} {step.service.name}: {step.reason}" for step in todo
     ]
     return said + [f"remove {name}: it is no longer planned" for name in surplus]

@@ -76,7 +76,7 @@ def outlook(
     """What a look at a host means for it. Pure."""
     running = by_name(found)
     models = {one.name: one.model for one in wanted} | _models(found)
-    todo, healthy = steps(wanted, running), counted(by_name(found), models)
+    todo, healthy = steps(wanted, running, found.marked), counted(by_name(found), models)
     by_step = lows(todo, running, models)
     bridges: list[Bridge | None] = [None] * len(todo)
     refusal = ""

@@ -25,7 +25,7 @@ from ingot.gateway.upstreams import UPSTREAMS_FILE, Upstream, marked, parse_upst
 from ingot.operations.gateway import drain
 from ingot.operations.serving import engine
 from ingot.operations.serving.outlook import rows
-from tests.operations.serving.onehost import OneHost, card
+from tests.operations.serving.onehost import OneHost, card, running
 
 pytestmark = pytest.mark.gateway
 
@@ -86,6 +86,18 @@ def test_a_run_that_died_between_drain_and_start_is_healed(served: OneHost) -> N
     assert served.run(engine.replicas)
     assert story(served) == [], "both serve as wanted: only the mark goes, and the gateway's role follows it"
     assert "draining" not in served.files[UPSTREAMS_FILE]
+
+
+def test_a_replica_that_a_dead_run_left_marked_gets_its_callers_back_before_the_next_is_drained(
+    served: OneHost,
+) -> None:
+    first, second = served.wanted()
+    pool = parse_upstreams(served.files[UPSTREAMS_FILE])[0]
+    served.files[UPSTREAMS_FILE] = json.dumps([one.to_dict() for one in marked(pool, {FIRST})])
+    served.containers = (running(first), running(second, digest="older"))
+    assert served.run(engine.replicas) and served.refused == []
+    told = story(served)
+    assert told[:3] == ["marks", "reload", "marks"] and told[4] == f"wait for {SECOND}"
 
 
 def test_the_last_good_replica_gets_its_callers_back(served: OneHost) -> None:
