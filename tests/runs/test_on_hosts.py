@@ -20,6 +20,9 @@ from tests.e2e.deploying import INGOT, PYINFRA, ROOT
 pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(900)]
 
 DEPLOY = Path(__file__).parent / "deploy_slowly.py"
+IMPATIENT = """from ingot.inventory import connector as _connector
+_connector.KEEPALIVE_S, _connector.DEAD_LINK_S = 1, 5
+"""
 AUDIT = "/var/log/ingot/changes.jsonl"
 
 
@@ -36,10 +39,19 @@ class Fleet:
     def inventory(self) -> Path:
         return self.directory / "inventories" / "lab.py"
 
-    def start(self, *words: str, deploy: Path = DEPLOY, **values: Any) -> subprocess.Popen[str]:
+    @property
+    def impatient(self) -> Path:
+        """The same inventory, for runs that take a silent link for dead after 5 s instead of a minute."""
+        path = self.inventory.with_name("impatient.py")
+        path.write_text(f"{IMPATIENT}{self.inventory.read_text()}")
+        return path
+
+    def start(
+        self, *words: str, deploy: Path = DEPLOY, inventory: Path | None = None, **values: Any
+    ) -> subprocess.Popen[str]:
         """Begin a run of `pyinfra` over both hosts, or those of `--limit`."""
         data = [word for name, value in values.items() for word in ("--data", f"{name}={value}")]
-        command = [str(PYINFRA), "-y", str(self.inventory), str(deploy), *words, *data]
+        command = [str(PYINFRA), "-y", str(inventory or self.inventory), str(deploy), *words, *data]
         run = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ}
         )
@@ -150,6 +162,28 @@ def test_both_machines_know_who_did_what(fleet: Fleet) -> None:
     here = (fleet.directory / "secrets" / "history" / "run-2.jsonl").read_text().splitlines()
     assert json.loads(here[-1]) == ended
     assert fleet.two.succeeds(f"stat -c '%U %a' {AUDIT}").strip() == "root 640"
+
+
+def test_a_host_that_falls_silent_is_one_sentence_and_fails_alone(fleet: Fleet) -> None:
+    """Nothing comes through any more, and neither end is told."""
+    for host in (fleet.one, fleet.two):
+        host.succeeds("touch /run/wait")
+    run = fleet.start(inventory=fleet.impatient)
+    for host in (fleet.one, fleet.two):
+        host.wait_until_succeeds("test -e /run/begun")
+    fleet.one.cut_network()
+    try:
+        fleet.two.succeeds("rm /run/wait")
+        status, output = end(run)
+    finally:
+        fleet.one.restore_network()
+    assert status == 1 and "Traceback" not in output, output
+    assert output.count("run-1: the connection was lost") == 1, output
+    assert fleet.two.succeeds("wc -l </run/changed").strip() == "1"
+
+    fleet.one.wait_until_succeeds("rm -f /run/wait")
+    status, output = end(fleet.start("--limit", "run-1", lock_wait_s=120))
+    assert status == 0 and "was cut off" in output, output
 
 
 def test_a_host_that_vanishes_is_one_sentence_and_fails_alone(fleet: Fleet) -> None:
