@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ingot.catalog import entry, names
+from ingot.catalog.models_by_name import Models
 from ingot.sizing.errors import CatalogError
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.pace import Peak
@@ -65,7 +66,7 @@ class GPUModel:
 @lru_cache(maxsize=1)
 def load_gpus() -> Mapping[str, GPUModel]:
     """Every GPU of the catalog by its key."""
-    stored = yaml.safe_load((files(__package__) / "gpus.yaml").read_text(encoding="utf-8"))
+    stored = yaml.load((files(__package__) / "gpus.yaml").read_text(encoding="utf-8"), Loader=_LOADER)
     return {
         key: GPUModel(
             key=key,
@@ -122,15 +123,28 @@ def hardware_from_name(name: str) -> Hardware:
     return Hardware(name, tuple(gpus))
 
 
-def load_models(site: Mapping[str, Any] | None = None) -> dict[str, Model]:
-    """Every model of the catalog by name, with a site's own merged over it. Raises CatalogError."""
-    models = dict(_own_models())
-    for name, value in (site or {}).items():
+def load_models(site: Mapping[str, Any] | None = None) -> Mapping[str, Model]:
+    """Every model of the catalog by name, with a site's own merged over it. Raises CatalogError for one of a site's."""
+    own = _own_models()
+    merged = Models(site or {}, lambda name: _of_site(own, name, (site or {})[name]), own)
+    for name in site or {}:
+        merged[name]
+    return merged
+
+
+#: The models of a site by name and values: all hosts of a fleet have the same.
+_OF_SITE: dict[tuple[str, str], Model] = {}
+
+
+def _of_site(own: Mapping[str, Model], name: str, value: Any) -> Model:
+    # Values that are equal and of other types, such as True and 1, are not written alike.
+    key = (name, repr(value))
+    if key not in _OF_SITE:
         if isinstance(value, Mapping) and set(value) == {"revisions"}:
-            models[name] = _pinned(models, name, value["revisions"])
+            _OF_SITE[key] = _pinned(own, name, value["revisions"])
         else:
-            models[name] = entry.model(name, value)
-    return models
+            _OF_SITE[key] = entry.model(name, value)
+    return _OF_SITE[key]
 
 
 def _pinned(models: Mapping[str, Model], name: str, revisions: Any) -> Model:
@@ -150,10 +164,9 @@ def _pinned(models: Mapping[str, Model], name: str, revisions: Any) -> Model:
 
 
 @lru_cache(maxsize=1)
-def _own_models() -> Mapping[str, Model]:
-    models: dict[str, Model] = {}
+def _own_models() -> Models:
+    stored: dict[str, Any] = {}
     for file in sorted((files(__package__) / "models").iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
-            stored = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)
-            models.update((name, entry.model(name, value)) for name, value in stored.items())
-    return models
+            stored |= yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)
+    return Models(stored, lambda name: entry.model(name, stored[name]), {})

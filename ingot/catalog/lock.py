@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from ingot.catalog.models_by_name import Models
 from ingot.sizing.errors import CatalogError
 from ingot.sizing.request import Model
 
@@ -118,9 +119,9 @@ class _Dumper(yaml.SafeDumper):
         return super().represent_mapping(tag, mapping, flow_style="path" in mapping or None)
 
 
-def pin(models: Mapping[str, Model], lock: Lock) -> dict[str, Model]:
+def pin(models: Mapping[str, Model], lock: Lock) -> Models:
     """The models at the lock's commits, each with the variants that the lock has; others are left as they are."""
-    return {name: _pinned(model, lock) or model for name, model in models.items()}
+    return Models(dict.fromkeys(models), lambda name: _pinned(models[name], lock) or models[name], {})
 
 
 def unlocked(names: Iterable[str], models: Mapping[str, Model], lock: Lock) -> list[str]:

@@ -14,7 +14,7 @@ from ingot.sizing import CatalogError, EngineArguments, Kind, Model
 FROM_MEMORY = "written from memory, confirmed by nothing: `ingot models lock` compares them with its config.json"
 
 
-def models_of(file: Path) -> dict[str, Model]:
+def models_of(file: Path) -> Mapping[str, Model]:
     """The catalog's models with those of a site's file. Raises: IngotError."""
     try:
         return load_models(site.read(file))

@@ -4,6 +4,7 @@ It stands in the cache at `mirror`; guests see it read-only at `/srv/ingot-mirro
 path of a site without internet.
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -54,7 +55,7 @@ def engine_values(paths: Paths | None = None) -> dict[str, Any]:
 def model_values(paths: Paths | None = None) -> dict[str, Any]:
     """The tiny models as values for group_data, and where test hosts fetch models, made first where needed."""
     paths = paths or Paths.from_environment()
-    revisions = _revisions(paths)
+    revisions = _made(paths)
     return {
         "models_lock": str(_lock(paths, revisions)),
         "models_site": None,
@@ -92,6 +93,27 @@ def _lock(paths: Paths, revisions: Mapping[str, str]) -> Path:
 
 
 def _revisions(paths: Paths) -> dict[str, str]:
-    """The revision of each tiny model in the mirror, and of the adapter, by name."""
+    """The revision of each tiny model in the mirror, and of the adapter, by name; a wrong one is made anew."""
+    models = paths.mirror / "models"
     with locked(paths.cache / "model.lock"):
-        return {maker.NAME: maker.make(paths.mirror / "models").name for maker in (*MAKERS, adapter)}
+        made = {maker.NAME: maker.make(models).name for maker in (*MAKERS, adapter)}
+        write_file(models / "made.json", json.dumps({"recipe": _recipe(), "revisions": made}))
+    return made
+
+
+def _made(paths: Paths) -> dict[str, str]:
+    """The same as it was made before: an inventory is read many times, and looks at no weight."""
+    models = paths.mirror / "models"
+    try:
+        stored = json.loads((models / "made.json").read_text())
+    except (OSError, ValueError):
+        return _revisions(paths)
+    revisions: dict[str, str] = stored["revisions"]
+    there = all((models / name / revision / MANIFEST).is_file() for name, revision in revisions.items())
+    return revisions if there and stored["recipe"] == _recipe() else _revisions(paths)
+
+
+def _recipe() -> str:
+    """What the models are made by."""
+    sources = sorted((Path(__file__).parent / "tiny_models").glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()

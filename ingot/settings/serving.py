@@ -68,7 +68,7 @@ def _checked(value: dict[str, Any], read: Callable[[], object]) -> dict[str, Any
     return value
 
 
-def _named(item: Any, models: dict[str, Model]) -> Any:
+def _named(item: Any, models: Mapping[str, Model]) -> Any:
     try:
         model, variant = find_model(item["model"], models)
     except CatalogError:
@@ -190,7 +190,7 @@ class Serving(Section):
         return {**data, "serve": serve}
 
     @property
-    def catalog(self) -> dict[str, Model]:
+    def catalog(self) -> Mapping[str, Model]:
         """Every model that is described, by name: the catalog's, the site's file's, and those of site_models.
 
         Raises: CatalogError.
@@ -214,7 +214,7 @@ class Serving(Section):
         return read_lock(Path(self.models_lock).expanduser()) if self.models_lock else None
 
     @property
-    def models(self) -> dict[str, Model]:
+    def models(self) -> Mapping[str, Model]:
         """Every model that can be served, by name: where there is a lock, at its commits. Raises: CatalogError."""
         lock = self.lock
         return pin(self.catalog, lock) if lock else self.catalog
