@@ -10,6 +10,7 @@ from ingot.errors import IngotError
 from ingot.facts.driver import Driver
 from ingot.facts.engine import EngineLook
 from ingot.facts.errors import Unread
+from ingot.facts.together import together
 from ingot.inventory.fleet import Selected, at_once, connected
 from ingot.inventory.host_files import ERROR_KEY
 from ingot.operations.driver.answer import answer, by_name
@@ -63,7 +64,7 @@ def _stated(host: Host, values: Settings, asks: tuple[ModelRequest, ...]) -> Ask
 def _looked_at(host: Host, values: Settings, asks: tuple[ModelRequest, ...]) -> Asked:
     """A live host, with what is stored there; one without a driver has the GPUs that its PCI bus promises."""
     with connected(host):
-        seen, state = host.get_fact(Driver), host.get_fact(EngineLook, probe=False)
+        seen, state = together(host, (Driver, {}), (EngineLook, {"probe": False}))
     if isinstance(seen, Unread):
         raise IngotError(seen.sentence(host.name))
     machine = seen.state.machine(values.driver_console, partial=values.gpus_use is not None)

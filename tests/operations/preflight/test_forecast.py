@@ -15,6 +15,7 @@ from ingot.errors import IngotError
 from ingot.facts.driver import Driver, DriverLook
 from ingot.facts.engine import Container, EngineLook, EngineState
 from ingot.facts.nvidia import Gpus
+from ingot.facts.together import Together
 from ingot.inventory.fleet import Selected
 from ingot.operations.preflight import hosts_to_plan as module
 from ingot.operations.preflight.forecast import Asked, by_gpu, forecast
@@ -38,8 +39,12 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Any:
             EngineLook: state or EngineState(True),
             Gpus: GOOD.gpus.gpus,
         }
+
+        def answer(fact: Any, facts: Any = (), **_: Any) -> Any:
+            return tuple(answers[one] for one, _ in facts) if fact is Together else answers[fact]
+
         for one in hosts:
-            monkeypatch.setattr(one, "get_fact", lambda fact, **_: answers[fact])
+            monkeypatch.setattr(one, "get_fact", answer)
         monkeypatch.setattr(module, "connected", ctx_host.use)
         monkeypatch.setattr(module, "at_once", lambda _, chosen, work: [work(one) for one in chosen])
         chosen = Selected(Path("inventories/lab.py"), SimpleNamespace(), tuple(hosts))  # type: ignore[arg-type]
