@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ingot.commands import words
 from ingot.commands.options import end, hosts_options, json_option, print_json
 
 SITE = Path("inventories/models.site.yaml")
@@ -51,7 +52,7 @@ def list_models(kind: str | None, site: Path, as_json: bool) -> None:
 
 
 @models_group.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=words.models)
 @_site
 @json_option
 def show(name: str, site: Path, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ingot.commands import words
 from ingot.errors import Held, IngotError
 from ingot.inventory.default import DEFAULT_INVENTORY
 
@@ -29,7 +30,7 @@ def hosts_options(command: Command) -> Command:
     A word that ends with .py or has a slash is the inventory; every other one is a host, a group or a pattern.
     """
 
-    @click.argument("words", nargs=-1, metavar="[INVENTORY] [HOST]...")
+    @click.argument("words", nargs=-1, metavar="[INVENTORY] [HOST]...", shell_complete=words.hosts)
     @click.option(
         "--inventory",
         type=FILE,
@@ -42,6 +43,7 @@ def hosts_options(command: Command) -> Command:
         "limits",
         multiple=True,
         metavar="NAME",
+        shell_complete=words.hosts,
         help="Same as HOST: a host, a group, or a pattern.",
     )
     @wraps(command)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ingot.commands import words
 from ingot.commands.options import FILE, end, hosts_options, json_option, print_json
 from ingot.errors import IngotError
 
@@ -17,9 +18,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @hosts_options
-@click.option("--model", metavar="NAME", help="Plan this model of the catalog instead of what the host serves.")
+@click.option(
+    "--model",
+    metavar="NAME",
+    shell_complete=words.models,
+    help="Plan this model of the catalog instead of what the host serves.",
+)
 @click.option("--variant", metavar="NAME", help="Fix the model's variant instead of taking the best that fits.")
-@click.option("--gpu", metavar="NAME", help="Plan for GPUs by name, e.g. rtx4090x2 or rtx3090+rtx3060; needs no host.")
+@click.option(
+    "--gpu",
+    metavar="NAME",
+    shell_complete=words.gpus,
+    help="Plan for GPUs by name, e.g. rtx4090x2 or rtx3090+rtx3060; needs no host.",
+)
 @click.option("--facts", multiple=True, type=click.Path(path_type=Path), help="Plan for recorded outputs of a host.")
 @click.option("--config", type=click.Path(path_type=Path), help="Plan the model in this directory (config.json).")
 @click.option("--context", type=int, help="Tokens of one sequence  [default: 8192, or the model's].")

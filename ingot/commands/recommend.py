@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from ingot.commands import words
 from ingot.commands.options import json_option, print_json
 from ingot.errors import IngotError
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=words.models)
 @click.option("--context", type=int, help="Tokens of one sequence  [default: 8192, or the model's].")
 @click.option("--concurrency", type=int, help="Sequences at once  [default: 8].")
 @json_option
