@@ -28,6 +28,9 @@ sources = {
     # Model weights: kind "hub" (a Hugging Face endpoint), "mirror" (<uri>/<repository>/<revision>/ with an
     # ingot-manifest.json, https or file on the host) or "push" (the same below a directory of this machine).
     "models": {"kind": "hub", "uri": "https://huggingface.co"},
+    # Further sources of models (hub or mirror), asked in this order for a file that the one before does not have, or has
+    # with other bytes than the lock says.
+    "models_fallback": [],
     # NVIDIA's driver repository; {repository} is e.g. debian13/x86_64. Keys differ between distributions.
     "nvidia_driver": {
         "uri": "https://developer.download.nvidia.com/compute/cuda/repos/{repository}/",

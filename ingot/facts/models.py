@@ -20,6 +20,8 @@ MARKER = ".ingot-verified.json"
 MADE = ".ingot-made"
 #: Below a cache's root: files of Ingot's own that failed their digests, and what others had put where a model belongs.
 QUARANTINE, SET_ASIDE = ".quarantine", ".set-aside"
+#: Files that the last scrub found to differ from what was verified: a line each, of when, what is wrong, and the path.
+DAMAGE = "/var/lib/ingot/cache-damage.tsv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +41,30 @@ class Verified:
     bytes: int
     sha256: str
     mtime: str
+    git_sha1: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file that a scrub found to differ from what was verified: where, since when, and how."""
+
+    path: str
+    since: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDirectory:
-    """One model directory: its entries by relative path, its marker, and what interrupted transfers left."""
+    """One model directory: its entries by relative path, its marker, and what interrupted transfers left.
+
+    `damaged` says what a scrub found, by relative path.
+    """
 
     entries: Mapping[str, Found] = field(default_factory=dict)
     verified: tuple[Verified, ...] | None = None
     incomplete: Mapping[str, Found] = field(default_factory=dict)
     incoming: Mapping[str, Found] = field(default_factory=dict)
+    damaged: Mapping[str, Damage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +94,28 @@ def parse_marker(text: str) -> tuple[Verified, ...] | None:
     """The files of a marker; None when it is not one (cut off, or of another version)."""
     try:
         return tuple(
-            Verified(str(one["path"]), int(one["bytes"]), str(one["sha256"]), str(one["mtime"]))
+            Verified(
+                str(one["path"]),
+                int(one["bytes"]),
+                str(one["sha256"]),
+                str(one["mtime"]),
+                one["git_sha1"] if one.get("git_sha1", "-") != "-" else None,
+            )
             for one in json.loads(text)["files"]
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def parse_models(room: str, listing: str, markers: str, targets: Sequence[str]) -> ModelsState:
-    """The answers of df, find and base64 as one value."""
+def parse_damage(text: str) -> tuple[Damage, ...]:
+    """The lines of `DAMAGE`; what is no such line is left out."""
+    cells = (line.split("\t") for line in text.splitlines())
+    return tuple(Damage(path, since, why) for since, why, path in (one for one in cells if len(one) == 3))
+
+
+def parse_models(room: str, listing: str, markers: str, targets: Sequence[str], damage: str = "") -> ModelsState:
+    """The answers of df, find, base64 and cat as one value."""
+    damaged = parse_damage(damage)
     found: dict[str, dict[str, Found]] = {}
     for line in listing.splitlines():
         kind, size, mtime, path = line.split("\t", 3)
@@ -106,6 +135,9 @@ def parse_models(room: str, listing: str, markers: str, targets: Sequence[str]) 
                 verified=texts.get(target),
                 incomplete=found.get(f"{target}.incomplete", {}),
                 incoming=found.get(f"{target}.incoming", {}),
+                damaged={
+                    one.path.removeprefix(f"{target}/"): one for one in damaged if one.path.startswith(f"{target}/")
+                },
             )
             for target in targets
         },
@@ -136,6 +168,7 @@ class Models(FactBase[ModelsState]):
                     f'for t in {quoted}; do [ ! -f "$t/{MARKER}" ] || '
                     f'printf \'%s\\t%s\\n\' "$t" "$(base64 -w0 <"$t/{MARKER}")"; done'
                 ),
+                "damage": f"cat {DAMAGE} 2>/dev/null",
             }
         )
 
@@ -146,6 +179,7 @@ class Models(FactBase[ModelsState]):
             answers["listing"].output,
             answers["markers"].output,
             answers["targets"].output.splitlines(),
+            answers["damage"].output,
         )
 
 

@@ -23,10 +23,8 @@ SCRIPT = (files(__package__) / "detached.sh").read_text()
 #: Below these each unit has its directory and its log.
 WORK = "/run/ingot"
 LOGS = "/var/log/ingot"
-#: One question about the unit waits this long for its end, seconds.
+#: One question about the unit waits this long for its end, seconds; then it is said how far it is.
 SLICE_S = 10
-#: Seconds between two messages that say how far it is.
-REPORT_S = 30
 #: How long a run tries to connect again, seconds.
 RECONNECT_S = 180
 
@@ -37,7 +35,8 @@ def commands(
     """Run `script` as `unit` and wait for its end, across lost connections: `yield from detached.commands(…)`.
 
     The script gets a private directory with the members as its first argument and the path of its log as its
-    second. When it fails it writes why, in one sentence, to `sentence` in that directory. A member `progress` is a
+    second. When it fails it writes why, in one sentence, to `sentence` in that directory; what it writes there though
+    it succeeds is said as a warning. A member `progress` is a
     shell snippet that prints one line on how far it is, with that directory as its first argument. After `limit_s`
     seconds the host fails, while the unit goes on and is waited for by the next run.
     """
@@ -102,7 +101,7 @@ def parse(output: str) -> Answer | None:
 
 def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
     """Wait for the unit's end, saying how far it is; True when it succeeded, else one sentence is logged."""
-    began = reported = answered = time.monotonic()
+    began = answered = time.monotonic()
     connected = True
     while (now := time.monotonic()) - began < limit_s:
         # Without a connection there is nobody to ask: pyinfra's client would fail in a way of its own.
@@ -120,14 +119,15 @@ def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
         answered = time.monotonic()
         for line in answer.log:
             logger.info(f"{host.print_prefix}{line}")
+        if answer.state == "ended" and answer.status == 0:
+            if answer.text:
+                logger.warning(f"{host.print_prefix}{answer.text}")
+            return True
         if answer.state == "ended":
-            return answer.status == 0 or _failed(
-                state, host, answer.text or f"{unit} ended with status {answer.status}"
-            )
+            return _failed(state, host, answer.text or f"{unit} ended with status {answer.status}")
         if answer.state == "gone":
             return _failed(state, host, f"{unit}.service was killed before it ended; see `journalctl -u {unit}` there")
-        if answer.text and answered - reported >= REPORT_S:
-            reported = answered
+        if answer.text:
             logger.info(f"{host.print_prefix}{answer.text}")
     return _failed(
         state, host, f"{unit}.service is still at work after {limit_s} s and goes on; run again to wait for it"

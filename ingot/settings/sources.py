@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from ingot.settings.kinds import Address, AnyText, Expected, Fingerprint, Section, Text, pattern
+from ingot.settings.kinds import Address, AnyText, Expected, Fingerprint, Many, Section, Text, Wrong, pattern, refuse
 
 Suite = Annotated[str, *pattern(r"[^\s\x00-\x1f\x7f]+", "the suite of a package repository, such as 'stable' or '/'")]
 Distribution = Annotated[str, *pattern(r"[a-z0-9.]+", "a distribution such as 'debian13', or 'default'")]
@@ -78,8 +78,22 @@ class Upstreams(Section):
     nvidia_driver: DistributionRepository
     nvidia_toolkit: DistributionRepository
     models: Models
+    models_fallback: Annotated[Many[Models], Expected("a list of sources of models")] = ()
     docker: Repository | None = None
     nginx: Repository | None = None
+
+    @model_validator(mode="after")
+    def _can_be_asked_in_turn(self) -> Self:
+        for index, one in enumerate(self.models_fallback):
+            if "push" in (one.kind, self.models.kind):
+                words = "sources that hosts ask themselves ('hub' or 'mirror'), in models too"
+                refuse("upstreams", (Wrong(("models_fallback", index, "kind"), one.kind, words),))
+        return self
+
+    @property
+    def of_models(self) -> tuple[Models, ...]:
+        """The sources of models, in the order in which a host asks them for a file."""
+        return (self.models, *self.models_fallback)
 
     @property
     def fingerprints(self) -> frozenset[str]:

@@ -232,10 +232,11 @@ def test_a_deploy_takes_the_locks_files_and_no_others() -> None:
     variant = lock.pin(load_models(), found)["qwen3-8b"].variants[0]
     wanted = Wanted("qwen3-8b", variant, "/srv/models")
     place = origin(Models(kind="hub", uri="https://hub.example"), variant, "x")
-    listed = locked_files(wanted, place, found)
-    plan = plan_text("gpu-01", wanted, listed, ModelDirectory())
-    assert f"https://hub.example/Qwen/Qwen3-8B/resolve/{'a' * 40}/model.safetensors" in plan
+    listed = locked_files(wanted, found)
+    plan = plan_text("gpu-01", wanted, [place], listed, ModelDirectory())
+    assert f"source\thub\thttps://hub.example/Qwen/Qwen3-8B/resolve/{'a' * 40}\n" in plan
+    assert "file\tmodel.safetensors\t77\ts\t-\tno\n" in plan
     assert plan.count("\nfile\t") == 2
     other = Wanted("qwen3-8b", load_models()["qwen3-8b"].variants[0], "/srv/models")
     with pytest.raises(IngotError, match="is not in the lock of models"):
-        locked_files(other, place, found)
+        locked_files(other, found)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ingot.operations import detached
-from ingot.operations.detached import RECONNECT_S, Answer, parse
+from ingot.operations.detached import RECONNECT_S, SLICE_S, Answer, parse
 
 UNIT = "ingot-models"
 
@@ -130,11 +130,16 @@ def test_it_is_not_waited_for_without_end(attend: Callable[..., Any], caplog: py
     )
 
 
-def test_who_waits_is_told_now_and_then_how_far_it_is(
+def test_who_waits_is_told_every_ten_seconds_how_far_it_is(
     attend: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    attend(*(f"running\n{n} of 12 GB" for n in range(1, 13)), "ended 0")
-    assert caplog.messages == ["3 of 12 GB", "6 of 12 GB", "9 of 12 GB", "12 of 12 GB"]
+    attend(*(f"running\n{n} of 3 GB" for n in range(1, 4)), "ended 0")
+    assert SLICE_S == 10 and caplog.messages == ["1 of 3 GB", "2 of 3 GB", "3 of 3 GB"]
+
+
+def test_what_a_success_has_to_say_is_a_warning(attend: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    succeeded, _ = attend("running", "ended 0\ngpu-01: one source had other bytes")
+    assert succeeded and caplog.messages == ["gpu-01: one source had other bytes"]
 
 
 def test_lines_of_the_log_are_told_where_they_were_asked_for() -> None:

@@ -23,13 +23,14 @@ SECOND_COPY = re.compile(r"consolidated.*\.safetensors(\.index\.json)?")
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A file of a manifest: its size, the digest it must have (sha256, or the id git gives it), where to get it."""
+    """A file as it must be: its size and its digest (sha256, or the id git gives it); `here` is where this machine has
+    it, for one that is pushed."""
 
     path: str
     bytes: int
     sha256: str | None
     git_sha1: str | None = None
-    url: str = ""
+    here: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,18 @@ class Origin:
 
     kind: str
     base: str
+
+    def below(self, revision: str | None) -> str:
+        """The address that the paths of its files follow."""
+        return f"{self.base}/resolve/{revision}" if self.kind == "hub" else self.base
+
+
+def origins(sources: Iterable[Models], variant: Weights, label: str) -> tuple[Origin, ...]:
+    """Where a variant comes from, in the order in which the places are asked.
+
+    Raises: IngotError, one sentence.
+    """
+    return tuple(dict.fromkeys(origin(source, variant, label) for source in sources))
 
 
 def origin(source: Models, variant: Weights, label: str) -> Origin:
@@ -76,7 +89,12 @@ def parse_manifest(text: str, place: Origin, revision: str) -> tuple[ModelFile, 
         stored = json.loads(text)
         if place.kind != "hub":
             return tuple(
-                ModelFile(one["path"], int(one["bytes"]), str(one["sha256"]), url=f"{place.base}/{one['path']}")
+                ModelFile(
+                    one["path"],
+                    int(one["bytes"]),
+                    str(one["sha256"]),
+                    here=f"{place.base}/{one['path']}" if place.kind == "push" else "",
+                )
                 for one in stored["files"]
             )
         if stored["sha"] != revision:
@@ -87,7 +105,6 @@ def parse_manifest(text: str, place: Origin, revision: str) -> tuple[ModelFile, 
                 int(one["size"]),
                 one["lfs"]["sha256"] if one.get("lfs") else None,
                 one["blobId"],
-                f"{place.base}/resolve/{revision}/{one['rfilename']}",
             )
             for one in stored["siblings"]
         )
@@ -110,7 +127,7 @@ def local_manifest(directory: Path) -> tuple[ModelFile, ...]:
         if path.is_file() and not path.name.startswith(".") and path.suffix in ALLOWED:
             with path.open("rb") as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            found.append(ModelFile(str(path.relative_to(directory)), path.stat().st_size, digest, url=str(path)))
+            found.append(ModelFile(str(path.relative_to(directory)), path.stat().st_size, digest, here=str(path)))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from pyinfra.context import host
 
 from ingot.catalog.lock import Lock
 from ingot.errors import IngotError
-from ingot.facts.models import MADE, MARKER, Fetched, ModelDirectory, Models, Room, Text
+from ingot.facts.models import DAMAGE, MADE, MARKER, Fetched, ModelDirectory, Models, Room, Text, Verified
 from ingot.operations import changes, detached
 from ingot.operations.operation import operation
 from ingot.operations.serving import planning
@@ -24,7 +24,7 @@ from ingot.operations.weights.manifest import (
     chosen,
     local_manifest,
     manifest_url,
-    origin,
+    origins,
     parse_manifest,
 )
 from ingot.secrets import hub_token
@@ -58,8 +58,20 @@ class Wanted:
         return f"{self.model} ({self.variant.name})"
 
 
-def trouble(found: ModelDirectory) -> str | None:
-    """Why a directory is not as it was verified, without reading its files; None when it is."""
+def is_proof(verified: Verified, wanted: ModelFile) -> bool:
+    """Whether a file that was verified is the one that is wanted: its digest is, not only its place and size."""
+    if verified.bytes != wanted.bytes:
+        return False
+    if wanted.sha256:
+        return verified.sha256 == wanted.sha256
+    return verified.git_sha1 == wanted.git_sha1
+
+
+def trouble(found: ModelDirectory, listed: Iterable[ModelFile] | None = None) -> str | None:
+    """Why a directory is not as it was verified, or not what is wanted, without reading its files; None when it is.
+
+    `listed` are the files of the lock; None where there is no lock.
+    """
     if not found.entries:
         return "not there yet"
     if found.verified is None:
@@ -71,9 +83,17 @@ def trouble(found: ModelDirectory) -> str | None:
             return f"{path} is missing"
         if now.kind != "f" or (now.bytes, now.mtime) != (verified.bytes, verified.mtime):
             return f"{path} changed since it was verified"
+    for path, damage in found.damaged.items():
+        return f"{path} {damage.why}, found {damage.since}"
+    wanted = None if listed is None else {one.path: one for one in listed}
     for path, now in found.entries.items():
-        if now.kind != "d" and path not in known and path not in (MARKER, MADE):
+        if now.kind != "d" and path not in (known if wanted is None else wanted) and path not in (MARKER, MADE):
             return f"{path} does not belong there"
+    for path, one in (wanted or {}).items():
+        if path not in known:
+            return f"{path} is missing"
+        if not is_proof(known[path], one):
+            return f"{path} is another file than the lock has"
     return None
 
 
@@ -116,25 +136,38 @@ def no_room(label: str, root: str, needed: int, count: int, room: Room) -> str |
     return None
 
 
-def plan_text(host_name: str, wanted: Wanted, listed: Iterable[ModelFile], found: ModelDirectory) -> str:
+def plan_text(
+    host_name: str, wanted: Wanted, sources: Iterable[Origin], listed: Iterable[ModelFile], found: ModelDirectory
+) -> str:
     """The plan that `models.sh` follows."""
     verified = {one.path: one for one in found.verified or ()}
-    lines = [f"host\t{host_name}", f"root\t{wanted.root}", f"target\t{wanted.target}"]
+    lines = [f"host\t{host_name}", f"root\t{wanted.root}", f"target\t{wanted.target}", f"damage\t{DAMAGE}"]
+    lines += [f"source\t{one.kind}\t{one.below(wanted.variant.revision)}" for one in sources]
     for one in listed:
         before, now = verified.get(one.path), found.entries.get(one.path)
-        kept = bool(before and now and now.kind == "f" and (now.bytes, now.mtime) == (before.bytes, before.mtime))
+        kept = (
+            before is not None
+            and now is not None
+            and now.kind == "f"
+            and (now.bytes, now.mtime) == (before.bytes, before.mtime)
+            and one.path not in found.damaged
+            and is_proof(before, one)
+        )
         sha256 = before.sha256 if before and kept else one.sha256
-        fields = (one.path, one.bytes, sha256 or "-", one.git_sha1 or "-", "yes" if kept else "no", one.url)
+        fields = (one.path, one.bytes, sha256 or "-", one.git_sha1 or "-", "yes" if kept else "no")
         lines.append("\t".join(["file", *map(str, fields)]))
     return "\n".join([*lines, ""])
 
 
 def progress(wanted: Wanted, listed: Iterable[ModelFile]) -> str:
-    """A shell snippet that prints how much of the model is there."""
+    """A shell snippet that prints how much of the model is there, how fast it comes, and how long it will take."""
     target, total = shlex.quote(wanted.target), sum(one.bytes for one in listed) // 10**6
     return (
-        f'd={target}.incomplete; [ -d "$d" ] || d={target}; '
-        f'echo "{wanted.label}: $(($(du -sb "$d" | cut -f1) / 1000000)) of {total} MB"'
+        f'd={target}.incomplete; [ -d "$d" ] || d={target}; now=$(date +%s); '
+        'mb=$(($(du -sb "$d" | cut -f1) / 1000000)); [ -s "$1/began" ] || echo "$now $mb" >"$1/began"; '
+        'read -r since first <"$1/began"; rate=$(((mb - first) / (now > since ? now - since : 1))); '
+        f'printf "%s: %s of {total} MB" {shlex.quote(wanted.label)} "$mb"; [ "$rate" -le 0 ] || '
+        f'printf ", %s MB/s, %s min left" "$rate" "$((({total} - mb) / rate / 60 + 1))"; echo'
     )
 
 
@@ -169,40 +202,42 @@ def _token(file: str | None) -> str:
     return Hidden(f'header = "Authorization: Bearer {hub_token.read(file)}"\n') if file else ""
 
 
-def _listed(wanted: Wanted, place: Origin, token: str, lock: Lock | None) -> tuple[ModelFile, ...]:
-    """The files to have: those of the lock where there is one, and nobody is asked. Raises: IngotError."""
+def _listed(wanted: Wanted, places: Sequence[Origin], token: str, lock: Lock | None) -> tuple[ModelFile, ...]:
+    """The files of a variant: the lock's, else those that the first place lists that answers. Raises: IngotError."""
     if lock is not None:
-        return locked_files(wanted, place, lock)
-    if place.kind == "push":
-        return chosen(local_manifest(Path(place.base)), wanted.label)
-    url = manifest_url(place, wanted.variant)
-    answer: Fetched = host.get_fact(Text, url=url, _stdin=token) if token else host.get_fact(Text, url=url)
-    if answer.text is None:
-        raise IngotError(
-            f"the list of files of {wanted.label} at {url} could not be read ({answer.error}); check "
-            'sources["models"], the revision, and cache_hub_token_file where the model is gated.'
-        )
-    return chosen(parse_manifest(answer.text, place, wanted.variant.revision or ""), wanted.label)
+        return locked_files(wanted, lock)
+    failed = []
+    for place in places:
+        if place.kind == "push":
+            return chosen(local_manifest(Path(place.base)), wanted.label)
+        url = manifest_url(place, wanted.variant)
+        secret = {"_stdin": token} if token and place.kind == "hub" else {}
+        answer: Fetched = host.get_fact(Text, url=url, **secret)
+        if answer.text is not None:
+            return chosen(parse_manifest(answer.text, place, wanted.variant.revision or ""), wanted.label)
+        failed.append(f"{url} could not be read ({answer.error})")
+    raise IngotError(
+        f"the list of files of {wanted.label} at {'; '.join(failed)}; check "
+        'sources["models"], the revision, and cache_hub_token_file where the model is gated.'
+    )
 
 
-def locked_files(wanted: Wanted, place: Origin, lock: Lock) -> tuple[ModelFile, ...]:
-    """The files of a lock, each with its address. Raises: IngotError for what the lock does not have."""
+def locked_files(wanted: Wanted, lock: Lock) -> tuple[ModelFile, ...]:
+    """The files of a lock. Raises: IngotError for what the lock does not have."""
     files = lock.files(wanted.variant.repository, wanted.variant.revision)
     if files is None:
         raise IngotError(
             f"{wanted.label} ({wanted.variant.repository} at {wanted.variant.revision}) is not in the lock of models, "
             "and deploys take nothing else; run `ingot models lock`."
         )
-    base = f"{place.base}/resolve/{wanted.variant.revision}" if place.kind == "hub" else place.base
-    return chosen(
-        (ModelFile(one.path, one.bytes, one.sha256, one.git_sha1, f"{base}/{one.path}") for one in files), wanted.label
-    )
+    return chosen((ModelFile(one.path, one.bytes, one.sha256, one.git_sha1) for one in files), wanted.label)
 
 
 def _pushed(
-    wanted: Wanted, listed: Sequence[ModelFile], found: ModelDirectory
-) -> Generator[PyinfraCommand, None, tuple[ModelFile, ...]]:
-    """Upload what the host lacks, as the user who logs in (root would copy every file once more)."""
+    wanted: Wanted, source: Origin, listed: Sequence[ModelFile], found: ModelDirectory
+) -> Generator[PyinfraCommand, None, Origin]:
+    """Upload what the host lacks, as the user who logs in (root would copy every file once more): where it lies then,
+    each file under its place in the list."""
     incoming = f"{wanted.target}.incoming"
     quoted = shlex.quote(incoming)
     yield StringCommand(
@@ -210,16 +245,14 @@ def _pushed(
         f'install -d -m 0700 -o "${{SUDO_USER:-root}}" {quoted} && '
         f"printf '%s\\n' {shlex.quote(wanted.target)} >{quoted}/{MADE}"
     )
-    sent = []
     for index, one in enumerate(listed):
         now = found.entries.get(one.path) or found.incomplete.get(one.path)
         if now is None or now.bytes != one.bytes:
             name = str(index)
             arrived = found.incoming.get(name)
             if arrived is None or arrived.bytes != one.bytes:
-                yield FileUploadCommand(one.url, f"{incoming}/{name}", _sudo=False)
-        sent.append(replace(one, url=f"move:{incoming}/{index}"))
-    return tuple(sent)
+                yield FileUploadCommand(one.here or f"{source.base}/{one.path}", f"{incoming}/{name}", _sudo=False)
+    return replace(source, base=incoming)
 
 
 @operation()
@@ -238,24 +271,26 @@ def cached() -> Commands:
     directories = wanted_models(values.cache_root, planning.host_plan())
     token, lock = _token(values.cache_hub_token_file), values.lock
     state = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])
-    pending = [(one, why) for one in directories if (why := trouble(state.directories[one.target]))]
+    locked = {one.target: locked_files(one, lock) if lock else None for one in directories}
+    pending = [(one, why) for one in directories if (why := trouble(state.directories[one.target], locked[one.target]))]
     if not pending:
         host.noop(f"{', '.join(one.label for one in directories)} verified in {values.cache_root}")
         return
     for wanted, why in pending:
         found = state.directories[wanted.target]
-        place = origin(values.sources.models, wanted.variant, wanted.label)
-        listed = _listed(wanted, place, token, lock)
+        places = origins(values.sources.of_models, wanted.variant, wanted.label)
+        listed = _listed(wanted, places, token, lock)
         needed = missing_bytes(listed, found)
         refused = in_the_way(wanted, found) or no_room(wanted.label, values.cache_root, needed, len(listed), state.room)
         if refused:
             raise IngotError(refused)
-        how = {"hub": "fetch", "mirror": "fetch", "push": "push"}[place.kind]
-        changes.announce([f"{how} {wanted.label} from {place.base}: {needed / 1e9:.2f} GB to {wanted.target} ({why})"])
-        if place.kind == "push":
-            listed = yield from _pushed(wanted, listed, found)
+        how = {"hub": "fetch", "mirror": "fetch", "push": "push"}[places[0].kind]
+        where = " or ".join(one.base for one in places)
+        changes.announce([f"{how} {wanted.label} from {where}: {needed / 1e9:.2f} GB to {wanted.target} ({why})"])
+        if places[0].kind == "push":
+            places = ((yield from _pushed(wanted, places[0], listed, found)),)
         members = {
-            "plan": plan_text(host.name, wanted, listed, found),
+            "plan": plan_text(host.name, wanted, places, listed, found),
             "progress": progress(wanted, listed),
             "curl": token,
         }

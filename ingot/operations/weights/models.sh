@@ -1,7 +1,13 @@
-# Fetches the files of one model directory, verifies each, and publishes the directory by one rename.
-# $1/plan, tab separated: `host NAME`, `root DIRECTORY`, `target DIRECTORY`, then per file
-#   file PATH BYTES SHA256|- GIT_SHA1|- TRUSTED(yes|no) ADDRESS
-# TRUSTED files were verified before and have kept size and time. $1/curl holds options with secrets, if any.
+# Fetches the files of one model directory, proves each, and publishes the directory by one rename.
+# $1/plan, tab separated: `host NAME`, `root DIRECTORY`, `target DIRECTORY`, `damage FILE`, then the sources in the order
+# in which they are asked, and the files:
+#   source KIND(hub|mirror|push) BASE        an address, or the directory that was pushed to
+#   file PATH BYTES SHA256|- GIT_SHA1|- PROVEN(yes|no)
+# PROVEN files have the digest wanted, and have kept size and time since. $1/curl holds options with secrets for the hub,
+# if any. $3, where given, is the number of the one file that this process is for: several run side by side.
+#
+# Ranges by curl, one request a file, and not the hub's own client: that one checks no content, and begins a file anew
+# after it was killed.
 set -u
 umask 022
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -9,11 +15,18 @@ work=$1
 log=$2
 exec >>"$log" 2>&1
 tab=$(printf '\t')
+# Files at once, attempts at one source without a byte more, and seconds without bytes after which a transfer has stalled.
+lanes=4
+attempts=6
+stall_s=30
 
+# The first failure is the one that is said.
 fail() {
-  printf '%s: %s; see %s there\n' "$host" "$1" "$log" >"$work/sentence"
+  printf '%s: %s; see %s there\n' "$host" "$1" "$log" >"$work/said.$$"
+  ln "$work/said.$$" "$work/sentence" 2>/dev/null
   echo "$1"
-  exit 1
+  # What runs several of these starts no further one after this status.
+  exit 255
 }
 
 value() {
@@ -26,9 +39,6 @@ target=$(value target)
 marker=.ingot-verified.json
 made=.ingot-made
 quarantine=$root/.quarantine
-touch "$work/curl"
-trap 'rm -f "$work/curl"' EXIT
-echo "== $(date -u +%FT%TZ) $target"
 
 # A directory of Ingot's own: the proof lies in it before anything else, and names what it was made as, for a copy of the
 # directory is somebody else's.
@@ -60,9 +70,13 @@ aside() {
   printf '%s' "${1#"$root"/}" | tr / _
 }
 
-# Whether the file has the digest of the manifest; leaves its sha256 in $sum.
+# sha256sum of coreutils before 9.2 has no fast code: six times slower than OpenSSL.
+hasher=sha256sum
+! openssl dgst -sha256 -r </dev/null >/dev/null 2>&1 || hasher='openssl dgst -sha256 -r'
+
+# Whether the file has the digest that is wanted; leaves its sha256 in $sum.
 good() {
-  sum=$(sha256sum <"$1" | cut -c1-64)
+  sum=$($hasher <"$1" | cut -c1-64)
   if [ "$2" != - ]; then
     [ "$sum" = "$2" ] || { found="sha256 $sum" expected=$2 && return 1; }
   else
@@ -75,33 +89,144 @@ size() {
   stat -c %s -- "$1" 2>/dev/null || echo 0
 }
 
-# Resumes where an earlier attempt or run stopped.
+pause() {
+  echo "waiting $1 s: $2"
+  sleep "$1"
+}
+
+# What a full quota asks to wait, seconds: Retry-After, or the hub's `RateLimit: "resolvers";r=0;t=55`, whose window is
+# five minutes.
+quota_s() {
+  asked=$(tr -d '\r' <"$head" | sed -n 's/^[Rr]etry-[Aa]fter: *\([0-9]\{1,6\}\)$/\1/p; s/^[Rr]ate[Ll]imit: .*t=\([0-9]\{1,6\}\).*/\1/p' |
+    tail -n 1)
+  asked=$((${asked:-$((attempt * 15))} + 1))
+  [ "$asked" -le 310 ] || asked=310
+  echo "$asked"
+}
+
+# A disk that is full is nobody's fault but its own: no other source is asked.
+room() {
+  free=$(df -B1 --output=avail "$dir" | tail -n 1 | tr -d ' ')
+  inodes=$(df --output=iavail "$dir" | tail -n 1 | tr -d ' ')
+  missing=$(($2 - $(size "$1")))
+  if [ "$free" -lt "$missing" ] || [ "$inodes" = 0 ]; then
+    fail "no room for $path: $missing bytes are missing, $free bytes and $inodes inodes are free on $(df --output=target "$dir" | tail -n 1); free some and run again, what is there is kept"
+  fi
+  fail "$path could not be written to $dir: $(tail -n 1 "$error"); look at its disk (\`dmesg\`), then run again"
+}
+
+# The bytes of one file from one source, from where an earlier attempt or run stopped; $why says why it could not be.
 fetch() {
-  case $3 in
-    move:*)
-      mv -fT -- "${3#move:}" "$1" || fail "the pushed file ${3#move:} is gone; run again"
-      return
-      ;;
-  esac
+  if [ "$3" = push ]; then
+    mv -fT -- "$4" "$1" || fail "the pushed file $4 is gone; run again"
+    return
+  fi
+  options=/dev/null
+  [ "$3" != hub ] || options=$work/curl
   attempt=0
   while [ "$(size "$1")" -ne "$2" ]; do
     [ "$(size "$1")" -le "$2" ] || rm -f -- "$1"
-    [ "$attempt" -lt 6 ] || fail "could not fetch $3: $(tail -n 1 "$work/error")"
-    [ "$attempt" -eq 0 ] || sleep $((attempt * 3))
+    [ "$attempt" -lt "$attempts" ] || { why="could not fetch $4: $(tail -n 1 "$error")" && return 1; }
+    [ "$attempt" -eq 0 ] || pause "${wait_s:-$((attempt * 3))}" "$(tail -n 1 "$error")"
+    wait_s=
     before=$(size "$1")
-    curl -fsSL -C - --config "$work/curl" --connect-timeout 15 --speed-limit 1000 --speed-time 60 \
-      -o "$1" -- "$3" 2>"$work/error"
+    : >"$head"
+    # A source that sends without end fills no disk.
+    (
+      ulimit -f $(($2 / 512 + 64))
+      exec curl -fsSL -C - --config "$options" --dump-header "$head" --connect-timeout 15 --speed-limit 1000 \
+        --speed-time "$stall_s" -o "$1" -- "$4"
+    ) 2>"$error"
     status=$?
     after=$(size "$1")
+    [ "$after" -le "$2" ] || {
+      rm -f -- "$1"
+      why="could not fetch $4: it has more than the $2 bytes expected" && return 1
+    }
     case $status in
-      0) [ "$after" -eq "$2" ] || echo "curl: the server ended $3 at $after of $2 bytes" >"$work/error" ;;
+      # An answer that is whole, and too short for a second time: so it is there.
+      0) [ "$after" -eq "$2" ] || {
+        echo "curl: the server ended $4 at $after of $2 bytes" >"$error"
+        [ "$after" -gt "$before" ] || attempt=$attempts
+      } ;;
       # A server that cannot resume: from the beginning.
       33 | 36) rm -f -- "$1" ;;
-      22) ! grep -Eq 'error: 4(0[0134]|10)' "$work/error" || attempt=6 ;;
+      22)
+        case $(sed -n 's/.*error: \([0-9]\{3\}\).*/\1/p' "$error") in
+          401 | 403) echo "$(tail -n 1 "$error"): gated, private, or not for this token; accept its terms there and give a token by cache_hub_token_file" >"$error" && attempt=$attempts ;;
+          400 | 404 | 410) attempt=$attempts ;;
+          416) rm -f -- "$1" ;;
+          429) wait_s=$(quota_s) ;;
+        esac
+        ;;
+      23) room "$1" "$2" ;;
+      # Each attempt has waited already.
+      28) attempt=$((attempt + 1)) ;;
     esac
-    [ "$after" -gt "$before" ] && [ "$attempt" -lt 6 ] && attempt=0
+    [ "$after" -gt "$before" ] && [ "$attempt" -lt "$attempts" ] && attempt=0
     attempt=$((attempt + 1))
   done
+}
+
+# Asks one source after the other for a file until one has the bytes that are wanted; names each that had not.
+obtain() {
+  asked=0
+  wrong=
+  while IFS="$tab" read -r _ kind base; do
+    asked=$((asked + 1))
+    address=$base/$path
+    [ "$kind" != push ] || address=$base/$((number - 1))
+    # Half a file may be another source's, and what is wrong its fault: then the whole of it, before this one is blamed.
+    tries=1
+    if [ "$(size "$part")" -gt 0 ] || [ "$asked" -eq "$sources" ]; then tries=2; fi
+    while [ "$tries" -gt 0 ]; do
+      tries=$((tries - 1))
+      if ! fetch "$part" "$bytes" "$kind" "$address"; then
+        wrong="$wrong${wrong:+; }$why"
+        break
+      fi
+      if good "$part" "$sha" "$git"; then
+        [ -z "$wrong" ] || echo "$wrong; $path was taken from $base instead" >"$work/notes/$number"
+        return
+      fi
+      quarantine "$part" "$found, expected $expected"
+      [ "$kind" != push ] || fail "the pushed file $path has $found, expected $expected; compare it with its manifest"
+      [ "$tries" -gt 0 ] || wrong="$wrong${wrong:+; }$address has $found, expected $expected$([ "$asked" -lt "$sources" ] || echo ', twice')"
+    done
+  done <"$work/sources"
+  case $wrong in
+    *', expected '*) fail "$wrong; the lock, the manifest or the source is wrong" ;;
+    *) fail "$wrong" ;;
+  esac
+}
+
+# Has one file as it is wanted, wherever its bytes come from, and writes its line of the marker.
+have() {
+  file=$dir/$path
+  part=$file.part
+  error=$work/error.$number
+  head=$work/head.$number
+  : >"$error"
+  [ ! -L "$file" ] || set_aside "$file" 'a link'
+  mkdir -p -- "${file%/*}" || room "$part" "$bytes"
+  if [ -f "$file" ] && [ "$proven" = yes ]; then
+    sum=$sha
+  elif [ -f "$file" ] && [ "$(size "$file")" -eq "$bytes" ] && good "$file" "$sha" "$git"; then
+    echo "kept: $path"
+  else
+    if [ -f "$file" ] && [ "$ours" = yes ]; then
+      quarantine "$file" 'not as wanted'
+    elif [ -e "$file" ]; then
+      set_aside "$file" 'not as wanted'
+    fi
+    obtain
+    # Pushed files arrive as the user who logs in; only root may write what the engine loads.
+    chown "$(id -u):$(id -g)" "$part" && chmod 0644 "$part" && sync -- "$part" && mv -fT -- "$part" "$file" ||
+      fail "could not write $file"
+    echo "fetched: $path ($bytes bytes)"
+  fi
+  printf '{"path": "%s", "bytes": %s, "sha256": "%s", "git_sha1": "%s", "mtime": "%s"}\n' \
+    "$path" "$bytes" "$sum" "$git" "$(find "$file" -printf '%T@')" >"$work/done/$number"
 }
 
 dir=$target
@@ -109,55 +234,60 @@ dir=$target
 [ "$dir" = "$target" ] || own "$dir" "$target" || fail "could not make $dir"
 ours=no
 ! is_own "$dir" "$target" || ours=yes
+
+if [ $# -gt 2 ]; then
+  number=$3
+  sources=$(wc -l <"$work/sources")
+  sed -n "${number}p" "$work/list" >"$work/line.$number"
+  IFS="$tab" read -r _ path bytes sha git proven <"$work/line.$number"
+  have
+  exit
+fi
+
+touch "$work/curl"
+trap 'rm -f "$work/curl"' EXIT
+echo "== $(date -u +%FT%TZ) $target"
 # A repair that is cut off must not look verified.
 rm -f -- "$dir/$marker"
 
 # Another's half of a file is not gone on with.
 find "$dir" -mindepth 1 ! -type d ! -name "$made" ! -name .marker -printf '%P\n' | while read -r path; do
   awk -F'\t' -v p="$path" -v ours="$ours" '$1 == "file" && ($2 == p || (ours == "yes" && $2 ".part" == p)) { found = 1 }
-    END { exit !found }' "$work/plan" || set_aside "$dir/$path" 'not in the manifest'
+    END { exit !found }' "$work/plan" || set_aside "$dir/$path" 'not among its files'
 done
 
-: >"$work/files"
+mkdir -p "$work/done" "$work/notes"
 grep "^file$tab" "$work/plan" >"$work/list"
-while IFS="$tab" read -r _ path bytes sha git trusted url; do
-  file=$dir/$path
-  part=$file.part
-  [ ! -L "$file" ] || set_aside "$file" 'a link'
-  mkdir -p -- "${file%/*}"
-  if [ -f "$file" ] && [ "$trusted" = yes ]; then
-    sum=$sha
-  elif [ -f "$file" ] && [ "$(size "$file")" -eq "$bytes" ] && good "$file" "$sha" "$git"; then
-    echo "kept: $path"
-  else
-    if [ -f "$file" ] && [ "$ours" = yes ]; then
-      quarantine "$file" 'not as the manifest says'
-    elif [ -e "$file" ]; then
-      set_aside "$file" 'not as the manifest says'
-    fi
-    fetch "$part" "$bytes" "$url"
-    if ! good "$part" "$sha" "$git"; then
-      quarantine "$part" "$found, expected $expected"
-      case $url in move:*) fail "the pushed file $path has $found, expected $expected; compare it with its manifest" ;; esac
-      fetch "$part" "$bytes" "$url"
-      good "$part" "$sha" "$git" || {
-        quarantine "$part" "$found, expected $expected"
-        fail "$url has $found, expected $expected, twice; the manifest or the source is wrong"
-      }
-    fi
-    # Pushed files arrive as the user who logs in; only root may write what the engine loads.
-    chown "$(id -u):$(id -g)" "$part" && chmod 0644 "$part" && sync -- "$part" && mv -fT -- "$part" "$file" || fail "could not write $file"
-    echo "fetched: $path ($bytes bytes)"
-  fi
-  printf '%s{"path": "%s", "bytes": %s, "sha256": "%s", "mtime": "%s"}' "$([ -s "$work/files" ] && printf ,)" \
-    "$path" "$bytes" "$sum" "$(find "$file" -printf '%T@')" >>"$work/files"
-done <"$work/list"
+grep "^source$tab" "$work/plan" >"$work/sources"
+count=$(wc -l <"$work/list")
+seq "$count" | xargs -n 1 -P "$lanes" sh "$0" "$work" "$log" || {
+  [ -e "$work/sentence" ] || fail "the files of $target could not be had"
+  exit 1
+}
+[ "$(find "$work/done" -type f | wc -l)" -eq "$count" ] || fail "not all files of $target were proven; run again"
 
-printf '{"verified_at": "%s", "files": [\n%s\n]}\n' "$(date -u +%FT%TZ)" "$(cat "$work/files")" >"$dir/.marker" &&
-  sync -- "$dir/.marker" && mv -fT -- "$dir/.marker" "$dir/$marker" || fail "could not write $dir/$marker"
+{
+  printf '{"verified_at": "%s", "files": [\n' "$(date -u +%FT%TZ)"
+  seq "$count" | while read -r number; do
+    [ "$number" -eq 1 ] || printf ,
+    cat "$work/done/$number"
+  done
+  printf ']}\n'
+} >"$dir/.marker" && sync -- "$dir/.marker" && mv -fT -- "$dir/.marker" "$dir/$marker" ||
+  fail "could not write $dir/$marker"
 find "$dir" -type d -exec chmod 0755 {} + -exec sync {} +
 if [ "$dir" != "$target" ]; then
   mv -T -- "$dir" "$target" || fail "could not publish $target"
 fi
 ! is_own "$target.incoming" "$target" || rm -rf -- "$target.incoming"
 sync -- "${target%/*}"
+# What a scrub said of these files is over.
+damage=$(value damage)
+if [ -s "$damage" ]; then
+  grep -vF "$tab$target/" "$damage" >"$damage.new"
+  mv -fT -- "$damage.new" "$damage"
+fi
+# Said though all went well: a source that had other bytes, or none.
+if [ -n "$(ls -A "$work/notes")" ]; then
+  printf '%s: %s\n' "$host" "$(cat "$work"/notes/* | paste -sd ';' | sed 's/; */; /g')" >"$work/sentence"
+fi

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from ingot.operations.weights.manifest import MANIFEST, ModelFile, Origin, chose
 from ingot.operations.weights.models import Wanted, no_room, trouble
 from ingot.sandbox.tiny_models import generator
 from ingot.settings.sources import Models as Upstream
+
+pytestmark = pytest.mark.cache
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = {
@@ -51,6 +54,10 @@ class Mirror:
     cut_at: dict[str, list[int]] = field(default_factory=dict)
     answers: dict[str, list[bytes]] = field(default_factory=dict)
     authorization: set[str | None] = field(default_factory=set)
+    statuses: dict[str, list[int]] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    stalls: set[str] = field(default_factory=set)
+    go_on: threading.Event = field(default_factory=threading.Event)
 
     def manifest(self, **changed: Any) -> bytes:
         listed = [
@@ -62,6 +69,16 @@ class Mirror:
 
 @pytest.fixture
 def mirror() -> Iterator[Mirror]:
+    yield from serving()
+
+
+@pytest.fixture
+def other() -> Iterator[Mirror]:
+    """A second source of the same model."""
+    yield from serving()
+
+
+def serving() -> Iterator[Mirror]:
     served = Mirror(dict(CONTENT))
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,8 +89,12 @@ def mirror() -> Iterator[Mirror]:
             data = served.manifest() if name == MANIFEST else served.files.get(name)
             if served.answers.get(name):
                 data = served.answers[name].pop(0)
-            if data is None:
-                self.send_error(404)
+            if served.statuses.get(name) or data is None:
+                self.send_response(served.statuses[name].pop(0) if served.statuses.get(name) else 404)
+                for header, value in served.headers.items():
+                    self.send_header(header, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
                 return
             start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
             self.send_response(206 if start else 200)
@@ -81,6 +102,8 @@ def mirror() -> Iterator[Mirror]:
                 self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
             self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()
+            if name in served.stalls:
+                served.go_on.wait(60)
             end = served.cut_at[name].pop(0) if served.cut_at.get(name) else len(data)
             self.wfile.write(data[start:end])
 
@@ -91,6 +114,7 @@ def mirror() -> Iterator[Mirror]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     served.url = f"http://127.0.0.1:{server.server_address[1]}/models"
     yield served
+    served.go_on.set()
     server.shutdown()
     server.server_close()
 
@@ -100,7 +124,10 @@ def cache(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytes
     """Run the operation for one model of the mirror, cached below tmp_path/models."""
     root = tmp_path / "models"
     # Waits between attempts are not what these tests are about.
-    monkeypatch.setattr(models, "SCRIPT", models.SCRIPT.replace("sleep $((attempt * 3))", "sleep 0.01"))
+    quick = models.SCRIPT.replace('sleep "$1"', "sleep 0.01").replace("stall_s=30", "stall_s=1")
+    monkeypatch.setattr(models, "SCRIPT", quick)
+    monkeypatch.setattr(models, "DAMAGE", str(tmp_path / "damage.tsv"))
+    monkeypatch.setattr("ingot.facts.models.DAMAGE", str(tmp_path / "damage.tsv"))
     monkeypatch.setattr(planning, "host_plan", lambda: None)
 
     def run(
@@ -109,13 +136,17 @@ def cache(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytes
         repository: str = "tiny",
         lock: Path | None = None,
         serve: Sequence[dict[str, Any]] = (),
+        fallback: Sequence[dict[str, str]] = (),
         **options: Any,
     ) -> Any:
         monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(root, repository),))
         data = {
             "cache_root": str(root),
             "cache_hub_token_file": token_file,
-            "sources": {"models": source or {"kind": "mirror", "uri": mirror.url}},
+            "sources": {
+                "models": source or {"kind": "mirror", "uri": mirror.url},
+                "models_fallback": list(fallback),
+            },
             "models_lock": str(lock) if lock else None,
             "models_site": None,
             "serve": list(serve),
@@ -161,6 +192,156 @@ def test_a_lock_says_which_files_and_nobody_is_asked_for_a_list(cache, target, m
     assert done.succeeded, done.said
     assert contents(target) == CONTENT
     assert {name for name, _ in mirror.asked} == set(CONTENT)
+
+
+SHARD = "model-00001-of-00001.safetensors"
+
+
+@pytest.fixture
+def locked(cache, mirror, tmp_path) -> Callable[..., Any]:
+    """Run the operation with a lock of models; `changed` are files whose entries differ from what the mirror has."""
+
+    def run(changed: dict[str, dict[str, Any]] | None = None, **options: Any) -> Any:
+        lock = tmp_path / "models.lock.yaml"
+        files = json.loads(mirror.manifest(**(changed or {})))["files"]
+        content = {"schema": 1, "hub": mirror.url, "repositories": {"tiny": {"commit": REVISION, "files": files}}}
+        lock.write_text(json.dumps(content))
+        return cache(lock=lock, serve=[{"model": "tiny", "context": 1024, "concurrency": 1}], **options)
+
+    return run
+
+
+def damaged_by(name: str) -> bytes:
+    """A shard of the right size with one wrong byte."""
+    data = CONTENT[name]
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def test_a_source_with_other_bytes_is_named_and_the_file_taken_from_the_next(locked, target, mirror, other, tmp_path):
+    wrong = damaged_by(SHARD)
+    mirror.answers[SHARD] = [wrong] * 9
+    run = locked(fallback=[{"kind": "mirror", "uri": other.url}])
+    assert run.succeeded and contents(target) == CONTENT, run.said
+    digests = f"sha256 {hashlib.sha256(wrong).hexdigest()}, expected {hashlib.sha256(CONTENT[SHARD]).hexdigest()}"
+    assert (
+        f"@local: {mirror.url}/tiny/{REVISION}/{SHARD} has {digests}; {SHARD} was taken from "
+        f"{other.url}/tiny/{REVISION} instead"
+    ) in run.said
+    assert contents(tmp_path / "models/.quarantine") == {f"tiny_bf16_{REVISION}.incomplete_{SHARD}.part": wrong}
+    assert [name for name, _ in other.asked] == [SHARD] and not locked().changed
+
+
+def test_a_file_that_no_source_has_names_each_and_is_never_visible(locked, target, mirror, other):
+    mirror.statuses[SHARD] = [404] * 9
+    other.answers[SHARD] = [damaged_by(SHARD)] * 9
+    failed = locked(fallback=[{"kind": "mirror", "uri": other.url}])
+    assert not failed.succeeded and not target.exists()
+    (sentence,) = (line for line in failed.said.splitlines() if "could not fetch" in line)
+    assert f"could not fetch {mirror.url}/tiny/{REVISION}/{SHARD}: curl: (22)" in sentence and " 404" in sentence
+    assert f"{other.url}/tiny/{REVISION}/{SHARD} has sha256 " in sentence and ", twice; the lock" in sentence
+
+
+def test_half_of_a_file_from_one_source_is_gone_on_with_at_the_next(locked, target, mirror, other):
+    mirror.cut_at[SHARD] = [100_000] + [0] * 20
+    run = locked(fallback=[{"kind": "mirror", "uri": other.url}])
+    assert run.succeeded and contents(target) == CONTENT
+    assert other.asked == [(SHARD, "bytes=100000-")]
+
+
+def test_what_is_there_already_is_proven_against_the_lock_that_is_there_now(locked, target, mirror):
+    assert locked().succeeded
+    mirror.files[SHARD] = damaged_by(SHARD)
+    mirror.asked.clear()
+    moved = locked()
+    assert moved.succeeded and f"{SHARD} is another file than the lock has" in moved.said
+    assert contents(target)[SHARD] == damaged_by(SHARD) and [name for name, _ in mirror.asked] == [SHARD]
+    assert not locked().changed
+
+
+def test_what_a_scrub_found_is_fetched_again_and_its_mark_goes(locked, target, mirror, tmp_path):
+    assert locked().succeeded
+    before = (target / SHARD).stat()
+    (target / SHARD).write_bytes(damaged_by(SHARD))
+    os.utime(target / SHARD, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not locked().changed, "size and time are as they were"
+    theirs = "2026-11-01T03:00:00Z\thas sha256 0, expected 1\t/srv/elsewhere/model.safetensors\n"
+    ours = f"2026-11-29T03:00:00Z\thas sha256 0, expected 1\t{target}/{SHARD}\n"
+    (tmp_path / "damage.tsv").write_text(theirs + ours)
+    mirror.asked.clear()
+    healed = locked()
+    assert healed.succeeded and f"{SHARD} has sha256 0, expected 1, found 2026-11-29T03:00:00Z" in healed.said
+    assert contents(target) == CONTENT and [name for name, _ in mirror.asked] == [SHARD]
+    assert (tmp_path / "damage.tsv").read_text() == theirs and not locked().changed
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "said"),
+    [
+        (401, 1, "gated, private, or not for this token"),
+        (403, 1, "gated, private, or not for this token"),
+        (404, 1, "error: 404"),
+        (500, 6, "error: 500"),
+    ],
+)
+def test_a_source_that_refuses_is_one_sentence_and_asked_again_where_that_helps(
+    locked, target, mirror, status, asked, said
+):
+    mirror.statuses[SHARD] = [status] * 9
+    failed = locked()
+    assert not failed.succeeded and not target.exists() and said in failed.said
+    assert [name for name, _ in mirror.asked].count(SHARD) == asked
+    mirror.statuses.clear()
+    assert locked().succeeded and contents(target) == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("headers", "waits_s"),
+    [
+        ({"Retry-After": "55"}, 56),
+        ({"RateLimit": '"resolvers";r=0;t=120', "RateLimit-Policy": '"fixed";q=3000;w=300'}, 121),
+        ({"Retry-After": "99999"}, 310),
+        ({}, 1),
+    ],
+)
+def test_a_full_quota_is_waited_for_as_the_hub_says(locked, target, mirror, tmp_path, headers, waits_s):
+    mirror.statuses[SHARD], mirror.headers = [429], headers
+    assert locked().succeeded and contents(target) == CONTENT
+    assert f"waiting {waits_s} s: curl: (22)" in (tmp_path / "run/ingot-models.log").read_text()
+
+
+def test_a_transfer_without_bytes_has_stalled_and_the_next_source_is_asked(locked, target, mirror, other):
+    mirror.stalls.add(SHARD)
+    run = locked(fallback=[{"kind": "mirror", "uri": other.url}])
+    assert run.succeeded and contents(target) == CONTENT
+    assert "curl: (28)" in run.said and f"was taken from {other.url}" in run.said
+
+
+@pytest.mark.parametrize("size", [len(CONTENT[SHARD]) - 7, len(CONTENT[SHARD]) + 70_000, 40 << 20])
+def test_a_file_of_another_size_is_said_at_once_and_fills_no_disk(locked, target, mirror, tmp_path, size):
+    mirror.answers[SHARD] = [bytes(size)] * 9
+    failed = locked()
+    assert not failed.succeeded and not target.exists() and f"could not fetch {mirror.url}" in failed.said
+    assert [name for name, _ in mirror.asked].count(SHARD) <= 3
+    assert sum(path.stat().st_size for path in (tmp_path / "models").rglob("*")) < 2 * len(CONTENT[SHARD])
+
+
+def test_a_wrong_digest_in_the_lock_is_named_with_what_the_source_has(locked, target):
+    failed = locked({SHARD: {"sha256": "e" * 64}})
+    assert not failed.succeeded and not target.exists()
+    assert f"expected {'e' * 64}, twice; the lock, the manifest or the source is wrong" in failed.said
+    assert locked().succeeded and contents(target) == CONTENT
+
+
+def test_a_token_goes_to_the_hub_alone(locked, target, mirror, other, tmp_path):
+    (tmp_path / "token").write_text("hf_CANARY\n")
+    other.files = {}
+    run = locked(
+        source={"kind": "mirror", "uri": other.url},
+        fallback=[{"kind": "hub", "uri": mirror.url}],
+        token_file=str(tmp_path / "token"),
+    )
+    assert run.succeeded and contents(target) == CONTENT
+    assert other.authorization == {None} and mirror.authorization == {"Bearer hf_CANARY"}
 
 
 def test_a_transfer_that_is_cut_off_is_resumed(cache, target, mirror):
