@@ -28,8 +28,8 @@ sources = {
     # Model weights: kind "hub" (a Hugging Face endpoint), "mirror" (<uri>/<repository>/<revision>/ with an
     # ingot-manifest.json, https or file on the host) or "push" (the same below a directory of this machine).
     "models": {"kind": "hub", "uri": "https://huggingface.co"},
-    # Further sources of models (hub or mirror), asked in this order for a file that the one before does not have, or has
-    # with other bytes than the lock says.
+    # Further sources of models (hub or mirror), asked in this order for a file that the one before does not have, or
+    # has with other bytes than the lock says.
     "models_fallback": [],
     # NVIDIA's driver repository; {repository} is e.g. debian13/x86_64. Keys differ between distributions.
     "nvidia_driver": {
@@ -74,6 +74,9 @@ site_models = {}
 cache_hub_token_file = None
 # Directory of the models: <model>/<variant>/<revision>/.
 cache_root = "/srv/models"
+# When a host reads its models again, to find what has rotted on its disk, as systemd's OnCalendar has it (each host
+# begins up to four hours later); None: never.
+cache_scrub = "Sun 01:00"
 
 # --- changes: how runs that change a host get along, and what it keeps to go back to
 # True: each operation asks the host itself; False: one look at the start of a run answers until something changes.

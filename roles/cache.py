@@ -3,7 +3,7 @@
 from pyinfra.api import deploy
 
 from ingot.operations.gateway import fronting
-from ingot.operations.weights import models
+from ingot.operations.weights import models, scrub
 
 
 @deploy("Cache")
@@ -12,3 +12,4 @@ def cache() -> None:
     if fronting.is_front():
         return
     models.cached(name="Weights, verified")
+    scrub.scheduled(name="Read them again now and then")

@@ -231,6 +231,7 @@ SHIPPED = {
     "ingot.engines.accounting": set(),
     "ingot.engines.replica_watch": set(),
     "ingot.facts.usage_on_host": set(),
+    "ingot.operations.weights.scrub_on_host": set(),
     "ingot.sandbox.simulated.standins": {"standins", "torch"},
     # In the engine's image, which has torch.
     "ingot.acceptance.burnin": {"torch"},

@@ -11,6 +11,7 @@ from pyinfra.api.facts import FactBase
 from ingot.facts import sections
 from ingot.facts.engine import PROJECT
 from ingot.facts.errors import ParseError
+from ingot.facts.models import DAMAGE, Damage, parse_damage
 from ingot.facts.replica_holds import HOLDS_FILE, ReplicaHold, parse_holds
 
 #: Seconds between the looks, and the most that a replica may take for one answer.
@@ -51,11 +52,15 @@ class ReplicaActivity:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A host's replicas by name, and those that it holds out of its pool. `docker` says whether Docker answered."""
+    """A host's replicas by name, those that it holds out of its pool, and files of models that have rotted on its disk.
+
+    `docker` says whether Docker answered.
+    """
 
     docker: bool = False
     replicas: tuple[ReplicaActivity, ...] = ()
     holds: tuple[ReplicaHold, ...] = ()
+    damage: tuple[Damage, ...] = ()
 
 
 class EngineActivity(FactBase[Activity]):
@@ -80,6 +85,7 @@ class EngineActivity(FactBase[Activity]):
                 "between": f"sleep {APART_S}",
                 "second": look,
                 "holds": f"cat {HOLDS_FILE} 2>/dev/null",
+                "damage": f"cat {DAMAGE} 2>/dev/null",
             }
         )
 
@@ -120,7 +126,8 @@ def parse_activity(output: Iterable[str]) -> Activity:
             )
         )
     holds = parse_holds(found["holds"].output) if "holds" in found else ()
-    return Activity(containers.status == 0, tuple(sorted(replicas, key=lambda one: one.name)), holds)
+    damage = parse_damage(found["damage"].output) if "damage" in found else ()
+    return Activity(containers.status == 0, tuple(sorted(replicas, key=lambda one: one.name)), holds, damage)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts.engine import STATE
 from ingot.facts.errors import ParseError
+from ingot.facts.models import DAMAGE, Damage, parse_damage
 from ingot.facts.sections import compose, split
 
 FILES = ("driver.json", "plan.json", "measured.json", "replica-holds.json")
@@ -21,6 +22,7 @@ _QUESTIONS = {
         f"cd {STATE} 2>/dev/null && for f in {' '.join(FILES)}; do "
         '[ -f "$f" ] && echo "$f $(stat -c %Y "$f") $(base64 -w0 "$f")"; done; true'
     ),
+    "damage": f"cat {DAMAGE} 2>/dev/null",
     "toolkit": "dpkg-query -W -f='${Version}' nvidia-container-toolkit-base 2>/dev/null",
     "docker": "command -v docker >/dev/null && timeout 20 docker version --format '{{.Server.Version}}' 2>/dev/null",
 }
@@ -28,7 +30,8 @@ _QUESTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One host's evidence: the JSON files of `FILES` by name, when each was written (seconds since 1970), versions.
+    """One host's evidence: the JSON files of `FILES` by name, when each was written (seconds since 1970), versions,
+    and the files of models that a scrub found to differ from what was verified.
 
     A file that power loss left unreadable is absent, as one that was never written.
     """
@@ -37,6 +40,7 @@ class Recorded:
     written: Mapping[str, int] = field(default_factory=dict)
     toolkit: str | None = None
     docker: str | None = None
+    damage: tuple[Damage, ...] = ()
 
 
 class Evidence(FactBase[Recorded]):
@@ -71,4 +75,5 @@ class Evidence(FactBase[Recorded]):
             written,
             found["toolkit"].line or None if "toolkit" in found else None,
             found["docker"].line or None if "docker" in found else None,
+            parse_damage(found["damage"].output) if "damage" in found else (),
         )

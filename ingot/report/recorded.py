@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ingot.errors import IngotError
 from ingot.facts.evidence import Evidence, Recorded
+from ingot.facts.models import Damage
 from ingot.facts.replica_holds import parse_holds
 from ingot.inventory.fleet import Selected, asked
 from ingot.report.console import plain_table
@@ -36,7 +37,7 @@ class HostReport:
         columns = (
             (*_driver(_of(driver, "driver")), *_decided(_of(driver, "decided"))),
             tuple(f"{name} {version}" for name, version in versions.items() if version),
-            (*_serves(plan), *_held_out(self._file("replica-holds.json"))),
+            (*_serves(plan), *_held_out(self._file("replica-holds.json")), *_rotten(self.recorded.damage)),
         )
         return (self.host, *("\n".join(lines) or "-" for lines in columns), self._measured())
 
@@ -47,6 +48,7 @@ class HostReport:
             "host": self.host,
             "toolkit": self.recorded.toolkit,
             "docker": self.recorded.docker,
+            "damaged": [asdict(one) for one in self.recorded.damage],
             **{name.removesuffix(".json"): content for name, content in self.recorded.files.items()},
             "recorded_at": {
                 name.removesuffix(".json"): datetime.fromtimestamp(stamp, UTC).isoformat()
@@ -104,6 +106,11 @@ def _serves(plan: Mapping[str, Any]) -> Iterator[str]:
 def _held_out(holds: Mapping[str, Any]) -> Iterator[str]:
     for hold in parse_holds(json.dumps(dict(holds))):
         yield f"held out: {hold.address}, since {hold.since} ({hold.gpu}: {hold.why})"
+
+
+def _rotten(damage: Iterable[Damage]) -> Iterator[str]:
+    for one in damage:
+        yield f"damaged: {one.path} {one.why}, found {one.since}; deploy again"
 
 
 def recorded(chosen: Selected) -> list[HostReport]:

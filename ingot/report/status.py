@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ingot.errors import IngotError
 from ingot.facts.activity import Activity, EngineActivity, ReplicaActivity
+from ingot.facts.models import Damage
 from ingot.inventory.fleet import Selected, asked
 from ingot.report.console import plain_table
 
@@ -72,11 +73,16 @@ def host_status(name: str, found: Activity | IngotError) -> HostStatus:
     by_model = sorted(found.replicas, key=lambda one: (one.model, one.name))
     return HostStatus(
         name,
-        tuple(_model(model, list(ones), held) for model, ones in groupby(by_model, key=lambda one: one.model)),
+        tuple(
+            _model(model, list(ones), held, [one for one in found.damage if f"/{model}/" in one.path])
+            for model, ones in groupby(by_model, key=lambda one: one.model)
+        ),
     )
 
 
-def _model(model: str, replicas: Sequence[ReplicaActivity], held: dict[str, str]) -> ModelStatus:
+def _model(
+    model: str, replicas: Sequence[ReplicaActivity], held: dict[str, str], damage: Sequence[Damage]
+) -> ModelStatus:
     answering = [one for one in replicas if one.answers]
     shares = [one.kv_used for one in answering if one.kv_used is not None]
     return ModelStatus(
@@ -88,7 +94,10 @@ def _model(model: str, replicas: Sequence[ReplicaActivity], held: dict[str, str]
         sum(shares) / len(shares) if shares else None,
         _sum(one.generated_per_s for one in answering),
         _sum(one.prompt_per_s for one in answering),
-        tuple(_troubles(replicas, held)),
+        (
+            *_troubles(replicas, held),
+            *(f"{one.path.rpartition('/')[2]} {one.why.partition(',')[0]} on the disk; deploy again" for one in damage),
+        ),
     )
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ingot.settings.kinds import Expected, HostPath, LocalPath, Section
+from ingot.settings.kinds import Expected, HostPath, LocalPath, Section, pattern
+
+#: A time as systemd's OnCalendar has it; systemd itself judges the rest when the timer is written.
+Calendar = Annotated[str, *pattern(r"[\w.,:*~/ +-]+", "a time as systemd has it, such as 'Sun 01:00'")]
 
 
 class Cache(Section):
-    """Where models lie on a host, and the token that gated ones need."""
+    """Where models lie on a host, the token that gated ones need, and when they are read again."""
 
     cache_hub_token_file: Annotated[LocalPath | None, Expected("a path on this machine, or None")]
     cache_root: HostPath
+    cache_scrub: Annotated[Calendar | None, Expected("a time as systemd has it, such as 'Sun 01:00', or None")]

@@ -16,7 +16,7 @@ from ingot.facts import driver, nvidia, pci
 from ingot.facts.driver import DriverState, parse_driver
 from ingot.facts.filter import HEALTH
 from ingot.facts.gateway import ACME_LIVE, TLS_DIRECTORY, Running
-from ingot.facts.models import MARKER
+from ingot.facts.models import DAMAGE, MARKER
 from ingot.facts.nginx_sites import GUEST
 from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.packages import SOURCE_QUESTIONS, parse_described, parse_keyrings
@@ -79,6 +79,7 @@ QUESTIONS = {
     "docker inspect --format '== {{.Name}}' $c; timeout 60 docker exec $c nvidia-smi -L 2>&1; done",
     "models": f"{_EACH_MODEL} find \"$d\" -printf '%y\\t%s\\t%T@\\t%U\\t%m\\t%p\\n'; done",
     "markers": f'{_EACH_MODEL} printf \'%s\\t\' "$d"; tr -d "\\n" <"$d/{MARKER}"; echo; done',
+    "damage": f"cat {DAMAGE} 2>/dev/null",
     "plan": "cat /var/lib/ingot/plan.json",
     "upstreams": "cat /var/lib/ingot/upstreams.json",
     "replica_holds": f"cat {HOLDS_FILE} 2>/dev/null",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from ingot.facts.models import MARKER, Found, ModelDirectory, parse_marker
+from ingot.facts.models import MARKER, Found, ModelDirectory, parse_damage, parse_marker
+from ingot.operations.weights.manifest import ModelFile, chosen
 from ingot.operations.weights.models import trouble
 from tests.hosts.look import Look
 from tests.hosts.target import Target
@@ -38,6 +39,22 @@ def test_every_served_model_is_as_it_was_verified(target: Target, look: Look) ->
     target.expect(not unverified, f"never verified ({MARKER} is missing): {', '.join(unverified)}; deploy again")
     wrong = {path: why for path, found in _directories(look).items() if (why := trouble(found))}
     target.expect(not wrong, f"{'; '.join(f'{path}: {why}' for path, why in wrong.items())}; deploy again")
+
+
+def test_no_weights_have_rotted_on_the_disk(target: Target, look: Look) -> None:
+    found = parse_damage(look.text("damage"))
+    said = "; ".join(f"{one.path} {one.why}, found {one.since}" for one in found)
+    target.expect(not found, f"{said}; deploy again, which fetches it anew")
+
+
+def test_every_served_model_is_the_one_of_the_lock(target: Target, look: Look) -> None:
+    lock = target.values.lock
+    for path, found in _directories(look).items():
+        for locked in lock.repositories.values() if lock else ():
+            if path.endswith(f"/{locked.commit}"):
+                wanted = [ModelFile(one.path, one.bytes, one.sha256, one.git_sha1) for one in locked.files]
+                why = trouble(found, chosen(wanted, path))
+                target.expect(not why, f"{path}: {why}; deploy again")
 
 
 def test_models_lie_in_the_cache(target: Target, look: Look) -> None:

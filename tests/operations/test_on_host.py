@@ -16,7 +16,7 @@ from pyinfra.context import host as pyinfra_host
 from ingot.catalog import load_models
 from ingot.facts.apt_sources import AptSources
 from ingot.facts.boot import BootId
-from ingot.facts.models import MARKER
+from ingot.facts.models import DAMAGE, MARKER
 from ingot.facts.packages import AptLook
 from ingot.operations import detached, packages, reboot, tree, units
 from ingot.operations.bundle import pack
@@ -24,7 +24,7 @@ from ingot.operations.containers import docker
 from ingot.operations.driver import debian_archive
 from ingot.operations.package_source import Source
 from ingot.operations.serving import planning
-from ingot.operations.weights import models
+from ingot.operations.weights import models, scrub
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
 from ingot.sandbox.mirror import model_values
@@ -320,6 +320,27 @@ def test_a_model_is_pushed_by_a_user_who_is_not_root(host, run_operation, monkey
     assert host.succeeds("find /srv/models ! -user root -o -perm /022 ! -type l") == ""
     assert "incoming" not in host.succeeds("ls /srv/models/tiny-qwen3/bf16")
     assert not run_operation(models.cached, on=host, data=data).changed, "verified, wherever it came from"
+
+
+@pytest.mark.cache
+def test_what_rots_on_the_disk_is_found_by_the_scrub_and_healed_by_the_next_run(host, run_operation, monkeypatch):
+    data = model_data(monkeypatch)
+    assert run_operation(scrub.scheduled, on=host, data=data).succeeded
+    assert not run_operation(scrub.scheduled, on=host, data=data).changed
+    assert host.succeeds("systemctl is-active ingot-scrub.timer") == "active\n"
+    shard = host.succeeds("ls /srv/models/tiny-qwen3/bf16/*/model.safetensors").strip()
+    host.succeeds(
+        f"touch -r {shard} /run/when; printf X | dd of={shard} bs=1 seek=5000 conv=notrunc; touch -r /run/when {shard}"
+    )
+    assert not run_operation(models.cached, on=host, data=data).changed, "size and time tell nothing"
+    host.succeeds("systemctl start ingot-scrub")
+    assert "\thas sha256 " in host.succeeds(f"grep {shard} {DAMAGE}")
+    healed = run_operation(models.cached, on=host, data=data)
+    assert healed.succeeded and "model.safetensors has sha256 " in healed.said
+    host.succeeds(f"test ! -s {DAMAGE}; systemctl start ingot-scrub; test ! -s {DAMAGE}")
+    assert not run_operation(models.cached, on=host, data=data).changed
+    off = run_operation(scrub.scheduled, on=host, data={**data, "cache_scrub": None})
+    assert off.succeeded and host.fails("systemctl is-enabled ingot-scrub.timer")
 
 
 def test_a_reboot_happens_once_and_the_host_is_back_with_its_units(host, run_operation):

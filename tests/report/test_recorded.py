@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from ingot.commands.cli import cli
 from ingot.errors import IngotError
 from ingot.facts.evidence import Evidence, Recorded
+from ingot.facts.models import Damage
 from ingot.inventory import fleet
 from ingot.report import recorded
 from ingot.report.recorded import HostReport
@@ -68,6 +69,13 @@ def test_a_host_shows_its_versions_and_decisions() -> None:
     shown = report.to_dict()
     assert (shown["driver"], shown["plan"], shown["measured"]) == (DRIVER, PLAN, MEASURED)
     assert shown["recorded_at"]["driver"] == "2026-09-21T14:13:20+00:00"
+
+
+def test_weights_that_have_rotted_are_said_beside_what_is_served() -> None:
+    mark = Damage("/srv/models/a/bf16/0/model.safetensors", "2026-11-29T01:00:00Z", "has sha256 0, expected 1")
+    report = HostReport("gpu-01", Recorded(damage=(mark,)))
+    assert report.cells()[3] == f"damaged: {mark.path} {mark.why}, found {mark.since}; deploy again"
+    assert report.to_dict()["damaged"] == [{"path": mark.path, "since": mark.since, "why": mark.why}]
 
 
 def test_a_host_that_was_never_deployed_shows_dashes() -> None:

@@ -87,6 +87,14 @@ def test_what_is_wrong_is_named_replica_by_replica() -> None:
     assert not status.is_well
 
 
+def test_a_file_that_has_rotted_on_the_disk_is_said_with_its_model() -> None:
+    lines = answer(TWO, metrics("chat-0"), metrics("chat-0"))
+    mark = "2026-11-29T01:00:00Z\thas sha256 0, expected 1\t/srv/models/chat/bf16/0/model.safetensors"
+    status = host_status("gpu-01", parse_activity([*lines, "@@ingot-begin damage", mark, "@@ingot-end damage 0"]))
+    (model,) = status.models
+    assert "model.safetensors has sha256 0 on the disk; deploy again" in model.wrong and not status.is_well
+
+
 def test_a_host_without_an_answer_is_a_row_and_a_sentence() -> None:
     gone = host_status("gpu-02", IngotError("gpu-02: no route to host."))
     no_docker = host_status("gpu-03", parse_activity(answer("", "", "", docker=1)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,16 @@ Case = tuple[str, Callable[[Host], None], str]
 CASES: tuple[Case, ...] = (
     ("test_every_served_model_is_as_it_was_verified", said("models", "\t5", "\t6"), "changed since it was verified"),
     ("test_every_served_model_is_as_it_was_verified", said("markers", "{", ""), "never verified"),
+    (
+        "test_no_weights_have_rotted_on_the_disk",
+        adds("damage", "2026-11-29T01:00:00Z\tcannot be read (Input/output error)\t/srv/models/a/bf16/0/x.safetensors"),
+        "/srv/models/a/bf16/0/x.safetensors cannot be read (Input/output error), found 2026-11-29T01:00:00Z",
+    ),
+    (
+        "test_every_served_model_is_the_one_of_the_lock",
+        has(values={"models_lock": str(Path(__file__).parent / "captures" / "other.lock.yaml")}),
+        "12e33731cd52310117cc6dc8dd4f1cc354d5b737: ",
+    ),
     ("test_models_lie_in_the_cache", has(values={"cache_root": "/data"}), "served from elsewhere than /data/"),
     ("test_only_root_may_write_weights", said("models", "\t644\t", "\t666\t"), "others than root may change"),
     ("test_docker_runs_and_starts_at_boot", said("units", "docker active", "docker failed"), "docker is failed"),
