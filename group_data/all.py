@@ -72,6 +72,9 @@ site_models = {}
 # --- cache: the models on a host's disk
 # A file on this machine with a hub token for gated models; hosts get it for the fetch only and never store it.
 cache_hub_token_file = None
+# The mount that cache_root must lie on, such as "/data": a host where it is not mounted is refused, so that models
+# never fill its root disk. None: any will do, but a mount of /etc/fstab that is missing there refuses too.
+cache_mount = None
 # Directory of the models: <model>/<variant>/<revision>/.
 cache_root = "/srv/models"
 # When a host reads its models again, to find what has rotted on its disk, as systemd's OnCalendar has it (each host

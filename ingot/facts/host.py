@@ -52,6 +52,15 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """The file system that a path is on, or will be on: where it is mounted, and with which options."""
+
+    path: str
+    target: str
+    options: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A process that listens on a TCP port."""
 
@@ -85,6 +94,9 @@ class HostState:
     #: Why apt reads none of its sources; empty where it reads them.
     apt_fault: str = ""
     nginx: ForeignNginx = field(default_factory=ForeignNginx)
+    #: The file systems that the asked paths are on, and the mounts of /etc/fstab that are not there.
+    mounts: tuple[Mount, ...] = ()
+    unmounted: tuple[str, ...] = ()
     #: The engine's plan and measurements, by the names of their files.
     stored: Mapping[str, Any] = field(default_factory=dict)
 
@@ -99,6 +111,15 @@ def _questions(paths: Sequence[str], ports: Sequence[int]) -> dict[str, str]:
         "spaces": (
             f'for p in {quoted}; do q=$p; while [ ! -e "$q" ]; do q=$(dirname "$q"); done; '
             'printf "%s\\t%s\\n" "$p" "$(df -B1 --output=avail,iavail,target "$q" | tail -n 1)"; done'
+        ),
+        # A path that is a mount point of its own is asked as such: automount mounts it only then.
+        "mounts": (
+            f'for p in {quoted}; do q=$p; while [ ! -e "$q" ]; do q=$(dirname "$q"); done; '
+            'printf "%s\\t%s\n" "$p" "$(findmnt -rn -o TARGET,OPTIONS --target "$q" | tail -n 1)"; done'
+        ),
+        "unmounted": (
+            "awk '$1 !~ /^#/ && $2 ~ /^\\/./ && $3 != \"swap\" && $4 !~ /noauto/ { print $2 }' /etc/fstab 2>/dev/null "
+            '| while read -r m; do mountpoint -q "$m" || echo "$m"; done'
         ),
         "apt_lock": APT_LOCK,
         "apt": "command -v apt-get && command -v dpkg-query",
@@ -170,6 +191,8 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
         gpus=reported(sections),
         memory_bytes=memory[0],
         spaces=parse_spaces(answer(sections, "spaces").output),
+        mounts=parse_mounts(optional("mounts")),
+        unmounted=tuple(line.strip() for line in optional("unmounted").splitlines() if line.startswith("/")),
         clock_skew_s=_seconds(answer(sections, "clock").line) - now,
         apt_holder=f"{' '.join(lock[1:]) or 'a process'} (pid {lock[0]})" if lock else None,
         broken_packages=_packages(answer(sections, "broken").output),
@@ -206,6 +229,17 @@ def parse_spaces(text: str) -> tuple[Space, ...]:
         path, free, inodes, mount = match.groups()
         spaces.append(Space(path, int(free), 1 << 62 if inodes in ("-", "0") else int(inodes), mount))
     return tuple(spaces)
+
+
+def parse_mounts(text: str) -> tuple[Mount, ...]:
+    """Lines of a path, a tab, and findmnt's target and options; a path that findmnt does not know is left out."""
+    found = []
+    for line in text.splitlines():
+        path, _, said = line.strip().partition("\t")
+        target, _, options = said.rpartition(" ")
+        if path.startswith("/") and target.startswith("/"):
+            found.append(Mount(path, target, frozenset(options.split(","))))
+    return tuple(found)
 
 
 def parse_listeners(text: str, groups: str = "", published: str = "") -> tuple[Listener, ...]:

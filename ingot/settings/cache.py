@@ -14,5 +14,6 @@ class Cache(Section):
     """Where models lie on a host, the token that gated ones need, and when they are read again."""
 
     cache_hub_token_file: Annotated[LocalPath | None, Expected("a path on this machine, or None")]
+    cache_mount: Annotated[HostPath | None, Expected("a mount point of the host such as '/data', or None")]
     cache_root: HostPath
     cache_scrub: Annotated[Calendar | None, Expected("a time as systemd has it, such as 'Sun 01:00', or None")]

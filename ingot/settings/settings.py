@@ -49,6 +49,9 @@ def conflicts(settings: Settings) -> Iterator[Wrong]:
         yield Wrong(("sources", "docker"), None, "Docker's repository, since docker_source is 'docker'")
     if settings.gateway_packages == "nginx.org" and settings.sources.nginx is None:
         yield Wrong(("sources", "nginx"), None, "nginx.org's repository, since gateway_packages is 'nginx.org'")
+    mount = settings.cache_mount
+    if mount and not f"{settings.cache_root.rstrip('/')}/".startswith(f"{mount.rstrip('/')}/"):
+        yield Wrong(("cache_mount",), mount, f"a mount point that cache_root ({settings.cache_root}) lies on")
     yield from settings.unlocked()
     yield from _unknown_to_the_engine(settings)
 

@@ -22,6 +22,7 @@ from ingot.operations import detached, packages, reboot, tree, units
 from ingot.operations.bundle import pack
 from ingot.operations.containers import docker
 from ingot.operations.driver import debian_archive
+from ingot.operations.preflight import preflight
 from ingot.operations.package_source import Source
 from ingot.operations.serving import planning
 from ingot.operations.weights import models, scrub
@@ -320,6 +321,27 @@ def test_a_model_is_pushed_by_a_user_who_is_not_root(host, run_operation, monkey
     assert host.succeeds("find /srv/models ! -user root -o -perm /022 ! -type l") == ""
     assert "incoming" not in host.succeeds("ls /srv/models/tiny-qwen3/bf16")
     assert not run_operation(models.cached, on=host, data=data).changed, "verified, wherever it came from"
+
+
+@pytest.mark.cache
+def test_a_disk_that_is_not_mounted_is_refused_and_the_root_disk_stays_empty(host, run_operation):
+    root = {"cache_root": "/mnt/data/models"}
+    host.succeeds("mkdir -p /mnt/data && echo 'tmpfs /mnt/data tmpfs size=64m 0 0' >>/etc/fstab")
+    refused = run_operation(preflight.preflight, on=host, data=root)
+    assert not refused.succeeded
+    assert (
+        "/mnt/data of /etc/fstab is not mounted, expected it mounted since cache_root (/mnt/data/models)"
+        in refused.said
+    )
+    host.succeeds("mount /mnt/data && mount -o remount,ro /mnt/data")
+    said = run_operation(preflight.preflight, on=host, data=root).said
+    assert "cache_root (/mnt/data/models) lies on /mnt/data, which is mounted read-only" in said
+    host.succeeds("mount -o remount,rw /mnt/data")
+    said = run_operation(preflight.preflight, on=host, data={**root, "cache_mount": "/mnt/data"}).said
+    assert "cache_root" not in said
+    host.succeeds("umount /mnt/data && sed -i '/mnt.data/d' /etc/fstab && test -z \"$(ls -A /mnt/data)\"")
+    said = run_operation(preflight.preflight, on=host, data={**root, "cache_mount": "/mnt/data"}).said
+    assert "cache_root (/mnt/data/models) lies on /, expected /mnt/data mounted there" in said
 
 
 @pytest.mark.cache

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ingot.errors import IngotError
+from ingot.facts.docker import DockerState
+from ingot.facts.engine import STATE
 from ingot.facts.host import HostState
+from ingot.operations.containers.takeover import parsed
+from ingot.settings.cache import Cache
+from ingot.settings.docker import Docker
 from ingot.sizing import HostPlan
 
 GIB = 1 << 30
-#: Room below /var/lib/docker for the engine's image, packed and unpacked, by engine_build.
-DOCKER_ROOT = "/var/lib/docker"
+#: Where Docker keeps images: its own root, or containerd's, which Docker installed from version 29 on uses instead.
+DOCKER_ROOT, CONTAINERD_ROOT = "/var/lib/docker", "/var/lib/containerd"
+CONTAINERD_SINCE = 29
+#: Room below it for the engine's image, packed and unpacked, by engine_build.
 IMAGE_BYTES = {"cuda": 40 * GIB, "cpu": 4 * GIB}
 #: Room for packages and the module's build tree; on a host that is deployed, for logs and updates.
 ROOT_BYTES, DEPLOYED_ROOT_BYTES = 5 * GIB, GIB
@@ -19,19 +27,78 @@ TMP_BYTES = 64 << 20
 #: Tokenizer and configuration beside the weights, and the files that are being written.
 MODEL_EXTRA_BYTES = 64 << 20
 MINIMUM_INODES = 10_000
+#: What engines compile and keep for one replica: torch.compile's and Triton's files are hundreds of megabytes.
+COMPILED_BYTES = GIB
 
 
-def needed(look: HostState, cache_root: str, build: str, planned: HostPlan | None) -> dict[str, int]:
+def image_root(found: DockerState | None, values: Docker) -> str:
+    """Where dockerd will keep images: by daemon.json, what is there already, and the version that will run.
+
+    A Docker that has data of a storage driver of its own keeps to it when it is upgraded.
+    """
+    try:
+        there = parsed(found.config if found else None)
+    except IngotError:
+        there = {}
+    config = {**there, **values.docker_daemon}
+    root = str(config.get("data-root") or DOCKER_ROOT)
+    features = {**there.get("features", {}), **values.docker_daemon.get("features", {})}
+    if "containerd-snapshotter" in features:
+        return CONTAINERD_ROOT if features["containerd-snapshotter"] else root
+    if found is None or found.drivers:
+        return root
+    if found.version is None and values.docker_source == "docker":
+        asked = (values.docker_version or "").rpartition(":")[2].partition(".")[0]
+        return CONTAINERD_ROOT if not asked.isdigit() or int(asked) >= CONTAINERD_SINCE else root
+    return CONTAINERD_ROOT if found.version and found.version[0] >= CONTAINERD_SINCE else root
+
+
+def places(values: Docker, cache_root: str) -> list[str]:
+    """The directories in which room may be needed."""
+    roots = (str(values.docker_daemon.get("data-root") or DOCKER_ROOT), CONTAINERD_ROOT)
+    return list(dict.fromkeys(["/", TMP, STATE, *roots, cache_root]))
+
+
+def right_disk(look: HostState, values: Cache) -> Iterator[str]:
+    """What keeps models off the disk that is meant for them: nothing may fill the root disk in its place."""
+    root = values.cache_root.rstrip("/")
+    on = next((one for one in look.mounts if one.path == values.cache_root), None)
+    for target in look.unmounted:
+        if f"{root}/".startswith(f"{target.rstrip('/')}/"):
+            yield (
+                f"{target} of /etc/fstab is not mounted, expected it mounted since cache_root ({root}) lies there and "
+                f"models would fill {on.target if on else 'another disk'}; `mount {target}` on the host"
+            )
+            return
+    if on is None:
+        return
+    if values.cache_mount and on.target != values.cache_mount.rstrip("/"):
+        yield (
+            f"cache_root ({root}) lies on {on.target}, expected {values.cache_mount} mounted there; mount it, or "
+            "correct cache_mount"
+        )
+    elif "ro" in on.options:
+        yield (
+            f"cache_root ({root}) lies on {on.target}, which is mounted read-only, expected to write there; look at "
+            f"its disk (`dmesg`), then `mount -o remount,rw {on.target}` on the host"
+        )
+
+
+def needed(
+    look: HostState, cache_root: str, build: str, planned: HostPlan | None, images: str = DOCKER_ROOT
+) -> dict[str, int]:
     """Bytes that a deploy needs below each directory.
 
-    A deployed host already holds its image and its models; the roles that add to them look again.
+    `images` is where Docker keeps them. A deployed host already holds its image and its models; the roles that add to
+    them look again.
     """
     if look.is_deployed:
         return {"/": DEPLOYED_ROOT_BYTES, TMP: TMP_BYTES}
     return {
         "/": ROOT_BYTES,
         TMP: TMP_BYTES,
-        DOCKER_ROOT: IMAGE_BYTES.get(build, IMAGE_BYTES["cuda"]),
+        STATE: COMPILED_BYTES * len(planned.replicas) if planned else 0,
+        images: IMAGE_BYTES.get(build, IMAGE_BYTES["cuda"]),
         cache_root: model_bytes(planned) if planned else MODEL_EXTRA_BYTES,
     }
 
@@ -40,7 +107,7 @@ def room(look: HostState, needs: Mapping[str, int]) -> Iterator[str]:
     """Free room per file system, as sentences where it is short: what two directories on one disk need adds up."""
     by_mount: dict[str, list[str]] = {}
     for space in look.spaces:
-        if space.path in needs:
+        if needs.get(space.path):
             by_mount.setdefault(space.mount, []).append(space.path)
         if space.free_inodes < MINIMUM_INODES:
             yield (

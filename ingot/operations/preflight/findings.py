@@ -20,7 +20,17 @@ from ingot.operations.driver.state import headers_missing, is_running_as_install
 from ingot.operations.gateway import takeover as site_takeover
 from ingot.operations.gateway.nginx_packages import WITHOUT_NJS
 from ingot.operations.gpus_on_bus import usable
-from ingot.operations.preflight.disk_space import DEPLOYED_ROOT_BYTES, GIB, TMP, TMP_BYTES, gib, needed, room
+from ingot.operations.preflight.disk_space import (
+    DEPLOYED_ROOT_BYTES,
+    GIB,
+    TMP,
+    TMP_BYTES,
+    gib,
+    image_root,
+    needed,
+    right_disk,
+    room,
+)
 from ingot.operations.preflight.ordered_hardware import differences
 from ingot.operations.serving import planning
 from ingot.operations.serving.requests import requests
@@ -73,7 +83,17 @@ def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
         *_driver(look, wanted),
         *_gpus(look, wanted),
         *(takeover(look.docker, wanted.values).stops if look.docker else ()),
-        *room(look, needed(look, wanted.values.cache_root, wanted.values.engine_build, planned)),
+        *right_disk(look, wanted.values),
+        *room(
+            look,
+            needed(
+                look,
+                wanted.values.cache_root,
+                wanted.values.engine_build,
+                planned,
+                image_root(look.docker, wanted.values),
+            ),
+        ),
         *unplannable,
         *_image(wanted.values),
         *_names(wanted),

@@ -17,8 +17,7 @@ from ingot.inventory.expectation import parse
 from ingot.operations.gateway import fronting, takeover
 from ingot.operations.gateway.certificate import findings as certificate_findings
 from ingot.operations.operation import operation
-from ingot.operations.preflight import package_sources
-from ingot.operations.preflight.disk_space import DOCKER_ROOT, TMP
+from ingot.operations.preflight import disk_space, package_sources
 from ingot.operations.preflight.findings import Wanted, findings
 from ingot.operations.preflight.local_files import unusable
 from ingot.operations.preflight.notices import conversions, notes
@@ -50,7 +49,7 @@ def judge(host: Host) -> Judged:
         return Judged((f"`expect` is not understood: {error}",))
     ports = [HTTPS_PORT, *([ACME_PORT] if values.gateway_certificate == "acme" else [])]
     exchanges = values.docker_source == "docker"
-    paths = ["/", TMP, DOCKER_ROOT, values.cache_root]
+    paths = disk_space.places(values, values.cache_root)
     look = host.get_fact(HostLook, paths=paths, ports=ports, hardware=bool(ordered), exchanges=exchanges)
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))

@@ -29,6 +29,7 @@ from ingot.operations.weights.manifest import (
 )
 from ingot.secrets import hub_token
 from ingot.settings import of_host
+from ingot.settings.cache import Cache
 
 SCRIPT = (files(__package__) / "models.sh").read_text()
 #: Part of the file system that stays free beside a model.
@@ -95,6 +96,16 @@ def trouble(found: ModelDirectory, listed: Iterable[ModelFile] | None = None) ->
         if not is_proof(known[path], one):
             return f"{path} is another file than the lock has"
     return None
+
+
+def off_its_mount(values: Cache, room: Room) -> str | None:
+    """The sentence that refuses to write where the disk that is meant for models is not mounted."""
+    if values.cache_mount is None or room.mount == values.cache_mount.rstrip("/"):
+        return None
+    return (
+        f"cache_root ({values.cache_root}) lies on {room.mount}, expected {values.cache_mount} mounted there; mount "
+        "it, or correct cache_mount."
+    )
 
 
 def in_the_way(wanted: Wanted, found: ModelDirectory) -> str | None:
@@ -281,7 +292,11 @@ def cached() -> Commands:
         places = origins(values.sources.of_models, wanted.variant, wanted.label)
         listed = _listed(wanted, places, token, lock)
         needed = missing_bytes(listed, found)
-        refused = in_the_way(wanted, found) or no_room(wanted.label, values.cache_root, needed, len(listed), state.room)
+        refused = (
+            off_its_mount(values, state.room)
+            or in_the_way(wanted, found)
+            or no_room(wanted.label, values.cache_root, needed, len(listed), state.room)
+        )
         if refused:
             raise IngotError(refused)
         how = {"hub": "fetch", "mirror": "fetch", "push": "push"}[places[0].kind]

@@ -10,7 +10,7 @@ from ingot.compat import Flavour
 from ingot.facts.docker import Container, DockerState
 from ingot.facts.driver import DriverState, Kernel, Os
 from ingot.facts.engine import EngineState
-from ingot.facts.host import HostState, Listener, Space
+from ingot.facts.host import HostState, Listener, Mount, Space
 from ingot.facts.nvidia import GpuReport
 from ingot.facts.pci import PciDevice, PciReading
 from ingot.facts.schema import SCHEMA
@@ -18,7 +18,7 @@ from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.facts.smi_query import QueryRow
 from ingot.facts.xid import SwitchError, Xid
 from ingot.operations.gpus_on_bus import expected
-from ingot.operations.preflight.disk_space import DOCKER_ROOT, GIB, TMP
+from ingot.operations.preflight.disk_space import DOCKER_ROOT, GIB, TMP, image_root
 from ingot.operations.preflight.findings import Wanted, findings
 from ingot.operations.preflight.notices import conversions, notes
 from ingot.operations.serving import planning
@@ -154,6 +154,75 @@ def test_room_on_one_disk_adds_up() -> None:
     (said,) = findings(replace(NEW, spaces=spaces), WANTED)
     assert "44.0 GiB free on /" in said
     assert "/ and /var/lib/docker and /srv/models" in said
+
+
+def mounted(target: str, options: str = "rw,relatime") -> tuple[Mount, ...]:
+    return (Mount("/srv/models", target, frozenset(options.split(","))),)
+
+
+@pytest.mark.cache
+@pytest.mark.parametrize(
+    ("changed", "values", "said"),
+    [
+        (
+            {"mounts": mounted("/"), "unmounted": ("/srv",)},
+            {},
+            "/srv of /etc/fstab is not mounted, expected it mounted since cache_root (/srv/models) lies there and "
+            "models would fill /; `mount /srv` on the host",
+        ),
+        (
+            {"mounts": mounted("/")},
+            {"cache_mount": "/srv"},
+            "cache_root (/srv/models) lies on /, expected /srv mounted there; mount it, or correct cache_mount",
+        ),
+        (
+            {"mounts": mounted("/srv", "ro,relatime")},
+            {"cache_mount": "/srv"},
+            "cache_root (/srv/models) lies on /srv, which is mounted read-only",
+        ),
+        ({"mounts": mounted("/"), "unmounted": ("/srv/mod", "/mnt/backup")}, {}, None),
+        ({"mounts": mounted("/srv")}, {"cache_mount": "/srv"}, None),
+    ],
+)
+@pytest.mark.parametrize("look", [GOOD, NEW], ids=["deployed", "new"])
+def test_models_never_fill_a_disk_that_is_not_meant_for_them(
+    look: HostState, changed: dict[str, Any], values: dict[str, Any], said: str | None
+) -> None:
+    found = findings(replace(look, **changed), wanted(**values))
+    assert len(found) == (said is not None) and (said is None or found[0].startswith(said))
+
+
+SNAPSHOTTER = '{"features": {"containerd-snapshotter": true}}'
+DOCKER = DockerState("debian", "13", "trixie", "amd64")
+
+
+@pytest.mark.cache
+@pytest.mark.parametrize(
+    ("found", "values", "root"),
+    [
+        (None, {}, "/var/lib/docker"),
+        (DOCKER, {}, "/var/lib/containerd"),
+        (DOCKER, {"docker_version": "5:28.*"}, "/var/lib/docker"),
+        (DOCKER, {"docker_version": "5:29.1.*"}, "/var/lib/containerd"),
+        (DOCKER, {"docker_source": "distribution"}, "/var/lib/docker"),
+        (replace(DOCKER, version=(29, 1)), {}, "/var/lib/containerd"),
+        (replace(DOCKER, version=(29, 1), drivers=("overlay2",)), {}, "/var/lib/docker"),
+        (replace(DOCKER, version=(26, 1)), {}, "/var/lib/docker"),
+        (replace(DOCKER, version=(26, 1), config=SNAPSHOTTER), {}, "/var/lib/containerd"),
+        (replace(DOCKER, version=(26, 1), config='{"data-root": "/data/docker"}'), {}, "/data/docker"),
+        (DOCKER, {"docker_daemon": {"data-root": "/data/d", "features": {"containerd-snapshotter": False}}}, "/data/d"),
+        (replace(DOCKER, config="no JSON"), {}, "/var/lib/containerd"),
+    ],
+)
+def test_images_are_counted_where_docker_will_keep_them(found: Any, values: dict[str, Any], root: str) -> None:
+    assert image_root(found, settings(**values)) == root
+
+
+@pytest.mark.cache
+def test_what_engines_compile_is_counted_too() -> None:
+    spaces = (*ROOMY, Space("/var/lib/ingot", 1 << 20, 10_000_000, "/var"))
+    (said,) = findings(replace(NEW, spaces=spaces), WANTED)
+    assert "0.0 GiB free on /var, expected 1.0 GiB for /var/lib/ingot" in said
 
 
 def test_weights_need_room_where_they_will_be() -> None:
