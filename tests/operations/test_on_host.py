@@ -22,8 +22,8 @@ from ingot.operations import detached, packages, reboot, tree, units
 from ingot.operations.bundle import pack
 from ingot.operations.containers import docker
 from ingot.operations.driver import debian_archive
-from ingot.operations.preflight import preflight
 from ingot.operations.package_source import Source
+from ingot.operations.preflight import preflight
 from ingot.operations.serving import planning
 from ingot.operations.weights import models, scrub
 from ingot.sandbox import Sandbox, TestHost
