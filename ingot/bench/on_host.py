@@ -1,8 +1,8 @@
 """Runs levels of load inside the engine's own image, by its own benchmark; standard library and vLLM only.
 
-Standard input: one line of JSON per level, its arguments for `vllm bench serve`, its bound in seconds and the share of
-failed requests at which it stops. Standard output: `@@ingot-bench ` and one line of JSON each: `{"done", "failed"}`
-every second, then the level's result, or `{"error"}`.
+Standard input: a line of JSON with the API key and the CA's certificate, then one per level: its arguments for
+`vllm bench serve`, its bound in seconds and the share of failed requests at which it stops. Standard output:
+`@@ingot-bench ` and one line of JSON each: `{"done", "failed"}` every second, then the level's result, or `{"error"}`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 MARK = "@@ingot-bench "
@@ -94,6 +96,9 @@ def main() -> None:
     )
     from vllm.benchmarks.serve import add_cli_args
 
+    trusted = json.loads(sys.stdin.readline())
+    Path("/tmp/ca.pem").write_text(trusted["ca"])
+    os.environ |= {"OPENAI_API_KEY": trusted["key"], "SSL_CERT_FILE": "/tmp/ca.pem"}
     ASYNC_REQUEST_FUNCS["ingot"] = ASYNC_REQUEST_FUNCS["openai"]
     OPENAI_COMPATIBLE_BACKENDS.append("ingot")
     parser = argparse.ArgumentParser()
