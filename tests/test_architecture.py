@@ -148,6 +148,19 @@ ALLOWED = {
         "ingot.settings",
         "ingot.sizing",
     },
+    "ingot.bench": {
+        "ingot.catalog",
+        "ingot.engines",
+        "ingot.errors",
+        "ingot.facts",
+        "ingot.inventory",
+        "ingot.operations",
+        "ingot.operations.serving",
+        "ingot.runs",
+        "ingot.secrets",
+        "ingot.settings",
+        "ingot.sizing",
+    },
     "ingot.verification": {"ingot.errors", "ingot.inventory", "ingot.operations"},
     "ingot.departure": {
         "ingot.errors",
@@ -169,6 +182,7 @@ ALLOWED = {
     },
     "ingot.report": {
         "ingot.acceptance",
+        "ingot.bench",
         "ingot.errors",
         "ingot.facts",
         "ingot.inventory",
@@ -185,6 +199,7 @@ ALLOWED = {
     "ingot.sandbox": {"ingot.errors", "ingot.inventory", "ingot.secrets"},
     "ingot.commands": {
         "ingot.acceptance",
+        "ingot.bench",
         "ingot.catalog",
         "ingot.departure",
         "ingot.errors",
@@ -235,6 +250,7 @@ SHIPPED = {
     "ingot.sandbox.simulated.standins": {"standins", "torch"},
     # In the engine's image, which has torch.
     "ingot.acceptance.burnin": {"torch"},
+    "ingot.bench.on_host": {"vllm"},
 }
 
 #: The only modules outside of the sandbox that know that hosts can be simulated.

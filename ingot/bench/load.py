@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +12,12 @@ from ingot.errors import IngotError
 
 #: The most requests of one benchmark, of all its levels together, and the most that run at once.
 MOST_REQUESTS, MOST_AT_ONCE = 20_000, 2_048
-#: The longest that a benchmark may take, seconds, and the share of failed requests at which it stops.
-LONGEST_S, FAILED_SHARE = 4 * 3600, 0.05
+#: The most users that are tried, where nobody says.
+MOST_USERS = 256
+#: The longest that a benchmark may take, and how long it takes at most where nobody says, seconds.
+LONGEST_S, USUAL_S = 4 * 3600, 15 * 60
+#: The share of failed requests at which a level stops, where nobody says.
+FAILED_SHARE = 0.05
 #: Figures that a limit may be set for, and what `vllm bench serve` calls them.
 FIGURES = MappingProxyType({"ttft": "time to first token", "itl": "time between tokens", "e2e": "whole answer"})
 
@@ -37,8 +42,22 @@ class Load:
 
     @property
     def warm_up(self) -> int:
-        """Requests that come first and do not count: two rounds (InferenceX@843c625 does the same)."""
-        return 2 * self.at_once
+        """Requests that come first and do not count.
+
+        Two rounds of a closed loop (InferenceX@843c625 does the same), what comes in two seconds of an open one.
+        """
+        return 2 * self.at_once if self.per_s is None else max(math.ceil(2 * self.per_s), 2)
+
+    @property
+    def level(self) -> str:
+        """How much of it there is, in a few words."""
+        return f"{self.at_once:,} at once" if self.per_s is None else f"{self.per_s:g} requests/s"
+
+    @property
+    def lengths(self) -> str:
+        """What a request is like, in a few words."""
+        shared = f", {self.shared_prefix:.0%} of each prompt shared" if self.shared_prefix else ""
+        return f"prompts of {self.input_tokens:,} tokens, answers of {self.output_tokens:,}{shared}"
 
 
 #: Loads by name. `guide`: the concurrency and count of the usual first benchmark of a deployment.

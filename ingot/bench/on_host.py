@@ -1,8 +1,9 @@
 """Runs levels of load inside the engine's own image, by its own benchmark; standard library and vLLM only.
 
 Standard input: a line of JSON with the API key and the CA's certificate, then one per level: its arguments for
-`vllm bench serve`, its bound in seconds and the share of failed requests at which it stops. Standard output:
-`@@ingot-bench ` and one line of JSON each: `{"done", "failed"}` every second, then the level's result, or `{"error"}`.
+`vllm bench serve`, its bound in seconds and the share of failed requests at which it stops. When the input ends, so
+does this, whatever it is doing. Standard output: `@@ingot-bench ` and one line of JSON each: `{"done", "failed"}` every
+second, then the level's result, or `{"error"}`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import asyncio
 import contextlib
 import json
 import os
+import queue
+import ssl
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,9 @@ from typing import Any
 MARK = "@@ingot-bench "
 #: Fewer failures than this never stop a level.
 FEW = 5
+#: The certificates that are trusted: public ones, and the internal CA's.
+TRUSTED = Path("/tmp/ca.pem")
+WANTED = ("start_times", "ttfts", "itls", "input_lens", "output_lens", "errors", "queue_times")
 
 
 class Stopped(Exception):
@@ -54,11 +61,14 @@ class Watch:
             await asyncio.sleep(1)
             say({"done": self.done, "failed": self.failed})
             if self.failed >= FEW and self.failed > self._failed_share * self.done:
-                raise Stopped(
-                    f"{self.failed} of {self.done} requests failed, the first with: {self._why.strip()[-300:]}"
-                )
+                raise Stopped(f"{self.failed} of {self.done} requests failed, the first with: {last_words(self._why)}")
             if time.monotonic() - began > self._limit_s:
-                raise Stopped(f"it was not over after {self._limit_s:g} s")
+                raise Stopped(f"it was not over after {self._limit_s:.0f} s, {self.done} requests came back")
+
+
+def last_words(why: str) -> str:
+    """The last line of a failure, which is what a traceback says of its cause."""
+    return (why.strip().splitlines() or ["nothing"])[-1][-300:]
 
 
 def say(what: dict[str, Any]) -> None:
@@ -84,33 +94,59 @@ async def level(parser: argparse.ArgumentParser, functions: dict[str, Any], want
     if watching.done():
         watching.result()
     watching.cancel()
-    result: dict[str, Any] = load.result()
+    try:
+        result: dict[str, Any] = load.result()
+    except (ValueError, OSError) as error:
+        # What the benchmark raises where its first request of all gets no answer.
+        raise Stopped(last_words(str(error))) from None
     return result
+
+
+def lines_or_end() -> queue.SimpleQueue[str]:
+    """The lines of standard input as they come; its end ends this process at once: nobody waits for it any more."""
+    found: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            found.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    return found
+
+
+def trust(ca: str) -> None:
+    """Have TLS trust the public CAs of this image and one more, before any library makes its context."""
+    public = ssl.get_default_verify_paths().cafile
+    known = Path(public).read_text(encoding="utf-8") if public and Path(public).is_file() else ""
+    TRUSTED.write_text(f"{known}\n{ca}\n", encoding="utf-8")
+    os.environ["SSL_CERT_FILE"] = str(TRUSTED)
 
 
 def main() -> None:
     """Every level that is asked for, until standard input ends."""
+    given = json.loads(sys.stdin.readline())
+    trust(given["ca"])
+    os.environ["OPENAI_API_KEY"] = given["key"]
     from vllm.benchmarks.lib.endpoint_request_func import (  # type: ignore[import-not-found]
         ASYNC_REQUEST_FUNCS,
         OPENAI_COMPATIBLE_BACKENDS,
     )
     from vllm.benchmarks.serve import add_cli_args
 
-    trusted = json.loads(sys.stdin.readline())
-    Path("/tmp/ca.pem").write_text(trusted["ca"])
-    os.environ |= {"OPENAI_API_KEY": trusted["key"], "SSL_CERT_FILE": "/tmp/ca.pem"}
     ASYNC_REQUEST_FUNCS["ingot"] = ASYNC_REQUEST_FUNCS["openai"]
     OPENAI_COMPATIBLE_BACKENDS.append("ingot")
     parser = argparse.ArgumentParser()
     add_cli_args(parser)
+    lines = lines_or_end()
     say({"ready": True})
-    for line in sys.stdin:
+    while True:
+        wanted = json.loads(lines.get())
         # What the benchmark prints for people is not for whoever reads this.
         with contextlib.redirect_stdout(sys.stderr):
             try:
-                result = asyncio.run(level(parser, ASYNC_REQUEST_FUNCS, json.loads(line)))
-                wanted = ("start_times", "ttfts", "itls", "input_lens", "output_lens", "errors")
-                say({"result": {name: result.get(name) for name in wanted}})
+                result = asyncio.run(level(parser, ASYNC_REQUEST_FUNCS, wanted))
+                say({"result": {name: result.get(name) for name in WANTED}})
             except Stopped as why:
                 say({"error": str(why)})
 

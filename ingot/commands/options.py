@@ -83,4 +83,4 @@ def end(errors: Sequence[str | IngotError], *, found: bool = False) -> None:
 
 
 def _is_file(word: str) -> bool:
-    return word.endswith(".py") or "/" in word
+    return word.endswith(".py") or ("/" in word and "://" not in word)

@@ -73,8 +73,10 @@ def plan(
         raise click.UsageError("--gpu names no GPU, expected one such as rtx4090x2")
     if (gpu or facts) and not (model or config):
         raise click.UsageError("--gpu and --facts need --model or --config")
+    from ingot.bench.measured_plan import benchmarked
+    from ingot.bench.record import DIRECTORY, records
     from ingot.catalog.described import from_catalog, from_directory, request_for
-    from ingot.inventory.fleet import selected
+    from ingot.inventory.fleet import secrets_of, selected
     from ingot.operations.preflight.forecast import by_gpu, by_records, forecast
     from ingot.operations.preflight.hosts_to_plan import hosts_to_plan
     from ingot.report.plan_page import render_page
@@ -92,12 +94,14 @@ def plan(
         elif wanted and facts:
             made = forecast([by_records(facts, wanted)], alternatives=alternatives)
         else:
-            chosen = hosts_to_plan(selected(inventory, hosts), wanted, offline=offline)
-            made = forecast(chosen, alternatives=alternatives)
+            chosen = selected(inventory, hosts)
+            made = forecast(hosts_to_plan(chosen, wanted, offline=offline), alternatives=alternatives)
+            known = records(secrets_of(chosen.path, chosen.state) / DIRECTORY)
+            made.benchmarks = {plan.host: benchmarked(plan, known) for plan in made.plans}
     except SizingError as error:
         raise IngotError(str(error)) from error
     if html:
-        html.write_text(render_page(made.plans, made.misfits, made.measured), encoding="utf-8")
+        html.write_text(render_page(made.plans, made.misfits, made.measured, made.benchmarks), encoding="utf-8")
     if as_json:
         print_json(made.to_dict())
     else:
@@ -126,7 +130,13 @@ def _show(made: Forecast, *, explain: bool) -> None:
             console.print(*lines, sep="\n", soft_wrap=True)
 
     for plan in made.plans:
-        print_plan(plan, measured=made.measured.get(plan.host, ()), formulas=explain, console=console)
+        print_plan(
+            plan,
+            measured=made.measured.get(plan.host, ()),
+            benchmarks=made.benchmarks.get(plan.host),
+            formulas=explain,
+            console=console,
+        )
         beside(plan.host)
     for host, error in made.misfits.items():
         click.echo(f"ingot: {error}", err=True)

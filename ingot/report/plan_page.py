@@ -14,16 +14,19 @@ def render_page(
     plans: Sequence[HostPlan],
     misfits: Mapping[str, DoesNotFit] | None = None,
     measured: Mapping[str, Sequence[Calibration]] | None = None,
+    benchmarks: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
-    """The page for several hosts: `misfits` and `measured` by host name."""
-    parts = [_host(plan, tuple((measured or {}).get(plan.host, ()))) for plan in plans]
+    """The page for several hosts: `misfits`, `measured` and `benchmarks` by host name."""
+    parts = [
+        _host(plan, tuple((measured or {}).get(plan.host, ())), (benchmarks or {}).get(plan.host, {})) for plan in plans
+    ]
     parts += [_misfit(host, error) for host, error in sorted((misfits or {}).items())]
     dim = '<p class="dim">Memory of the tightest GPU of each replica. Click a term for its formula and source.</p>\n'
     return document("What each host serves", dim + "\n".join(parts))
 
 
-def _host(plan: HostPlan, measured: tuple[Calibration, ...]) -> str:
-    replicas = "\n".join(_replica(plan, replica, measured) for replica in plan.replicas)
+def _host(plan: HostPlan, measured: tuple[Calibration, ...], benchmarks: Mapping[str, str]) -> str:
+    replicas = "\n".join(_replica(plan, replica, measured, benchmarks) for replica in plan.replicas)
     count = len(plan.replicas)
     return (
         f"<section>\n<h2>{escape(plan.host)}</h2>\n"
@@ -31,7 +34,9 @@ def _host(plan: HostPlan, measured: tuple[Calibration, ...]) -> str:
     )
 
 
-def _replica(plan: HostPlan, replica: ReplicaPlan, measured: tuple[Calibration, ...]) -> str:
+def _replica(
+    plan: HostPlan, replica: ReplicaPlan, measured: tuple[Calibration, ...], benchmarks: Mapping[str, str]
+) -> str:
     rows = plan_rows.rows(replica)
     bars = "\n".join(
         f'<div class="gpu"><span>GPU {index}</span>{_bar(rows, replica.memory.total.bytes)}</div>'
@@ -40,7 +45,7 @@ def _replica(plan: HostPlan, replica: ReplicaPlan, measured: tuple[Calibration, 
     legend = "".join(
         f'<span><i style="background:{row.colour}"></i>{escape(row.label)} {escape(row.size)}</span>' for row in rows
     )
-    facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica))]
+    facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica, benchmarks))]
     facts.append(("arguments", ", ".join(f"{name} {value}" for name, value in plan_rows.arguments(replica))))
     facts += [("note", note) for note in replica.notes]
     lines = "\n".join(f'<p><span class="dim">{name}</span> {escape(value)}</p>' for name, value in facts if value)

@@ -96,8 +96,10 @@ def capacity(replica: ReplicaPlan) -> str:
     return text
 
 
-def speed(replica: ReplicaPlan) -> str:
-    """The estimated rates, labelled as such; empty where the GPU's peak figures are not known."""
+def speed(replica: ReplicaPlan, benchmarks: Mapping[str, str]) -> str:
+    """What a benchmark measured, by model; else the estimated rates, labelled so; empty without the GPU's peaks."""
+    if replica.model in benchmarks:
+        return benchmarks[replica.model]
     rates = replica.estimate
     if rates is None:
         return ""

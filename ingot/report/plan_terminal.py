@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -21,20 +21,30 @@ def print_plan(
     plan: HostPlan,
     *,
     measured: Sequence[Calibration] = (),
+    benchmarks: Mapping[str, str] | None = None,
     formulas: bool = False,
     console: Console | None = None,
 ) -> None:
-    """Print one host's plan; `formulas` adds each number's formula and source."""
-    (console or plain_console()).print(render(plan, measured=tuple(measured), formulas=formulas))
+    """Print one host's plan, with what benchmarks measured by model; `formulas` adds numbers' formulas and sources."""
+    shown = render(plan, measured=tuple(measured), benchmarks=benchmarks, formulas=formulas)
+    (console or plain_console()).print(shown)
 
 
-def render(plan: HostPlan, *, measured: tuple[Calibration, ...] = (), formulas: bool = False) -> RenderableType:
+def render(
+    plan: HostPlan,
+    *,
+    measured: tuple[Calibration, ...] = (),
+    benchmarks: Mapping[str, str] | None = None,
+    formulas: bool = False,
+) -> RenderableType:
     """One host's plan as something rich can print."""
     head = Text.assemble((plan.host, "bold"), f"  {plan.engine}, {_count(plan)}")
     parts: list[RenderableType] = [head]
     alike = _alike(plan.replicas)
     for replica, others in alike:
-        parts.append(Padding(_replica(plan, replica, others, measured, formulas=formulas), (1, 0, 0, 2)))
+        parts.append(
+            Padding(_replica(plan, replica, others, measured, benchmarks or {}, formulas=formulas), (1, 0, 0, 2))
+        )
     return Group(*parts, Text(""))
 
 
@@ -98,6 +108,7 @@ def _replica(
     replica: ReplicaPlan,
     others: Sequence[ReplicaPlan],
     measured: tuple[Calibration, ...],
+    benchmarks: Mapping[str, str],
     *,
     formulas: bool,
 ) -> RenderableType:
@@ -109,7 +120,7 @@ def _replica(
     total = show_gib(replica.memory.total.bytes)
     parts.append(Text.assemble(bar(replica), f" {total} per GPU"))
     parts.append(_table(replica, formulas=formulas))
-    facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica))]
+    facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica, benchmarks))]
     facts.append(("arguments", ", ".join(f"{name} {value}" for name, value in plan_rows.arguments(replica))))
     facts.extend(("note", note) for note in replica.notes)
     lines = Table(box=None, pad_edge=False, show_header=False)

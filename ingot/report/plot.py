@@ -1,8 +1,9 @@
-"""Plots as SVG text for self-contained pages: bars against an expectation, and lines over time."""
+"""Plots as SVG text for self-contained pages: bars against an expectation, lines over time, curves over a load."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -83,6 +84,46 @@ def lines(title: str, unit: str, series: Sequence[Line]) -> str:
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         parts.append(_label(WIDTH - RIGHT + 8, TOP + 8 + number * 14, line.name, "start", colour))
     return _figure(f"{title}, {unit}", "".join(parts) + "</svg>")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measurement; x above 0."""
+
+    x: float
+    y: float
+
+
+def curve(title: str, unit: str, across: str, series: Mapping[str, Sequence[Point]]) -> str:
+    """Points joined by lines over an axis on which each doubling is as wide, from 0 upwards; x ascending."""
+    points = [point for line in series.values() for point in line]
+    if not points:
+        return ""
+    x_least, x_most = math.log2(min(one.x for one in points)), math.log2(max(one.x for one in points))
+    y_most = max(one.y for one in points) * 1.08 or 1.0
+    inner = LINES_HEIGHT - TOP - BOTTOM
+
+    def place(point: Point) -> tuple[float, float]:
+        share = (math.log2(point.x) - x_least) / (x_most - x_least) if x_most > x_least else 0.5
+        return LEFT + share * (WIDTH - LEFT - RIGHT), TOP + (1 - point.y / y_most) * inner
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {LINES_HEIGHT}" role="img" aria-label="{escape(title)}">']
+    for share in (0.0, 0.5, 1.0):
+        y = TOP + (1 - share) * inner
+        parts += [
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8884"/>',
+            _label(LEFT - 6, y + 4, f"{share * y_most:,.3g}", "end"),
+        ]
+    for x in sorted({one.x for one in points}):
+        parts.append(_label(place(Point(x, 0))[0], LINES_HEIGHT - 8, f"{x:g}", "middle"))
+    for number, (name, line) in enumerate(series.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        dashes = ' stroke-dasharray="5 4"' if number else ""
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, line))
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in map(place, line)]
+        parts.append(_label(WIDTH - RIGHT + 8, TOP + 8 + number * 14, name, "start", colour))
+    return _figure(f"{title}, {unit}, over {across}", "".join(parts) + "</svg>")
 
 
 def _label(x: float, y: float, text: str, anchor: str, colour: str = "currentColor") -> str:

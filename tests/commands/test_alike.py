@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 #: Every command that works on hosts of an inventory, with what it needs besides their names to go as far as the host.
 ON_HOSTS = {
     "accept": (),
+    "bench": (),
     "decommission": ("--yes",),
     "drift": (),
     "history": (),

@@ -90,6 +90,15 @@ def test_prediction_and_measurement_stand_side_by_side(found: HostPlan) -> None:
     assert exact[-3:] == ["81,920", "81,920", "+0"]
 
 
+def test_a_benchmark_stands_in_for_the_estimate(found: HostPlan) -> None:
+    name = found.replicas[0].model
+    text = re.sub(r"\s+", " ", printed(found, benchmarks={name: "99 tokens/s; measured"}))
+    page = render_page([found], benchmarks={found.host: {name: "99 tokens/s; measured"}})
+    for shown in (text, page):
+        assert "99 tokens/s; measured" in shown and "estimate: from peak figures" not in shown
+    assert "estimate: from peak figures" in printed(found, benchmarks={"another": "1 token/s"})
+
+
 def test_a_misfit_shows_its_arithmetic_and_what_would_fit(refused: DoesNotFit) -> None:
     console = Console(width=200)
     with console.capture() as capture:

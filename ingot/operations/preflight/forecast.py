@@ -68,6 +68,8 @@ class Forecast:
     unlocked: dict[str, str] = field(default_factory=dict)
     #: Host -> the next best ways to serve the same: only where they were asked for.
     alternatives: dict[str, tuple[Alternative, ...]] = field(default_factory=dict)
+    #: Host -> model -> what a benchmark of the same plan measured.
+    benchmarks: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The forecast as one JSON object."""
@@ -76,6 +78,7 @@ class Forecast:
                 {
                     **plan.to_dict(),
                     "because": self.because.get(plan.host),
+                    "benchmarks": self.benchmarks.get(plan.host, {}),
                     "alternatives": [asdict(one) for one in self.alternatives.get(plan.host, ())],
                 }
                 for plan in self.plans
