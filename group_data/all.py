@@ -62,6 +62,9 @@ sources = {
 models_lock = "inventories/models.lock.yaml"
 # Models that this site describes in a file, as `ingot models add` writes it; site_models stand over it. None: none.
 models_site = "inventories/models.site.yaml"
+# Files of repositories that name code to be loaded (`auto_map` and the like in config.json) and were read by you:
+# {"ORG/NAME": {"config.json": "<sha256>"}}. Engines load no such code; other repositories with such files are refused.
+models_waived = {}
 # What a host serves: model (a name of the catalog), context (tokens per sequence), concurrency (sequences at once that
 # the host serves in all); goal ("throughput" or "latency"), replicas and kv_offload_gib: docs/sizing.md.
 serve = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyinfra.api.host import Host
@@ -21,11 +21,15 @@ from ingot.settings.sources import Sources
 
 @dataclass(frozen=True)
 class Wanted:
-    """Every repository that hosts may serve, each once, the file of their lock, and where most of it comes from."""
+    """Every repository that hosts may serve, each once, the file of their lock, and where most of it comes from.
+
+    `waived` are digests by path, by repository, of files that may name code.
+    """
 
     wishes: tuple[Wish, ...]
     lock: Path
     hub: str
+    waived: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def wanted(hosts: Sequence[Host]) -> Wanted:
@@ -33,6 +37,7 @@ def wanted(hosts: Sequence[Host]) -> Wanted:
     wishes: dict[tuple[str, str], Wish] = {}
     locks: set[str] = set()
     hubs: list[str] = []
+    waived: dict[str, Mapping[str, str]] = {}
     for host in hosts:
         serving = section(host, Serving)
         if not serving.serve:
@@ -41,6 +46,7 @@ def wanted(hosts: Sequence[Host]) -> Wanted:
         token = token_of(cache.cache_hub_token_file)
         locks |= {serving.models_lock} if serving.models_lock else set()
         hubs.append(source.uri)
+        waived |= serving.models_waived
         for one in _wishes(serving, source.kind, source.uri, token):
             wishes.setdefault((one.repository, one.label), one)
     if not wishes:
@@ -50,7 +56,7 @@ def wanted(hosts: Sequence[Host]) -> Wanted:
         raise IngotError(
             f"models_lock of these hosts is {said}, expected one file for all; set it in group_data/all.py."
         )
-    return Wanted(tuple(wishes.values()), Path(locks.pop()).expanduser(), max(hubs, key=hubs.count))
+    return Wanted(tuple(wishes.values()), Path(locks.pop()).expanduser(), max(hubs, key=hubs.count), waived)
 
 
 def _wishes(serving: Serving, kind: str, uri: str, token: str | None) -> Iterator[Wish]:

@@ -70,7 +70,7 @@ def lock_for(
         before = read_lock(asked.lock)
     except CatalogError as error:
         raise IngotError(str(error)) from error
-    resolved = resolve(asked.wishes, before, asked.hub, update=update, say=say)
+    resolved = resolve(asked.wishes, before, asked.hub, update=update, say=say, waived=asked.waived)
     if not whole and before:
         kept = {name: before.repositories[name] for name in resolved.dropped}
         resolved.lock = Lock(asked.hub, {**kept, **resolved.lock.repositories})

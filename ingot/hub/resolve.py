@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ingot.catalog.lock import Lock, Locked
 from ingot.errors import IngotError
+from ingot.hub.code import without_code
 from ingot.hub.places import Place
 from ingot.hub.shapes import checked
 from ingot.sizing import Model, Variant
@@ -72,6 +73,7 @@ def resolve(
     *,
     update: bool,
     say: Callable[[str], None] = lambda line: None,
+    waived: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Resolved:
     """The lock of these wishes. Without `update` what is locked stays, and no hub is asked for it.
 
@@ -86,7 +88,9 @@ def resolve(
             old = known.get(wish.repository)
             stays = old is not None and not update and (not wish.fixed or old.commit == wish.revision)
             try:
-                found[wish.repository] = old if old is not None and stays else _looked_up(wish, update, say)
+                found[wish.repository] = (
+                    old if old is not None and stays else _looked_up(wish, update, say, waived or {})
+                )
             except IngotError as error:
                 result.failed[wish.label] = str(error)
                 if old is not None and not wish.fixed:
@@ -103,10 +107,11 @@ def resolve(
     return result
 
 
-def _looked_up(wish: Wish, update: bool, say: Callable[[str], None]) -> Locked:
+def _looked_up(wish: Wish, update: bool, say: Callable[[str], None], waived: Mapping[str, Mapping[str, str]]) -> Locked:
     say(f"{wish.label}: {wish.repository}")
     newest = update and not wish.fixed
     found = wish.place.locked(wish.repository, None if newest else wish.revision)
+    without_code(wish.place, found, waived.get(wish.repository, {}))
     if wish.variant is not None:
         checked(wish.place, found, wish.variant)
     return found

@@ -169,11 +169,18 @@ def _site(value: str | None) -> str | None:
     return value
 
 
+Digest = Annotated[str, *pattern(r"[0-9a-f]{64}", "a sha256 of 64 hexadecimal digits")]
+
+
 class Serving(Section):
     """What a host serves, and the models of its site."""
 
     models_lock: Annotated[LocalPath | None, Expected("a path on this machine, or None")]
     models_site: Annotated[LocalPath | None, AfterValidator(_site), Expected("a path on this machine, or None")]
+    models_waived: Annotated[
+        dict[Text, dict[Text, Digest]],
+        Expected("digests by file and repository: {'ORG/NAME': {'config.json': '<sha256>'}}"),
+    ]
     serve: Annotated[Many[Serve], Expected("a list of models, each with model, context and concurrency")]
     site_models: Annotated[dict[str, Any], AfterValidator(_described), Expected("models by name")]
 

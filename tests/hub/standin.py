@@ -84,7 +84,7 @@ def hub() -> Iterator[StandIn]:
     files: dict[str, bytes | int] = {
         ".gitattributes": 1570, "README.md": 13965, "config.json": json.dumps(QWEN3).encode(),
         "generation_config.json": b"{}", "merges.txt": 1671853, "model.safetensors": 1503300328,
-        "tokenizer.json": 11422654, "tokenizer_config.json": 9732, "vocab.json": 2776833,
+        "tokenizer.json": 11422654, "tokenizer_config.json": b"{}".ljust(9732), "vocab.json": 2776833,
     }  # fmt: skip
     newer = {**files, "generation_config.json": b'{"temperature": 0.6}'}
     scheme = {"quant_method": "fp8", "weight_block_size": [128, 128]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -240,3 +241,26 @@ def test_a_deploy_takes_the_locks_files_and_no_others() -> None:
     other = Wanted("qwen3-8b", load_models()["qwen3-8b"].variants[0], "/srv/models")
     with pytest.raises(IngotError, match="is not in the lock of models"):
         locked_files(other, found)
+
+
+@pytest.mark.cache
+def test_a_repository_that_names_code_is_left_out_until_its_file_is_waived() -> None:
+    config = '{"auto_map": {"AutoModel": "modeling.Model"}}'
+
+    class Place:
+        def locked(self, repository: str, revision: str | None) -> Locked:
+            return Locked(repository, "c" * 40, (LockedFile("tokenizer_config.json", len(config), git_sha1="g"),))
+
+        def text(self, locked: Locked, path: str) -> str:
+            return config
+
+    wishes = [Wish("a/coded", "m", "m (a)", Place())]
+    refused = resolve(wishes, None, "h", update=False)
+    assert refused.lacking == ["m"] and not refused.lock.repositories
+    assert refused.failed["m (a)"].startswith("tokenizer_config.json of a/coded names code to be loaded (auto_map)")
+    sha256 = hashlib.sha256(config.encode()).hexdigest()
+    assert f'models_waived = {{"a/coded": {{"tokenizer_config.json": "{sha256}"}}}}' in refused.failed["m (a)"]
+    waived = {"a/coded": {"tokenizer_config.json": sha256}}
+    assert "a/coded" in resolve(wishes, None, "h", update=False, waived=waived).lock.repositories
+    waived = {"a/coded": {"tokenizer_config.json": "0" * 64}}
+    assert resolve(wishes, None, "h", update=False, waived=waived).lacking == ["m"]

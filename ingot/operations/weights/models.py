@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -148,11 +148,18 @@ def no_room(label: str, root: str, needed: int, count: int, room: Room) -> str |
 
 
 def plan_text(
-    host_name: str, wanted: Wanted, sources: Iterable[Origin], listed: Iterable[ModelFile], found: ModelDirectory
+    host_name: str,
+    wanted: Wanted,
+    sources: Iterable[Origin],
+    listed: Iterable[ModelFile],
+    found: ModelDirectory,
+    waived: Mapping[str, str] | None = None,
 ) -> str:
-    """The plan that `models.sh` follows."""
+    """The plan that `models.sh` follows; `waived` are digests, by path, of files that may name code."""
     verified = {one.path: one for one in found.verified or ()}
     lines = [f"host\t{host_name}", f"root\t{wanted.root}", f"target\t{wanted.target}", f"damage\t{DAMAGE}"]
+    lines += [f"repository\t{wanted.variant.repository}"]
+    lines += [f"waived\t{path}\t{sha256}" for path, sha256 in (waived or {}).items()]
     lines += [f"source\t{one.kind}\t{one.below(wanted.variant.revision)}" for one in sources]
     for one in listed:
         before, now = verified.get(one.path), found.entries.get(one.path)
@@ -305,7 +312,9 @@ def cached() -> Commands:
         if places[0].kind == "push":
             places = ((yield from _pushed(wanted, places[0], listed, found)),)
         members = {
-            "plan": plan_text(host.name, wanted, places, listed, found),
+            "plan": plan_text(
+                host.name, wanted, places, listed, found, values.models_waived.get(wanted.variant.repository)
+            ),
             "progress": progress(wanted, listed),
             "curl": token,
         }

@@ -1,6 +1,7 @@
 # Fetches the files of one model directory, proves each, and publishes the directory by one rename.
-# $1/plan, tab separated: `host NAME`, `root DIRECTORY`, `target DIRECTORY`, `damage FILE`, then the sources in the order
-# in which they are asked, and the files:
+# $1/plan, tab separated: `host NAME`, `root DIRECTORY`, `target DIRECTORY`, `damage FILE`, `repository NAME`, then what may
+# name code, the sources in the order in which they are asked, and the files:
+#   waived PATH SHA256
 #   source KIND(hub|mirror|push) BASE        an address, or the directory that was pushed to
 #   file PATH BYTES SHA256|- GIT_SHA1|- PROVEN(yes|no)
 # PROVEN files have the digest wanted, and have kept size and time since. $1/curl holds options with secrets for the hub,
@@ -200,6 +201,21 @@ obtain() {
   esac
 }
 
+# Configuration that would have a library load code is no model's, unless somebody has read it: by the names of its keys,
+# also where letters of them are escaped. A switch names no code. operations/weights/code_in_config.py says the same.
+without_code() {
+  case ${path##*/} in
+    tokenizer.json | vocab.json | *.index.json) return ;;
+    *.json) ;;
+    *) return ;;
+  esac
+  keys=$(tr -d ' \t\r\n' <"$file" | sed -E 's/"_attn_implementation[A-Za-z_]*":(true|false|null)//g' |
+    grep -aoE '"(auto_map|custom_pipeline|_attn_implementation[^"]*|[^"]*\\u00[4-7][0-9a-fA-F][^"]*)":' | sort -u |
+    tr -d '":' | paste -sd ' ')
+  [ -z "$keys" ] || grep -qxF "waived$tab$path$tab$sum" "$work/plan" ||
+    fail "$path of $(value repository) names code to be loaded ($keys), expected none; engines are started without it: where the model serves so, read the file and waive it by models_waived = {\"$(value repository)\": {\"$path\": \"$sum\"}}"
+}
+
 # Has one file as it is wanted, wherever its bytes come from, and writes its line of the marker.
 have() {
   file=$dir/$path
@@ -225,6 +241,7 @@ have() {
       fail "could not write $file"
     echo "fetched: $path ($bytes bytes)"
   fi
+  without_code
   printf '{"path": "%s", "bytes": %s, "sha256": "%s", "git_sha1": "%s", "mtime": "%s"}\n' \
     "$path" "$bytes" "$sum" "$git" "$(find "$file" -printf '%T@')" >"$work/done/$number"
 }

@@ -137,6 +137,7 @@ def cache(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytes
         lock: Path | None = None,
         serve: Sequence[dict[str, Any]] = (),
         fallback: Sequence[dict[str, str]] = (),
+        waived: dict[str, dict[str, str]] | None = None,
         **options: Any,
     ) -> Any:
         monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(root, repository),))
@@ -149,6 +150,7 @@ def cache(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytes
             },
             "models_lock": str(lock) if lock else None,
             "models_site": None,
+            "models_waived": waived or {},
             "serve": list(serve),
             "site_models": {"tiny": entry()},
         }
@@ -330,6 +332,31 @@ def test_a_wrong_digest_in_the_lock_is_named_with_what_the_source_has(locked, ta
     assert not failed.succeeded and not target.exists()
     assert f"expected {'e' * 64}, twice; the lock, the manifest or the source is wrong" in failed.said
     assert locked().succeeded and contents(target) == CONTENT
+
+
+CODE = {
+    "auto_map": b'{"auto_map": {"AutoModel": "modeling.Model"}}',
+    "custom_pipeline": b'{"a": [{"custom_pipeline" :\n "x"}]}',
+    "_attn_implementation_internal": b'{"_attn_implementation_internal": "org/kernel"}',
+    "a\\u0075to_map": b'{"a\\u0075to_map": {"AutoModel": "modeling.Model"}}',
+}
+
+
+@pytest.mark.parametrize("key", CODE)
+def test_configuration_that_names_code_is_never_a_model_unless_it_was_read(locked, target, mirror, key):
+    mirror.files["config.json"] = CODE[key]
+    sha256 = hashlib.sha256(CODE[key]).hexdigest()
+    refused = locked()
+    assert not refused.succeeded and not target.exists()
+    assert f"config.json of tiny names code to be loaded ({key}), expected none" in refused.said
+    assert f'models_waived = {{"tiny": {{"config.json": "{sha256}"}}}}' in refused.said
+    assert not locked(waived={"tiny": {"config.json": "0" * 64}}).succeeded
+    assert locked(waived={"tiny": {"config.json": sha256}}).succeeded and target.exists()
+
+
+def test_a_switch_is_no_code(locked, target, mirror):
+    mirror.files["config.json"] = b'{"_attn_implementation_autoset": true, "text": "auto_map: \\"auto_map\\": 1"}'
+    assert locked().succeeded and target.exists()
 
 
 def test_a_token_goes_to_the_hub_alone(locked, target, mirror, other, tmp_path):
