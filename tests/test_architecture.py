@@ -100,6 +100,7 @@ ALLOWED = {
         "ingot.operations.driver",
         "ingot.operations.gateway",
         "ingot.operations.serving",
+        "ingot.operations.weights",
         "ingot.secrets",
         "ingot.settings",
         "ingot.sizing",

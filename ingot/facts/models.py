@@ -207,3 +207,61 @@ class Text(FactBase[Fetched]):
     def process(self, output: list[str]) -> Fetched:
         status, rest = output[0], "".join(output[1:])
         return Fetched(base64.b64decode(rest).decode(errors="replace")) if status == "ok" else Fetched(None, rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A file that a host asks its sources for: where its model will lie, and an address at each of them.
+
+    `secret` says for each address whether it gets the token.
+    """
+
+    target: str
+    addresses: tuple[str, ...]
+    secret: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAnswer:
+    """What curl came to at one address: its exit status, the HTTP status (0 for none), and its last words."""
+
+    exit: int
+    status: int
+    error: str = ""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it will not have it later either: gated, private or not there; 37 is curl's word for no such file."""
+        return self.status in (401, 403, 404, 410) or (self.status == 0 and self.exit == 37)
+
+
+class SourceAnswers(FactBase[tuple[tuple[SourceAnswer, ...], ...]]):
+    """Whether the host's sources give it one small file of each model that it lacks; curl's options with the token come
+    by standard input. What lies there already is not asked for.
+
+    Returns: ((SourceAnswer(0, 206),), (), (SourceAnswer(0, 401), SourceAnswer(7, 0, "curl: (7) …")))
+    """
+
+    def command(self, asked: Sequence[Asked]) -> str:
+        lines = []
+        for number, one in enumerate(asked):
+            asks = "; ".join(
+                f"ask {number} {'yes' if secret else 'no'} {shlex.quote(address)}"
+                for address, secret in zip(one.addresses, one.secret, strict=True)
+            )
+            lines.append(f"[ -d {shlex.quote(one.target)} ] || {{ {asks}; }}")
+        return (
+            'token=$(cat); error=$(mktemp); ask() { secret=; [ "$2" = no ] || secret=$token; '
+            "status=$(printf '%s\\n' \"$secret\" | curl -sSL -o /dev/null -w '%{http_code}' -r 0-0 --connect-timeout 9 "
+            '--max-time 30 --config - -- "$3" 2>"$error"); '
+            'printf \'%s\\t%s\\t%s\\t%s\\n\' "$1" $? "$status" "$(tail -n 1 "$error")"; }; '
+            f'{"; ".join(lines)}; echo {len(asked)}; rm -f "$error"'
+        )
+
+    def process(self, output: list[str]) -> tuple[tuple[SourceAnswer, ...], ...]:
+        *lines, count = [line for line in output if line.strip()]
+        found: list[list[SourceAnswer]] = [[] for _ in range(int(count))]
+        for line in lines:
+            number, exit_, status, error = line.split("\t", 3)
+            found[int(number)].append(SourceAnswer(int(exit_), int(status or 0), error))
+        return tuple(tuple(one) for one in found)

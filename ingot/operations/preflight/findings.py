@@ -173,14 +173,14 @@ def _gpus(look: HostState, wanted: Wanted) -> Iterator[str]:
         )
 
 
-def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, ...]]:
+def planned_now(look: HostState, wanted: Wanted) -> tuple[planning.Planned | None, str | None]:
     """What the host would serve, by measured GPUs or, before there is a driver, by the catalog's; or why it cannot."""
     try:
         gpus = usable(look.gpus, look.driver.bus, wanted.values.gpus_use)
     except IngotError as error:
-        return None, (str(error),)
+        return None, str(error)
     if not gpus or not wanted.values.serve:
-        return None, ()
+        return None, None
     # What runs on the GPUs now is the engine itself, or is judged when the engine role measures.
     hardware = Hardware(wanted.name, tuple(replace(gpu, free_bytes=None) for gpu in gpus), look.memory_bytes)
     try:
@@ -188,9 +188,14 @@ def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, 
             hardware, requests(wanted.values), planning.profile(wanted.values), EngineState(files=look.stored)
         )
     except SizingError as error:
-        return None, (str(error).removeprefix(f"{wanted.name}: ").rstrip("."),)
+        return None, str(error).removeprefix(f"{wanted.name}: ").rstrip(".")
     missing = no_address(planned.plan, wanted.values)
-    return planned.plan, (missing.rstrip("."),) if missing else ()
+    return planned, missing.rstrip(".") if missing else None
+
+
+def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, ...]]:
+    planned, why_not = planned_now(look, wanted)
+    return planned.plan if planned else None, (why_not,) if why_not else ()
 
 
 def _image(values: Settings) -> Iterator[str]:

@@ -13,16 +13,18 @@ from pyinfra.context import host, state
 
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook
+from ingot.facts.models import Asked, SourceAnswer, SourceAnswers
 from ingot.inventory.expectation import parse
 from ingot.operations.gateway import fronting, takeover
 from ingot.operations.gateway.certificate import findings as certificate_findings
 from ingot.operations.operation import operation
-from ingot.operations.preflight import disk_space, package_sources
-from ingot.operations.preflight.findings import Wanted, findings
+from ingot.operations.preflight import disk_space, model_sources, package_sources
+from ingot.operations.preflight.findings import Wanted, findings, planned_now
 from ingot.operations.preflight.local_files import unusable
 from ingot.operations.preflight.notices import conversions, notes
 from ingot.operations.refuse import refused
-from ingot.settings import WrongValues, of_host
+from ingot.operations.weights.models import curl_token
+from ingot.settings import Settings, WrongValues, of_host
 
 HTTPS_PORT = 443
 #: The port at which an ACME server asks.
@@ -61,9 +63,17 @@ def judge(host: Host) -> Judged:
         *certificate_findings(host),
         *unusable(host, values),
     )
+    if not stops and not fronts:
+        # Asked last, and only where all else is well: it is the one question that leaves the host.
+        planned, _ = planned_now(look, wanted)
+        stops = tuple(model_sources.findings(look, values, planned, lambda asked: _asked_of(host, values, asked)))
     sources = package_sources.notes(look, values, fronts=fronts)
     sites = takeover.notes(look.nginx, values.gateway_takeover)
     return Judged(stops, (*notes(look), *conversions(look, wanted), *sources, *sites, *_noise(host)))
+
+
+def _asked_of(host: Host, values: Settings, asked: Sequence[Asked]) -> Sequence[Sequence[SourceAnswer]]:
+    return host.get_fact(SourceAnswers, asked=asked, _stdin=curl_token(values.cache_hub_token_file))
 
 
 def _noise(host: Host) -> Iterator[str]:

@@ -215,7 +215,7 @@ class Hidden(str):
         return str(self)
 
 
-def _token(file: str | None) -> str:
+def curl_token(file: str | None) -> str:
     """curl's option with the hub token, or nothing. Raises: IngotError when its file is missing or empty."""
     return Hidden(f'header = "Authorization: Bearer {hub_token.read(file)}"\n') if file else ""
 
@@ -287,7 +287,7 @@ def cached() -> Commands:
     if missing := values.without_lock():
         raise IngotError(f"{missing}.")
     directories = wanted_models(values.cache_root, planning.host_plan())
-    token, lock = _token(values.cache_hub_token_file), values.lock
+    token, lock = curl_token(values.cache_hub_token_file), values.lock
     state = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])
     locked = {one.target: locked_files(one, lock) if lock else None for one in directories}
     pending = [(one, why) for one in directories if (why := trouble(state.directories[one.target], locked[one.target]))]
