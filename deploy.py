@@ -11,8 +11,10 @@ from roles.gateway import gateway
 from roles.preflight import preflight
 from roles.remember import remember
 from roles.toolkit import toolkit
+from roles.transfers import transfers
 
 preflight()  # refuses what cannot work, before anything changes
+transfers()  # weights begin to travel; cache() waits for them
 driver()  # NVIDIA driver of the right flavour; reboots only if state needs it
 docker()  # container engine with CDI
 toolkit()  # GPUs by UUID inside containers

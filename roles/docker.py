@@ -4,6 +4,7 @@ from pyinfra.api import deploy
 
 from ingot.operations import units
 from ingot.operations.containers import docker as operations
+from ingot.operations.containers import image
 from ingot.operations.gateway import fronting
 
 
@@ -14,3 +15,4 @@ def docker() -> None:
         return
     operations.engine(name="Docker Engine, Compose and daemon.json")
     units.units(units.Unit("docker", restart_on=(operations.CONFIG,)), name="dockerd runs with it")
+    image.begun(name="Begin to bring the engine's image")

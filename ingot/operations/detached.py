@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -42,6 +42,23 @@ def commands(
     """
     yield StringCommand(starter(unit, limit_s), _stdin=pack(packed(script, members)))
     yield FunctionCommand(attend, (unit, limit_s), {})
+
+
+def begun(
+    unit: str, script: str, members: Mapping[str, str | bytes], *, rivals: Iterable[str] = ()
+) -> Generator[PyinfraCommand, None, None]:
+    """Start `script` as `unit` and leave it at work, for `joined` to wait for.
+
+    Nothing is started where it is at work already, or one of its `rivals`, which work on the same files.
+    """
+    busy = " ".join(f"{name}.service" for name in (unit, *rivals))
+    alone = f"! systemctl is-active -q {busy} || exit 0\n{starter(unit, SLICE_S)}"
+    yield StringCommand(alone, _stdin=pack(packed(script, members)))
+
+
+def joined(unit: str, limit_s: int) -> Generator[PyinfraCommand, None, None]:
+    """Wait for the end of what was `begun` as `unit`, if it was; what came of it is for the caller to find out."""
+    yield FunctionCommand(join, (unit, limit_s), {})
 
 
 def starter(unit: str, patience_s: int) -> str:
@@ -101,6 +118,30 @@ def parse(output: str) -> Answer | None:
 
 def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
     """Wait for the unit's end, saying how far it is; True when it succeeded, else one sentence is logged."""
+    answer = _end(state, host, unit, limit_s)
+    if isinstance(answer, str):
+        return _failed(state, host, answer)
+    if answer.state == "gone":
+        return _failed(state, host, f"{unit}.service was killed before it ended; see `journalctl -u {unit}` there")
+    if answer.status != 0:
+        return _failed(state, host, answer.text or f"{unit} ended with status {answer.status}")
+    if answer.text:
+        logger.warning(f"{host.print_prefix}{answer.text}")
+    return True
+
+
+def join(state: State, host: Host, unit: str, limit_s: int) -> bool:
+    """Wait until the unit is not at work, saying how far it is; False, with one sentence, where that did not come."""
+    answer = _end(state, host, unit, limit_s)
+    if isinstance(answer, str):
+        return _failed(state, host, answer)
+    if answer.state == "ended" and answer.text:
+        logger.warning(f"{host.print_prefix}{answer.text}")
+    return True
+
+
+def _end(state: State, host: Host, unit: str, limit_s: int) -> Answer | str:
+    """The answer of a unit that is not at work any more, or the sentence on why nobody waits any longer."""
     began = answered = time.monotonic()
     connected = True
     while (now := time.monotonic()) - began < limit_s:
@@ -108,30 +149,20 @@ def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
         answer = _ask(state, host, unit) if connected else None
         if answer is None:
             if now - answered > RECONNECT_S:
-                return _failed(
-                    state,
-                    host,
+                return (
                     f"the connection was lost and not found again within {RECONNECT_S} s; {unit}.service goes on "
-                    "there, run again to wait for it",
+                    "there, run again to wait for it"
                 )
             connected = reconnect(host)
             continue
         answered = time.monotonic()
         for line in answer.log:
             logger.info(f"{host.print_prefix}{line}")
-        if answer.state == "ended" and answer.status == 0:
-            if answer.text:
-                logger.warning(f"{host.print_prefix}{answer.text}")
-            return True
-        if answer.state == "ended":
-            return _failed(state, host, answer.text or f"{unit} ended with status {answer.status}")
-        if answer.state == "gone":
-            return _failed(state, host, f"{unit}.service was killed before it ended; see `journalctl -u {unit}` there")
+        if answer.state != "running":
+            return answer
         if answer.text:
             logger.info(f"{host.print_prefix}{answer.text}")
-    return _failed(
-        state, host, f"{unit}.service is still at work after {limit_s} s and goes on; run again to wait for it"
-    )
+    return f"{unit}.service is still at work after {limit_s} s and goes on; run again to wait for it"
 
 
 def _failed(state: State, host: Host, sentence: str) -> bool:

@@ -8,12 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from pyinfra.api.command import FileUploadCommand, PyinfraCommand
-from pyinfra.context import host
+from pyinfra.context import host, state
 
 from ingot.errors import IngotError
 from ingot.facts.engine import STATE
 from ingot.facts.footprint import IMAGES
-from ingot.facts.image import ImageLook
+from ingot.facts.image import EngineImage, ImageLook
 from ingot.operations import detached
 from ingot.operations.changes import announce
 from ingot.operations.operation import operation
@@ -27,6 +27,9 @@ PROGRESS = (files(__package__) / "image_progress.sh").read_text()
 PUSHED = f"{STATE}/engine/image.tar"
 #: How long a run waits for an image of about 10 GB from a slow source, seconds.
 LIMIT_S = 2 * 3600
+UNIT = "ingot-image"
+
+Commands = Generator[PyinfraCommand, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +70,74 @@ def image_source(values: Engine) -> ImageSource:
 
 
 @operation()
-def image() -> Generator[PyinfraCommand, None, None]:
+def begun() -> Commands:
+    """
+    Begin to bring the engine's image, and leave that at work: `image` waits for it and says what is wrong with it.
+
+    An archive that this machine has to push waits for its turn.
+    """
+    if not state.is_executing:
+        # What a run would do is told once, by the role whose work it is.
+        host.noop("the engine's role says whether the image is to be brought")
+        return
+    try:
+        wanted = image_source(of_host(host))
+    except IngotError as error:
+        host.noop(f"what image is wanted cannot be told ({error})")
+        return
+    found = host.get_fact(ImageLook, reference=wanted.reference, archive=wanted.archive or "")
+    if found.present or not _is_reachable(wanted, found):
+        host.noop(f"image {wanted.reference} is {'already here' if found.present else 'not to be had yet'}")
+        return
+    announce([f"begin to {_doing(wanted)}"])
+    yield from detached.begun(UNIT, SCRIPT, _members(wanted))
+
+
+@operation()
+def image() -> Commands:
     """Have the engine's image on the host: loaded from an archive (by id) or pulled from a registry (by digest).
 
     The work goes on in a unit of its own when the connection drops, and the next run waits for it.
     """
     wanted = image_source(of_host(host))
     found = host.get_fact(ImageLook, reference=wanted.reference, archive=wanted.archive or "")
+    if not found.present and _is_reachable(wanted, found) and state.is_executing:
+        # It may be on its way since dockerd runs.
+        yield from detached.joined(UNIT, LIMIT_S)
+        found = host.get_fact(ImageLook, reference=wanted.reference, archive=wanted.archive or "")
     if found.present:
         host.noop(f"image {wanted.reference} is already here")
         return
-    members = {"host": host.name, "image": wanted.reference, "known": IMAGES, "progress": PROGRESS}
-    if wanted.archive is None:
-        announce([f"pull image {wanted.reference}"])
-    else:
-        announce([f"load image {wanted.reference} from {wanted.archive}"])
-        members["archive"] = wanted.archive
-        if found.archive_bytes is None:
-            if not Path(wanted.archive).is_file():
-                yield refuse(
-                    f"{host.name}: the image archive {wanted.archive} is neither on the host nor on this machine, "
-                    "expected a file made by `docker save`; correct engine_image_archive."
-                )
-                return
-            yield FileUploadCommand(wanted.archive, PUSHED)
-            members |= {"archive": PUSHED, "pushed": ""}
-    yield from detached.commands("ingot-image", SCRIPT, members, LIMIT_S)
+    announce([_doing(wanted)])
+    members = _members(wanted)
+    if wanted.archive and not _is_reachable(wanted, found):
+        if not Path(wanted.archive).is_file():
+            yield refuse(
+                f"{host.name}: the image archive {wanted.archive} is neither on the host nor on this machine, "
+                "expected a file made by `docker save`; correct engine_image_archive."
+            )
+            return
+        yield FileUploadCommand(wanted.archive, PUSHED)
+        members |= {"archive": PUSHED, "pushed": ""}
+    yield from detached.commands(UNIT, SCRIPT, members, LIMIT_S)
+
+
+def _is_reachable(wanted: ImageSource, found: EngineImage) -> bool:
+    """Whether the host can take the image without this machine."""
+    return wanted.archive is None or found.archive_bytes is not None
+
+
+def _doing(wanted: ImageSource) -> str:
+    origin = f"load image {wanted.reference} from {wanted.archive}"
+    return origin if wanted.archive else f"pull image {wanted.reference}"
+
+
+def _members(wanted: ImageSource) -> dict[str, str | bytes]:
+    """What image.sh reads."""
+    members: dict[str, str | bytes] = {
+        "host": host.name,
+        "image": wanted.reference,
+        "known": IMAGES,
+        "progress": PROGRESS,
+    }
+    return members | ({"archive": wanted.archive} if wanted.archive else {})

@@ -163,6 +163,9 @@ correct those"
 
 . "$work/sources.sh"
 . "$work/gpu_users.sh"
+# What still travels to this host would be written anew behind what is removed.
+systemctl stop ingot-transfers.service ingot-models.service 2>/dev/null
+
 while IFS= read -r line; do
   IFS=$tab
   set -f

@@ -14,10 +14,13 @@ from typing import Any
 from pyinfra.context import host
 
 from ingot.catalog import peaks
+from ingot.errors import IngotError
+from ingot.facts.driver import Driver
 from ingot.facts.engine import EngineLook, EngineState
+from ingot.facts.errors import Unread
 from ingot.facts.nvidia import Gpus
 from ingot.facts.smi_fault import GpuFault
-from ingot.operations import gpus_use
+from ingot.operations import gpus_on_bus, gpus_use
 from ingot.operations.refuse import Refusal
 from ingot.operations.serving.inputs import Inputs, earlier, inputs
 from ingot.operations.serving.requests import requests
@@ -33,6 +36,7 @@ from ingot.sizing import (
     Model,
     ModelRequest,
     PlanError,
+    SizingError,
     alternatives,
     plan_host,
     vllm,
@@ -81,14 +85,38 @@ def host_plan(state: EngineState | None = None) -> Planned:
 
     Raises: IngotError or SizingError with one sentence (no GPU answers, the workload does not fit).
     """
+    return _plan_of(host.get_fact(Gpus), state)
+
+
+def _plan_of(reported: Sequence[GPU] | GpuFault, state: EngineState | None = None) -> Planned:
     values = of_host(host)
     asked = requests(values)
-    found = gpus_use.answering(host.get_fact(Gpus), values.gpus_use)
+    found = gpus_use.answering(reported, values.gpus_use)
     if isinstance(found, GpuFault):
         raise Refusal(found.sentence(host.name))
     if state is None:
         state = host.get_fact(EngineLook, probe=False)
     return plan(Hardware(host.name, found), asked, profile(values), state)
+
+
+def expected_plan() -> Planned | None:
+    """The plan as the host will have it once its driver runs, of the GPUs that its PCI bus promises until then.
+
+    None where that cannot be told yet, or where nothing can be served.
+    """
+    values = of_host(host)
+    try:
+        reported = host.get_fact(Gpus)
+        if not isinstance(reported, GpuFault):
+            return _plan_of(reported)
+        seen = host.get_fact(Driver)
+        if isinstance(seen, Unread):
+            return None
+        found = gpus_on_bus.usable(seen.gpus, seen.state.bus, values.gpus_use)
+        state = host.get_fact(EngineLook, probe=False)
+        return plan(Hardware(host.name, found), requests(values), profile(values), state)
+    except (IngotError, SizingError):
+        return None
 
 
 def profile(values: Engine) -> EngineProfile:

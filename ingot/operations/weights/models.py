@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 
 from pyinfra.api.command import FileUploadCommand, PyinfraCommand, StringCommand
 from pyinfra.context import host
+from pyinfra.context import state as run
 
 from ingot.catalog.lock import Lock
 from ingot.errors import IngotError
-from ingot.facts.models import DAMAGE, MADE, MARKER, Fetched, ModelDirectory, Models, Room, Text, Verified
+from ingot.facts.models import DAMAGE, MADE, MARKER, Fetched, ModelDirectory, Models, ModelsState, Room, Text, Verified
 from ingot.operations import changes, detached
 from ingot.operations.operation import operation
 from ingot.operations.serving import planning
@@ -36,6 +37,10 @@ SCRIPT = (files(__package__) / "models.sh").read_text()
 SPARE = 0.10
 #: How long a run waits for one model, seconds.
 LIMIT_S = 6 * 3600
+
+#: The unit that fetches one model, and the one of transfers that began early (transfers.py).
+UNIT = "ingot-models"
+TRANSFERS = "ingot-transfers"
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -147,6 +152,15 @@ def no_room(label: str, root: str, needed: int, count: int, room: Room) -> str |
     return None
 
 
+def unverified(directories: Iterable[Wanted], state: ModelsState, lock: Lock | None) -> list[tuple[Wanted, str]]:
+    """The directories that are not as they were verified, or not what the lock has, each with why.
+
+    Raises: IngotError for what the lock does not have.
+    """
+    locked = {one.target: locked_files(one, lock) if lock else None for one in directories}
+    return [(one, why) for one in directories if (why := trouble(state.directories[one.target], locked[one.target]))]
+
+
 def plan_text(
     host_name: str,
     wanted: Wanted,
@@ -220,7 +234,7 @@ def curl_token(file: str | None) -> str:
     return Hidden(f'header = "Authorization: Bearer {hub_token.read(file)}"\n') if file else ""
 
 
-def _listed(wanted: Wanted, places: Sequence[Origin], token: str, lock: Lock | None) -> tuple[ModelFile, ...]:
+def listed_files(wanted: Wanted, places: Sequence[Origin], token: str, lock: Lock | None) -> tuple[ModelFile, ...]:
     """The files of a variant: the lock's, else those that the first place lists that answers. Raises: IngotError."""
     if lock is not None:
         return locked_files(wanted, lock)
@@ -289,15 +303,19 @@ def cached() -> Commands:
     directories = wanted_models(values.cache_root, planning.host_plan())
     token, lock = curl_token(values.cache_hub_token_file), values.lock
     state = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])
-    locked = {one.target: locked_files(one, lock) if lock else None for one in directories}
-    pending = [(one, why) for one in directories if (why := trouble(state.directories[one.target], locked[one.target]))]
+    pending = unverified(directories, state, lock)
+    if pending and run.is_executing:
+        # What began to travel under the roles before is waited for.
+        yield from detached.joined(TRANSFERS, LIMIT_S)
+        state = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])
+        pending = unverified(directories, state, lock)
     if not pending:
         host.noop(f"{', '.join(one.label for one in directories)} verified in {values.cache_root}")
         return
     for wanted, why in pending:
         found = state.directories[wanted.target]
         places = origins(values.sources.of_models, wanted.variant, wanted.label)
-        listed = _listed(wanted, places, token, lock)
+        listed = listed_files(wanted, places, token, lock)
         needed = missing_bytes(listed, found)
         refused = (
             off_its_mount(values, state.room)
@@ -318,4 +336,4 @@ def cached() -> Commands:
             "progress": progress(wanted, listed),
             "curl": token,
         }
-        yield from detached.commands("ingot-models", SCRIPT, members, LIMIT_S)
+        yield from detached.commands(UNIT, SCRIPT, members, LIMIT_S)

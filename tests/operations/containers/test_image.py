@@ -132,3 +132,20 @@ def test_an_archive_is_loaded_and_must_hold_the_image(
     found, sentence, _ = run_script(tmp_path, {"archive": str(archive), "pushed": ""}, **situation)
     assert found == status and said in sentence
     assert not archive.exists(), "what was pushed does not stay"
+
+
+@pytest.mark.speed
+def test_an_image_begins_to_come_when_docker_runs_and_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    did: list[str] = []
+    for name in ("begun", "joined", "commands"):
+        monkeypatch.setattr(image.detached, name, lambda *_, did=did, name=name: did.append(name) or iter(()))
+    host = OneHost()
+    host.answers[ImageLook] = EngineImage(archive_bytes=4)
+    host.run(image.begun)
+    host.run(image.image)
+    assert did == ["begun", "joined", "commands"], "what began is waited for, and begins anew where that was in vain"
+    did.clear()
+    for found in (EngineImage(), EngineImage(True, ID)):
+        host.answers[ImageLook] = found
+        host.run(image.begun)
+    assert not did, "an archive that this machine pushes waits for its turn, and one that is there stays"

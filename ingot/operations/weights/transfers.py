@@ -1,0 +1,76 @@
+"""Weights that begin to travel at the start of a run, while a driver is built and Docker installed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.resources import files
+
+from pyinfra.context import host, state
+
+from ingot.errors import IngotError
+from ingot.facts.models import Models
+from ingot.operations import changes, detached
+from ingot.operations.operation import operation
+from ingot.operations.serving import planning
+from ingot.operations.weights import models
+from ingot.operations.weights.manifest import origins
+from ingot.settings import of_host
+
+SCRIPT = (files(__package__) / "transfers.sh").read_text()
+
+
+@operation()
+def transfers() -> models.Commands:
+    """
+    Begin to fetch the weights that the host will serve, and leave that at work: `models.cached` waits for it.
+
+    Nothing here refuses a host. What cannot be told yet, what has no room and what this machine pushes is for the
+    cache's role, which verifies all of it.
+    """
+    if not state.is_executing:
+        # What a run would do is told once, by the role whose work it is.
+        host.noop("the cache's role says what is to be fetched")
+        return
+    values = of_host(host)
+    planned = planning.expected_plan()
+    if planned is None or values.without_lock():
+        host.noop("what is served cannot be told yet")
+        return
+    directories = models.wanted_models(values.cache_root, planned)
+    token = models.curl_token(values.cache_hub_token_file)
+    there = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])
+    members: dict[str, str | bytes] = {}
+    snippets: list[str] = []
+    room = there.room
+    for wanted, why in models.unverified(directories, there, values.lock):
+        found = there.directories[wanted.target]
+        try:
+            places = origins(values.sources.of_models, wanted.variant, wanted.label)
+            places = tuple(one for one in places if one.kind != "push")
+            listed = models.listed_files(wanted, places, token, values.lock)
+        except IngotError:
+            continue
+        needed = models.missing_bytes(listed, found)
+        refused = (
+            models.off_its_mount(values, room)
+            or models.in_the_way(wanted, found)
+            or models.no_room(wanted.label, values.cache_root, needed, len(listed), room)
+        )
+        if refused or not places:
+            continue
+        room = replace(room, free_bytes=room.free_bytes - needed)
+        number = len(snippets)
+        members[f"{number}/plan"] = models.plan_text(
+            host.name, wanted, places, listed, found, values.models_waived.get(wanted.variant.repository)
+        )
+        members[f"{number}/curl"] = token
+        snippets.append(f'( set -- "$1/{number}"; {models.progress(wanted, listed)} )')
+        where = " or ".join(one.base for one in places)
+        changes.announce(
+            [f"begin to fetch {wanted.label} from {where}: {needed / 1e9:.2f} GB to {wanted.target} ({why})"]
+        )
+    if not snippets:
+        host.noop("no weights are to be fetched")
+        return
+    members |= {"models.sh": models.SCRIPT, "progress": f"{{ {'; '.join(snippets)}; }} | paste -sd, -"}
+    yield from detached.begun(models.TRANSFERS, SCRIPT, members, rivals=[models.UNIT])
