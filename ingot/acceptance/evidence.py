@@ -129,6 +129,17 @@ def write(directory: Path, host: str, at: str, record: Mapping[str, Any]) -> Pat
     return path
 
 
+def newest(directory: Path, host: str) -> Mapping[str, Any] | None:
+    """A host's last acceptance that is kept; None where there is none that can be read."""
+    place = directory / host
+    for path in sorted(place.glob("*.json"), reverse=True) if place.is_dir() else ():
+        record = _read(path)
+        # An override has the verdict alone.
+        if "measured" in record:
+            return record
+    return None
+
+
 def fleet(directory: Path, level: str, without: str) -> list[Medians]:
     """The medians of the last record of each other host at this level."""
     found: list[Medians] = []

@@ -83,6 +83,7 @@ def bench(chosen: Selected, target: str, source: str, wanted: Wanted, key: str |
     directory = secrets_of(chosen.path, chosen.state)
     hosts = {host.name: host for host in chosen.hosts}
     asker, asked = hosts[source], hosts.get(target)
+    address = "" if asked else _netloc(target)
     ca = directory / CA_CERTIFICATE_FILE
     known = record.records(directory / record.DIRECTORY)
     with ctx_state.use(chosen.state), ExitStack() as stack:
@@ -96,8 +97,8 @@ def bench(chosen: Selected, target: str, source: str, wanted: Wanted, key: str |
         names: dict[str, str] = {}
         if asked is None:
             found = _served(asker, wanted.model)
-            found = replace(found, subject=Subject(found.subject.model, plan=_netloc(target)), estimate=None)
-            url = f"https://{_netloc(target)}"
+            found = replace(found, subject=Subject(found.subject.model, plan=address), estimate=None)
+            url = f"https://{address}"
         else:
             if asked is not asker:
                 stack.enter_context(_held(asked))
@@ -107,7 +108,7 @@ def bench(chosen: Selected, target: str, source: str, wanted: Wanted, key: str |
                 found = replace(found, place=_served(asker, found.subject.model).place)
         service = Service(url, found.subject.model, names, ca.read_text() if ca.is_file() else "", key)
         begun = Record(
-            host=asked.name if asked else _netloc(url),
+            host=asked.name if asked else address,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             by=owner(),
             place=asker.name,
@@ -139,6 +140,8 @@ def _served(host: Host, model: str | None) -> Served:
 def _reached(asked: Host, asker: Host) -> tuple[str, dict[str, str]]:
     """The URL by the name in the host's certificate, and the address that the name has where the load runs."""
     name = next(iter(section(asked, Gateway).gateway_names), asked.name)
+    if ":" in name:
+        return f"https://[{name}]", {}
     if asked is asker:
         return f"https://{name}", {name: "127.0.0.1"}
     given = str(asked.data.get("ssh_hostname") or asked.name)

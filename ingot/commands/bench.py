@@ -144,8 +144,14 @@ def bench(
     names = (source,) if is_address(target) else (target, source) if source else (target,)
     wanted = Wanted(loads, limits, model, bool(users_at), most_users, limit_s=seconds, failed_share=failed_share)
     found = selected(inventory, [name for name in names if name])
-    if len(found.hosts) > 2 or (len(found.hosts) > 1 and not source):
-        raise click.UsageError(f"{target} is {len(found.hosts)} hosts; a benchmark is of one, name it.")
+    if source and source not in found.names:
+        raise click.UsageError(f"--from {source} is no single host; name one.")
+    if not is_address(target):
+        # A group or a pattern may mean one host too.
+        meant = [name for name in found.names if name != source] or list(found.names)
+        if len(meant) > 1:
+            raise click.UsageError(f"{target} is {len(meant)} hosts; a benchmark is of one, name it.")
+        (target,) = meant
     asker = source or target
     try:
         with Bars(plain_console(stderr=True)) as bars:

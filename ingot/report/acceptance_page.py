@@ -32,6 +32,8 @@ FIGURES = (
     ("to_host", "to_host_gb_per_s", "device to host", "GB/s"),
     ("peer", "peer_gb_per_s", "to the next GPU", "GB/s"),
 )
+#: Points of each line of a short plot.
+SHORT_POINTS = 24
 TRACES = (("temperature", "temperature", "°C"), ("clock", "SM clock", "MHz"), ("power", "power", "W"))
 
 
@@ -44,6 +46,17 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
         f"<title>Ingot: acceptance</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Acceptance</h1>\n"
         f"{_summary(records)}\n{body}\n</body>\n</html>\n"
     )
+
+
+def short(record: Mapping[str, Any]) -> str:
+    """The two plots of a host that fit on a page of many: its compute rate beside what was expected, and its heat."""
+    names = _names(record)
+    plots = (*_bars(record, names, FIGURES[:1]), *_lines(record["measured"], names, TRACES[:1], SHORT_POINTS))
+    return "\n".join(plots[:2])
+
+
+def _names(record: Mapping[str, Any]) -> dict[str, str]:
+    return {one["uuid"]: f"GPU {one['index']}" for one in record["measured"]["before"]["gpus"]}
 
 
 def _summary(records: Sequence[Mapping[str, Any]]) -> str:
@@ -63,7 +76,7 @@ def _verdict(record: Mapping[str, Any]) -> str:
 
 def _host(record: Mapping[str, Any]) -> str:
     measured = record["measured"]
-    names = {one["uuid"]: f"GPU {one['index']}" for one in measured["before"]["gpus"]}
+    names = _names(record)
     reasons = "".join(f"<li><b>{escape(one['verdict'])}</b> {escape(one['text'])}</li>" for one in record["findings"])
     plots = "\n".join((*_bars(record, names), *_lines(measured, names)))
     return (
@@ -90,12 +103,14 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"disk {disk['read_gb_per_s']:g} GB/s read, {disk['write_gb_per_s']:g} GB/s written"
 
 
-def _bars(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+def _bars(
+    record: Mapping[str, Any], names: Mapping[str, str], figures: Sequence[tuple[str, str, str, str]] = FIGURES
+) -> Iterator[str]:
     gpus = (record["measured"]["burn_in"] or {}).get("gpus", ())
     # A server mostly has one model of GPU: the floors of the first card are shown for all.
     expected: Mapping[str, Any] = next(iter(record["expected"].values()), {"floors": {}, "peaks": {}})
     wrong = {(one["uuid"], one["metric"]) for one in record["findings"]}
-    for metric, key, title, unit in FIGURES:
+    for metric, key, title, unit in figures:
         values = [
             Bar(names.get(one["uuid"], one["uuid"][:12]), one[key], (one["uuid"], metric) in wrong)
             for one in gpus
@@ -105,19 +120,14 @@ def _bars(record: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
             yield bars(title, unit, values, floor=expected["floors"].get(metric), peak=expected["peaks"].get(metric))
 
 
-def _lines(measured: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
-    for key, title, unit in TRACES:
-        series = [
-            Line(
-                name,
-                [
-                    (one["at_s"], one[key])
-                    for one in measured["samples"]
-                    if one["uuid"] == uuid and one[key] is not None
-                ],
-            )
-            for uuid, name in names.items()
-        ]
+def _lines(
+    measured: Mapping[str, Any],
+    names: Mapping[str, str],
+    traces: Sequence[tuple[str, str, str]] = TRACES,
+    most: int | None = None,
+) -> Iterator[str]:
+    for key, title, unit in traces:
+        series = [Line(name, _points(measured["samples"], uuid, key, most)) for uuid, name in names.items()]
         yield lines(title, unit, [line for line in series if line.points])
     gpus = (measured["burn_in"] or {}).get("gpus", ())
     soaks = [
@@ -125,3 +135,10 @@ def _lines(measured: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[st
         for one in gpus
     ]
     yield lines("soak", "TFLOP/s", [line for line in soaks if line.points])
+
+
+def _points(
+    samples: Sequence[Mapping[str, Any]], uuid: str, key: str, most: int | None
+) -> Sequence[tuple[float, float]]:
+    found = [(one["at_s"], one[key]) for one in samples if one["uuid"] == uuid and one[key] is not None]
+    return found[:: max(len(found) // most, 1)] if most else found

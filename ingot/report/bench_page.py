@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from html import escape
 
 from ingot.bench.measured import Measured
@@ -42,15 +42,19 @@ def _row(words: tuple[str, ...]) -> str:
 def _plots(record: Record, before: Record | None) -> Iterator[str]:
     rated = any(load.per_s is not None for load, _ in record.measured)
     across = "requests per second" if rated else "requests at once"
+    lengths = {load.lengths for load, _ in record.measured}
     for title, unit, read in PLOTS:
-        series = {
-            name: _points(one, read, rated=rated)
-            for name, one in (("now", record), (before.at[:16] if before else "", before))
-            if one
-        }
+        series = {"now": _points(record, read, lengths, rated=rated)}
+        if before:
+            series["before"] = _points(before, read, lengths, rated=rated)
         yield curve(title, unit, across, {name: points for name, points in series.items() if points})
 
 
-def _points(record: Record, read: Callable[[Measured], float], *, rated: bool) -> list[Point]:
-    found = {(load.per_s if rated else load.at_once): read(one) for load, one in record.measured}
+def _points(record: Record, read: Callable[[Measured], float], lengths: Collection[str], *, rated: bool) -> list[Point]:
+    """The levels of the same kind whose requests are alike."""
+    found = {
+        load.per_s if rated else load.at_once: read(one)
+        for load, one in record.measured
+        if load.lengths in lengths and (load.per_s is not None) == rated
+    }
     return [Point(float(x), y) for x, y in sorted(found.items(), key=lambda pair: pair[0] or 0) if x]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
+#: Nothing is loaded, and browsers hold the page to it.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #777; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
@@ -17,6 +20,14 @@ p { margin: .2rem 0; } .dim { color: var(--dim); }
 table { border-collapse: collapse; width: 100%; } td, th { padding: .2rem .7rem .2rem 0; text-align: left;
   vertical-align: top; border-bottom: 1px solid var(--line); } td.n { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
+svg .small { font-size: 10px; } figcaption { color: var(--dim); }
+.verdict { font-weight: 600; padding: .05rem .5rem; border-radius: 4px; color: #fff; white-space: nowrap; }
+.pass { background: #2a7a3a; } .warn { background: #8a5a00; } .fail { background: #b91c1c; }
+a { color: inherit; } a:focus-visible, summary:focus-visible { outline: 3px solid #4269d0; outline-offset: 2px; }
+.scroll { overflow-x: auto; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
+@media print { body { max-width: none; margin: 0; } section, figure, tr { break-inside: avoid; }
+  .scroll { overflow: visible; } .bar, .verdict, i { print-color-adjust: exact; } }
 details summary { cursor: pointer; } details p { margin-left: 1.1rem; color: var(--dim); }
 figure { margin: 1rem 0; } svg { max-width: 44rem; width: 100%; font-size: 12px; fill: currentColor; }
 code { font-size: .92em; } .misfit { border-left: 4px solid #d33; padding-left: 1rem; }
@@ -28,6 +39,7 @@ def document(title: str, body: str) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>Ingot: {escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
     )

@@ -57,6 +57,11 @@ def _replica(
     )
 
 
+def bar(replica: ReplicaPlan) -> str:
+    """The memory of a replica's tightest GPU as a bar, which says its parts to a screen reader."""
+    return _bar(plan_rows.rows(replica), replica.memory.total.bytes)
+
+
 def _bar(rows: Sequence[plan_rows.Row], total: int) -> str:
     cells = "".join(
         f'<span style="background:{row.colour};flex:{max(row.bytes, 0) / max(total, 1):.5f} 0 0" '

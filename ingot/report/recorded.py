@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -97,10 +98,13 @@ def _decided(stored: Mapping[str, Any]) -> Iterator[str]:
 def _serves(plan: Mapping[str, Any]) -> Iterator[str]:
     if plan.get("engine"):
         yield str(plan["engine"])
-    for replica in plan.get("replicas") or ():
-        if isinstance(replica, Mapping):
-            gpus = len(replica.get("gpu_uuids") or ())
-            yield f"{replica.get('model')} {replica.get('variant')} on {gpus} GPU{'' if gpus == 1 else 's'}"
+    alike = Counter(
+        (replica.get("model"), replica.get("variant"), len(replica.get("gpu_uuids") or ()))
+        for replica in plan.get("replicas") or ()
+        if isinstance(replica, Mapping)
+    )
+    for (model, variant, gpus), count in alike.items():
+        yield f"{f'{count} x ' if count > 1 else ''}{model} {variant} on {gpus} GPU{'' if gpus == 1 else 's'}"
 
 
 def _held_out(holds: Mapping[str, Any]) -> Iterator[str]:

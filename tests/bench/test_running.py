@@ -121,6 +121,20 @@ def test_a_container_that_never_began_is_an_error(monkeypatch: pytest.MonkeyPatc
         run(monkeypatch, Wanted((Load(40, 4),), {}), dies_at=1)
 
 
+def test_ctrl_c_leaves_a_record_of_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(Container):
+        def answers(self, users: int, requests: int, tokens: int) -> dict[str, Any]:
+            if users == 8:
+                raise KeyboardInterrupt
+            return super().answers(users, requests, tokens)
+
+    monkeypatch.setattr(running, "ChannelStream", Interrupted)
+    wanted, asker = Wanted((Load(40, 4), Load(80, 8)), {}), SimpleNamespace(name="gpu-01")
+    service = Service("https://gpu-01", "chat", {}, "", "sk-secret")
+    found = running._run(None, asker, SERVED, service, wanted, BEGUN, lambda *_: None)  # type: ignore[arg-type]
+    assert (len(found.levels), found.why) == (1, "interrupted")
+
+
 def test_a_level_that_is_stopped_is_the_last_and_its_reason_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     found = run(monkeypatch, Wanted((Load(40, 4), Load(80, 8), Load(90, 9)), {}), fails_at=8)
     assert [(level.load.at_once, level.measured is None) for level in found.levels] == [(4, False), (8, True)]
@@ -183,6 +197,9 @@ def test_the_name_in_the_certificate_is_asked_at_an_address_that_the_asker_has()
     with monkey.context() as patched:
         patched.setattr(running, "section", lambda *_: SimpleNamespace(gateway_names=("llm.example",)))
         assert running._reached(asked, asked) == ("https://llm.example", {"llm.example": "127.0.0.1"})
+        patched.setattr(running, "section", lambda *_: SimpleNamespace(gateway_names=("2001:db8::7",)))
+        assert running._reached(asked, host()) == ("https://[2001:db8::7]", {})
+        patched.setattr(running, "section", lambda *_: SimpleNamespace(gateway_names=("llm.example",)))
         assert running._reached(asked, host()) == ("https://llm.example", {"llm.example": "10.0.0.7"})
         with pytest.raises(IngotError, match=r"^gpu-01: its address no\.invalid does not resolve here"):
             running._reached(host(ssh_hostname="no.invalid"), asked)

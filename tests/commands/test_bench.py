@@ -29,6 +29,7 @@ REFUSED = {
     ("gone", "--concurrency", "9999"): (1, "119,988 requests with warm-up, expected at most 20,000; ask for fewer."),
     ("gone", "--requests", "1", "--concurrency", "4000"): (1, "4000 at once, expected 1 to 2,048"),
     ("gone", "--from", "gone-too"): (1, "gone-too: no such host or group"),
+    ("gone", "--from", "gon*"): (2, "--from gon* is no single host; name one."),
     ("gone", "--seconds", "5"): (2, "Invalid value for '--seconds'"),
 }
 
@@ -38,6 +39,11 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(checkout: Path) -> None:
         status, sentence = REFUSED[words]
         assert (said.status, said.out) == (status, ""), (words, said)
         assert said.err.startswith(f"ingot: {sentence}") and said.err.count("\n") == 1, (words, said)
+
+
+def test_a_pattern_is_the_one_host_that_it_means(checkout: Path) -> None:
+    (said,) = run(checkout, ("bench", "gon*"))
+    assert said.status == 1 and "ingot: gone: no SSH at 127.0.0.1 port 1" in said.err and "Traceback" not in said.err
 
 
 def test_levels_are_a_curve_where_nobody_names_one() -> None:
