@@ -65,7 +65,7 @@ class Look:
         self._kept = ""
         self._clock, self._time_of_day = clock, time_of_day
         self._answers: dict[str, Section] = {}
-        self._begun = self._taken_at = 0.0
+        self._begun = self._took = self._taken_at = 0.0
         self._changing = 0
         self._changes = 0
         self._changed = False
@@ -100,7 +100,9 @@ class Look:
         if self.known is None:
             return True
         if self._answers:
-            return self._clock() - self._begun > (VALID_AFTER_CHANGE_S if self._changed else VALID_S)
+            valid_s = VALID_AFTER_CHANGE_S if self._changed else VALID_S
+            # A host that is slow to answer is not asked again for each question.
+            return self._clock() - self._begun > max(valid_s, 2 * self._took)
         return self.known.issuperset(question.keys.values()) and (self._served > 1 or self._alone > 0)
 
     def command(self, operation: str) -> str:
@@ -118,6 +120,7 @@ class Look:
         self._kept = found.pop(_KEPT, Section(self._kept)).line
         self.known = frozenset(found) | (self.known or frozenset())
         self._taken_at = self._time_of_day()
+        self._took = self._clock() - self._begun
         self._answers = found if begun == self._changes else {}
         self._served = 0
 

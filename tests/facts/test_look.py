@@ -154,6 +154,10 @@ def test_old_answers_are_looked_at_again() -> None:
     assert not found.is_due(ONE)
     now[0] += looks.VALID_AFTER_CHANGE_S + 1.0
     assert found.is_due(ONE), "what this run began may still be under way"
+    begun = found.begin()
+    now[0] += looks.VALID_AFTER_CHANGE_S + 1.0
+    found.take(answered(ONE), begun)
+    assert not found.is_due(ONE), "a host that takes so long to answer is not asked for each question"
     found.again()
     found.take(answered(ONE), found.begin())
     now[0] += looks.VALID_AFTER_CHANGE_S + 1.0
