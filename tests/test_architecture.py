@@ -181,6 +181,14 @@ ALLOWED = {
         "ingot.settings",
         "ingot.verification",
     },
+    "ingot.housekeeping": {
+        "ingot.errors",
+        "ingot.inventory",
+        "ingot.operations",
+        "ingot.operations.weights",
+        "ingot.runs",
+        "ingot.verification",
+    },
     "ingot.report": {
         "ingot.acceptance",
         "ingot.bench",
@@ -205,6 +213,7 @@ ALLOWED = {
         "ingot.departure",
         "ingot.errors",
         "ingot.facts",
+        "ingot.housekeeping",
         "ingot.hub",
         "ingot.inventory",
         "ingot.onboarding",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from ingot.commands import words
 from ingot.commands.options import end, hosts_options, json_option, print_json
+from ingot.errors import IngotError
 
 SITE = Path("inventories/models.site.yaml")
 _site = click.option(
@@ -22,7 +24,7 @@ _site = click.option(
 
 @click.group("models")
 def models_group() -> None:
-    """List, describe and lock the models that can be served."""
+    """List, describe, lock and tidy up the models that can be served."""
 
 
 @models_group.command("list")
@@ -149,3 +151,33 @@ def check(inventory: Path | None, hosts: tuple[str, ...], offline: bool, as_json
         if not findings:
             click.echo("Everything that these hosts serve is locked and known to their engine.")
     end([], found=bool(findings))
+
+
+@models_group.command("prune")
+@hosts_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry", is_flag=True, help="Show what would be deleted, and do nothing.")
+@json_option
+def prune(inventory: Path | None, hosts: tuple[str, ...], yes: bool, dry: bool, as_json: bool) -> None:
+    """Delete models on HOSTs that no plan, no rollback and no container needs.
+
+    What transfers that were given up have left goes too. Only what Ingot can prove that it made is deleted.
+    """
+    if not (yes or dry or sys.stdin.isatty()):
+        raise IngotError("nothing was deleted, since nobody can be asked; give --yes to go on.")
+    from ingot.housekeeping.pruning import pruned
+    from ingot.inventory.fleet import selected
+
+    chosen = selected(inventory, hosts)
+    found = pruned(chosen, dry=True)
+    for one in found:
+        for sentence in one.sentences or (() if one.error else ("nothing to delete",)):
+            click.echo(f"{one.host}: {sentence}", err=as_json)
+    if not dry and any(one.sentences for one in found):
+        if not yes and not click.confirm("Delete these?", err=True):
+            raise IngotError("nothing was deleted.")
+        found = pruned(chosen, dry=False)
+    errors = [one.error for one in found if one.error]
+    if as_json:
+        print_json({"hosts": [one.to_dict() for one in found if not one.error], "errors": list(map(str, errors))})
+    end(errors)

@@ -29,6 +29,7 @@ ON_HOSTS = {
     "lock show": (),
     "models check": ("--offline",),
     "models lock": ("--dry",),
+    "models prune": ("--dry",),
     "plan": (),
     "probe": (),
     "report": (),
@@ -39,7 +40,7 @@ ON_HOSTS = {
     "verify": (),
 }
 #: Of these, the ones that connect to the host; the others read its values alone.
-CONNECTING = {command: needed for command, needed in ON_HOSTS.items() if not command.startswith("models ")}
+CONNECTING = {command: needed for command, needed in ON_HOSTS.items() if command not in ("models check", "models lock")}
 #: Runs the command line of each argument list, in one process, since loading pyinfra is what takes the time.
 RUN = """
 import contextlib, io, json, sys
