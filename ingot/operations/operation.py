@@ -69,10 +69,11 @@ def guarded(body: Callable[P, Commands]) -> Callable[P, Commands]:
         except ConnectError as error:
             yield refuse(_of_host(str(error.args[0])))
         except PyinfraError:
-            # So ends a run whose last host fails under a question.
-            if sentence := connection.lost(host):
-                refused(state, host, sentence)
-            raise
+            # So ends a question to the last host of a run; where pyinfra executes, it would print a traceback.
+            sentence = connection.lost(host)
+            if not (sentence and state.is_executing):
+                raise
+            yield refuse(sentence)
         except (IngotError, SizingError, ParseError) as error:
             yield refuse(connection.lost(host) or "\n".join(map(_of_host, str(error).splitlines())))
         except OSError as error:

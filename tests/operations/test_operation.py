@@ -157,6 +157,20 @@ def test_a_lost_connection_is_one_sentence(gpu_01: SimpleNamespace) -> None:
 
 
 @pytest.mark.rollout
+def test_a_question_that_loses_the_last_host_is_the_same_sentence_and_no_traceback(gpu_01: SimpleNamespace) -> None:
+    gpu_01.connector = Connector(lost_after=0)
+
+    def asks() -> Commands:
+        raise PyinfraError("No hosts remaining!")
+        yield
+
+    with ctx_state.use(SimpleNamespace(is_executing=True)), ctx_host.use(gpu_01):
+        assert words(guarded(asks)()) == ["gpu-01: the connection was lost; run again."]
+    with ctx_state.use(SimpleNamespace(is_executing=False)), ctx_host.use(gpu_01), pytest.raises(PyinfraError):
+        words(guarded(asks)())
+
+
+@pytest.mark.rollout
 def test_a_command_that_loses_the_connection_is_the_same_sentence(
     gpu_01: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
