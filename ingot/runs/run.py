@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +60,17 @@ class Run:
         )
 
 
-@cache
 def this_run(purpose: str, checkout: Path) -> Run:
     """This process as a run: the same for every host that it changes."""
+    known = _runs.get((purpose, checkout))
+    # Hosts are held at the same time, and git lets others go first: the first that is made is everybody's.
+    return known or _runs.setdefault((purpose, checkout), _new(purpose, checkout))
+
+
+_runs: dict[tuple[str, Path], Run] = {}
+
+
+def _new(purpose: str, checkout: Path) -> Run:
     commit, dirty = commit_of(checkout)
     return Run(
         id=secrets.token_hex(4),

@@ -55,3 +55,18 @@ def test_a_checkout_that_git_does_not_know_has_no_commit(tmp_path: Path) -> None
 def test_one_process_is_one_run(tmp_path: Path) -> None:
     first = this_run("deploy", tmp_path)
     assert first is this_run("deploy", tmp_path) and Run.from_dict(first.to_dict()) == first
+
+
+def test_hosts_that_are_held_at_the_same_time_are_held_by_one_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    others: list[Run] = []
+
+    def lets_another_host_go_first(checkout: Path) -> tuple[None, bool]:
+        if not others:
+            others.append(RUN)
+            others.append(this_run("deploy", checkout))
+        return None, False
+
+    monkeypatch.setattr("ingot.runs.run.commit_of", lets_another_host_go_first)
+    assert this_run("deploy", tmp_path) is others[1]
