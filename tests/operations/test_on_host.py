@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,66 @@ def test_a_signed_source_is_added_once_and_a_broken_one_leaves_nothing_behind(ho
     assert not failed.succeeded and "package source broken does not work and was not added: E:" in failed.said
     assert host.succeeds("ls /etc/apt/sources.list.d | grep ingot") == "ingot-sandbox.sources\n"
     host.succeeds("apt-get update")
+
+
+BAD_INDEXES = {
+    "not as signed": ("sed -i s/ingot-sandbox/somebody/ InRelease", "is not signed"),
+    "another list of packages": ("cd main/binary-amd64 && echo >>Packages && gzip -kf Packages", "Hash Sum mismatch"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_INDEXES)
+def test_an_index_that_does_not_match_its_signature_is_refused(host, run_operation, fault):
+    harm, words = BAD_INDEXES[fault]
+    host.succeeds(f"cp -rL /srv/ingot-mirror/apt /srv/bad && cd /srv/bad/dists/stable && {harm}")
+    bad = replace(sandbox_source(), name="bad", uris="file:/srv/bad")
+    before = host.succeeds("ls /etc/apt/sources.list.d /etc/apt/keyrings")
+    failed = run_operation(packages.packages, (), sources=(bad,), on=host)
+    host.succeeds("rm -r /srv/bad")
+    assert not failed.succeeded and "package source bad does not work and was not added: E:" in failed.said, failed.said
+    assert words in failed.said, failed.said
+    assert host.succeeds("ls /etc/apt/sources.list.d /etc/apt/keyrings") == before
+
+
+RESOLVER = """import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.2", 53))
+while True:
+    asked, whose = server.recvfrom(512)
+    end = asked.index(b"\\0", 12) + 5
+    a = asked[end - 3] == 1
+    answer = b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\x7f\\0\\0\\1" if a else b""
+    head = asked[:2] + b"\\x81\\x80\\0\\1\\0" + bytes([a]) + b"\\0\\0\\0\\0"
+    server.sendto(head + asked[12:end] + answer, whose)
+"""
+
+
+@pytest.fixture
+def resolver(host: TestHost) -> Iterator[Callable[[str], None]]:
+    """Give the host a resolver of its own: one that says 127.0.0.1 to every question, or none."""
+    host.put("/root/resolver.py", RESOLVER)
+    host.succeeds("cp /etc/resolv.conf /root/resolv.conf")
+
+    def starts(how: str) -> None:
+        if how == "lies":
+            host.succeeds("systemd-run --quiet --collect --unit=resolver python3 /root/resolver.py")
+            host.wait_until_succeeds("ss -Hlun 'sport = :53' | grep 127.0.0.2")
+        host.succeeds("echo nameserver 127.0.0.2 >/etc/resolv.conf")
+
+    yield starts
+    host.succeeds("cat /root/resolv.conf >/etc/resolv.conf; systemctl stop resolver || true")
+
+
+@pytest.mark.parametrize(("how", "words"), [("is down", "resolve host: models.ingot.example"), ("lies", "connect")])
+def test_a_name_that_is_not_resolved_or_leads_elsewhere_is_named(
+    host, run_operation, resolver, monkeypatch, how, words
+):
+    resolver(how)
+    place = {"kind": "mirror", "uri": "http://models.ingot.example"}
+    data = {**model_data(monkeypatch), "sources": {"models": place}, "models_lock": None}
+    failed = run_operation(models.cached, on=host, data=data)
+    assert not failed.succeeded
+    assert re.search(rf"http://models.ingot.example/\S+ could not be read \(curl: .*{words}", failed.said), failed.said
 
 
 def test_components_that_the_host_has_off_are_added_beside_its_own_description(host, run_operation):
