@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -170,12 +171,21 @@ class IngotConnector(SSHConnector):
             return True, CommandOutput([OutputLine("stdout", line) for line in answer])
         return self._run(command, *args, **arguments)
 
+    @cached_property
+    def _fresh(self) -> bool:
+        return section(self.host, Changes).fresh
+
+    @cached_property
+    def _usual(self) -> dict[str, Any]:
+        """How this run's looks are asked: as its first question is. What is asked otherwise is asked of the host."""
+        return self._as_root()
+
     def _from_look(self, question: Question, arguments: Mapping[str, Any]) -> list[str] | None:
         """The answer of this run's look, which the first question of an operation takes; None: ask."""
         operation = self.host.current_op_hash
-        if not operation or self.lost or self._stopped or section(self.host, Changes).fresh:
+        if not operation or self.lost or self._stopped or self._fresh:
             return None
-        usual = self._as_root()
+        usual = self._usual
         if any(arguments.get(key, value) != value for key, value in usual.items()) or arguments.get("_stdin"):
             return None
         if not self._look.ask(question, operation):
