@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
@@ -57,6 +57,7 @@ TABLES: dict[str, Callable[[str], RenderableType]] = {
 
 
 @pytest.mark.parametrize("table", TABLES)
+@settings(deadline=None)
 @given(text=HOSTILE)
 def test_tables_print_values_as_they_are(table: str, text: str) -> None:
     printed = io.StringIO()
@@ -64,6 +65,7 @@ def test_tables_print_values_as_they_are(table: str, text: str) -> None:
     assert text in printed.getvalue()
 
 
+@settings(deadline=None)
 @given(text=HOSTILE)
 def test_lines_print_values_as_they_are(text: str) -> None:
     printed = io.StringIO()
