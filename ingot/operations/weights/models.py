@@ -98,6 +98,8 @@ def trouble(found: ModelDirectory, listed: Iterable[ModelFile] | None = None) ->
     for path, one in (wanted or {}).items():
         if path not in known:
             return f"{path} is missing"
+        if not (one.sha256 or known[path].git_sha1):
+            return f"{path} was not yet compared with the lock"
         if not is_proof(known[path], one):
             return f"{path} is another file than the lock has"
     return None

@@ -602,6 +602,22 @@ def test_a_directory_is_judged_without_reading_it():
     assert trouble(ModelDirectory({"a": Found("l", 3, "1.5")}, whole.verified)) == "a changed since it was verified"
 
 
+def test_what_was_verified_is_held_to_the_lock_by_digest() -> None:
+    small = ModelFile("a", 3, None, "git id")
+    entries = {"a": Found("f", 3, "1.5")}
+
+    def said(verified: Verified, *listed: ModelFile) -> str | None:
+        return trouble(ModelDirectory(entries, (verified,)), listed)
+
+    assert said(Verified("a", 3, "0" * 64, "1.5"), ModelFile("a", 3, "0" * 64)) is None
+    assert said(Verified("a", 3, "1" * 64, "1.5"), ModelFile("a", 3, "0" * 64)) == "a is another file than the lock has"
+    assert said(Verified("a", 3, "0" * 64, "1.5", "git id"), small) is None
+    assert said(Verified("a", 3, "0" * 64, "1.5", "another"), small) == "a is another file than the lock has"
+    # An earlier Ingot did not note what the hub calls small files.
+    assert said(Verified("a", 3, "0" * 64, "1.5"), small) == "a was not yet compared with the lock"
+    assert said(Verified("a", 3, "0" * 64, "1.5"), ModelFile("b", 3, "0" * 64)) == "a does not belong there"
+
+
 def test_the_look_separates_what_is_published_from_what_is_on_its_way():
     state = parse_models(
         "1000 50 100 /srv",
