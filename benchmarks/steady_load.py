@@ -1,15 +1,20 @@
 """Callers who never pause: OpenAI's client as it comes, every other answer streamed, each judged complete or not.
 
-    .venv/bin/python -m benchmarks.steady_load URL CA_FILE KEY_FILE MODEL RECORD [--callers 8] [--rate 40]
+    .venv/bin/python -m benchmarks.steady_load URL CA_FILE KEY_FILE MODEL RECORD [--callers 8] [--rate 40] [--bare]
+
+With `--bare` the same requests are sent without OpenAI's client, for half of the processor time: many of them find
+what happens once in a thousand times.
 
 It runs until it is told to end (SIGTERM) and appends one JSON line per request to RECORD: when it began and ended
-(seconds since 1970), whether it was streamed, how often it was sent again, and what was wrong with its answer (null:
-nothing). KEY_FILE is read before each request, so that whoever rotates a key writes the new one there.
+(seconds since 1970), whether it was streamed, whether it was bare, how often it was sent again, and what was wrong with
+its answer (null: nothing). KEY_FILE is read before each request, so that whoever rotates a key writes the new one
+there.
 
 An answer is complete where it says how it finished and holds as many words as were asked for; a streamed one where its
 body ends with `data: [DONE]` too. The client sends a request again whose connection was closed before a byte of an
 answer came: nginx closes idle connections when it reloads, and a request may be on its way there. It would also try
-again after a refusal and after half an answer; those are wrong here, whatever comes of it.
+again after a refusal and after half an answer; those are wrong here, whatever comes of it. A bare caller sends again in
+the first case alone.
 """
 
 from __future__ import annotations
@@ -77,8 +82,12 @@ class _Transport(httpx.AsyncHTTPTransport):
         )
 
 
+#: How often a request is sent whose connection was closed before a byte of an answer, as OpenAI's client does.
+TRIES = 3
+
+
 async def _ask(caller: openai.AsyncOpenAI, transport: _Transport, asked: dict[str, Any], stream: bool) -> str | None:
-    """What is wrong with one answer; None: nothing."""
+    """What is wrong with one answer to OpenAI's client; None: nothing."""
     if not stream:
         answer = await caller.chat.completions.create(**asked)
         said, finish = answer.choices[0].message.content or "", answer.choices[0].finish_reason
@@ -95,27 +104,58 @@ async def _ask(caller: openai.AsyncOpenAI, transport: _Transport, asked: dict[st
     return None if said else "no text"
 
 
+async def _ask_bare(client: httpx.AsyncClient, request: httpx.Request, transport: _Transport) -> str | None:
+    """What is wrong with one answer to a caller without OpenAI's client; None: nothing."""
+    while True:
+        try:
+            answer = await client.send(request, stream=True)
+            break
+        except httpx.TransportError:
+            if transport.tries == TRIES:
+                raise
+    body = await answer.aread()
+    if answer.status_code != 200:
+        return f"answered with status {answer.status_code}"
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        if not body.strip().endswith(DONE):
+            return "the stream ended without [DONE]"
+        *chunks, last = [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: {")]
+        said = "".join(one["choices"][0]["delta"].get("content") or "" for one in (*chunks, last))
+        finish = last["choices"][0]["finish_reason"]
+    else:
+        (choice,) = json.loads(body)["choices"]
+        said, finish = choice["message"]["content"], choice["finish_reason"]
+    if finish not in ("stop", "length"):
+        return f"no finish: {finish}"
+    return None if said else "no text"
+
+
 async def _call(number: int, args: argparse.Namespace, record: Any, stop: asyncio.Event) -> None:
     context = ssl.create_default_context(cafile=str(args.ca))
     transport = _Transport(verify=context)
     client = httpx.AsyncClient(transport=transport, timeout=LIMIT_S)
     caller = openai.AsyncOpenAI(base_url=args.url, api_key="none", http_client=client)
     asked = {"model": args.model, "messages": [{"role": "user", "content": "Count."}], "max_tokens": args.max_tokens}
-    every, stream = args.callers / args.rate, number % 2 == 0
+    every, stream, url = args.callers / args.rate, number % 2 == 0, f"{args.url}/chat/completions"
     await asyncio.sleep(every * number / args.callers)
     while not stop.is_set():
         began, monotonic = time.time(), time.monotonic()
         caller.api_key = args.key.read_text().strip()
         transport.begin()
         try:
-            wrong = await _ask(caller, transport, asked, stream)
-        except (openai.OpenAIError, httpx.HTTPError) as error:
+            if args.bare:
+                headers = {"Authorization": f"Bearer {caller.api_key}"}
+                request = client.build_request("POST", url, headers=headers, json={**asked, "stream": stream})
+                wrong = await _ask_bare(client, request, transport)
+            else:
+                wrong = await _ask(caller, transport, asked, stream)
+        except (openai.OpenAIError, httpx.HTTPError, ValueError, KeyError) as error:
             cause = f" ({error.__cause__!r})" if error.__cause__ else ""
             wrong = f"{type(error).__name__}: {error}{cause}"
         wrong = wrong or "; ".join(transport.wrong) or None
         again = max(transport.tries - 1, 0)
         line = {"began": began, "ended": time.time(), "stream": stream, "again": again, "wrong": wrong}
-        record.write(json.dumps(line) + "\n")
+        record.write(json.dumps({**line, "bare": args.bare}) + "\n")
         stream = not stream
         await asyncio.sleep(max(every - (time.monotonic() - monotonic), 0))
 
@@ -128,16 +168,26 @@ async def _load(args: argparse.Namespace) -> None:
 
 
 @contextmanager
-def steady_load(addresses: Sequence[str], ca: Path, key: Path, model: str, record: Path, rate: float) -> Iterator[Path]:
-    """Callers at these addresses, in processes of their own, until the block ends; yields the file of their records."""
+def steady_load(
+    addresses: Sequence[str], ca: Path, key: Path, model: str, record: Path, rate: float, bare: float = 0
+) -> Iterator[Path]:
+    """Callers at these addresses, in processes of their own, until the block ends; yields the file of their records.
+
+    They send `rate` requests per second in all, and `bare` more without OpenAI's client.
+    """
     record.touch()
-    command = [sys.executable, __file__, "--callers", "12", "--rate", str(rate / len(addresses))]
+    kinds = [(rate, "12", []), (bare, "48", ["--bare"])]
     begun = [
         subprocess.Popen(
-            [*command, f"https://{address}/v1", str(ca), str(key), model, str(record)],
+            [
+                *(sys.executable, __file__, "--callers", callers, "--rate", str(each / len(addresses)), *flags),
+                *(f"https://{address}/v1", str(ca), str(key), model, str(record)),
+            ],
             env={**os.environ, "no_proxy": "*"},
         )
         for address in addresses
+        for each, callers, flags in kinds
+        if each
     ]
     try:
         yield record
@@ -157,6 +207,7 @@ class Row:
 
     change: str
     sent: int
+    bare: int
     failed: int
     again: int
     longest_gap_s: float
@@ -174,7 +225,8 @@ def row(change: str, record: Path, began: float, ended: float, took_s: float) ->
     wrong = [one["wrong"] for one in mine if one["wrong"]]
     slowest = max((one["ended"] - one["began"] for one in mine), default=0)
     again = sum(one["again"] for one in mine)
-    return Row(change, len(mine), len(wrong), again, gap, slowest, took_s, tuple(wrong))
+    bare = sum(one["bare"] for one in mine)
+    return Row(change, len(mine), bare, len(wrong), again, gap, slowest, took_s, tuple(wrong))
 
 
 def main() -> None:
@@ -186,6 +238,7 @@ def main() -> None:
     parser.add_argument("record", type=Path)
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--rate", type=float, default=40, help="requests per second, all callers together")
+    parser.add_argument("--bare", action="store_true", help="without OpenAI's client")
     parser.add_argument("--max-tokens", type=int, default=8)
     asyncio.run(_load(parser.parse_args()))
 

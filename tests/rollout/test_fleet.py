@@ -7,103 +7,20 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from benchmarks.rollout import UPGRADE_NGINX
-from benchmarks.steady_load import row, steady_load
-from ingot.sandbox import Sandbox, TestHost
+from ingot.sandbox import Sandbox
 from ingot.secrets import files
 from ingot.secrets.keys import create, fingerprint, revoke_id, rotate
-from tests.e2e import standin_image
-from tests.e2e.deploying import INGOT, ROOT, Run, deploy
+from tests.e2e.deploying import INGOT, ROOT, deploy
 from tests.hosts.https import Caller, CallError
+from tests.rollout.conftest import GATEWAY, MODEL, NAMES, Fleet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(1800)]
-
-NAMES = ("roll-1", "roll-2")
-MODEL = "tiny-qwen3"
-INVENTORY = """
-from ingot.sandbox.inventory import hosts
-_own = {own!r}
-_hosts = [(name, data, name.removeprefix("@ingot/")) for name, data in hosts()]
-sandbox = [(name, {{**data, **{values!r}, **_own[short]}}) for name, data, short in _hosts if short in _own]
-"""
-#: The first has two replicas, so that its callers need not notice anything.
-PROFILES = {"roll-1": "a10gx4", "roll-2": "rtx4090x1"}
-OWN = {
-    name: {"serve": [{"model": MODEL, "context": 4096, "concurrency": 8, "replicas": replicas}]}
-    for name, replicas in (("roll-1", 2), ("roll-2", 1))
-}
-GATEWAY = "roles.gateway.gateway"
-
-
-@dataclass
-class Fleet:
-    """The hosts, and the directory of their inventories."""
-
-    hosts: tuple[TestHost, TestHost]
-    directory: Path
-    values: dict[str, object]
-
-    def inventory(self, **values: object) -> Path:
-        """An inventory of both with these values."""
-        path = self.directory / "fleet.py"
-        path.write_text(INVENTORY.format(values={**self.values, **values}, own=OWN))
-        return path
-
-    def deploy(self, deploy_file: str = "deploy.py", **values: object) -> Run:
-        return deploy(inventory=str(self.inventory(**values)), deploy_file=deploy_file)
-
-    @property
-    def key(self) -> Path:
-        """The file with the key of the callers."""
-        return self.directory / "key"
-
-    @contextmanager
-    def called_without_a_failure(self) -> Iterator[None]:
-        """OpenAI's client asks the first host all the while, plain and streamed; none of its requests fails."""
-        record, ca = self.directory / f"{time.monotonic_ns()}.jsonl", Sandbox().secrets_dir / "ca.crt"
-        with steady_load([self.hosts[0].address], ca, self.key, MODEL, record, rate=40):
-            self._wait_for_requests(record, 20)
-            yield
-            self._wait_for_requests(record, 120)
-        told = row("", record, 0, time.time(), 0)
-        print(f"{told.sent} requests, {told.failed} failed, {told.again} sent again, slowest {told.slowest_s:.1f} s")
-        assert told.sent >= 120 and not told.failed, told
-
-    def _wait_for_requests(self, record: Path, count: int, timeout_s: float = 120) -> None:
-        deadline = time.monotonic() + timeout_s
-        while len(record.read_text().splitlines()) < count:
-            assert time.monotonic() < deadline, f"fewer than {count} requests were answered within {timeout_s} s"
-            time.sleep(0.1)
-
-    def containers(self) -> list[str]:
-        """Id and start of each host's replica."""
-        told = "docker inspect --format '{{.Id}} {{.State.StartedAt}}' ingot-engine-tiny-qwen3-0"
-        return [host.succeeds(told) for host in self.hosts]
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    sandbox = Sandbox()
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda name: sandbox.up(name, profile=PROFILES[name]), NAMES)
-    directory = tmp_path_factory.mktemp("fleet")
-    values = {**standin_image.write(directory), "engine_hold_s": 0, "rollout_canary_hold_s": 2}
-    made = Fleet((first, second), directory, values)
-    files.replace(made.key, create(sandbox.secrets_dir, "steady"), mode=0o600)
-    run = made.deploy()
-    assert run.status == 0, run.output[-6000:]
-    yield made
-    for name in NAMES:
-        sandbox.down(name)
 
 
 def test_the_plan_alone_is_printed_and_nothing_changes(fleet: Fleet) -> None:
@@ -190,9 +107,16 @@ def test_callers_notice_neither_another_key_nor_another_gateway_nor_another_ngin
         files.replace(fleet.key, new, mode=0o600)
         fleet.hosts[0].succeeds(UPGRADE_NGINX, timeout_s=300)
     revoke_id(secrets, old)
-    with fleet.called_without_a_failure():
-        run = fleet.deploy(GATEWAY, gateway_max_body="9m")
-        assert run.status == 0, run.output[-3000:]
+    # What serves, and what changes it, needs no resolver.
+    for host in fleet.hosts:
+        host.succeeds("cp /etc/resolv.conf /run/resolv.conf && echo nameserver 127.0.0.2 >/etc/resolv.conf")
+    try:
+        with fleet.called_without_a_failure():
+            run = fleet.deploy(GATEWAY, gateway_max_body="9m")
+            assert run.status == 0, run.output[-3000:]
+    finally:
+        for host in fleet.hosts:
+            host.succeeds("cat /run/resolv.conf >/etc/resolv.conf")
 
 
 BROKEN = """
