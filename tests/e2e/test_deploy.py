@@ -306,6 +306,28 @@ def test_one_setting_changes_only_what_depends_on_it(host: TestHost, key: str) -
     assert ask(host, key)
 
 
+@pytest.mark.cache
+def test_what_nothing_needs_is_pruned_and_what_serves_is_not(host: TestHost, key: str) -> None:
+    """A model of an earlier commit goes; the one that a container mounts stays, and serves on."""
+    before = containers(host)
+    old = "/srv/models/tiny-qwen3/bf16/" + "0" * 40
+    host.succeeds(f"mkdir {old} && echo {old} >{old}/.ingot-made && cp /srv/models/tiny-qwen3/bf16/*/*.json {old}")
+    said = subprocess.run(
+        [str(INGOT), "models", "prune", "--inventory", "inventories/sandbox.py", "--host", NAME, "--yes", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    (found,) = json.loads(said.stdout)["hosts"]
+    (sentence,) = found["deletes"]
+    assert sentence == f"delete {old} (0.00 GB, no plan, no rollback and no container needs it)"
+    host.succeeds(f"test ! -e {old} && ls /srv/models/tiny-qwen3/bf16/*/model.safetensors")
+    assert containers(host) == before and ask(host, key)
+
+
 def test_a_run_that_is_killed_is_healed_by_the_next_one(host: TestHost, key: str) -> None:
     """The operator's machine dies while the gateway's change is under way."""
     host.succeeds("rm -r /etc/nginx/nginx.conf && systemctl stop nginx")
