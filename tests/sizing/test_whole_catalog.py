@@ -99,7 +99,7 @@ def planned(model: Model, engine: EngineProfile) -> Iterator[str]:
 
 
 def test_each_model_is_read_and_sized_as_written(models: dict[str, Model], engine: EngineProfile) -> None:
-    designs = {model.variants[0].architecture.model_type: name for name, model in reversed(models.items())}
+    designs = {model.variants[0].architecture.model_type: name for name, model in reversed(list(models.items()))}
     assert titles("models.txt") == [name for name in models if name in designs.values()]
     for name in titles("models.txt"):
         as_written("models.txt", name, [*read(models[name].variants[0]), *tried(models[name], engine)])
