@@ -4,7 +4,6 @@ from pyinfra.api import deploy
 
 from ingot.operations import units
 from ingot.operations.containers import docker as operations
-from ingot.operations.containers import image
 from ingot.operations.gateway import fronting
 
 
@@ -15,4 +14,3 @@ def docker() -> None:
         return
     operations.engine(name="Docker Engine, Compose and daemon.json")
     units.units(units.Unit("docker", restart_on=(operations.CONFIG,)), name="dockerd runs with it")
-    image.begun(name="Begin to bring the engine's image")

@@ -102,7 +102,7 @@ def image() -> Commands:
     wanted = image_source(of_host(host))
     found = host.get_fact(ImageLook, reference=wanted.reference, archive=wanted.archive or "")
     if not found.present and _is_reachable(wanted, found) and state.is_executing:
-        # It may be on its way since dockerd runs.
+        # It may be on its way since the weights are waited for.
         yield from detached.joined(UNIT, LIMIT_S)
         found = host.get_fact(ImageLook, reference=wanted.reference, archive=wanted.archive or "")
     if found.present:

@@ -135,7 +135,7 @@ def test_an_archive_is_loaded_and_must_hold_the_image(
 
 
 @pytest.mark.speed
-def test_an_image_begins_to_come_when_docker_runs_and_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_begins_to_come_early_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     did: list[str] = []
     for name in ("begun", "joined", "commands"):
         monkeypatch.setattr(image.detached, name, lambda *_, did=did, name=name: did.append(name) or iter(()))
