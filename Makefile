@@ -71,7 +71,7 @@ test-e2e: env checkers clients ## Tests on real booted test hosts (root, Linux)
 	$(BIN)/pytest tests/sandbox --ignore=tests/sandbox/simulated -m e2e
 
 # About half of the time each.
-FIRST := tests/e2e tests/sandbox/simulated tests/acceptance tests/onboarding
+FIRST := tests/e2e tests/sandbox/simulated tests/acceptance
 
 e2e-1:
 	INGOT_SANDBOX_STATE=$(STATE)-1 $(BIN)/pytest $(FIRST) -m e2e
