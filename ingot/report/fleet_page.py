@@ -33,7 +33,11 @@ def render(fleet: Fleet) -> str:
 def _counts(hosts: Sequence[FleetHost]) -> Iterator[str]:
     replicas = [replica for one in hosts if one.plan for replica in one.plan.replicas]
     gpus = sum(len(replica.gpu_uuids) for replica in replicas)
-    yield f"{len(hosts)} hosts, {len(replicas)} replicas on {gpus} GPUs"
+    counted = [
+        f"{count} {noun}{'' if count == 1 else 's'}"
+        for count, noun in ((len(hosts), "host"), (len(replicas), "replica"), (gpus, "GPU"))
+    ]
+    yield "{}, {} on {}".format(*counted)
     silent = sum(one.report.error is not None for one in hosts)
     failed = sum(_verdict_of(one) == "fail" for one in hosts)
     drifted = sum(bool(one.drift and one.drift.changes) for one in hosts)
