@@ -128,8 +128,9 @@ def _is_reachable(wanted: ImageSource, found: EngineImage) -> bool:
 
 
 def _doing(wanted: ImageSource) -> str:
-    origin = f"load image {wanted.reference} from {wanted.archive}"
-    return origin if wanted.archive else f"pull image {wanted.reference}"
+    if wanted.archive:
+        return f"load image {wanted.reference} from {wanted.archive}"
+    return f"pull image {wanted.reference}"
 
 
 def _members(wanted: ImageSource) -> dict[str, str | bytes]:

@@ -154,6 +154,17 @@ def no_room(label: str, root: str, needed: int, count: int, room: Room) -> str |
     return None
 
 
+def refusal(
+    values: Cache, wanted: Wanted, listed: Sequence[ModelFile], found: ModelDirectory, room: Room
+) -> str | None:
+    """The sentence on why a model may not be brought to where it belongs; None where it may."""
+    return (
+        off_its_mount(values, room)
+        or in_the_way(wanted, found)
+        or no_room(wanted.label, values.cache_root, missing_bytes(listed, found), len(listed), room)
+    )
+
+
 def unverified(directories: Iterable[Wanted], state: ModelsState, lock: Lock | None) -> list[tuple[Wanted, str]]:
     """The directories that are not as they were verified, or not what the lock has, each with why.
 
@@ -319,22 +330,16 @@ def cached() -> Commands:
         places = origins(values.sources.of_models, wanted.variant, wanted.label)
         listed = listed_files(wanted, places, token, lock)
         needed = missing_bytes(listed, found)
-        refused = (
-            off_its_mount(values, state.room)
-            or in_the_way(wanted, found)
-            or no_room(wanted.label, values.cache_root, needed, len(listed), state.room)
-        )
-        if refused:
+        if refused := refusal(values, wanted, listed, found, state.room):
             raise IngotError(refused)
         how = {"hub": "fetch", "mirror": "fetch", "push": "push"}[places[0].kind]
         where = " or ".join(one.base for one in places)
         changes.announce([f"{how} {wanted.label} from {where}: {needed / 1e9:.2f} GB to {wanted.target} ({why})"])
         if places[0].kind == "push":
             places = ((yield from _pushed(wanted, places[0], listed, found)),)
+        waived = values.models_waived.get(wanted.variant.repository)
         members = {
-            "plan": plan_text(
-                host.name, wanted, places, listed, found, values.models_waived.get(wanted.variant.repository)
-            ),
+            "plan": plan_text(host.name, wanted, places, listed, found, waived),
             "progress": progress(wanted, listed),
             "curl": token,
         }

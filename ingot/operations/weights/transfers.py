@@ -51,18 +51,12 @@ def transfers() -> models.Commands:
         except IngotError:
             continue
         needed = models.missing_bytes(listed, found)
-        refused = (
-            models.off_its_mount(values, room)
-            or models.in_the_way(wanted, found)
-            or models.no_room(wanted.label, values.cache_root, needed, len(listed), room)
-        )
-        if refused or not places:
+        if not places or models.refusal(values, wanted, listed, found, room):
             continue
         room = replace(room, free_bytes=room.free_bytes - needed)
         number = len(snippets)
-        members[f"{number}/plan"] = models.plan_text(
-            host.name, wanted, places, listed, found, values.models_waived.get(wanted.variant.repository)
-        )
+        waived = values.models_waived.get(wanted.variant.repository)
+        members[f"{number}/plan"] = models.plan_text(host.name, wanted, places, listed, found, waived)
         members[f"{number}/curl"] = token
         snippets.append(f'( set -- "$1/{number}"; {models.progress(wanted, listed)} )')
         where = " or ".join(one.base for one in places)
