@@ -20,6 +20,7 @@ ALLOWED = {
     "ingot.compat": set(),
     "ingot.catalog": {"ingot.sizing"},
     "ingot.gateway": {"ingot.errors"},
+    "ingot.monitoring": set(),
     "ingot.facts": {"ingot.compat", "ingot.gateway", "ingot.sizing"},
     "ingot.settings": {
         "ingot.catalog",
@@ -248,6 +249,7 @@ PURE = {
     "ingot.compat": set(),
     "ingot.catalog": {"pydantic", "yaml"},
     "ingot.gateway": set(),
+    "ingot.monitoring": {"yaml"},
 }
 
 #: Code that hosts run: the standard library and its own package only. What is one file is not a package.
