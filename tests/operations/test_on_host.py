@@ -186,17 +186,22 @@ def test_a_signed_source_is_added_once_and_a_broken_one_leaves_nothing_behind(ho
 BAD_INDEXES = {
     "not as signed": ("sed -i s/ingot-sandbox/somebody/ InRelease", "is not signed"),
     "another list of packages": ("cd main/binary-amd64 && echo >>Packages && gzip -kf Packages", "Hash Sum mismatch"),
+    "too old": (
+        "printf 'Acquire::%s;\\n' 'Check-Date true' 'Check-Valid-Until true' 'Max-ValidTime 1'"
+        " >/etc/apt/apt.conf.d/zz-expired",
+        "is expired",
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", BAD_INDEXES)
-def test_an_index_that_does_not_match_its_signature_is_refused(host, run_operation, fault):
+def test_an_index_that_is_not_as_signed_or_too_old_is_refused(host, run_operation, fault):
     harm, words = BAD_INDEXES[fault]
     host.succeeds(f"cp -rL /srv/ingot-mirror/apt /srv/bad && cd /srv/bad/dists/stable && {harm}")
     bad = replace(sandbox_source(), name="bad", uris="file:/srv/bad")
     before = host.succeeds("ls /etc/apt/sources.list.d /etc/apt/keyrings")
     failed = run_operation(packages.packages, (), sources=(bad,), on=host)
-    host.succeeds("rm -r /srv/bad")
+    host.succeeds("rm -rf /srv/bad /etc/apt/apt.conf.d/zz-expired")
     assert not failed.succeeded and "package source bad does not work and was not added: E:" in failed.said, failed.said
     assert words in failed.said, failed.said
     assert host.succeeds("ls /etc/apt/sources.list.d /etc/apt/keyrings") == before
