@@ -3,6 +3,7 @@
 pyinfra inventories/prod.py deploy.py
 """
 
+from roles.archive import archive
 from roles.cache import cache
 from roles.docker import docker
 from roles.driver import driver
@@ -14,6 +15,7 @@ from roles.toolkit import toolkit
 from roles.transfers import transfers
 
 preflight()  # refuses what cannot work, before anything changes
+archive()  # where the distribution's packages come from, if the site says so
 transfers()  # weights begin to travel; cache() waits for them
 driver()  # NVIDIA driver of the right flavour; reboots only if state needs it
 docker()  # container engine with CDI

@@ -5,6 +5,11 @@ The types of each section are in ingot/settings/<section>.py; a value that is no
 
 # --- upstreams: where everything is fetched from; point them at a mirror or a file tree on sites without internet
 sources = {
+    # The distribution's own archive, for sites where what hosts describe themselves cannot be reached: "uri" (and
+    # "security_uri", where security updates have another), e.g. "https://mirror.site/{os}". Its signatures are the
+    # distribution's. What the host describes of it is switched off, and comes back with `ingot decommission`. With
+    # "check_valid_until": False, indexes older than a week are taken. None: the sources that the host has.
+    "distribution": None,
     # Docker's own packages; {os} and {codename} are the host's, e.g. debian and trixie.
     "docker": {
         "uri": "https://download.docker.com/linux/{os}",

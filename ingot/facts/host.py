@@ -13,6 +13,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts import docker, driver, nginx_sites, nvidia, pci
 from ingot.facts import hardware as hardware_facts
+from ingot.facts.archive import field_of
 from ingot.facts.docker import DockerState, parse_docker
 from ingot.facts.driver import DriverState, parse_driver
 from ingot.facts.engine import parse_stored, stored
@@ -205,7 +206,7 @@ def parse_host(sections: Mapping[str, Section], now: float) -> HostState:
         hardware=parse_hardware(sections) if "disks" in sections else None,
         docker=parse_docker(sections),
         stored=parse_stored(sections),
-        codename=_codename(answer(sections, "os_release").output),
+        codename=field_of(answer(sections, "os_release").output, "VERSION_CODENAME"),
         described=parse_described(optional),
         apt_fault=optional("apt_fault").strip().partition("\n")[0].removeprefix("E: "),
     )
@@ -267,11 +268,6 @@ def _whose(process: str, group: str, port: str, published: str) -> str:
             if f":{port}->" in ports:
                 return f"{process} for container {container}"
     return process
-
-
-def _codename(os_release: str) -> str:
-    found = re.search(r"^VERSION_CODENAME=[\"']?([^\"'\s]+)", os_release, re.MULTILINE)
-    return found[1] if found else ""
 
 
 def _number(text: str, what: str) -> int:

@@ -74,7 +74,7 @@ def others(source: Source, described: DescribedSources) -> Others:
     if serving and all(_signers(one) == _signers(serving) for _, one in found):
         return Others(used=serving.file)
     touched = {file.path: file for file, _ in found}
-    stale = tuple(path for path, file in touched.items() if _is_ingots(file))
+    stale = tuple(path for path, file in touched.items() if is_ingots(file))
     edits = (_edited(file, source, wanted, described) for path, file in touched.items() if path not in stale)
     return Others(None, tuple(edits), stale)
 
@@ -84,7 +84,23 @@ def places(uris: Sequence[str], suites: Sequence[str], architecture: str) -> fro
     return frozenset(place(uri, suite, architecture) for uri in uris for suite in suites)
 
 
-def _is_ingots(file: SourceFile) -> bool:
+def switched_off(file: SourceFile, which: Sequence[Repository], instead: str) -> Edit:
+    """A file with some of its descriptions switched off, and a word on the file that stands for them."""
+    lines = file.text.split("\n")
+    for one in reversed(which):
+        begin, end = one.lines
+        ending = "\r" if any(line.endswith("\r") for line in lines[begin:end]) else ""
+        if file.path.endswith(".sources"):
+            off = _with_fields(lines[begin:end], {"Enabled": "no"}, ending)
+            lines[begin:end] = [f"# Changed by Ingot, see {instead}.{ending}", *off]
+        else:
+            lines[begin:end] = [f"# Switched off by Ingot, see {instead}: {lines[begin]}"]
+    content = SourceFile(file.path, "\n".join(lines)).bytes
+    return Edit(file.path, hashlib.sha256(file.bytes).hexdigest(), content)
+
+
+def is_ingots(file: SourceFile) -> bool:
+    """Whether Ingot wrote it."""
     return file.path.rpartition("/")[2].startswith("ingot-") and file.text.startswith(_WRITTEN)
 
 

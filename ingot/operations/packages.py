@@ -24,6 +24,8 @@ RUN = (files(__package__) / "packages.sh").read_text()
 SOURCES = (files(__package__) / "sources.sh").read_text()
 #: How long a run waits for one installation (kernel modules are built in it), seconds.
 LIMIT_S = 3600
+#: How long it waits for another package manager, seconds.
+LOCK_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ def packages(
     pins: Sequence[Pin] = (),
     holds: Sequence[str] = (),
     absent: Sequence[str] = (),
-    lock_timeout_s: int = 300,
+    lock_timeout_s: int = LOCK_TIMEOUT_S,
     recommends: bool = False,
     yields: Sequence[str] = (),
     newest: Sequence[str] = (),

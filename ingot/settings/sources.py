@@ -6,7 +6,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from ingot.settings.kinds import Address, AnyText, Expected, Fingerprint, Many, Section, Text, Wrong, pattern, refuse
+from ingot.settings.kinds import (
+    Address,
+    AnyText,
+    Expected,
+    Fingerprint,
+    Many,
+    Section,
+    Switch,
+    Text,
+    Wrong,
+    pattern,
+    refuse,
+)
 
 Suite = Annotated[str, *pattern(r"[^\s\x00-\x1f\x7f]+", "the suite of a package repository, such as 'stable' or '/'")]
 Distribution = Annotated[str, *pattern(r"[a-z0-9.]+", "a distribution such as 'debian13', or 'default'")]
@@ -65,6 +77,17 @@ class DistributionRepository(Section):
     ]
 
 
+class Archive(Section):
+    """The distribution's own archive, signed with its own keys; `{os}` and `{codename}` in it are the host's.
+
+    `security_uri` has the suite with security updates, where that is another address.
+    """
+
+    uri: Address
+    security_uri: Address | None = None
+    check_valid_until: Switch = True
+
+
 class Models(Section):
     """Where model weights come from; `uri` is an address, or a directory of this machine (kind push)."""
 
@@ -79,6 +102,7 @@ class Upstreams(Section):
     nvidia_toolkit: DistributionRepository
     models: Models
     models_fallback: Annotated[Many[Models], Expected("a list of sources of models")] = ()
+    distribution: Annotated[Archive | None, Expected("the archive as a {'uri': …}, or None")] = None
     docker: Repository | None = None
     nginx: Repository | None = None
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 
 from ingot.compat import Refused, decide
+from ingot.facts.archive import ArchiveState
 from ingot.facts.host import HostState
+from ingot.operations import archive
 from ingot.operations.containers import cdi
 from ingot.operations.described_sources import others, places
 from ingot.operations.driver.request import driver_request
@@ -41,6 +43,12 @@ def sources(look: HostState, values: Settings, *, fronts: bool) -> tuple[Source,
 
 def notes(look: HostState, values: Settings, *, fronts: bool) -> Iterator[str]:
     """What happens to descriptions of others, one sentence for each file and source."""
+    state = ArchiveState(look.driver.os.id, look.codename, look.described)
+    for path in archive.switched_off_files(state, values.sources.distribution):
+        yield (
+            f"{path} describes the distribution's archive, and `sources` has another; the deploy switches that off in "
+            f"the step in which it adds {archive.PATH}, and keeps a copy that `ingot decommission` puts back"
+        )
     for source in sources(look, values, fronts=fronts):
         theirs = others(source, look.described)
         if theirs.used:
