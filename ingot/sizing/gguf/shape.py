@@ -29,7 +29,6 @@ phi2 phi3 phimoe plamo plm qwen qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl qw
 smollm3 stablelm starcoder starcoder2 xverse
 """
 PLAIN = frozenset(_PLAIN.split())
-)
 #: Architecture -> every how many blocks one has no window (the last of each such run).
 WINDOWED = {
     "afmoe": 4,
