@@ -80,7 +80,7 @@ class Settings:
 
     `unified`: every slot may use the whole context (`-kvu`); else each has its share. `logits_for_all`: builds before
     2026-06 kept a row of logits for every token of a batch, later ones for the tokens that are answered.
-    `cpu_experts`: expert tensors stay in the host's memory, and are copied over for large batches.
+    `drafting`: a model's own draft blocks guess tokens. `pipelined`: layers are split over several GPUs.
     """
 
     context: int
@@ -172,16 +172,16 @@ def compute_bytes(shape: Shape, settings: Settings) -> Term:
     batch = settings.micro_batch
     rows = batch if settings.logits_for_all else min(settings.parallel, batch)
     logits = (rows * shape.vocabulary + batch * shape.width) * 4
-    mask = 6 * padded(settings.context) * batch
+    mask = 6 * settings.cells * batch
     activations = batch * 4 * (LIVE_ROWS * shape.width + 2 * shape.feed_forward)
     formula = "largest of logits, mask and activations of a micro-batch"
     if not settings.flash_attention:
-        activations = batch * 4 * (LIVE_ROWS * shape.width + padded(settings.context) * (shape.heads + 1))
+        activations = batch * 4 * (LIVE_ROWS * shape.width + settings.cells * (shape.heads + 1))
         formula += ", with scores (micro-batch x context x (heads + 1) x 4)"
     most = max(logits, mask, activations)
     if settings.pipelined:
         # Four copies of the inputs, of which the mask is the largest. Source: src/llama-context.cpp.
-        most += 4 * 4 * padded(settings.context) * batch
+        most += 4 * 4 * settings.cells * batch
     band = max(int(most * COMPUTE_BAND), LEAST_COMPUTE_BAND)
     return Term(most, "default", band, formula, "src/llama-context.cpp, graph_reserve; published buffers")
 
@@ -242,7 +242,7 @@ def host_terms(shape: Shape, settings: Settings, *, gpus: bool) -> dict[str, Ter
 
     Weights are mapped from the file, so they count as page cache, but a server whose pages do not stay is too slow.
     """
-    mask = 4 * padded(settings.context) * settings.micro_batch
+    mask = 4 * settings.cells * settings.micro_batch
     logits = shape.vocabulary * settings.parallel * 4
     terms = {
         "inputs": Term(shape.input_weights, "derived", 0, "token embeddings", "src/llama-model.cpp, load_tensors"),
