@@ -6,10 +6,9 @@ BIN := $(VENV)/bin
 CHECKERS := .venv-checkers
 CLIENTS := .venv-clients
 AGENTS := .venv-agents
-STATE := $(or $(INGOT_SANDBOX_STATE),/var/lib/ingot-sandbox)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help env lock checkers clients lint test test-unit test-e2e e2e-1 e2e-2 test-driver gpu demo demo-down clean mutants zero-failures kill-sweep
+.PHONY: help env lock checkers clients lint test test-unit test-e2e test-driver gpu demo demo-down clean mutants zero-failures kill-sweep
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,20 +63,12 @@ test-unit: env checkers ## Tests that need no test host
 	@scripts/test-tools
 	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e" -n auto
 
-# Two sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
+# Several sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
 test-e2e: env checkers clients ## Tests on real booted test hosts (root, Linux)
 	@$(BIN)/ingot sandbox check
-	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-1 e2e-2
+	$(BIN)/pytest tests --ignore=tests/hosts --ignore-glob='tests/sandbox/test_*' -m e2e \
+	  -n $(or $(WORKERS),3) --dist loadscope --no-loadscope-reorder
 	$(BIN)/pytest tests/sandbox --ignore=tests/sandbox/simulated -m e2e
-
-# About half of the time each.
-FIRST := tests/e2e tests/sandbox/simulated tests/acceptance
-
-e2e-1:
-	INGOT_SANDBOX_STATE=$(STATE)-1 $(BIN)/pytest $(FIRST) -m e2e
-
-e2e-2:
-	INGOT_SANDBOX_STATE=$(STATE)-2 $(BIN)/pytest tests $(addprefix --ignore=,tests/hosts tests/sandbox $(FIRST)) -m e2e
 
 test: lint test-unit test-e2e ## Every test
 
