@@ -171,6 +171,17 @@ class IngotConnector(SSHConnector):
             return True, CommandOutput([OutputLine("stdout", line) for line in answer])
         return self._run(command, *args, **arguments)
 
+    def known(self, question: Question) -> list[str] | None:
+        """The lines that this run's look answers a question of the current operation; None where it is to be asked.
+
+        As `run_shell_command`, without pyinfra's reading of the host's global arguments for each question.
+        """
+        try:
+            return self._from_look(question, self.host.current_op_global_arguments or {})
+        except (OSError, SSHException):
+            # Who asks by itself says what is wrong.
+            return None
+
     @cached_property
     def _fresh(self) -> bool:
         return section(self.host, Changes).fresh

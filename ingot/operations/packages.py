@@ -18,6 +18,7 @@ from ingot.operations import changes, detached
 from ingot.operations.described_sources import others
 from ingot.operations.operation import operation
 from ingot.operations.package_source import Extension, Source
+from ingot.operations.standing import standing
 
 RUN = (files(__package__) / "packages.sh").read_text()
 #: What it reads: how a source comes, and what others say of the same repository goes and comes back.
@@ -211,7 +212,8 @@ def packages(
         packages.packages(name="Install nginx", names=("nginx", "libnginx-mod-http-js"))
     """
     wanted = [name.partition("=")[0] for name in names]
-    look = host.get_fact(
+    look = standing(
+        host,
         Apt,
         names=[*wanted, *(name for name in (*holds, *absent) if name not in wanted)],
         files=[source.path for source in sources] + [pin.path for pin in pins],

@@ -15,6 +15,7 @@ from ingot.operations import changes
 from ingot.operations.bundle import pack
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
+from ingot.operations.standing import standing
 
 SCRIPT = (files(__package__) / "tree.sh").read_text()
 
@@ -209,7 +210,9 @@ def tree(entries: Sequence[Entry], validate: str | None = None) -> Generator[Pyi
     check(entries)
     secret = {entry.path for entry in entries if isinstance(entry, File) and entry.secret}
     shown = [entry.path for entry in entries if isinstance(entry, File) and entry.path not in secret]
-    look = host.get_fact(Paths, paths=[entry.path for entry in entries], contents=shown if changes.wants_diff() else [])
+    look = standing(
+        host, Paths, paths=[entry.path for entry in entries], contents=shown if changes.wants_diff() else []
+    )
     plan = compare(entries, look)
     if plan.conflicts:
         yield refuse(f"{host.name}: {'; '.join(plan.conflicts)}; nothing was changed")

@@ -13,6 +13,7 @@ from ingot.facts.units import FUNCTIONS, STAMPS, Units, UnitState
 from ingot.operations import changes
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
+from ingot.operations.standing import standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def units(*wanted: Unit, timeout_s: int = 180) -> Generator[PyinfraCommand, None
         )
     """
     watched = {unit.full_name: [list(unit.restart_on), list(unit.reload_on)] for unit in wanted}
-    look = host.get_fact(Units, watched=watched)
+    look = standing(host, Units, watched=watched)
     masked = [unit.full_name for unit in wanted if unit.running and (now := look.get(unit.full_name)) and now.masked]
     if masked:
         yield refuse(f"{host.name}: {', '.join(masked)} is masked; run `systemctl unmask` there if it shall run")

@@ -17,6 +17,7 @@ from ingot.operations.gpus_use import Use
 from ingot.operations.operation import operation
 from ingot.operations.package_source import Source, upstream
 from ingot.operations.refuse import refuse
+from ingot.operations.standing import standing
 from ingot.settings import of_host
 from ingot.settings.sources import Upstreams
 
@@ -132,12 +133,12 @@ def cdi() -> Generator[PyinfraCommand, None, None]:
         holds=PACKAGES,
         yields=REPLACED,
     )
-    state = narrowed(host.get_fact(Cdi), values.gpus_use)
+    state = narrowed(standing(host, Cdi), values.gpus_use)
     if isinstance(state, CdiState) and not state.gpus.fault and not state.is_current:
         changes.announce([f"describe {len(state.gpus.gpus)} GPUs to containers (CDI)"])
         yield StringCommand(regenerate(state))
         yield StringCommand(is_listed(state))
-        state = narrowed(host.get_fact(Cdi), values.gpus_use)
+        state = narrowed(standing(host, Cdi), values.gpus_use)
     if isinstance(state, Unread):
         yield refuse(state.sentence(host.name))
     elif wrong := problem(state):

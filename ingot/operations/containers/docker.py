@@ -19,6 +19,7 @@ from ingot.operations import changes, packages, tree
 from ingot.operations.containers.takeover import MINIMUM, parsed, takeover
 from ingot.operations.operation import operation
 from ingot.operations.package_source import Source, vendor
+from ingot.operations.standing import standing
 from ingot.settings import Settings, of_host
 from ingot.settings.docker import Docker
 
@@ -136,7 +137,7 @@ def engine() -> Commands:
     again. Whatever else daemon.json says stays; dockerd itself checks the new one before it replaces the old.
     """
     values = of_host(host)
-    state: DockerState = host.get_fact(DockerLook, exchanges=values.docker_source == "docker")
+    state: DockerState = standing(host, DockerLook, exchanges=values.docker_source == "docker")
     choice = takeover(state, values)
     if choice.stops:
         raise IngotError(f"{choice.stops[0]}.")
@@ -155,7 +156,7 @@ def engine() -> Commands:
         changes.announce(["start containers again that an exchange of Docker had stopped"])
         yield StringCommand(RESUME)
     if state.version is None or choice.exchanges:
-        state = host.get_fact(DockerLook)
+        state = standing(host, DockerLook)
     if state.version is not None and state.version < (MINIMUM,):
         found = ".".join(map(str, state.version))
         raise IngotError(f"its package source gives dockerd {found}, expected {MINIMUM} or newer; see `sources`.")

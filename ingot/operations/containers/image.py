@@ -18,6 +18,7 @@ from ingot.operations import detached
 from ingot.operations.changes import announce
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
+from ingot.operations.standing import standing
 from ingot.settings import of_host
 from ingot.settings.engine import Engine
 
@@ -85,7 +86,7 @@ def begun() -> Commands:
     except IngotError as error:
         host.noop(f"what image is wanted cannot be told ({error})")
         return
-    found = host.get_fact(ImageLook, reference=wanted.reference, archive=wanted.archive or "")
+    found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.archive or "")
     if found.present or not _is_reachable(wanted, found):
         host.noop(f"image {wanted.reference} is {'already here' if found.present else 'not to be had yet'}")
         return
@@ -100,11 +101,11 @@ def image() -> Commands:
     The work goes on in a unit of its own when the connection drops, and the next run waits for it.
     """
     wanted = image_source(of_host(host))
-    found = host.get_fact(ImageLook, reference=wanted.reference, archive=wanted.archive or "")
+    found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.archive or "")
     if not found.present and _is_reachable(wanted, found) and state.is_executing:
         # It may be on its way since the weights are waited for.
         yield from detached.joined(UNIT, LIMIT_S)
-        found = host.get_fact(ImageLook, reference=wanted.reference, archive=wanted.archive or "")
+        found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.archive or "")
     if found.present:
         host.noop(f"image {wanted.reference} is already here")
         return

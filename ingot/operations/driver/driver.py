@@ -16,6 +16,7 @@ from ingot.operations.driver.state import headers_missing
 from ingot.operations.driver.transition import Transition
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
+from ingot.operations.standing import standing
 from ingot.settings import of_host
 
 
@@ -60,7 +61,7 @@ def driver() -> Generator[PyinfraCommand, None, None]:
 
 def _decide() -> tuple[Decision, DriverLook] | str:
     """What the host should have, from a look at it now; or the sentence that refuses."""
-    look = host.get_fact(Driver)
+    look = standing(host, Driver)
     if isinstance(look, Unread):
         return look.sentence(host.name)
     values = of_host(host)

@@ -20,6 +20,7 @@ from ingot.operations.driver import debian_archive, transaction
 from ingot.operations.driver.state import PREBUILT, as_decided, may_go, next_kernel, older_modules, rivals, unbuilt
 from ingot.operations.package_source import Extension, Source, upstream
 from ingot.operations.packages import PackagesPlan, Pin
+from ingot.operations.standing import standing
 from ingot.settings import of_host
 
 
@@ -28,7 +29,7 @@ def sources(decision: Decision) -> tuple[Source | Extension, ...]:
     repository = decision.packages.repository
     if repository:
         return (upstream("nvidia", of_host(host).sources.nvidia_driver, repository),)
-    described = host.get_fact(AptSources) if decision.source is Origin.DEBIAN else ()
+    described = standing(host, AptSources) if decision.source is Origin.DEBIAN else ()
     more = None if isinstance(described, Unread) else debian_archive.extension(described)
     return (more,) if more else ()
 
@@ -154,7 +155,8 @@ def remedy(decision: Decision, kernel: str) -> str:
 
 def _apt_look(names: Sequence[str], origins: Sequence[Source | Extension], preferences: Sequence[Pin]) -> AptLook:
     """What apt and dpkg say now of these packages, sources and pins."""
-    look: AptLook = host.get_fact(
+    look: AptLook = standing(
+        host,
         Apt,
         names=list(dict.fromkeys(name.partition("=")[0] for name in names)),
         files=[source.path for source in origins] + [pin.path for pin in preferences],

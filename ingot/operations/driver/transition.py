@@ -26,6 +26,7 @@ from ingot.operations.driver.state import (
     unbuilt,
 )
 from ingot.operations.refuse import refuse
+from ingot.operations.standing import standing
 from ingot.settings import of_host
 
 #: A fabric manager routes eight GPUs in a few seconds; a node that needs longer has a fault.
@@ -172,7 +173,7 @@ class Transition:
 
     def _look_again(self) -> None:
         """Raises: NoAnswer."""
-        look = host.get_fact(Driver)
+        look = standing(host, Driver)
         if isinstance(look, Unread):
             raise NoAnswer(look.sentence(host.name))
         self.look = look
@@ -189,7 +190,7 @@ class Transition:
     def _dead_daemon(self) -> str | None:
         """The first of the driver's daemons that is not active."""
         names = [unit.full_name for unit in self._units()]
-        found = host.get_fact(Units, watched={name: [[], []] for name in names})
+        found = standing(host, Units, watched={name: [[], []] for name in names})
         return next((name for name in names if not ((now := found.get(name)) and now.active)), None)
 
     def _wait_for_daemons(self) -> str:

@@ -19,6 +19,7 @@ from ingot.operations import changes, tree
 from ingot.operations.gateway import acme as gateway_acme
 from ingot.operations.gateway import fronting, site, teams
 from ingot.operations.gateway.site import Presented
+from ingot.operations.standing import standing
 from ingot.secrets import certificate_pair, pki
 from ingot.settings import section
 from ingot.settings.gateway import Gateway as Values
@@ -113,7 +114,7 @@ def _internal(found: GatewayHost, settings: site.Settings) -> Generator[PyinfraC
     changes.announce([f"sign a certificate for {', '.join(settings.names)} ({reason})"])
     if not found.request_pem:
         yield StringCommand(request_command(settings.names[0]))
-        found = host.get_fact(Gateway)
+        found = standing(host, Gateway)
     leaf = pki.sign(ca, found.request_pem, settings.names)
     yield from tree.tree._inner(entries=[tree.File(site.CERTIFICATE, leaf)])
 

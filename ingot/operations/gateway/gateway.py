@@ -40,6 +40,7 @@ from ingot.operations.gateway import (
 )
 from ingot.operations.gateway.filter_site import COMPOSE
 from ingot.operations.operation import operation
+from ingot.operations.standing import standing
 from ingot.secrets import keys, pki, verify_key
 from ingot.settings import of_host
 
@@ -58,7 +59,7 @@ T = TypeVar("T")
 @operation()
 def nginx() -> Commands:
     """nginx with njs, after everything that can be refused before a package is installed."""
-    found: GatewayHost = host.get_fact(Gateway)
+    found: GatewayHost = standing(host, Gateway)
     problem = gateway_site.why_not(host.name, found) or _occupied(found)
     if problem:
         yield refuse.refuse(problem)
@@ -77,7 +78,7 @@ def nginx() -> Commands:
 @operation()
 def site() -> Commands:
     """Certificate, keys and nginx' configuration, checked by nginx before they are installed; then a reload."""
-    found: GatewayHost = host.get_fact(Gateway)
+    found: GatewayHost = standing(host, Gateway)
     problem = gateway_site.why_not(host.name, found)
     if problem:
         yield refuse.refuse(problem)
@@ -132,7 +133,7 @@ def acme() -> Commands:
     if wrote:
         yield StringCommand("systemctl daemon-reload")
     yield from units.units._inner(units.Unit(gateway_acme.TIMER))
-    reason = gateway_acme.why_issue(host.get_fact(Gateway), wanted.acme, wanted.names)
+    reason = gateway_acme.why_issue(standing(host, Gateway), wanted.acme, wanted.names)
     if reason is None:
         return
     changes.announce([f"ask {wanted.acme.directory} for a certificate for {', '.join(wanted.names)} ({reason})"])
@@ -144,14 +145,14 @@ def acme() -> Commands:
 @operation()
 def in_effect() -> Commands:
     """Have nginx run what is installed, and prove it on port 443: a reload that failed shows nowhere else."""
-    running = host.get_fact(Running, server=host.name)
+    running = standing(host, Running, server=host.name)
     # Before the first deploy ran there is nothing to compare.
     if running.as_installed or not (state.is_executing or running.listener):
         host.noop("nginx runs what is installed")
         return
     changes.announce(["reload nginx: it runs something else than what is installed"])
     yield StringCommand(RELOAD)
-    running = host.get_fact(Running, server=host.name)
+    running = standing(host, Running, server=host.name)
     if not running.as_installed:
         yield refuse.refuse(
             f"{host.name}: port 443 is not answered by nginx with {CONFIGURATION} (listening there: "

@@ -23,6 +23,7 @@ from ingot.operations.preflight.findings import Wanted, findings, planned_now
 from ingot.operations.preflight.local_files import unusable
 from ingot.operations.preflight.notices import conversions, notes
 from ingot.operations.refuse import refused
+from ingot.operations.standing import standing
 from ingot.operations.weights.models import curl_token
 from ingot.settings import Settings, WrongValues, of_host
 
@@ -52,7 +53,7 @@ def judge(host: Host) -> Judged:
     ports = [HTTPS_PORT, *([ACME_PORT] if values.gateway_certificate == "acme" else [])]
     exchanges = values.docker_source == "docker"
     paths = disk_space.places(values, values.cache_root)
-    look = host.get_fact(HostLook, paths=paths, ports=ports, hardware=bool(ordered), exchanges=exchanges)
+    look = standing(host, HostLook, paths=paths, ports=ports, hardware=bool(ordered), exchanges=exchanges)
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
     fronts = fronting.is_front(host)

@@ -15,6 +15,7 @@ from ingot.operations import changes, lock, tree
 from ingot.operations.operation import operation
 from ingot.operations.rollback.state import DIRECTORY, VALUES, GoodState, kept, read
 from ingot.operations.serving.stored import stored_services
+from ingot.operations.standing import standing
 from ingot.runs.run import now
 from ingot.settings import Settings, of_host
 
@@ -30,7 +31,7 @@ def keep() -> Generator[PyinfraCommand, None, None]:
 
         keep.keep(name="Keep what serves, to go back to")
     """
-    found: Serving = host.get_fact(ServingLook)
+    found: Serving = standing(host, ServingLook)
     values = of_host(host)
     states = read(found.states)
     run = lock.held_by(host)

@@ -29,6 +29,7 @@ from ingot.operations.serving.rollout import COMPOSE, VALIDATE, Commands, Rollou
 from ingot.operations.serving.services import removal, services
 from ingot.operations.serving.starts import Starts
 from ingot.operations.serving.stored import LAST_GOOD
+from ingot.operations.standing import standing
 from ingot.settings import Settings, of_host
 from ingot.sizing import SizingError
 
@@ -82,7 +83,7 @@ def look(found: EngineState | None = None) -> Outlook | None:
 
     Raises: IngotError or SizingError with one sentence, where there is no plan.
     """
-    seen: EngineState = host.get_fact(EngineLook) if found is None else found
+    seen: EngineState = standing(host, EngineLook) if found is None else found
     settings = of_host(host)
     planned = planning.host_plan(seen)
     if not seen.docker:

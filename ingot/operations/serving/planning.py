@@ -24,6 +24,7 @@ from ingot.operations import gpus_on_bus, gpus_use
 from ingot.operations.refuse import Refusal
 from ingot.operations.serving.inputs import Inputs, earlier, inputs
 from ingot.operations.serving.requests import requests
+from ingot.operations.standing import standing
 from ingot.settings import of_host
 from ingot.settings.engine import Engine
 from ingot.sizing import (
@@ -85,7 +86,7 @@ def host_plan(state: EngineState | None = None) -> Planned:
 
     Raises: IngotError or SizingError with one sentence (no GPU answers, the workload does not fit).
     """
-    return _plan_of(host.get_fact(Gpus), state)
+    return _plan_of(standing(host, Gpus), state)
 
 
 def _plan_of(reported: Sequence[GPU] | GpuFault, state: EngineState | None = None) -> Planned:
@@ -95,7 +96,7 @@ def _plan_of(reported: Sequence[GPU] | GpuFault, state: EngineState | None = Non
     if isinstance(found, GpuFault):
         raise Refusal(found.sentence(host.name))
     if state is None:
-        state = host.get_fact(EngineLook, probe=False)
+        state = standing(host, EngineLook, probe=False)
     return plan(Hardware(host.name, found), asked, profile(values), state)
 
 
@@ -106,14 +107,14 @@ def expected_plan() -> Planned | None:
     """
     values = of_host(host)
     try:
-        reported = host.get_fact(Gpus)
+        reported = standing(host, Gpus)
         if not isinstance(reported, GpuFault):
             return _plan_of(reported)
-        seen = host.get_fact(Driver)
+        seen = standing(host, Driver)
         if isinstance(seen, Unread):
             return None
         found = gpus_on_bus.usable(seen.gpus, seen.state.bus, values.gpus_use)
-        state = host.get_fact(EngineLook, probe=False)
+        state = standing(host, EngineLook, probe=False)
         return plan(Hardware(host.name, found), requests(values), profile(values), state)
     except (IngotError, SizingError):
         return None

@@ -19,6 +19,7 @@ from ingot.operations import changes, detached
 from ingot.operations.operation import operation
 from ingot.operations.serving import planning
 from ingot.operations.serving.beside import Weights, owners
+from ingot.operations.standing import standing
 from ingot.operations.weights.manifest import (
     ModelFile,
     Origin,
@@ -315,12 +316,12 @@ def cached() -> Commands:
         raise IngotError(f"{missing}.")
     directories = wanted_models(values.cache_root, planning.host_plan())
     token, lock = curl_token(values.cache_hub_token_file), values.lock
-    state = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])
+    state = standing(host, Models, root=values.cache_root, targets=[one.target for one in directories])
     pending = unverified(directories, state, lock)
     if pending and run.is_executing:
         # What began to travel under the roles before is waited for.
         yield from detached.joined(TRANSFERS, LIMIT_S)
-        state = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])
+        state = standing(host, Models, root=values.cache_root, targets=[one.target for one in directories])
         pending = unverified(directories, state, lock)
     if not pending:
         host.noop(f"{', '.join(one.label for one in directories)} verified in {values.cache_root}")

@@ -12,6 +12,7 @@ from ingot.facts.models import Models
 from ingot.operations import changes, detached
 from ingot.operations.operation import operation
 from ingot.operations.serving import planning
+from ingot.operations.standing import standing
 from ingot.operations.weights import models
 from ingot.operations.weights.manifest import origins
 from ingot.settings import of_host
@@ -38,7 +39,7 @@ def transfers() -> models.Commands:
         return
     directories = models.wanted_models(values.cache_root, planned)
     token = models.curl_token(values.cache_hub_token_file)
-    there = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])
+    there = standing(host, Models, root=values.cache_root, targets=[one.target for one in directories])
     members: dict[str, str | bytes] = {}
     snippets: list[str] = []
     room = there.room
