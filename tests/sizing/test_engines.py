@@ -148,7 +148,7 @@ def test_sglang_keeps_more_back_on_large_cards_before_the_pool_is_resized() -> N
     assert sglang.default_share(gib(80), settings) == 0.836
     assert sglang.default_share(gib(80), replace(settings, chunk=2048, graph_batch=8)) == 0.875
     assert sglang.default_share(gib(80), replace(settings, version=(0, 5, 23))) == pytest.approx(0.98, abs=0.001)
-    assert sglang.default_share(gib(80), replace(settings, version=(0, 5, 23)), latent=True) == 0.836
+    assert sglang.default_share(gib(80), replace(settings, version=(0, 5, 23)), latent=True) == 0.817
 
 
 def test_sglang_running_requests() -> None:

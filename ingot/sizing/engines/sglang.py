@@ -23,6 +23,8 @@ BY_CARD = (
     (160, 8192, 256, 512),
     (math.inf, 16384, 512, 512),
 )
+#: From about here on the pool is resized after graph capture; 0.5.23 does, and which release began is not known.
+RESIZED = (0, 5, 20)
 #: MiB that a captured batch size takes. Source: arg_groups/memory_hook.py.
 GRAPH_MIB = 2
 #: What CUDA graphs, the attention backend's workspace and activations take beside the pool: 0.1 to 2.5 GiB in published
@@ -102,14 +104,16 @@ def default_share(total: int, settings: Settings, *, latent: bool = False) -> fl
     chunk, graph = by_card(total, settings)
     total_mib = total / MIB
     split = settings.tensor_parallel * settings.pipeline_parallel / 8 * 1024
-    if settings.version >= (0, 5, 20) and not latent:
+    if settings.version >= RESIZED and not latent:
         # The pool is resized after graphs are captured, so less is kept back for them.
         reserved = 1536 + split
     else:
         reserved = 512 + 1.5 * max(chunk, 2048) + split + GRAPH_MIB * graph
+        # Prefill graphs of latent attention take more.
+        reserved += 1536 if latent and settings.version >= RESIZED else 0
         if total_mib > 60 * 1024:
             reserved = max(reserved, 10_240)
-    if settings.drafting:
+    if settings.drafting and settings.version < RESIZED:
         reserved += 2048
     return round((total_mib - reserved) / total_mib, 3)
 

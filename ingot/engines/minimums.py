@@ -1,0 +1,74 @@
+"""The oldest version of each engine that may serve, and the holes that newer ones closed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Minimum:
+    """The oldest version, and what was wrong before it: an advisory with its words, newest last.
+
+    `never` are holes without a fix, in features that no service of Ingot's turns on.
+    """
+
+    version: str
+    closed: tuple[str, ...]
+    never: tuple[str, ...] = ()
+
+
+#: Engine -> its minimum. Where no fix is known for a hole, the version is the one whose flags were read.
+MINIMUMS: Mapping[str, Minimum] = {
+    "llama.cpp": Minimum(
+        "b8146",
+        (
+            "CVE-2026-21869, a request with a negative n_discard writes out of bounds",
+            "CVE-2026-27940, an integer overflow while it reads a GGUF file",
+        ),
+    ),
+    "ollama": Minimum(
+        "0.33.0",
+        (
+            "CVE-2026-7482, /api/create and /api/push read memory of the server",
+            "CVE-2026-42248 and CVE-2026-42249, its updater on Windows",
+        ),
+    ),
+    "sglang": Minimum(
+        "0.5.23",
+        ("no release that fixes all of its advisories is known, and older ones have other flags",),
+        (
+            "CVE-2026-3059 and CVE-2026-3060, pickles over ZMQ (multimodal generation, encoder disaggregation)",
+            "CVE-2026-3989, its replay script",
+            "CVE-2026-7301, CVE-2026-7302 and CVE-2026-7304 (one needs --enable-custom-logit-processor)",
+        ),
+    ),
+    "tensorrt-llm": Minimum("0.18.2", ("unsigned pickles between its processes (pull requests 3611 and 3635)",)),
+    "tgi": Minimum("3.3.7", ("CVE-2026-0599, an image named in a prompt is fetched without a bound",)),
+}
+
+
+def too_old(engine: str, version: str) -> str | None:
+    """Why this version may not serve, as one sentence; None where it may, or where the engine has no minimum."""
+    minimum = MINIMUMS.get(engine)
+    if minimum is None:
+        return None
+    if not numbers(version):
+        return f"{engine} {version!r} is no version that can be compared with {minimum.version}: name one."
+    if numbers(version) >= numbers(minimum.version):
+        return None
+    return (
+        f"{engine} {version} is older than {minimum.version}, the oldest that may serve ({minimum.closed[-1]}): take a "
+        "newer image."
+    )
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version or a build (`b8146`) as numbers; what stands before a final release counts as older than it."""
+    found = re.match(r"[bv]?(\d+(?:\.\d+)*)(?P<before>rc|a|b|\.dev|-rc)?", version)
+    if not found:
+        return ()
+    parts = tuple(int(part) for part in found[1].split("."))
+    padded = (*parts, 0, 0, 0)[: max(len(parts), 3)]
+    return (*padded, -1) if found["before"] else (*padded, 0)

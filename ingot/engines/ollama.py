@@ -1,0 +1,67 @@
+"""Ollama from 0.33 on: the container that would serve a planned replica from a store of its own layout.
+
+Read from its source; it never ran here. No deploy starts it, since nothing fills its store here and it cuts long
+prompts without a word: llama.cpp serves the same file. See docs/engines.md, and `ingot migrate --from ollama`.
+"""
+
+from __future__ import annotations
+
+from ingot.engines import starts
+from ingot.engines.engine import Replica, Values
+from ingot.engines.service import Mount, Service
+
+USER = "2000:0"
+STORE, CACHE = "/store", "/cache"
+START_BASE_S = 120
+#: That the process lives: nothing is loaded before a first completion, which the proof of a replica asks for.
+HEALTH = "/"
+#: Requests that may wait beside those that run; beyond them it answers 503.
+WAITING = 32
+ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "HOME": CACHE,
+    # The server that it starts inherits these: what does not fit is refused, and no prompts are kept in host memory.
+    "LLAMA_ARG_CACHE_RAM": "0",
+    "LLAMA_ARG_FIT": "off",
+    # Else the model leaves memory after five idle minutes, and a second one may push it out.
+    "OLLAMA_KEEP_ALIVE": "-1",
+    "OLLAMA_MAX_LOADED_MODELS": "1",
+    "OLLAMA_MODELS": STORE,
+    # Else a model's name that says cloud is passed on to its maker.
+    "OLLAMA_NO_CLOUD": "1",
+    "OLLAMA_NOHISTORY": "1",
+    # A start would delete what no manifest names, in a store that is read-only.
+    "OLLAMA_NOPRUNE": "1",
+}
+#: What its server prints is llama.cpp's, and is read as llama.cpp's.
+
+
+def service(replica: Replica, values: Values) -> Service:
+    """The container of one replica; the model's directory is a store with manifests and blobs."""
+    plan = replica.plan
+    settings = {
+        "OLLAMA_CONTEXT_LENGTH": str(plan.max_model_len),
+        "OLLAMA_HOST": f"0.0.0.0:{values.port}",
+        "OLLAMA_MAX_QUEUE": str(WAITING),
+        "OLLAMA_NUM_PARALLEL": str(plan.max_num_seqs),
+    }
+    return Service(
+        name=replica.name,
+        model=replica.served_name,
+        image=values.image,
+        argv=("/bin/ollama", "serve", *values.extra_args),
+        env=tuple(sorted({**ENVIRONMENT, **settings, **values.extra_env}.items())),
+        mounts=(Mount(replica.model_directory, STORE), Mount(replica.cache_directory, CACHE, read_only=False)),
+        devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in plan.gpu_uuids),
+        user=USER,
+        tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
+        ulimits=tuple(sorted(values.ulimits.items())),
+        shm_bytes=values.shm_bytes,
+        pids=values.pids,
+        address=replica.address,
+        port=values.port,
+        health_path=HEALTH,
+        stop_grace_s=values.stop_grace_s,
+        start_deadline_s=starts.deadline_s(START_BASE_S, replica.weight_bytes, values.disk_bytes_per_s),
+        kind=replica.kind,
+    )

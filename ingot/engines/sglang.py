@@ -1,0 +1,126 @@
+"""SGLang: a planned replica becomes the container that would serve it (flags as of 0.5.23).
+
+Read from its source and tested against its own list of flags; it never ran here. No deploy starts it: see
+docs/engines.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ingot.engines import starts
+from ingot.engines.engine import Replica, Values
+from ingot.engines.observed import Observed
+from ingot.engines.service import Mount, Service
+
+USER = "2000:0"
+MODEL, CACHE = "/model", "/cache"
+#: No hub, no page of its routes, everything that is worth keeping below CACHE. It has no telemetry.
+ENVIRONMENT = {
+    "DISABLE_OPENAPI_DOC": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HOME": CACHE,
+    "LOGNAME": "sglang",
+    "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TRITON_CACHE_DIR": f"{CACHE}/triton",
+    "USER": "sglang",
+    "XDG_CACHE_HOME": CACHE,
+}
+START_BASE_S = 420
+#: State of the server: 200 when it serves. `/health` would generate a token each time.
+HEALTH = "/ready"
+#: Requests that may wait beside those that run.
+WAITING = 32
+CACHE_TYPES = {"fp8": "fp8_e4m3"}
+
+_GIB = 1024**3
+_LOADED = re.compile(r"Load weight end\..*?mem usage=([\d.]+) GB")
+_CACHE = re.compile(r"KV Cache is allocated\.(?:.*?#tokens: (\d+),)? K size: ([\d.]+) GB, V size: ([\d.]+) GB")
+_GRAPHS = re.compile(r"Capture cuda graph end\..*?mem usage=([\d.]+) GB")
+_TOKENS = re.compile(r"max_total_num_tokens=(\d+)")
+_BEFORE = re.compile(r"Load weight begin\. avail mem=([\d.]+) GB")
+LOG_LINES = "Load weight (begin|end)|KV Cache is allocated|Capture cuda graph end|max_total_num_tokens="
+
+
+def service(replica: Replica, values: Values) -> Service:
+    """The container of one replica."""
+    return Service(
+        name=replica.name,
+        model=replica.served_name,
+        image=values.image,
+        argv=("python3", "-m", "sglang.launch_server", *_flags(replica, values), *values.extra_args),
+        env=tuple(sorted({**ENVIRONMENT, **values.extra_env}.items())),
+        mounts=(Mount(replica.model_directory, MODEL), Mount(replica.cache_directory, CACHE, read_only=False)),
+        devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
+        user=USER,
+        tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
+        ulimits=tuple(sorted(values.ulimits.items())),
+        shm_bytes=values.shm_bytes,
+        pids=values.pids,
+        address=replica.address,
+        port=values.port,
+        health_path=HEALTH,
+        stop_grace_s=values.stop_grace_s,
+        start_deadline_s=starts.deadline_s(START_BASE_S, replica.weight_bytes, values.disk_bytes_per_s),
+        kind=replica.kind,
+        width=replica.width,
+    )
+
+
+def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
+    plan = replica.plan
+    flags: dict[str, object] = {
+        "--model-path": MODEL,
+        "--host": "0.0.0.0",
+        "--port": values.port,
+        "--served-model-name": replica.served_name,
+        "--load-format": "safetensors",
+        "--context-length": plan.max_model_len,
+        "--max-running-requests": plan.max_num_seqs,
+        "--max-queued-requests": WAITING,
+        "--chunked-prefill-size": plan.max_num_batched_tokens,
+        "--mem-fraction-static": plan.gpu_memory_utilization,
+        "--tp-size": plan.tensor_parallel_size,
+        "--pp-size": plan.pipeline_parallel_size,
+        "--dp-size": plan.data_parallel_size,
+    }
+    if plan.dtype != "auto":
+        flags["--dtype"] = plan.dtype
+    if plan.kv_cache_dtype != "auto":
+        flags["--kv-cache-dtype"] = CACHE_TYPES.get(plan.kv_cache_dtype, plan.kv_cache_dtype)
+    switches = ["--enable-metrics", "--enable-cache-report"]
+    if replica.kind != "generate":
+        switches.append("--is-embedding")
+    return (*(part for flag, value in flags.items() for part in (flag, str(value))), *switches)
+
+
+def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
+    """The numbers in its log ("GB" there is GiB); ranks that differ are given by the tightest."""
+    weights, caches, graphs, tokens, before = list[int](), list[int](), list[int](), list[int](), list[int]()
+    for line in log:
+        if found := _LOADED.search(line):
+            weights.append(_bytes(found[1]))
+        elif found := _CACHE.search(line):
+            caches.append(_bytes(found[2]) + _bytes(found[3]))
+            if found[1]:
+                tokens.append(int(found[1]))
+        elif found := _GRAPHS.search(line):
+            graphs.append(_bytes(found[1]))
+        elif found := _BEFORE.search(line):
+            before.append(_bytes(found[1]))
+        elif found := _TOKENS.search(line):
+            tokens.append(int(found[1]))
+    return Observed(
+        weights_bytes=max(weights, default=None),
+        available_kv_bytes=min(caches, default=None),
+        graphs_bytes=max(graphs, default=None),
+        free_at_start_bytes=min(before, default=None),
+        kv_cache_tokens=min(tokens, default=None),
+    )
+
+
+def _bytes(gib: str) -> int:
+    return int(float(gib) * _GIB)

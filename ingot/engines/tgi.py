@@ -1,0 +1,85 @@
+"""Text Generation Inference 3.3.7, archived: the container that would serve a planned replica.
+
+Read from its source; it never ran here. No deploy starts it, since no hole of it will be closed any more: see
+docs/engines.md, and `ingot migrate --from tgi`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ingot.engines import starts
+from ingot.engines.engine import Replica, Values
+from ingot.engines.observed import Observed
+from ingot.engines.service import Mount, Service
+
+USER = "2000:0"
+MODEL, CACHE = "/model", "/cache"
+ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HOME": CACHE,
+    "TRANSFORMERS_OFFLINE": "1",
+    "TRITON_CACHE_DIR": f"{CACHE}/triton",
+    "XDG_CACHE_HOME": CACHE,
+}
+START_BASE_S = 420
+HEALTH = "/health"
+#: Seconds of the stop's grace that are left for the engine to end after it let running requests finish.
+END_S = 20
+
+_BLOCKS = re.compile(r"KV-cache blocks: (\d+), size: (\d+)")
+LOG_LINES = "KV-cache blocks:"
+
+
+def service(replica: Replica, values: Values) -> Service:
+    """The container of one replica."""
+    return Service(
+        name=replica.name,
+        model=replica.served_name,
+        image=values.image,
+        argv=("text-generation-launcher", *_flags(replica, values), *values.extra_args),
+        env=tuple(sorted({**ENVIRONMENT, **values.extra_env}.items())),
+        mounts=(Mount(replica.model_directory, MODEL), Mount(replica.cache_directory, CACHE, read_only=False)),
+        devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
+        user=USER,
+        tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
+        ulimits=tuple(sorted(values.ulimits.items())),
+        shm_bytes=values.shm_bytes,
+        pids=values.pids,
+        address=replica.address,
+        port=values.port,
+        health_path=HEALTH,
+        stop_grace_s=values.stop_grace_s,
+        start_deadline_s=starts.deadline_s(START_BASE_S, replica.weight_bytes, values.disk_bytes_per_s),
+        kind=replica.kind,
+    )
+
+
+def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
+    plan = replica.plan
+    flags: dict[str, object] = {
+        "--model-id": MODEL,
+        "--hostname": "0.0.0.0",
+        "--port": values.port,
+        "--num-shard": plan.tensor_parallel_size,
+        "--max-concurrent-requests": plan.max_num_seqs,
+        # A sequence is prompt and answer; of the prompt it wants to know by itself.
+        "--max-input-tokens": max(plan.max_model_len - 1, 1),
+        "--max-total-tokens": plan.max_model_len,
+        "--max-batch-prefill-tokens": max(plan.max_num_batched_tokens, plan.max_model_len - 1),
+        "--graceful-termination-timeout": max(values.stop_grace_s - END_S, 0),
+        # On, in its image.
+        "--usage-stats": "off",
+    }
+    return tuple(part for flag, value in flags.items() for part in (flag, str(value)))
+
+
+def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
+    """The numbers in its log."""
+    found = [match for line in log if (match := _BLOCKS.search(line))]
+    if not found:
+        return Observed()
+    blocks, size = int(found[-1][1]), int(found[-1][2])
+    return Observed(kv_cache_tokens=blocks * size, num_blocks=blocks, block_size=size)
