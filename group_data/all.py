@@ -4,6 +4,10 @@ The types of each section are in ingot/settings/<section>.py; a value that is no
 """
 
 # --- upstreams: where everything is fetched from; point them at a mirror or a file tree on sites without internet
+# The HTTP proxy through which apt, Docker's pulls and models go: {"uri": "http://proxy:3128"}; where it wants a login
+# "login_file" (a file on this machine, one line USER:PASSWORD), where it opens TLS "ca_file" (its CA as PEM, on this
+# machine), and "direct": names, domains and addresses reached without it, beside the inventory's hosts.
+proxy = None
 sources = {
     # The distribution's own archive, for sites where what hosts describe themselves cannot be reached: "uri" (and
     # "security_uri", where security updates have another), e.g. "https://mirror.site/{os}". Its signatures are the

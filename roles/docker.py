@@ -4,6 +4,7 @@ from pyinfra.api import deploy
 
 from ingot.operations import units
 from ingot.operations.containers import docker as operations
+from ingot.operations.containers import proxy
 from ingot.operations.gateway import fronting
 
 
@@ -13,4 +14,4 @@ def docker() -> None:
     if fronting.is_front():
         return
     operations.engine(name="Docker Engine, Compose and daemon.json")
-    units.units(units.Unit("docker", restart_on=(operations.CONFIG,)), name="dockerd runs with it")
+    units.units(units.Unit("docker", restart_on=(operations.CONFIG, *proxy.FILES)), name="dockerd runs with it")

@@ -46,10 +46,17 @@ ALLOWED = {
         "ingot.errors",
         "ingot.facts",
         "ingot.runs",
+        "ingot.secrets",
         "ingot.settings",
         "ingot.sizing",
     },
-    "ingot.operations.containers": {"ingot.errors", "ingot.facts", "ingot.operations", "ingot.settings"},
+    "ingot.operations.containers": {
+        "ingot.errors",
+        "ingot.facts",
+        "ingot.operations",
+        "ingot.secrets",
+        "ingot.settings",
+    },
     "ingot.operations.gateway": {
         "ingot.engines",
         "ingot.errors",

@@ -44,6 +44,7 @@ APT_PATHS = (
 #: What no other can read, and what a thief of the disk would want.
 SECRETS = (
     f"{TLS_DIRECTORY}/key.pem",
+    "/etc/ingot/docker/proxy.env",
     "/etc/nginx/ingot/*.map",
     "/etc/nginx/ingot/pair.pem",
     f"/etc/letsencrypt/archive/{ACME_NAME}/privkey*.pem",

@@ -192,14 +192,16 @@ class Fetched:
 
 
 class Text(FactBase[Fetched]):
-    """A text of up to some megabytes, read by the host; curl's further options may come by standard input.
+    """A text of up to some megabytes, read by the host; shell text that sets the environment, and curl's further
+    options as `secret`, come by standard input.
 
     Returns: Fetched('{"files": […]}') or Fetched(None, "curl: (22) The requested URL returned error: 404")
     """
 
     def command(self, url: str) -> str:
         return (
-            "t=$(mktemp); if e=$(curl -fsSL --connect-timeout 15 --max-time 120 --retry 2 --config - "
+            'secret=; eval "$(cat)"; t=$(mktemp); '
+            "if e=$(printf '%s\n' \"$secret\" | curl -fsSL --connect-timeout 15 --max-time 120 --retry 2 --config - "
             f'-o "$t" -- {shlex.quote(url)} 2>&1); then echo ok; base64 -w0 "$t"; echo; '
             'else echo failed; echo "$e" | tail -n 1; fi; rm -f "$t"'
         )
@@ -236,8 +238,9 @@ class SourceAnswer:
 
 
 class SourceAnswers(FactBase[tuple[tuple[SourceAnswer, ...], ...]]):
-    """Whether the host's sources give it one small file of each model that it lacks; curl's options with the token come
-    by standard input. What lies there already is not asked for.
+    """Whether the host's sources give it one small file of each model that it lacks; shell text that sets the
+    environment, and curl's options with the token as `secret`, come by standard input. What lies there already is not
+    asked for.
 
     Returns: ((SourceAnswer(0, 206),), (), (SourceAnswer(0, 401), SourceAnswer(7, 0, "curl: (7) …")))
     """
@@ -251,9 +254,9 @@ class SourceAnswers(FactBase[tuple[tuple[SourceAnswer, ...], ...]]):
             )
             lines.append(f"[ -d {shlex.quote(one.target)} ] || {{ {asks}; }}")
         return (
-            'token=$(cat); error=$(mktemp); ask() { secret=; [ "$2" = no ] || secret=$token; '
-            "status=$(printf '%s\\n' \"$secret\" | curl -sSL -o /dev/null -w '%{http_code}' -r 0-0 --connect-timeout 9 "
-            '--max-time 30 --config - -- "$3" 2>"$error"); '
+            'secret=; eval "$(cat)"; error=$(mktemp); ask() { options=; [ "$2" = no ] || options=$secret; '
+            "status=$(printf '%s\\n' \"$options\" | curl -sSL -o /dev/null -w '%{http_code}' -r 0-0 "
+            '--connect-timeout 9 --max-time 30 --config - -- "$3" 2>"$error"); '
             'printf \'%s\\t%s\\t%s\\t%s\\n\' "$1" $? "$status" "$(tail -n 1 "$error")"; }; '
             f'{"; ".join(lines)}; echo {len(asked)}; rm -f "$error"'
         )

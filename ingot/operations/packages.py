@@ -14,7 +14,7 @@ from pyinfra.context import host
 
 from ingot.facts.footprint import BEFORE
 from ingot.facts.packages import CHANGED_SOURCES, Apt, AptLook
-from ingot.operations import changes, detached
+from ingot.operations import changes, detached, proxy
 from ingot.operations.described_sources import others
 from ingot.operations.operation import operation
 from ingot.operations.package_source import Extension, Source
@@ -165,7 +165,7 @@ def compare(
 
 
 def members(plan: PackagesPlan, host_name: str, lock_timeout_s: int) -> dict[str, str]:
-    """The files that `packages.sh` reads."""
+    """The files that `packages.sh` reads on the host in context. Raises: IngotError for a proxy's files."""
     lines = [f"host\t{host_name}", f"patience\t{lock_timeout_s}", *plan.lines, ""]
     return {
         "plan": "\n".join(lines),
@@ -173,6 +173,7 @@ def members(plan: PackagesPlan, host_name: str, lock_timeout_s: int) -> dict[str
         "changed": CHANGED_SOURCES,
         "sources.sh": SOURCES,
         "progress": 'tail -n 1 "$1/out"',
+        **proxy.members(),
     }
 
 

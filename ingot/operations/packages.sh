@@ -1,4 +1,4 @@
-# Follows the plan in $1/plan; the reason of a failure goes to $1/sentence, everything apt prints to the log $2.
+# Follows the plan in $1/plan, through the proxy that $1/proxy sets where it is there; the reason of a failure goes to $1/sentence, everything apt prints to the log $2.
 # No globbing: a version such as 580.* is apt's to match.
 set -uf
 umask 022
@@ -146,6 +146,8 @@ remember() {
 }
 
 . "$work/sources.sh"
+[ ! -e "$work/proxy" ] || . "$work/proxy"
+trap 'rm -f "$work/proxy"' EXIT
 if [ ! -e /run/cloud-init/result.json ] && command -v cloud-init >/dev/null; then
   timeout "$patience" cloud-init status --wait || :
 fi

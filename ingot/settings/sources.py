@@ -19,6 +19,7 @@ from ingot.settings.kinds import (
     pattern,
     refuse,
 )
+from ingot.settings.proxy import Proxy
 
 Suite = Annotated[str, *pattern(r"[^\s\x00-\x1f\x7f]+", "the suite of a package repository, such as 'stable' or '/'")]
 Distribution = Annotated[str, *pattern(r"[a-z0-9.]+", "a distribution such as 'debian13', or 'default'")]
@@ -128,6 +129,7 @@ class Upstreams(Section):
 
 
 class Sources(Section):
-    """Where everything is fetched from."""
+    """Where everything is fetched from, and through what."""
 
+    proxy: Annotated[Proxy | None, Expected("uri, login_file, ca_file and direct, or None")]
     sources: Annotated[Upstreams, Expected("the upstreams by name")]

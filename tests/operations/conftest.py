@@ -20,7 +20,7 @@ from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.ssh import SSHConnector
 
 from ingot.facts import paths
-from ingot.operations import detached, tree
+from ingot.operations import detached, proxy, tree
 from ingot.sandbox import TestHost
 from ingot.sandbox.inventory import connection
 from tests.settings.values import DEFAULTS
@@ -76,6 +76,7 @@ def run_operation(
             monkeypatch.setattr(detached, "WORK", str(here))
             monkeypatch.setattr(detached, "LOGS", str(here))
             monkeypatch.setattr(paths, "STAGING", f"{here}/stage.*")
+            monkeypatch.setattr(proxy, "HOME", str(here))
             inventory = Inventory(([("@local", values)], {}))
         state = State(inventory, Config(DIFF=diff, SUDO=bool(on)))
         state.print_input = state.print_fact_input = state.print_fact_output = state.print_noop_info = True

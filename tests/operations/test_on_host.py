@@ -23,6 +23,7 @@ from ingot.facts.packages import AptLook
 from ingot.operations import detached, packages, reboot, tree, units
 from ingot.operations.bundle import pack
 from ingot.operations.containers import docker
+from ingot.operations.containers import proxy as docker_proxy
 from ingot.operations.driver import debian_archive
 from ingot.operations.package_source import Source
 from ingot.operations.preflight import preflight
@@ -32,6 +33,7 @@ from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
 from ingot.sandbox.mirror import model_values
 from ingot.sandbox.paths import Paths
+from tests.operations import proxies
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -351,6 +353,36 @@ def test_daemon_json_is_merged_and_dockerd_restarted_once(host, run_operation):
     assert run_operation(units.units, dockerd, on=host).succeeded
     assert host.succeeds("docker info --format '{{.LiveRestoreEnabled}}'") == "true\n"
     assert not run_operation(units.units, dockerd, on=host).changed
+
+
+@pytest.mark.cache
+def test_dockerd_pulls_through_the_sites_proxy_and_its_login_is_seen_nowhere(host, run_operation, tmp_path):
+    values = {key: value for key, value in group_data().items() if key.startswith(("docker_", "sources"))}
+    (tmp_path / "login").write_text("user:pass-word-of-the-site")
+    dockerd = units.Unit("docker", restart_on=(docker.CONFIG, *docker_proxy.FILES))
+    machine = host.succeeds("ip route show default | cut -d' ' -f3").strip()
+    with proxies.running("--basic-auth", "user:pass-word-of-the-site", log=tmp_path / "log", on=machine) as port:
+        through = {"uri": f"http://{machine}:{port}", "login_file": str(tmp_path / "login")}
+        with_proxy = {**values, "proxy": through}
+        # The package's unit allows three starts a minute.
+        host.succeeds("mkdir -p /run/systemd/system/docker.service.d")
+        host.put("/run/systemd/system/docker.service.d/test.conf", "[Unit]\nStartLimitIntervalSec=0\n")
+        fetched = run_operation(packages.packages, ("hello",), on=host, data=with_proxy)
+        assert fetched.succeeded and "pass-word" not in fetched.everything, fetched.said
+        assert re.search(r"GET \S+/hello_\S+\.deb", (tmp_path / "log").read_text())
+        assert "pass-word" not in host.succeeds("grep -rs pass-word /run/ingot /var/log || true")
+        first = run_operation(docker.engine, on=host, data=with_proxy, diff=True)
+        assert first.succeeded and "pass-word" not in first.everything, first.said
+        assert run_operation(units.units, dockerd, on=host).succeeded
+        assert not run_operation(docker.engine, on=host, data=with_proxy).changed
+        assert not run_operation(units.units, dockerd, on=host).changed
+        assert "hub.example" in host.fails("docker pull hub.example/none:1 2>&1")
+        assert "CONNECT hub.example:443" in (tmp_path / "log").read_text()
+        assert host.succeeds(f"stat -c '%a %U' {docker_proxy.VARIABLES}") == "600 root\n"
+        assert "pass-word" not in host.succeeds("docker info; systemctl show docker; ps axww; journalctl -b -u docker")
+        assert run_operation(docker.engine, on=host, data=values).succeeded
+        assert run_operation(units.units, dockerd, on=host).succeeded
+        host.succeeds(f"! ls -d {' '.join(docker_proxy.FILES)} 2>/dev/null")
 
 
 def test_a_daemon_json_that_dockerd_refuses_never_replaces_the_old_one(host, run_operation):

@@ -16,6 +16,7 @@ from ingot.facts.docker import Docker as DockerLook
 from ingot.facts.engine import STATE
 from ingot.facts.footprint import CONFIG_BEFORE, CONFIG_WRITTEN, SNAP_STOPPED
 from ingot.operations import changes, packages, tree
+from ingot.operations.containers import proxy
 from ingot.operations.containers.takeover import MINIMUM, parsed, takeover
 from ingot.operations.operation import operation
 from ingot.operations.package_source import Source, vendor
@@ -164,7 +165,11 @@ def engine() -> Commands:
     if text != state.config:
         yield StringCommand(_remembered(text))
     yield from tree.tree._inner(
-        entries=(tree.Dir("/etc/docker"), tree.File(CONFIG, text, mode=state.config_mode)),
+        entries=(
+            tree.Dir("/etc/docker"),
+            tree.File(CONFIG, text, mode=state.config_mode),
+            *proxy.entries(values.proxy),
+        ),
         validate=f"dockerd --validate --config-file {{stage}}{CONFIG}",
     )
     if (

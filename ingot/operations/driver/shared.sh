@@ -10,6 +10,7 @@ tab=$(printf '\t')
 # Names of the packages that carry the driver.
 ours='nvidia|cuda|libnv|nvlsm'
 host=$(sed -n "s/^host$tab//p" "$work/plan")
+[ ! -e "$work/proxy" ] || . "$work/proxy"
 
 apt_get() {
   apt-get -y -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef \

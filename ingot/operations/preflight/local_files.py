@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from pyinfra.api.host import Host
 
 from ingot.errors import IngotError
+from ingot.operations import proxy
 from ingot.secrets import hub_token, keys, pki
 from ingot.settings import Settings
 
@@ -21,6 +23,8 @@ def unusable(one: Host, values: Settings) -> Iterator[str]:
     if values.cache_hub_token_file:
         file = values.cache_hub_token_file
         looks.append(lambda: hub_token.read(file))
+    if values.proxy:
+        looks.append(partial(proxy.shell, values.proxy))
     if missing := values.without_lock():
         yield missing
     for look in looks:

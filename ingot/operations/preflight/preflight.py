@@ -14,11 +14,13 @@ from pyinfra.context import host, state
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook
 from ingot.facts.models import Asked, SourceAnswer, SourceAnswers
+from ingot.facts.way_out import WayOut
 from ingot.inventory.expectation import parse
+from ingot.operations import proxy
 from ingot.operations.gateway import fronting, takeover
 from ingot.operations.gateway.certificate import findings as certificate_findings
 from ingot.operations.operation import operation
-from ingot.operations.preflight import disk_space, model_sources, package_sources
+from ingot.operations.preflight import disk_space, model_sources, package_sources, way_out
 from ingot.operations.preflight.findings import Wanted, findings, planned_now
 from ingot.operations.preflight.local_files import unusable
 from ingot.operations.preflight.notices import conversions, notes
@@ -64,8 +66,12 @@ def judge(host: Host) -> Judged:
         *certificate_findings(host),
         *unusable(host, values),
     )
+    # Asked last, and only where all else is well: these are the questions that leave the host.
+    if not stops and values.proxy:
+        address = way_out.probe(look, values, package_sources.sources(look, values, fronts=fronts), proxy.fleet())
+        if address:
+            stops = tuple(way_out.findings(values.proxy, address, host.get_fact(WayOut, address, **proxy.asking())))
     if not stops and not fronts:
-        # Asked last, and only where all else is well: it is the one question that leaves the host.
         planned, _ = planned_now(look, wanted)
         stops = tuple(model_sources.findings(look, values, planned, lambda asked: _asked_of(host, values, asked)))
     sources = package_sources.notes(look, values, fronts=fronts)
@@ -74,7 +80,7 @@ def judge(host: Host) -> Judged:
 
 
 def _asked_of(host: Host, values: Settings, asked: Sequence[Asked]) -> Sequence[Sequence[SourceAnswer]]:
-    return host.get_fact(SourceAnswers, asked=asked, _stdin=curl_token(values.cache_hub_token_file))
+    return host.get_fact(SourceAnswers, asked=asked, **proxy.asking(curl_token(values.cache_hub_token_file)))
 
 
 def _noise(host: Host) -> Iterator[str]:

@@ -15,7 +15,8 @@ from pyinfra.context import state as run
 from ingot.catalog.lock import Lock
 from ingot.errors import IngotError
 from ingot.facts.models import DAMAGE, MADE, MARKER, Fetched, ModelDirectory, Models, ModelsState, Room, Text, Verified
-from ingot.operations import changes, detached
+from ingot.operations import changes, detached, proxy
+from ingot.operations.hidden import Hidden
 from ingot.operations.operation import operation
 from ingot.operations.serving import planning
 from ingot.operations.serving.beside import Weights, owners
@@ -229,20 +230,6 @@ def wanted_models(root: str, planned: planning.Planned) -> tuple[Wanted, ...]:
     return tuple(found.values())
 
 
-class Hidden(str):
-    """Text for a standard input: pyinfra logs a fact's arguments, and shows this one masked."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return "*MASKED*"
-
-    __repr__ = __str__
-
-    def __format__(self, spec: str) -> str:
-        return str(self)
-
-
 def curl_token(file: str | None) -> str:
     """curl's option with the hub token, or nothing. Raises: IngotError when its file is missing or empty."""
     return Hidden(f'header = "Authorization: Bearer {hub_token.read(file)}"\n') if file else ""
@@ -257,8 +244,7 @@ def listed_files(wanted: Wanted, places: Sequence[Origin], token: str, lock: Loc
         if place.kind == "push":
             return chosen(local_manifest(Path(place.base)), wanted.label)
         url = manifest_url(place, wanted.variant)
-        secret = {"_stdin": token} if token and place.kind == "hub" else {}
-        answer: Fetched = host.get_fact(Text, url=url, **secret)
+        answer: Fetched = host.get_fact(Text, url=url, **proxy.asking(token if place.kind == "hub" else ""))
         if answer.text is not None:
             return chosen(parse_manifest(answer.text, place, wanted.variant.revision or ""), wanted.label)
         failed.append(f"{url} could not be read ({answer.error})")
@@ -343,5 +329,6 @@ def cached() -> Commands:
             "plan": plan_text(host.name, wanted, places, listed, found, waived),
             "progress": progress(wanted, listed),
             "curl": token,
+            **proxy.members(),
         }
         yield from detached.commands(UNIT, SCRIPT, members, LIMIT_S)

@@ -5,7 +5,7 @@
 #   source KIND(hub|mirror|push) BASE        an address, or the directory that was pushed to
 #   file PATH BYTES SHA256|- GIT_SHA1|- PROVEN(yes|no)
 # PROVEN files have the digest wanted, and have kept size and time since. $1/curl holds options with secrets for the hub,
-# if any. $3, where given, is the number of the one file that this process is for: several run side by side.
+# if any, $1/proxy the site's proxy as variables. $3, where given, is the number of the one file that this process is for: several run side by side.
 #
 # Ranges by curl, one request a file, and not the hub's own client: that one checks no content, and begins a file anew
 # after it was killed.
@@ -262,7 +262,8 @@ if [ $# -gt 2 ]; then
 fi
 
 touch "$work/curl"
-trap 'rm -f "$work/curl"' EXIT
+trap 'rm -f "$work/curl" "$work/proxy"' EXIT
+[ ! -e "$work/proxy" ] || . "$work/proxy"
 echo "== $(date -u +%FT%TZ) $target"
 # A repair that is cut off must not look verified.
 rm -f -- "$dir/$marker"

@@ -9,7 +9,7 @@ from pyinfra.context import host, state
 
 from ingot.errors import IngotError
 from ingot.facts.models import Models
-from ingot.operations import changes, detached
+from ingot.operations import changes, detached, proxy
 from ingot.operations.operation import operation
 from ingot.operations.serving import planning
 from ingot.operations.standing import standing
@@ -59,6 +59,7 @@ def transfers() -> models.Commands:
         waived = values.models_waived.get(wanted.variant.repository)
         members[f"{number}/plan"] = models.plan_text(host.name, wanted, places, listed, found, waived)
         members[f"{number}/curl"] = token
+        members |= {f"{number}/{name}": text for name, text in proxy.members().items()}
         snippets.append(f'( set -- "$1/{number}"; {models.progress(wanted, listed)} )')
         where = " or ".join(one.base for one in places)
         changes.announce(

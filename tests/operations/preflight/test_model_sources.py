@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ def by_command(asked: Sequence[Asked], token: str) -> Sequence[Sequence[SourceAn
     """The answers of the fact's own command, run on this machine."""
     done = subprocess.run(
         ["sh", "-c", SourceAnswers().command(asked)],
-        input=token,
+        input=f"secret={shlex.quote(token)}",
         capture_output=True,
         text=True,
         check=True,
