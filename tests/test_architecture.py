@@ -20,7 +20,7 @@ ALLOWED = {
     "ingot.compat": set(),
     "ingot.catalog": {"ingot.sizing"},
     "ingot.gateway": {"ingot.errors"},
-    "ingot.monitoring": set(),
+    "ingot.monitoring": {"ingot.facts"},
     "ingot.facts": {"ingot.compat", "ingot.gateway", "ingot.sizing"},
     "ingot.settings": {
         "ingot.catalog",
