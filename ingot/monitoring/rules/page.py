@@ -17,8 +17,8 @@ _TITLES = {
 }
 _INTRODUCTION = """# Alerts
 
-What each alert means, and what to do. `ingot alerts` lists what fires; [monitoring](monitoring.md) says how the alerts
-come about. Made by `python -m ingot.monitoring.rules.page` from the rules; a test compares both.
+What each alert means, and what to do. `ingot alerts` lists what fires. This page is made of the rules by
+`python -m ingot.monitoring.rules.page`; a test compares both.
 
 - **critical** wakes somebody: callers are hurt, or will be within hours. **warning** is for working hours. **info**
   gives no notice and explains others.

@@ -99,7 +99,7 @@ ALERTS = (
         "increase(prometheus_rule_group_iterations_missed_total[5m]) > 0",
         300,
         "Prometheus on {{ $labels.host }} is late with the rules of {{ $labels.rule_group }}.",
-        "It has too little processor or disk for its targets: look at the host, shorten `monitoring_retention`.",
+        "It has too little processor or disk for its targets: look at the host, lower `monitoring_keep_days`.",
     ),
     Rule(
         "IngotPrometheusDisk",
@@ -141,7 +141,8 @@ ALERTS = (
         "vector(1)",
         0,
         "The alerts of this fleet are alive; a receiver that misses this one should say so.",
-        "Nothing. Send it to a service that alarms when it stops: the dead man's switch.",
+        "Nothing: it always fires, and `ingot alerts` says where it does not. A service outside that alarms when it stops "
+        "can be given it by a route of Alertmanager's: a dead man's switch.",
     ),
 )
 
