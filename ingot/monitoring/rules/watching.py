@@ -141,8 +141,8 @@ ALERTS = (
         "vector(1)",
         0,
         "The alerts of this fleet are alive; a receiver that misses this one should say so.",
-        "Nothing: it always fires, and `ingot alerts` says where it does not. A service outside that alarms when it stops "
-        "can be given it by a route of Alertmanager's: a dead man's switch.",
+        "Nothing: it always fires, and `ingot alerts` says where it does not. A service outside that alarms when it "
+        "stops can be given it by a route of Alertmanager's: a dead man's switch.",
     ),
 )
 

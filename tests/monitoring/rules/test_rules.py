@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ingot.monitoring.metrics import CATALOGUE
-from ingot.monitoring.rules.catalogue import alerts
+from ingot.monitoring.rules.catalogue import alerts, groups
 from ingot.monitoring.rules.page import alerts_page
 from ingot.monitoring.rules.rendered import at_pace, rule_file
 from ingot.monitoring.rules.rule import Purpose, Severity
@@ -90,9 +90,10 @@ def fired(long: bool) -> dict[tuple[str, str], str]:
     with tempfile.TemporaryDirectory() as directory:
         rules, tests = Path(directory) / "rules.yml", Path(directory) / "tests.yml"
         rules.write_text(rule_file(), encoding="utf-8")
-        tests.write_text(
-            json.dumps({"rule_files": ["rules.yml"], "evaluation_interval": every, "tests": [test]}), encoding="utf-8"
-        )
+        # Without an order, promtool takes groups as they come: alerts before what is recorded for them.
+        order = [group.name for group in groups()]
+        told = {"rule_files": ["rules.yml"], "group_eval_order": order, "evaluation_interval": every, "tests": [test]}
+        tests.write_text(json.dumps(told), encoding="utf-8")
         ran = subprocess.run(["promtool", "test", "rules", str(tests)], capture_output=True, text=True, check=False)
     found = re.findall(r"Labels:\{(.*)\}\n.*summary=\"(.*)\"\}", ran.stderr)
     assert found, ran.stdout + ran.stderr
