@@ -170,6 +170,7 @@ ALLOWED = {
         "ingot.settings",
         "ingot.sizing",
     },
+    "ingot.migration": {"ingot.catalog", "ingot.errors", "ingot.sizing"},
     "ingot.verification": {"ingot.errors", "ingot.inventory", "ingot.operations"},
     "ingot.departure": {
         "ingot.errors",
@@ -224,6 +225,7 @@ ALLOWED = {
         "ingot.housekeeping",
         "ingot.hub",
         "ingot.inventory",
+        "ingot.migration",
         "ingot.onboarding",
         "ingot.operations.departure",
         "ingot.operations.preflight",

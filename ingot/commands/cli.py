@@ -22,6 +22,7 @@ COMMANDS = {
     "history": "ingot.commands.history:history",
     "keys": "ingot.commands.keys:keys_group",
     "lock": "ingot.commands.lock:lock_group",
+    "migrate": "ingot.commands.migrate:migrate",
     "models": "ingot.commands.models:models_group",
     "onboard": "ingot.commands.onboard:onboard",
     "plan": "ingot.commands.plan:plan",
