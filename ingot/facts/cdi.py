@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pyinfra.api.facts import FactBase
 
-from ingot.facts import nvidia
+from ingot.facts import docker, nvidia
 from ingot.facts.driver import parse_running
 from ingot.facts.errors import ParseError, Unread
 from ingot.facts.nvidia import GpuReport, reported
@@ -28,7 +28,7 @@ _QUESTIONS: dict[str, str] = {
     "cdi_refreshed": _SPEC.format(path=REFRESHED),
     "cdi_generated": _SPEC.format(path=GENERATED),
     "cdi_refresh_unit": "systemctl cat nvidia-cdi-refresh.service",
-    "cdi_docker": "command -v docker >/dev/null && timeout 30 docker info --format '{{json .}}' 2>/dev/null",
+    "cdi_docker": docker.INFO,
     "driver_running": "cat /proc/driver/nvidia/version 2>/dev/null",
     "toolkit_version": "dpkg-query -W -f='${Version}' nvidia-container-toolkit-base 2>/dev/null",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,11 @@ PACKAGES = (
 _OWN_FLAGS = ("-H", "--host", "--containerd", "--pidfile")
 #: Modes of daemon.json that hide it from others, which may be meant: it can hold a proxy's password.
 _MODES = ("0600", "0640", "0400", "0440")
+#: dockerd's account of itself, in JSON. One that does not run is not started by the question, as its socket would.
+INFO = (
+    "systemctl is-active --quiet docker.service && command -v docker >/dev/null && "
+    "timeout 30 docker info --format '{{json .}}' 2>/dev/null"
+)
 _SNAP_ROOT = "/var/snap/docker/common/var-lib-docker"
 
 
@@ -198,10 +204,7 @@ QUESTIONS: dict[str, str] = {
     "docker_podman": (
         "[ -e /usr/share/doc/podman-docker ] && timeout 10 podman ps --all --format '{{.Names}}' 2>/dev/null; true"
     ),
-    "docker_live": (
-        "systemctl is-active --quiet docker.service && "
-        "timeout 10 docker info --format '{{.LiveRestoreEnabled}}' 2>/dev/null; true"
-    ),
+    "docker_info": INFO,
     "docker_masked": (
         "for u in docker.service docker.socket containerd.service; do "
         # A package that was removed leaves its unit masked, and its successor's installation unmasks it.
@@ -269,6 +272,15 @@ def parse_daemons(lines: Iterable[str]) -> tuple[Daemon, ...]:
     return tuple(found)
 
 
+def parse_live_restore(info: str) -> bool | None:
+    """Whether dockerd leaves containers at work when it stops, of `INFO`; None where it did not answer."""
+    try:
+        found = json.loads(info)["LiveRestoreEnabled"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return found if isinstance(found, bool) else None
+
+
 def parse_docker(answers: Mapping[str, Section]) -> DockerState:
     """The answers to QUESTIONS as one value."""
 
@@ -277,7 +289,6 @@ def parse_docker(answers: Mapping[str, Section]) -> DockerState:
 
     release = dict(line.split("=", 1) for line in lines("docker_release") if "=" in line)
     config, programs = answers["docker_config"], parse_programs(lines("docker_programs"))
-    live = lines("docker_live")
     packages = parse_installed(answers["docker_packages"].output)
     return DockerState(
         os=release.get("ID", "").strip('"'),
@@ -296,7 +307,7 @@ def parse_docker(answers: Mapping[str, Section]) -> DockerState:
         containers=parse_containers(lines("docker_containers")),
         snap=parse_containers(lines("docker_snap")) if answers["docker_snap"].status == 0 else None,
         podman=tuple(lines("docker_podman")),
-        live_restore=live[-1] == "true" if live and live[-1] in ("true", "false") else None,
+        live_restore=parse_live_restore(answers["docker_info"].output) if "docker_info" in answers else None,
         masked=tuple(lines("docker_masked")),
         elsewhere=" and ".join(lines("docker_elsewhere")),
         namespaces=tuple(lines("docker_namespaces")),

@@ -45,16 +45,22 @@ done
 printf '%s\\n' "$answer"; exit $status"""
 
 
+#: Only instances make the two logs below worth their calls. The driver shows each here; where it shows nothing of
+#: MIG at all (before 450), nvidia-smi is asked. Source: NVIDIA's MIG user guide, "/proc based nvidia-capabilities".
+_INSTANCES = "c=/proc/driver/nvidia/capabilities; [ ! -d $c/mig ] || ls -d $c/gpu*/mig/gi* >/dev/null 2>&1 || exit 1; "
+
 #: What the GPU facts ask; combined facts splice it into their own command.
 QUESTIONS: dict[str, str] = {
     "smi_query": _smi_query(),
-    "smi_list": f"{smi_call.SHELL}command -v nvidia-smi >/dev/null && smi -L",
+    "smi_list": f"{_INSTANCES}{smi_call.SHELL}command -v nvidia-smi >/dev/null && smi -L",
     # A single GPU has no links. Only the long log tells the memory of MIG instances.
     "smi_topology": (
         f"{smi_call.SHELL}[ $(ls -d /proc/driver/nvidia/gpus/* 2>/dev/null | wc -l) = 1 ] || "
         "{ command -v nvidia-smi >/dev/null && smi topo -m; }"
     ),
-    "smi_xml": (f"{smi_call.SHELL}command -v nvidia-smi >/dev/null && smi -L | grep -q '^ *MIG ' && smi -q -x"),
+    "smi_xml": (
+        f"{_INSTANCES}{smi_call.SHELL}command -v nvidia-smi >/dev/null && smi -L | grep -q '^ *MIG ' && smi -q -x"
+    ),
     "memory": "grep -E '^Mem(Total|Available):' /proc/meminfo",
 }
 

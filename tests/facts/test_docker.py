@@ -20,6 +20,7 @@ from ingot.facts.docker import (
     parse_containers,
     parse_daemons,
     parse_docker,
+    parse_live_restore,
     parse_programs,
     parse_version,
 )
@@ -117,3 +118,18 @@ def test_the_look_tells_a_missing_file_from_an_empty_one() -> None:
 def test_a_daemon_json_that_others_may_not_read_stays_one(mode: str, kept: str) -> None:
     answers = dict.fromkeys(QUESTIONS, Section("", 1)) | {"docker_config_mode": Section(mode)}
     assert parse_docker(answers).config_mode == kept
+
+
+@pytest.mark.parametrize(
+    ("info", "found"),
+    [
+        ('{"LiveRestoreEnabled": true}', True),
+        ('{"LiveRestoreEnabled": false}', False),
+        ("", None),
+        ("{}", None),
+        ("[]", None),
+        ("Cannot connect to the Docker daemon", None),
+    ],
+)
+def test_live_restore_is_what_dockerd_says_itself(info: str, found: bool | None) -> None:
+    assert parse_live_restore(info) is found

@@ -16,12 +16,13 @@ from ingot.facts import driver, nvidia, pci
 from ingot.facts.driver import DriverState, parse_driver
 from ingot.facts.filter import HEALTH
 from ingot.facts.gateway import ACME_LIVE, TLS_DIRECTORY, Running
+from ingot.facts.look import LANES
 from ingot.facts.models import DAMAGE, MARKER
 from ingot.facts.nginx_sites import GUEST
 from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.packages import SOURCE_QUESTIONS, parse_described, parse_keyrings
 from ingot.facts.replica_holds import HOLDS_FILE
-from ingot.facts.sections import Section, compose, split
+from ingot.facts.sections import Section, side_by_side, split
 
 PROJECT = "ingot-engine"
 #: Anything that looks like an API key or a hub token, and those or a private key.
@@ -218,7 +219,7 @@ class Look:
 
 def command(server: str) -> str:
     """Every question in one command; callers know the host as `server`."""
-    return compose({**QUESTIONS, "gateway": Running().command(server)})
+    return side_by_side({**QUESTIONS, "gateway": Running().command(server)}, LANES)
 
 
 def parse_look(output: str) -> Look:

@@ -48,6 +48,17 @@ def test_without_nouveau_the_module_loads_at_once(machine: Machine) -> None:
     assert nodes == ["nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidia1", "nvidia2", "nvidia3", "nvidiactl"]
 
 
+@on("h100-mig")
+def test_instances_are_shown_as_capabilities(machine: Machine) -> None:
+    machine.install_driver(A)
+    machine.modprobe("nvidia")
+    capabilities = machine.root / "proc/driver/nvidia/capabilities"
+    assert (capabilities / "mig/config").exists()
+    devices = json.loads((machine.root / "var/lib/ingot-simulated/hardware.json").read_text())["gpus"][0]["mig_devices"]
+    found = {path.name for path in capabilities.glob("gpu0/mig/gi*")}
+    assert found == {f"gi{device['gpu_instance']}" for device in devices} != set()
+
+
 @on("rtx4090x1")
 def test_nouveau_owns_the_gpu_until_a_boot_with_its_blacklist(machine: Machine) -> None:
     assert driver_of(machine, "0000:01:00.0") == "nouveau"

@@ -173,6 +173,11 @@ def _show_proc(hardware: dict[str, Any], module: dict[str, str] | None) -> None:
             f"Bus Type: \t PCIe\nBus Location: \t {gpu['address']}\nDevice Minor: \t {minor}\n"
             "GPU Excluded:\t No\n",
         )
+        for device in gpu.get("mig_devices", ()):
+            instance = PROC_DRIVER / f"nvidia/capabilities/gpu{minor}/mig/gi{device['gpu_instance']}"
+            _write(instance / "access", "DeviceFileMinor: 0\nDeviceFileMode: 292\nDeviceFileModify: 1\n")
+    for name in ("config", "monitor"):
+        _write(PROC_DRIVER / "nvidia/capabilities/mig" / name, "DeviceFileMinor: 1\n")
     for device in hardware["pci"]:
         if device["class"].startswith("0x0680"):
             _write(PROC_DRIVER / "nvidia-nvswitch/devices" / device["address"], "")
