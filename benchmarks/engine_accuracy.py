@@ -25,13 +25,18 @@ from engine_cases import Case, Unknown, each, is_on, load_cases
 
 from ingot.sizing.engines import llama_cpp, sglang, tensorrt_llm
 from ingot.sizing.errors import SizingError, WorkloadError
-from ingot.sizing.units import GIB, MIB
+from ingot.sizing.gguf.shape import WINDOWED
+from ingot.sizing.units import GIB, MIB, ceil_div
 
 KV_PCT, TOTAL_PCT = 0.5, 5.0
 #: Where a case does not name it, for the compute buffer alone.
 TYPICAL_VOCABULARY = 131_072
-#: llama.cpp kept logits of every token of a batch before this month, or build.
-ROWS_SINCE, ROWS_BUILD = (2026, 6), 9600
+#: From which build of llama.cpp, or month: logits are kept of answered tokens alone; slots have streams of their own;
+#: latent attention is cached as such; and without values.
+ROWS_SINCE = (9600, (2026, 6))
+STREAMS_SINCE = (5900, (2025, 7))
+LATENT_SINCE = (5132, (2025, 4))
+VALUELESS_SINCE = (7840, (2026, 2))
 
 
 @dataclass
@@ -91,12 +96,18 @@ def llama_layers(case: Case) -> tuple[llama_cpp.CacheLayer, ...]:
         keeping_none = int(geometry.get("n_recurrent_layer") or 0) + int(geometry.get("nextn_layers") or 0)
         count = int(case.shape("n_layer")) - keeping_none
     latent = geometry.get("kv_lora_rank")
-    if latent:
+    if latent and not _before(case, LATENT_SINCE):
         rope = int(case.shape("qk_rope_head_dim", "n_rot", "rope_dim"))
-        return (llama_cpp.CacheLayer(int(latent) + rope, 0),) * int(count)
+        values = int(latent) if _before(case, VALUELESS_SINCE) else 0
+        return (llama_cpp.CacheLayer(int(latent) + rope, values),) * int(count)
+    if geometry.get("n_head_kv") is None and geometry.get("n_embd_k_gqa") is not None:
+        keys_row, values_row = (each(case.shape(name), int(count)) for name in ("n_embd_k_gqa", "n_embd_v_gqa"))
+        if geometry.get("n_swa"):
+            raise Unknown("the case does not say which layers have a window")
+        return tuple(llama_cpp.CacheLayer(*one) for one in zip(keys_row, values_row, strict=True))
     heads = each(case.shape("n_head_kv"), int(count))
     keys = int(case.shape("head_dim", "head_dim_k", "key_length", "n_embd_head_k"))
-    values = int(geometry.get("head_dim_v") or geometry.get("value_length") or keys)
+    values = int(geometry.get("head_dim_v") or geometry.get("value_length") or geometry.get("n_embd_head_v") or keys)
     window = geometry.get("n_swa") or geometry.get("sliding_window")
     if not window or is_on(case.flag("swa-full")):
         return tuple(llama_cpp.CacheLayer(one * keys, one * values) for one in heads if one)
@@ -119,9 +130,14 @@ def _windowed(case: Case, count: int) -> frozenset[int]:
         return frozenset(index for index, one in enumerate(pattern) if one)
     if isinstance(pattern, int) and pattern > 0:
         return frozenset(index for index in range(count) if index % pattern < pattern - 1)
-    for name in ("n_swa_layer", "n_swa_layers", "n_layer_swa"):
-        if case.geometry.get(name) is not None:
-            return frozenset(range(int(case.geometry[name])))
+    for name, value in case.geometry.items():
+        if "swa" in name and "layer" in name and isinstance(value, int):
+            return frozenset(range(value))
+    # The model's shape, where its own code says it and not its config.
+    model = re.sub(r"[^a-z0-9]", "", str(case.raw.get("model") or "").lower())
+    for architecture, every in WINDOWED.items():
+        if re.sub(r"[^a-z0-9]", "", architecture) in model:
+            return frozenset(index for index in range(count) if index % every < every - 1)
     raise Unknown("the case does not say which layers have a window")
 
 
@@ -129,6 +145,9 @@ def llama_settings(case: Case) -> llama_cpp.Settings:
     """How the server was started."""
     ollama_ctx = case.number("num-ctx", "ollama-context-length")
     stated = case.number("np", "parallel", "num-parallel", "n-parallel", "ollama-num-parallel")
+    repeated = case.printed(r"(\d+)/(\d+) seqs")
+    if stated is None and repeated:
+        stated = float(repeated[1])
     if stated is None and case.engine == "ollama" and _old_ollama(case):
         raise Unknown("the case does not give the slots, of which that version chose 1 or 4 itself")
     slots = int(stated or 1)
@@ -140,16 +159,18 @@ def llama_settings(case: Case) -> llama_cpp.Settings:
         context = float(printed[1]) if printed else case.geometry.get("n_ctx_train")
     if not context:
         raise Unknown("the case does not give the context")
-    flash = is_on(case.flag("fa", "flash-attn", "flash-attention"))
+    flash = is_on(case.flag("fa", "flash-attn", "flash-attention", "ollama-flash-attention"))
+    if flash is None and case.engine == "ollama" and _old_ollama(case):
+        flash = False
     parallel = case.flag("np", "parallel")
     unified = is_on(case.flag("kv-unified", "kvu"))
     return llama_cpp.Settings(
         context=int(context),
         parallel=slots,
-        unified=bool(unified) if unified is not None else "auto" in str(parallel),
+        unified=bool(unified) if unified is not None else _unified(case, str(parallel)),
         micro_batch=int(case.number("ub", "ubatch-size", "n-ubatch", "batch") or 512),
-        key_type=str(case.flag("ctk", "cache-type-k", "kv-cache-type", "ollama-kv-cache-type") or "f16").lower(),
-        value_type=str(case.flag("ctv", "cache-type-v", "kv-cache-type", "ollama-kv-cache-type") or "f16").lower(),
+        key_type=_cache_type(case, "k"),
+        value_type=_cache_type(case, "v"),
         flash_attention=flash is not False,
         logits_for_all=_logits_for_all(case),
         drafting=case.observed.get("draft_kv_gpu_mib") is not None,
@@ -157,10 +178,28 @@ def llama_settings(case: Case) -> llama_cpp.Settings:
     )
 
 
+def _cache_type(case: Case, part: str) -> str:
+    named = case.flag(f"ct{part}", f"cache-type-{part}", f"type-{part}", "kv-cache-type", "ollama-kv-cache-type")
+    repeated = case.printed(rf"\b{part.upper()} \((\w+)\):")
+    return str(named or (repeated[1] if repeated else "f16")).lower()
+
+
+def _unified(case: Case, parallel: str) -> bool:
+    repeated = case.printed(r"(\d+)/(\d+) seqs")
+    if repeated:
+        return repeated[2] == "1"
+    return "auto" in parallel or _before(case, STREAMS_SINCE)
+
+
 def _logits_for_all(case: Case) -> bool:
+    return _before(case, ROWS_SINCE, otherwise=True)
+
+
+def _before(case: Case, since: tuple[int, tuple[int, int]], *, otherwise: bool = False) -> bool:
+    """Whether the case's build, or its month where it names none, is before one; `otherwise` where neither is known."""
     if case.build:
-        return case.build < ROWS_BUILD
-    return case.date is None or case.date < ROWS_SINCE
+        return case.build < since[0]
+    return case.date < since[1] if case.date else otherwise
 
 
 def llama_shape(case: Case) -> llama_cpp.Shape:
@@ -224,6 +263,13 @@ def llama_total(case: Case) -> tuple[float, float]:
     names = ("model_gpu_mib", "kv_gpu_mib", "compute_gpu_mib")
     if case.observed.get(names[1]) is None and case.observed.get("context_gpu_mib") is not None:
         names = (names[0], "context_gpu_mib", names[2])
+    projected = case.seen("fit_projected_mib")
+    if projected and case.seen(names[0]) and case.observed.get(names[2]) is None:
+        # Its own projection before it allocates, by the same code that does.
+        compute = llama_cpp.compute_bytes(llama_shape(case), llama_settings(case)).bytes
+        cached = llama_shape(case).layers
+        held = llama_cpp.cache_bytes(cached, llama_settings(case)) + llama_cpp.state_bytes(cached, llama_settings(case))
+        return (case.seen(names[0]) or 0) + held + compute, projected
     parts = [case.seen(name) for name in names]
     if any(part is None for part in parts):
         missing = ", ".join(name for name, part in zip(names, parts, strict=True) if part is None)
@@ -252,7 +298,14 @@ def llama_fit(case: Case) -> bool:
     compute = llama_cpp.compute_bytes(shape, settings)
     drafting = 2 if settings.drafting else 1
     draft = shape.draft if settings.drafting else ()
-    beside = llama_cpp.CUDA_CONTEXT + llama_cpp.CUDA_CONTEXT_BAND + compute.bytes * drafting + compute.band_bytes
+    # What llama.cpp prints as free is so after its CUDA context was made.
+    made = case.observed.get("gpu_free_at_start_mib") is not None
+    beside = (
+        (0 if made else llama_cpp.CUDA_CONTEXT)
+        + llama_cpp.CUDA_CONTEXT_BAND
+        + compute.bytes * drafting
+        + compute.band_bytes
+    )
     projector = (case.seen("mmproj_weights_mib") or 0) + (case.seen("mmproj_compute_gpu_mib") or 0)
     cached = (*shape.layers, *draft)
     held = llama_cpp.cache_bytes(cached, settings) + llama_cpp.state_bytes(cached, settings) + projector
@@ -289,11 +342,14 @@ def _old_ollama(case: Case) -> bool:
 
 def sglang_shape(case: Case) -> sglang.Shape:
     """What one rank caches of a token."""
+    if case.geometry.get("n_swa") and not is_on(case.flag("disable-hybrid-swa-memory")):
+        raise Unknown("layers with a window have a pool of their own, of which the case does not show the tokens")
     mixed = ("swa_layer_tokens", "mamba_slots", "ssm_state_gb", "conv_state_gb")
-    if any(name in case.observed for name in mixed) or case.geometry.get("n_swa"):
+    if any(name in case.observed for name in mixed):
         layers = int(case.shape("n_kv_layer"))
     else:
         layers = int(case.shape("n_kv_layer", "n_layer"))
+    layers = ceil_div(layers, int(case.number("pp", "pp-size") or 1))
     element = _element(case)
     latent = case.geometry.get("kv_lora_rank")
     if latent:
@@ -315,8 +371,11 @@ def _element(case: Case) -> float:
         named = printed[1] if printed else ""
     if "fp8" in named or "float8" in named or "int8" in named:
         return 1.0
-    if re.search(r"fp8 KV|KV (?:cache )?fp8", str(case.raw.get("quantization") or ""), re.IGNORECASE):
+    weights = str(case.raw.get("quantization") or "")
+    if re.search(r"(?:fp8|int8) KV|KV (?:cache )?(?:fp8|int8)", weights, re.IGNORECASE):
         return 1.0
+    if case.engine == "tensorrt-llm" and not named and re.search(r"fp8|fp4", weights, re.IGNORECASE):
+        raise Unknown("such checkpoints may name a format of the cache, which the case does not")
     return 2.0
 
 
@@ -349,7 +408,11 @@ def sglang_settings(case: Case) -> sglang.Settings:
         pipeline_parallel=int(case.number("pp", "pp-size") or 1),
         share=float(share) if isinstance(share, (int, float)) else _share_in_words(share),
         chunk=int(chunk) if chunk and chunk > 0 else None,
-        graph_batch=int(graph) if graph else (max(int(one) for one in sizes) if isinstance(sizes, list) else None),
+        graph_batch=0
+        if is_on(case.flag("disable-cuda-graph"))
+        else int(graph)
+        if graph
+        else (max(int(one) for one in sizes) if isinstance(sizes, list) else None),
         max_running=int(running) if running else None,
         page=int(case.number("page-size") or 1),
         version=case.numbers or ((0, 4) if case.date is not None and case.date < (2025, 9) else (0, 5)),
@@ -409,6 +472,7 @@ def sglang_fit(case: Case) -> bool:
 
 def _trt_token_bytes(case: Case) -> int:
     layers, element = int(case.shape("n_kv_layer", "n_layer")), _element(case)
+    layers = ceil_div(layers, int(case.number("pp", "pp-size") or 1))
     latent = case.geometry.get("kv_lora_rank")
     if latent:
         return tensorrt_llm.latent_token_bytes(layers, int(latent), int(case.shape("qk_rope_head_dim")), element)

@@ -19,6 +19,15 @@ from sizing_cases import GPU_NAMES
 from ingot.catalog import load_gpus
 from ingot.sizing.units import GIB, MIB
 
+#: A part of an engine's name in letters alone -> its name here.
+ENGINES = {
+    "llamacpp": "llama.cpp",
+    "ollama": "ollama",
+    "sglang": "sglang",
+    "tensorrt": "tensorrt-llm",
+    "trtllm": "tensorrt-llm",
+}
+
 
 class Unknown(Exception):
     """A figure that the case does not determine; the text says which."""
@@ -37,8 +46,9 @@ class Case:
 
     @property
     def engine(self) -> str:
-        """The engine's name in small letters."""
-        return str(self.raw.get("engine", "")).lower()
+        """The engine's name in small letters, as it is spelled here."""
+        name = re.sub(r"[^a-z]", "", str(self.raw.get("engine", "")).lower())
+        return next((spelled for part, spelled in ENGINES.items() if part in name), name)
 
     @cached_property
     def flags(self) -> dict[str, Any]:
@@ -98,6 +108,10 @@ class Case:
                 return self.geometry[name]
         raise Unknown(f"the case does not give {names[0]} of the model")
 
+    def printed(self, pattern: str) -> re.Match[str] | None:
+        """The first place in the log's lines: for settings that it repeats, never for figures that are judged."""
+        return re.search(pattern, str(self.raw.get("verbatim") or ""))
+
     def seen(self, *names: str) -> float | None:
         """The first of these figures of the log in bytes (several GPUs added up), by the unit in its name.
 
@@ -105,6 +119,8 @@ class Case:
         """
         for name in names:
             value = self.observed.get(name)
+            if isinstance(value, dict):
+                value = [*value.values()]
             if isinstance(value, list):
                 value = None if any(one is None for one in value) else sum(value)
             if isinstance(value, (int, float)):
@@ -145,13 +161,13 @@ class Case:
         if seen:
             return seen
         named = str(self.raw.get("gpu") or "")
-        found = re.search(r"(\d+(?:\.\d+)?) ?Gi?B(?! free)", named)
-        if found:
-            return float(found[1]) * GIB
         if "+" in named:
             return None
         key = next((key for words, key in GPU_NAMES if re.search(words, named.lower())), None)
-        return float(load_gpus()[key].hardware(1).gpus[0].cuda_total_bytes) if key else None
+        if key:
+            return float(load_gpus()[key].hardware(1).gpus[0].cuda_total_bytes)
+        found = re.search(r"(\d+(?:\.\d+)?) ?Gi?B(?! free)", named)
+        return float(found[1]) * GIB if found else None
 
     def free_bytes(self) -> float | None:
         """Memory free before the start: as logged, as the card's description says, else the whole card."""

@@ -134,6 +134,31 @@ def test_settings_in_words(words: object, number: float | None) -> None:
     assert in_words(words) == number
 
 
+def test_windows_follow_the_models_name() -> None:
+    geometry = {"n_layer": 48, "n_head_kv": 8, "head_dim": 256, "n_swa": 1024}
+    named = engine_accuracy.judge(case(geometry=geometry, model="ggml-org/gemma-3-12b-it-GGUF"))
+    assert named.kv and named.kv[0] == 2 * 2 * 8 * 256 * (8 * 8192 + 40 * 1536)
+
+
+def test_settings_that_the_log_repeats() -> None:
+    lines = "llama_kv_cache: size = 1 MiB ( 8192 cells, 32 layers, 4/1 seqs), K (q8_0): 0.5 MiB, V (q8_0): 0.5 MiB"
+    judged = engine_accuracy.judge(case(verbatim=lines))
+    assert judged.kv and judged.kv[0] == 544 * 2**20
+    assert engine_accuracy.llama_settings(case(verbatim=lines)).unified
+
+
+@pytest.mark.parametrize(("build", "elements"), [("b5000", 2 * 32 * 128), ("b6000", 576 + 512), ("b9000", 576)])
+def test_latent_attention_by_build(build: str, elements: int) -> None:
+    geometry = {"n_layer": 61, "n_head_kv": 32, "head_dim": 128, "kv_lora_rank": 512, "qk_rope_head_dim": 64}
+    judged = engine_accuracy.judge(case(geometry=geometry, engine_version=build))
+    assert judged.kv and judged.kv[0] == 2 * 61 * elements * 8192
+
+
+@pytest.mark.parametrize("name", ["llama.cpp", "llama_cpp", "TensorRT-LLM", "trtllm", "SGLang", "Ollama"])
+def test_engines_in_any_spelling(name: str) -> None:
+    assert Case({"id": "x", "engine": name}).engine in engine_accuracy.JUDGES
+
+
 def test_windows_of_some_layers_need_to_be_named() -> None:
     geometry = {"n_layer": 48, "n_head_kv": 8, "head_dim": 256, "n_swa": 1024}
     unnamed = engine_accuracy.judge(case(geometry=geometry))

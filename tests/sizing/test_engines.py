@@ -118,7 +118,7 @@ def test_ollama_gives_every_slot_the_whole_context() -> None:
 def test_sglang_cache_of_qwq_on_four_l4() -> None:
     """avail mem 21.63 before, 15.54 of weights, share 0.85: #tokens 46611, K and V 1.42 GB each."""
     shape = sglang.Shape(sglang.token_bytes(64, 8, 128, 128, 4, 2))
-    settings = sglang.Settings(131_072, tensor_parallel=4, share=0.85, max_running=2049)
+    settings = sglang.Settings(131_072, tensor_parallel=4, share=0.85, max_running=2049, graph_batch=80, version=(0, 4))
     found = sglang.demand(shape, settings, gib(24), gib(21.63), gib(15.54))
     assert found.tokens == pytest.approx(46_611, rel=0.005)
     assert found.cache.bytes / GIB == pytest.approx(2.84, abs=0.01)
@@ -141,6 +141,17 @@ def test_sglang_refuses_weights_above_its_share() -> None:
 def test_sglang_shares_by_version(version: tuple[int, ...], tp: int, gpu: int, share: float) -> None:
     settings = sglang.Settings(8192, tensor_parallel=tp, version=version)
     assert sglang.default_share(gib(gpu), settings) == share
+
+
+def test_sglang_refuses_a_share_that_leaves_nothing_for_graphs() -> None:
+    """Before the pool was resized after capture, such a start ran out of memory while it captured."""
+    settings = sglang.Settings(131_072, share=0.95, version=(0, 4, 9))
+    with pytest.raises(
+        WorkloadError, match=r"keeps 1\.20 GiB back, less than its table of 2048 requests .*share smaller"
+    ):
+        sglang.demand(sglang.Shape(131_072), settings, gib(24), gib(24), gib(15))
+    fitting = replace(settings, context=8192, graph_batch=8)
+    assert sglang.demand(sglang.Shape(131_072), fitting, gib(24), gib(24), gib(15)).outside.bytes > gib(0.4)
 
 
 def test_sglang_keeps_more_back_on_large_cards_before_the_pool_is_resized() -> None:

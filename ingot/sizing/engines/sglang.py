@@ -27,9 +27,11 @@ BY_CARD = (
 RESIZED = (0, 5, 20)
 #: MiB that a captured batch size takes. Source: arg_groups/memory_hook.py.
 GRAPH_MIB = 2
-#: What CUDA graphs, the attention backend's workspace and activations take beside the pool: 0.1 to 2.5 GiB in published
-#: starts; it comes out of the share that is kept back, so it decides nothing until that is too small.
-OUTSIDE_BAND = gib(1.5)
+#: What a captured batch size really takes: 12 and 14 MiB in two published starts. It comes out of what the share keeps
+#: back, with the table of requests and, at least, what the attention backend and libraries take.
+CAPTURED_BYTES = 12 * MIB
+LIBRARIES = gib(0.4)
+OUTSIDE_BAND = gib(1.0)
 #: Requests at once are between these, unless the flag says otherwise. Source: pool_configurator.py.
 LEAST_RUNNING, MOST_RUNNING = 2048, 4096
 #: A row of the table from requests to tokens is this much longer than the context. Source: mem_cache/memory_pool.py.
@@ -78,7 +80,7 @@ class Demand:
 
     @property
     def buffers(self) -> int:
-        """Bytes in use when the pool is there, as `Memory pool end. avail mem=` tells."""
+        """Bytes in use when the pool is there and no graph is captured: what `Memory pool end. avail mem=` leaves."""
         return self.weights.bytes + self.cache.bytes + self.table.bytes
 
     @property
@@ -122,7 +124,7 @@ def by_card(total: int, settings: Settings) -> tuple[int, int]:
     """Tokens of a prefill chunk and the largest batch of a CUDA graph: as asked, else by the card."""
     row = next(one for one in BY_CARD if total < one[0] * GIB)
     graph = row[3] if settings.tensor_parallel >= 4 else row[2]
-    return settings.chunk or row[1], settings.graph_batch or graph
+    return settings.chunk or row[1], graph if settings.graph_batch is None else settings.graph_batch
 
 
 def demand(shape: Shape, settings: Settings, total: int, before: int, weights: int) -> Demand:
@@ -143,6 +145,14 @@ def demand(shape: Shape, settings: Settings, total: int, before: int, weights: i
     # Requests beside each other are decided before the pool: state of hybrid models is allocated for each.
     tokens = budget // shape.token_bytes // settings.page * settings.page if shape.token_bytes else 0
     running = settings.max_running or running_requests(tokens, settings.context)
+    outside = LIBRARIES + CAPTURED_BYTES * by_card(total, settings)[1]
+    kept = int(before * (1 - share))
+    if settings.version < RESIZED and kept < running * row + outside:
+        raise WorkloadError(
+            f"SGLang's share of {share:.2f} keeps {show_gib(kept)} back, less than its table of {running} "
+            f"requests ({show_gib(running * row)}) and its CUDA graphs and libraries ({show_gib(outside)}): make the "
+            "share smaller."
+        )
     return Demand(
         before,
         Term(weights, "derived", 0, "the checkpoint's tensors of one rank", "the safetensors files"),
@@ -154,7 +164,7 @@ def demand(shape: Shape, settings: Settings, total: int, before: int, weights: i
             "mem_cache/kv_cache_configurator.py, model_executor/pool_configurator.py",
         ),
         Term(running * row, "derived", 0, "requests x (context + 4) x 4", "mem_cache/memory_pool.py"),
-        Term(0, "default", OUTSIDE_BAND, "CUDA graphs and workspaces", "published starts"),
+        Term(outside, "default", OUTSIDE_BAND, "CUDA graphs and libraries", "published starts"),
         tokens,
         running,
     )
