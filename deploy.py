@@ -9,6 +9,7 @@ from roles.docker import docker
 from roles.driver import driver
 from roles.engine import engine
 from roles.gateway import gateway
+from roles.monitoring import monitoring
 from roles.preflight import preflight
 from roles.remember import remember
 from roles.toolkit import toolkit
@@ -23,4 +24,5 @@ toolkit()  # GPUs by UUID inside containers
 cache()  # weights on disk, verified
 engine()  # measure, plan, render, replace replicas, prove a completion
 gateway()  # TLS, keys and routes: the only listener
+monitoring()  # figures and alerts, where a host of the group `monitor` watches
 remember()  # what now serves, to go back to

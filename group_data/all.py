@@ -262,6 +262,23 @@ gateway_takeover = "refuse"
 # "check_requests": "refuse" (or "redact")}}; every key may be left out.
 gateway_teams = {}
 
+# --- monitoring: what a host of the group `monitor` sees of every host; without that group nothing is installed
+# Share of its disk that the monitor's figures may fill; the oldest go first.
+monitoring_disk_share = 0.3
+# Days that the monitor's figures are kept, where the disk has room.
+monitoring_keep_days = 90
+# Port of the monitor on which people reach Prometheus and Alertmanager, by TLS and with a login.
+monitoring_login_port = 9444
+# Notices by mail: {"to": ["llm@corp.example"], "sender": "ingot@corp.example", "server": "mail.corp.example:587",
+# "user": None, "password_file": None (a path on this machine)}; None: none.
+monitoring_mail = None
+# The one port by which a host's figures leave it: for the monitor's certificate alone.
+monitoring_port = 9443
+# Notices by HTTP POST to this address, in Alertmanager's JSON; None: none.
+monitoring_webhook = None
+# A file on this machine with the token that they carry (Authorization: Bearer …); None: none.
+monitoring_webhook_token_file = None
+
 # --- secrets: what the control machine keeps of an inventory
 # The LDAP directory by which `ingot keys sync` gives people keys; None: none. groups are names of its entries, and
 # which team each is: {"uri": "ldaps://ldap.corp.example", "bind_dn": "cn=ingot,dc=corp,dc=example",

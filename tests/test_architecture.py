@@ -124,6 +124,16 @@ ALLOWED = {
         "ingot.settings",
         "ingot.sizing",
     },
+    "ingot.operations.monitoring": {
+        "ingot.errors",
+        "ingot.facts",
+        "ingot.gateway",
+        "ingot.monitoring",
+        "ingot.operations",
+        "ingot.operations.gateway",
+        "ingot.secrets",
+        "ingot.settings",
+    },
     "ingot.operations.departure": {
         "ingot.facts",
         "ingot.operations",
@@ -242,6 +252,7 @@ ALLOWED = {
         "ingot.operations.containers",
         "ingot.operations.driver",
         "ingot.operations.gateway",
+        "ingot.operations.monitoring",
         "ingot.operations.preflight",
         "ingot.operations.rollback",
         "ingot.operations.serving",
@@ -267,6 +278,7 @@ SHIPPED = {
     "ingot.engines.accounting": set(),
     "ingot.engines.replica_watch": set(),
     "ingot.facts.usage_on_host": set(),
+    "ingot.monitoring.collector": set(),
     "ingot.operations.weights.scrub_on_host": set(),
     "ingot.sandbox.simulated.standins": {"standins", "torch"},
     # In the engine's image, which has torch.

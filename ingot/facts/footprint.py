@@ -13,7 +13,7 @@ from ingot.facts.filter import PROJECT as FILTER_PROJECT
 from ingot.facts.gateway import ACME_NAME, TLS_DIRECTORY
 from ingot.facts.models import MADE, MARKER, SET_ASIDE
 from ingot.facts.nginx_sites import CONFIGURATION, GUEST, GUEST_FIRST, NGINX_KEPT
-from ingot.facts.packages import CHANGED_SOURCES
+from ingot.facts.packages import BEFORE, CHANGED_SOURCES
 from ingot.facts.sections import Section, compose, split
 
 #: Ingot's own directories, and those of the certificate that it has issued, as patterns of the shell.
@@ -53,9 +53,6 @@ SECRETS = (
 LOGS = "/var/log/ingot"
 #: There from before Docker is removed until its data are: what lies in it was seen to be nobody else's.
 DOCKER_GOES = "/var/lib/ingot/docker-goes"
-#: Names of the packages, and directories of Docker's data, that a host had before Ingot changed its packages for the
-#: first time. Without it nobody can tell what Ingot installed.
-BEFORE = "/var/lib/ingot/before"
 #: References of the images that Ingot has loaded or pulled: those that were not there when it looked.
 IMAGES = "/var/lib/ingot/engine/images"
 #: daemon.json as it was before Ingot changed it, empty where there was none, and the digest of what Ingot wrote last.

@@ -12,6 +12,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts.filter import QUESTIONS as FILTER_QUESTIONS
 from ingot.facts.filter import FilterHost, parse_filter_host
+from ingot.facts.monitoring import TRACE
 from ingot.facts.nginx_sites import CONFIGURATION, GUEST, ForeignNginx, parse_foreign
 from ingot.facts.nginx_sites import QUESTIONS as SITE_QUESTIONS
 from ingot.facts.replica_holds import HOLDS_FILE, ReplicaHold, parse_holds
@@ -58,6 +59,8 @@ class GatewayHost:
     acme_server: str = ""
     body_room_bytes: int | None = None
     foreign: ForeignNginx = field(default_factory=ForeignNginx)
+    #: Parts of monitoring are there: whoever watches no more takes them away.
+    monitored: bool = False
 
 
 _MODULE = "/usr/lib/nginx/modules/ngx_http_js_module.so"
@@ -80,6 +83,7 @@ _QUESTIONS = {
     "upstreams": f"cat {UPSTREAMS_FILE} 2>/dev/null",
     "acceptance": f"cat {ACCEPTANCE_FILE} 2>/dev/null",
     "replica_holds": f"cat {HOLDS_FILE} 2>/dev/null",
+    "monitoring_trace": TRACE,
     **SITE_QUESTIONS,
 }
 
@@ -110,6 +114,7 @@ def parse_gateway_host(answers: Mapping[str, str]) -> GatewayHost:
         acme_server=answers["acme_server"],
         body_room_bytes=int(answers["bodies"]) if answers["bodies"].strip().isdigit() else None,
         foreign=parse_foreign(answers.get("nginx_dump", ""), answers.get("nginx_pristine", "")),
+        monitored=bool(answers.get("monitoring_trace", "").strip()),
     )
 
 

@@ -12,6 +12,9 @@ from ingot.facts.apt_sources import FILES_QUESTION, SourceFile, file_contents, p
 from ingot.facts.openpgp import fingerprints
 from ingot.facts.sections import Question, split
 
+#: Names of the packages, and directories of Docker's data, that a host had before Ingot changed its packages for the
+#: first time. Without it nobody can tell what Ingot installed.
+BEFORE = "/var/lib/ingot/before"
 #: What Ingot changed in others' descriptions of repositories, by the name of its own source.
 CHANGED_SOURCES = "/var/lib/ingot/apt-sources"
 #: The keyrings that descriptions of repositories name, in the form of their files; the large ones are distributions'.

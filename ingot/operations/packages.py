@@ -12,8 +12,7 @@ from importlib.resources import files
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.context import host
 
-from ingot.facts.footprint import BEFORE
-from ingot.facts.packages import CHANGED_SOURCES, Apt, AptLook
+from ingot.facts.packages import BEFORE, CHANGED_SOURCES, Apt, AptLook
 from ingot.operations import changes, detached, proxy
 from ingot.operations.described_sources import others
 from ingot.operations.operation import operation

@@ -81,8 +81,12 @@ def existing(secrets_dir: Path) -> Authority | None:
     return _load(ca_file) if ca_file.exists() else None
 
 
-def sign(ca: Authority, request_pem: str, names: Sequence[str], now: datetime | None = None) -> str:
+def sign(
+    ca: Authority, request_pem: str, names: Sequence[str], now: datetime | None = None, *, is_client: bool = False
+) -> str:
     """The certificate (PEM) for a host's request; the names come from the inventory, not from the request.
+
+    It is one for servers, or for a client alone: neither can be used as the other.
 
     Raises: IngotError when the request is not one, is not signed by its own key, or when the CA's scope
     does not cover a name.
@@ -109,6 +113,7 @@ def sign(ca: Authority, request_pem: str, names: Sequence[str], now: datetime | 
         raise IngotError(
             f"the CA ended {end:%Y-%m-%d}; move {CA_FILE} away, deploy, and give callers the new {CA_CERTIFICATE_FILE}."
         )
+    usage = ExtendedKeyUsageOID.CLIENT_AUTH if is_client else ExtendedKeyUsageOID.SERVER_AUTH
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])]))
@@ -119,7 +124,7 @@ def sign(ca: Authority, request_pem: str, names: Sequence[str], now: datetime | 
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         .add_extension(x509.SubjectAlternativeName([general_name(name) for name in names]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(request.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False)

@@ -13,6 +13,7 @@ from ingot.settings.driver import Driver
 from ingot.settings.engine import Engine
 from ingot.settings.gateway import Gateway
 from ingot.settings.kinds import Section, Wrong
+from ingot.settings.monitoring import Monitoring
 from ingot.settings.rollout import Rollout
 from ingot.settings.secrets import Secrets
 from ingot.settings.serving import Serving
@@ -31,6 +32,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Engine,
     Rollout,
     Gateway,
+    Monitoring,
     Secrets,
     Usage,
     Verify,
@@ -39,7 +41,9 @@ SECTIONS: tuple[type[Section], ...] = (
 NAMES: tuple[str, ...] = tuple(name for section in SECTIONS for name in section.model_fields)
 
 
-class Settings(Sources, Serving, Cache, Changes, Docker, Driver, Engine, Rollout, Gateway, Secrets, Usage, Verify):
+class Settings(
+    Sources, Serving, Cache, Changes, Docker, Driver, Engine, Rollout, Gateway, Monitoring, Secrets, Usage, Verify
+):
     """The values of one host. Whoever needs one section takes that: a host's settings are every one of them."""
 
 

@@ -11,9 +11,9 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
 from ingot.facts.engine import STATE
-from ingot.facts.footprint import BEFORE, CONFIG_BEFORE, DOCKER_GOES, GPU_USERS, LOGS, Footprint, FootprintLook
+from ingot.facts.footprint import CONFIG_BEFORE, DOCKER_GOES, GPU_USERS, LOGS, Footprint, FootprintLook
 from ingot.facts.nginx_sites import NGINX_KEPT
-from ingot.facts.packages import CHANGED_SOURCES
+from ingot.facts.packages import BEFORE, CHANGED_SOURCES
 from ingot.operations import changes, detached, packages
 from ingot.operations.containers import cdi, docker
 from ingot.operations.gateway import drain

@@ -119,17 +119,18 @@ def _internal(found: GatewayHost, settings: site.Settings) -> Generator[PyinfraC
     yield from tree.tree._inner(entries=[tree.File(site.CERTIFICATE, leaf)])
 
 
-def request_command(name: str) -> str:
-    """A shell command that makes a signing request for the host's private key, and the key if there is none.
+def request_command(name: str, directory: str = TLS_DIRECTORY, owner: str = "root") -> str:
+    """A shell command that makes a signing request for the private key in a directory, and the key if there is none.
 
-    A key that others could read is replaced: who read it keeps it.
+    A key that others than its owner could read is replaced: who read it keeps it.
     """
     subject = shlex.quote(f"/CN={name[:64]}")
     return (
-        f"mkdir -p {TLS_DIRECTORY} && chmod 0700 {TLS_DIRECTORY} && cd {TLS_DIRECTORY} && umask 077 && "
-        "{ { test -s key.pem && test \"$(stat -c '%U %a' key.pem)\" = 'root 600'; } || "
+        f"mkdir -p {directory} && chown {owner}: {directory} && chmod 0700 {directory} && cd {directory} && "
+        "umask 077 && "
+        f"{{ {{ test -s key.pem && test \"$(stat -c '%U %a' key.pem)\" = '{owner} 600'; }} || "
         "{ openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out .key.new && "
-        "sync .key.new && mv -fT .key.new key.pem; }; } && "
+        f"chown {owner}: .key.new && sync .key.new && mv -fT .key.new key.pem; }}; }} && "
         f"openssl req -new -key key.pem -subj {subject} -out .request.new && "
         "sync .request.new && mv -fT .request.new request.pem && sync ."
     )

@@ -17,7 +17,7 @@ from ingot.facts.nginx_sites import CONFIGURATION, NGINX_KEPT
 from ingot.gateway.fleet import Place
 from ingot.gateway.routes import endpoints
 from ingot.gateway.teams import size_bytes
-from ingot.operations import changes, packages, refuse, tree, units
+from ingot.operations import changes, monitored, packages, refuse, tree, units
 from ingot.operations.gateway import (
     acme as gateway_acme,
 )
@@ -60,6 +60,7 @@ T = TypeVar("T")
 def nginx() -> Commands:
     """nginx with njs, after everything that can be refused before a package is installed."""
     found: GatewayHost = standing(host, Gateway)
+    monitored.note(found.monitored)
     problem = gateway_site.why_not(host.name, found) or _occupied(found)
     if problem:
         yield refuse.refuse(problem)
@@ -195,6 +196,7 @@ def settings_of_host() -> gateway_site.Settings:
         body_room_bytes=size_bytes(values.gateway_body_room),
         # Behind a fleet gateway each host filters: the teams' keys come that far.
         filter=None if fronting.is_front() else filter.of_host(),
+        monitored=monitored.is_monitored(),
     )
 
 

@@ -45,6 +45,7 @@ class Settings:
 
     `behind` are networks of proxies that stand before this gateway; with `proxy_port` they speak the PROXY protocol
     there, else they send X-Forwarded-For. `body_room_bytes`: all request bodies together, beside what fits in buffers.
+    `monitored`: nginx tells the host itself its counters.
     """
 
     names: tuple[str, ...]
@@ -64,6 +65,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     body_room_bytes: int = 1 << 30
     takeover: Takeover = "refuse"
+    monitored: bool = False
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,7 @@ def configuration(found: GatewayHost, settings: Settings, digest: str, *, serves
         public=PUBLIC,
         serves_ca=serves_ca,
         digest=digest,
+        monitored=settings.monitored,
         read_timeout_s=settings.read_timeout_s,
     )
 
