@@ -14,6 +14,7 @@ from ingot.errors import Held, IngotError
 #: Subcommand -> where it lives. Imported when called, so that `ingot keys` does not wait for pyinfra.
 COMMANDS = {
     "accept": "ingot.commands.accept:accept",
+    "alerts": "ingot.commands.alerts:alerts",
     "bench": "ingot.commands.bench:bench",
     "completion": "ingot.commands.completion:completion",
     "decommission": "ingot.commands.decommission:decommission",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ingot.commands.options import end, hosts_options, json_option, print_json
+from ingot.errors import IngotError
 
 #: Seconds between two looks of --watch.
 EVERY_S = 2
@@ -21,20 +22,25 @@ def status(inventory: Path | None, hosts: tuple[str, ...], watch: bool, as_json:
     """Show what each HOST serves now.
 
     Replicas that serve, requests that run and wait, the share of the KV cache in use, tokens per second over the last
-    second, and what is wrong. Changes nothing. The exit status is 1 where something is wrong.
+    second, what is wrong, and alerts where a host watches the fleet. Changes nothing. The exit status is 1 where
+    something is wrong.
     """
     if watch and as_json:
         raise click.UsageError("--watch is for people; leave out --json, or run the command again and again.")
     from ingot.inventory.fleet import selected
+    from ingot.report.alerts import fleet_alerts
     from ingot.report.console import plain_console
-    from ingot.report.status import statuses, table, watch_fleet
+    from ingot.report.status import statuses, table, watch_fleet, with_alerts
 
     chosen = selected(inventory, hosts)
     if watch:
-        watch_fleet(lambda: statuses(chosen), plain_console(), lambda: time.sleep(EVERY_S))
+        watch_fleet(
+            lambda: with_alerts(statuses(chosen), fleet_alerts(chosen)), plain_console(), lambda: time.sleep(EVERY_S)
+        )
         return
-    found = statuses(chosen)
-    errors = [one.error for one in found if one.error]
+    alerts = fleet_alerts(chosen)
+    found = with_alerts(statuses(chosen), alerts)
+    errors: list[str | IngotError] = [*(one.error for one in found if one.error), *alerts.errors]
     if as_json:
         print_json({"hosts": [one.to_dict() for one in found if not one.error], "errors": [str(one) for one in errors]})
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeVar
@@ -161,6 +161,12 @@ def gateways_of(state: State) -> dict[str, Gateway]:
         with suppress(WrongValues):
             found[host.name] = section(host, Gateway)
     return found
+
+
+def monitors_of(chosen: Selected) -> Selected:
+    """The hosts that watch the inventory of the chosen ones: those of its group `monitor`."""
+    found = sorted((host for host in chosen.state.inventory if "monitor" in host.groups), key=lambda one: one.name)
+    return replace(chosen, hosts=tuple(found))
 
 
 def at_once(state: State, hosts: Sequence[Host], work: Callable[[Host], Answer]) -> list[Answer]:

@@ -13,6 +13,7 @@ from ingot.bench import record as bench
 from ingot.bench.measured_plan import benchmarked
 from ingot.inventory import journal
 from ingot.inventory.fleet import Selected, secrets_of
+from ingot.report.alerts import FleetAlerts, fleet_alerts
 from ingot.report.recorded import HostReport
 from ingot.report.usage import Used, currency_of, merged, summed
 from ingot.runs import DEPLOY
@@ -52,6 +53,7 @@ class Fleet:
     used: Mapping[tuple[str, ...], Used] = field(default_factory=dict)
     currency: str = ""
     errors: Sequence[str] = ()
+    alerts: FleetAlerts = field(default_factory=lambda: FleetAlerts(watched=False))
 
 
 def fleet(chosen: Selected, at: datetime, reports: Sequence[HostReport], drift: Sequence[HostDrift]) -> Fleet:
@@ -77,8 +79,10 @@ def fleet(chosen: Selected, at: datetime, reports: Sequence[HostReport], drift: 
                 drifted.get(host.name),
             )
         )
-    errors = [sentence for sentence in answers.errors if not any(one.error == sentence for one in reports)]
-    return Fleet(chosen.path.name, at, hosts, merged(answers.rows), currency, errors)
+    alerts = fleet_alerts(chosen)
+    said = {one.error for one in reports}
+    errors = [sentence for sentence in dict.fromkeys((*answers.errors, *alerts.errors)) if sentence not in said]
+    return Fleet(chosen.path.name, at, hosts, merged(answers.rows), currency, errors, alerts)
 
 
 def planned(report: HostReport) -> HostPlan | None:

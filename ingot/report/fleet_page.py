@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from ingot.report import acceptance_page, plan_page, plan_rows
+from ingot.report.alerts import FleetAlerts
 from ingot.report.fleet import USAGE, Fleet, FleetHost
 from ingot.report.page import document
 from ingot.report.usage import Used
@@ -23,6 +24,7 @@ def render(fleet: Fleet) -> str:
         f'<p class="dim">{escape(fleet.inventory)}, {fleet.at:%Y-%m-%d %H:%M} UTC</p>',
         f"<p>{escape('; '.join(_counts(hosts)))}</p>",
         _list("", fleet.errors),
+        _section("Alerts", "alerts", _alerts(fleet.alerts)) if fleet.alerts.watched else "",
         _section("Hosts", "hosts", f"{_table(HEADINGS, map(_row, hosts))}\n{_legend()}"),
         _section(f"Teams, {USAGE.days} days", "teams", _usage(fleet.used, fleet.currency)),
         *map(_host, hosts),
@@ -44,6 +46,24 @@ def _counts(hosts: Sequence[FleetHost]) -> Iterator[str]:
     for count, words in ((silent, "did not answer"), (failed, "failed their acceptance"), (drifted, "drifted")):
         if count:
             yield f"{count} {words}"
+
+
+def _alerts(alerts: FleetAlerts) -> str:
+    """What fires, with what to do; a sentence where nothing does."""
+    if not alerts.firing:
+        return "<p>Nothing fires.</p>"
+    rows = (
+        (
+            escape(one.host),
+            escape(f"{one.severity}, held back" if one.held_back else one.severity),
+            escape(one.name),
+            escape(one.since[:16].replace("T", " ")),
+            escape(one.summary),
+            escape(one.action if one.asks else ""),
+        )
+        for one in alerts.firing
+    )
+    return _table(("host", "severity", "alert", "since, UTC", "what", "what to do"), rows)
 
 
 def _legend() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -14,8 +14,10 @@ from rich.text import Text
 
 from ingot.errors import IngotError
 from ingot.facts.activity import Activity, EngineActivity, ReplicaActivity
+from ingot.facts.alerts import Alert
 from ingot.facts.models import Damage
 from ingot.inventory.fleet import Selected, asked
+from ingot.report.alerts import FleetAlerts, counted
 from ingot.report.console import plain_table
 
 HEADINGS = ("host", "model", "replicas", "running", "waiting", "KV cache", "tokens/s", "prompt/s", "wrong")
@@ -40,25 +42,33 @@ class ModelStatus:
 
 @dataclass(frozen=True)
 class HostStatus:
-    """One host's models, or the sentence that says why nothing is known of it."""
+    """One host's models, or the sentence that says why nothing is known of it; its alerts, None where nobody looks."""
 
     host: str
     models: tuple[ModelStatus, ...] = ()
     error: IngotError | None = None
+    alerts: tuple[Alert, ...] | None = None
 
     @property
     def is_well(self) -> bool:
-        return self.error is None and not any(one.wrong for one in self.models)
+        firing = any(one.asks for one in self.alerts or ())
+        return self.error is None and not firing and not any(one.wrong for one in self.models)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures of a host that answered."""
-        return {"host": self.host, "models": [asdict(one) for one in self.models]}
+        alerts = None if self.alerts is None else [asdict(one) for one in self.alerts]
+        return {"host": self.host, "models": [asdict(one) for one in self.models], "alerts": alerts}
 
 
 def statuses(chosen: Selected) -> list[HostStatus]:
     """What each host does now, all asked at once; what fails for one host stops no other."""
     answers = asked(chosen, lambda host: host.get_fact(EngineActivity))
     return [host_status(name, one) for name, one in zip(chosen.names, answers, strict=True)]
+
+
+def with_alerts(found: Sequence[HostStatus], alerts: FleetAlerts) -> list[HostStatus]:
+    """The hosts with what fires on each, where a host watches them."""
+    return [replace(one, alerts=alerts.of_host(one.host)) if alerts.watched else one for one in found]
 
 
 def host_status(name: str, found: Activity | IngotError) -> HostStatus:
@@ -117,11 +127,14 @@ def _sum(values: Iterable[Any]) -> Any:
 
 
 def table(found: Iterable[HostStatus]) -> Table:
-    """A row for each model of each host; `-` where no engine says."""
-    shown = plain_table(*HEADINGS, right=NUMBERS)
-    for one in found:
+    """A row for each model of each host; `-` where no engine says. Alerts have a column where there is a monitor."""
+    hosts = list(found)
+    watched = any(one.alerts is not None for one in hosts)
+    shown = plain_table(*HEADINGS, *(["alerts"] if watched else []), right=NUMBERS)
+    for one in hosts:
+        firing = [counted(one.alerts or ())] if watched else []
         if one.error is not None or not one.models:
-            shown.add_row(one.host, *["-"] * 7, "no answer" if one.error else "serves nothing")
+            shown.add_row(one.host, *["-"] * 7, "no answer" if one.error else "serves nothing", *firing)
         for place, model in enumerate(one.models):
             shown.add_row(
                 "" if place else one.host,
@@ -133,6 +146,7 @@ def table(found: Iterable[HostStatus]) -> Table:
                 _shown(model.generated_per_s),
                 _shown(model.prompt_per_s),
                 "\n".join(model.wrong) or "-",
+                *([] if place else firing),
             )
     return shown
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 #: Every command that works on hosts of an inventory, with what it needs besides their names to go as far as the host.
 ON_HOSTS = {
     "accept": (),
+    "alerts": (),
     "bench": (),
     "decommission": ("--yes",),
     "drift": (),
@@ -39,8 +40,10 @@ ON_HOSTS = {
     "usage": (),
     "verify": (),
 }
-#: Of these, the ones that connect to the host; the others read its values alone.
-CONNECTING = {command: needed for command, needed in ON_HOSTS.items() if command not in ("models check", "models lock")}
+#: Of these, the ones that connect to the host; the others read its values alone, or ask the host that watches it.
+CONNECTING = {
+    command: needed for command, needed in ON_HOSTS.items() if command not in ("alerts", "models check", "models lock")
+}
 #: Runs the command line of each argument list, in one process, since loading pyinfra is what takes the time.
 RUN = """
 import contextlib, io, json, sys
