@@ -5,6 +5,7 @@ pyinfra inventories/prod.py deploy.py
 
 from roles.archive import archive
 from roles.cache import cache
+from roles.disk import disk
 from roles.docker import docker
 from roles.driver import driver
 from roles.engine import engine
@@ -17,6 +18,7 @@ from roles.transfers import transfers
 
 preflight()  # refuses what cannot work, before anything changes
 archive()  # where the distribution's packages come from, if the site says so
+disk()  # an empty disk for models, formatted and mounted where one is named
 transfers()  # weights begin to travel; cache() waits for them
 driver()  # NVIDIA driver of the right flavour; reboots only if state needs it
 docker()  # container engine with CDI

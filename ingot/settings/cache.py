@@ -13,6 +13,10 @@ Calendar = Annotated[str, *pattern(r"[\w.,:*~/ +-]+", "a time as systemd has it,
 class Cache(Section):
     """Where models lie on a host, the token that gated ones need, and when they are read again."""
 
+    cache_disk: Annotated[
+        Annotated[str, *pattern(r"/dev/disk/by-id/[\w.:+=@-]+", "")] | None,
+        Expected("a disk by its lasting name such as '/dev/disk/by-id/nvme-…', or None"),
+    ]
     cache_hub_token_file: Annotated[LocalPath | None, Expected("a path on this machine, or None")]
     cache_mount: Annotated[HostPath | None, Expected("a mount point of the host such as '/data', or None")]
     cache_root: HostPath

@@ -56,6 +56,8 @@ def conflicts(settings: Settings) -> Iterator[Wrong]:
     mount = settings.cache_mount
     if mount and not f"{settings.cache_root.rstrip('/')}/".startswith(f"{mount.rstrip('/')}/"):
         yield Wrong(("cache_mount",), mount, f"a mount point that cache_root ({settings.cache_root}) lies on")
+    if settings.cache_disk and not mount:
+        yield Wrong(("cache_mount",), None, "a mount point such as '/data' for cache_disk")
     yield from settings.unlocked()
     yield from _unknown_to_the_engine(settings)
 

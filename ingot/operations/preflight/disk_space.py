@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from ingot.errors import IngotError
+from ingot.facts.disk import DiskState
 from ingot.facts.docker import DockerState
 from ingot.facts.engine import STATE
-from ingot.facts.host import HostState
+from ingot.facts.host import HostState, Mount, Space
 from ingot.operations.containers.takeover import parsed
+from ingot.operations.weights.disk import Steps
 from ingot.settings.cache import Cache
 from ingot.settings.docker import Docker
 from ingot.sizing import HostPlan
@@ -57,6 +60,27 @@ def places(values: Docker, cache_root: str) -> list[str]:
     """The directories in which room may be needed."""
     roots = (str(values.docker_daemon.get("data-root") or DOCKER_ROOT), CONTAINERD_ROOT)
     return list(dict.fromkeys(["/", TMP, STATE, *roots, cache_root]))
+
+
+def ahead(look: HostState, mount: str, disk: DiskState, steps: Steps) -> HostState:
+    """The host as it will be once the disk for models is mounted, of which 5 % go to the file system's own tables."""
+    if not (steps.formats or steps.mounts):
+        return look
+    at = mount.rstrip("/")
+
+    def below(path: str) -> bool:
+        return f"{path.rstrip('/')}/".startswith(f"{at}/")
+
+    free = int(disk.bytes * 0.95)
+    # ext4 makes an inode for each 16 KiB.
+    spaces = (Space(one.path, free, free >> 14, at) if below(one.path) else one for one in look.spaces)
+    mounts = (Mount(one.path, at, frozenset()) if below(one.path) else one for one in look.mounts)
+    return replace(
+        look,
+        spaces=tuple(spaces),
+        mounts=tuple(mounts),
+        unmounted=tuple(one for one in look.unmounted if one.rstrip("/") != at),
+    )
 
 
 def right_disk(look: HostState, values: Cache) -> Iterator[str]:

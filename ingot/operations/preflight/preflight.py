@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyinfra import logger
 from pyinfra.api.command import FunctionCommand, PyinfraCommand
@@ -11,8 +11,10 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.context import host, state
 
+from ingot.errors import IngotError
+from ingot.facts.disk import Disk, DiskState
 from ingot.facts.errors import Unread
-from ingot.facts.host import HostLook
+from ingot.facts.host import HostLook, HostState
 from ingot.facts.models import Asked, SourceAnswer, SourceAnswers
 from ingot.facts.way_out import WayOut
 from ingot.inventory.expectation import parse
@@ -26,6 +28,7 @@ from ingot.operations.preflight.local_files import unusable
 from ingot.operations.preflight.notices import conversions, notes
 from ingot.operations.refuse import refused
 from ingot.operations.standing import standing
+from ingot.operations.weights.disk import decide
 from ingot.operations.weights.models import curl_token
 from ingot.settings import Settings, WrongValues, of_host
 
@@ -59,8 +62,10 @@ def judge(host: Host) -> Judged:
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
     fronts = fronting.is_front(host)
+    look, off = _with_disk(host, look, values) if not fronts else (look, ())
     wanted = Wanted(host.name, values, fronts=fronts, expect=ordered)
     stops = (
+        *off,
         *findings(look, wanted),
         *package_sources.findings(look, values, fronts=fronts),
         *certificate_findings(host),
@@ -77,6 +82,19 @@ def judge(host: Host) -> Judged:
     sources = package_sources.notes(look, values, fronts=fronts)
     sites = takeover.notes(look.nginx, values.gateway_takeover)
     return Judged(stops, (*notes(look), *conversions(look, wanted), *sources, *sites, *_noise(host)))
+
+
+def _with_disk(host: Host, look: HostState, values: Settings) -> tuple[HostState, tuple[str, ...]]:
+    """The host as it will be with its disk for models, and why that disk cannot be had."""
+    if values.cache_disk is None or values.cache_mount is None:
+        return look, ()
+    found: DiskState = host.get_fact(Disk, disk=values.cache_disk, mount=values.cache_mount)
+    try:
+        steps = decide(values.cache_disk, values.cache_mount, found)
+    except IngotError as error:
+        # Where models would lie without it is no finding of its own.
+        return replace(look, mounts=(), unmounted=()), (str(error).rstrip("."),)
+    return disk_space.ahead(look, values.cache_mount, found, steps), ()
 
 
 def _asked_of(host: Host, values: Settings, asked: Sequence[Asked]) -> Sequence[Sequence[SourceAnswer]]:

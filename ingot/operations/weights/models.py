@@ -312,6 +312,9 @@ def cached() -> Commands:
     if not pending:
         host.noop(f"{', '.join(one.label for one in directories)} verified in {values.cache_root}")
         return
+    if values.cache_disk and not run.is_executing and off_its_mount(values, state.room):
+        changes.announce([f"fetch {', '.join(one.label for one, _ in pending)} once their disk is mounted"])
+        return
     for wanted, why in pending:
         found = state.directories[wanted.target]
         places = origins(values.sources.of_models, wanted.variant, wanted.label)
