@@ -21,6 +21,7 @@ LLAMA_8B = Shape(
     feed_forward=14_336,
     layer_weights=(100 * MIB,) * 32,
     output_weights=500 * MIB,
+    tied_weights=500 * MIB,
     input_weights=500 * MIB,
 )
 

@@ -58,8 +58,8 @@ class Shape:
 
     `layers` has one entry for each block: what it caches, or its state, or both, or nothing. `draft` are the blocks
     that guess tokens ahead (MTP), which keep a cache only where guessing is on. `layer_weights` are bytes of each
-    block, `output_weights` of what follows them (a second copy of the embedding where it is tied), `input_weights` of
-    what stays in the host's memory. 0 heads or feed-forward: unknown.
+    block, `output_weights` of what follows them (with `tied_weights`, the second copy of an embedding that is the
+    output too), `input_weights` of what stays in the host's memory. 0 heads or feed-forward: unknown.
     """
 
     width: int
@@ -70,6 +70,7 @@ class Shape:
     feed_forward: int = 0
     layer_weights: tuple[int, ...] = ()
     output_weights: int = 0
+    tied_weights: int = 0
     input_weights: int = 0
     trained_context: int | None = None
 
@@ -255,9 +256,7 @@ def host_terms(shape: Shape, settings: Settings, *, gpus: bool) -> dict[str, Ter
         compute = compute_bytes(shape, settings)
         whole = (*shape.layers, *(shape.draft if settings.drafting else ()))
         # One copy serves as embedding and as output where both are in the host's memory.
-        weights = sum(shape.layer_weights) + (
-            0 if shape.output_weights == shape.input_weights else shape.output_weights
-        )
+        weights = sum(shape.layer_weights) + shape.output_weights - shape.tied_weights
         terms["weights"] = Term(weights, "derived", 0, "the tensor table", "the GGUF file")
         terms["cache"] = Term(cache_bytes(whole, settings), "derived", 0, "as on a GPU", "src/llama-kv-cache.cpp")
         terms["state"] = Term(

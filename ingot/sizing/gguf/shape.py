@@ -43,8 +43,9 @@ WINDOWED = {
 }
 #: Of these, the first of each run has no window.
 DENSE_FIRST = frozenset({"smallthinker"})
-#: Windows that the code names where the keys do not.
-WINDOWS = {"llama4": 8192, "gemma2": 4096}
+#: Windows of the code: where the keys name none, and those that it takes whatever they name.
+WINDOWS = {"gemma2": 4096, "llama4": 8192}
+FIXED_WINDOWS = {"llama4": 8192, "smallthinker": 4096}
 #: The keys name each block's own window.
 BY_KEY = frozenset({"gemma4", "mimo2", "step35"})
 #: Every fourth block (or as the keys say) attends, the others keep a state.
@@ -119,6 +120,7 @@ def shape_of(model: Gguf) -> Shape:
         feed_forward=feed_forward,
         layer_weights=tuple(per_block),
         output_weights=outputs + tied,
+        tied_weights=tied,
         input_weights=inputs,
         trained_context=keys.number("context_length", 0, most=2**31) or None,
     )
@@ -164,6 +166,7 @@ def _window(keys: _Keys, name: str, index: int, blocks: int) -> int | None:
     window = keys.number("attention.sliding_window", WINDOWS.get(name, 0), most=2**31)
     if not window:
         return None
+    window = FIXED_WINDOWS.get(name, window)
     pattern = keys.list("attention.sliding_window_pattern")
     if name in BY_KEY and not pattern:
         raise GgufError(f"The keys of architecture {name!r} do not say which blocks have a window.")
