@@ -235,6 +235,7 @@ ALLOWED = {
         "ingot.housekeeping",
         "ingot.hub",
         "ingot.inventory",
+        "ingot.monitoring",
         "ingot.migration",
         "ingot.onboarding",
         "ingot.operations.departure",

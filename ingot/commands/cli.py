@@ -17,6 +17,7 @@ COMMANDS = {
     "alerts": "ingot.commands.alerts:alerts",
     "bench": "ingot.commands.bench:bench",
     "completion": "ingot.commands.completion:completion",
+    "dashboards": "ingot.commands.dashboards:dashboards",
     "decommission": "ingot.commands.decommission:decommission",
     "demo": "ingot.commands.demo:demo",
     "drift": "ingot.commands.drift:drift",
