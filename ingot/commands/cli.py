@@ -16,6 +16,7 @@ COMMANDS = {
     "accept": "ingot.commands.accept:accept",
     "alerts": "ingot.commands.alerts:alerts",
     "bench": "ingot.commands.bench:bench",
+    "bundle": "ingot.commands.bundle:bundle_group",
     "completion": "ingot.commands.completion:completion",
     "dashboards": "ingot.commands.dashboards:dashboards",
     "decommission": "ingot.commands.decommission:decommission",

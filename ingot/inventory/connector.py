@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 from paramiko import SSHException
 from pyinfra import logger
@@ -122,6 +123,32 @@ class IngotConnector(SSHConnector):
         self._look.again()
         journal.begun(self.host, hold.run)
         return hold
+
+    def stream(self, script: str, feed: Callable[[BinaryIO], None] | None = None) -> tuple[int, str, str]:
+        """Run a script of sh as root, with what `feed` writes as its standard input: status, output, errors.
+
+        Raises: IngotError where the connection breaks.
+        """
+        client = self.client
+        transport = client.get_transport() if client else None
+        # The script is a word of the command: its standard input is the caller's.
+        command = make_unix_command_for_host(self.state, self.host, StringCommand(script), **self._as_root("bash"))
+        try:
+            if transport is None:
+                raise EOFError("no connection")
+            channel = transport.open_session(timeout=DEAD_LINK_S)
+            channel.exec_command(command.get_raw_value())
+            output, errors = channel.makefile("rb"), channel.makefile_stderr("rb")
+            # What ended early says why.
+            with suppress(OSError), channel.makefile_stdin("wb", 1 << 16) as pipe:
+                if feed:
+                    feed(cast(BinaryIO, pipe))
+            said, wrong = output.read().decode(errors="replace"), errors.read().decode(errors="replace")
+            return channel.recv_exit_status(), said, wrong
+        except (OSError, EOFError, SSHException) as broken:
+            raise IngotError(
+                f"{self.host.name}: the connection broke ({broken!r}); see that the host is up, and run it again."
+            ) from None
 
     @property
     def _checkout(self) -> Path:

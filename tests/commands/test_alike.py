@@ -23,6 +23,8 @@ ON_HOSTS = {
     "accept": (),
     "alerts": (),
     "bench": (),
+    "bundle create": ("--to", "bundle"),
+    "bundle push": ("--from", "bundle"),
     "decommission": ("--yes",),
     "drift": (),
     "history": (),
@@ -40,9 +42,12 @@ ON_HOSTS = {
     "usage": (),
     "verify": (),
 }
-#: Of these, the ones that connect to the host; the others read its values alone, or ask the host that watches it.
+#: Of these, the ones that connect to the host; the others read its values alone, or a bundle before, or ask the host
+#: that watches it.
 CONNECTING = {
-    command: needed for command, needed in ON_HOSTS.items() if command not in ("alerts", "models check", "models lock")
+    command: needed
+    for command, needed in ON_HOSTS.items()
+    if command not in ("alerts", "bundle push", "models check", "models lock")
 }
 #: Runs the command line of each argument list, in one process, since loading pyinfra is what takes the time.
 RUN = """

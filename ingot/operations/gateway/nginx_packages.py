@@ -15,6 +15,10 @@ from ingot.settings.sources import Repository
 
 Origin = Literal["distribution", "nginx.org"]
 TOOLS = ("curl", "logrotate", "openssl")
+DISTRIBUTION_PACKAGES = ("nginx", "libnginx-mod-http-js")
+VENDOR_PACKAGES = ("nginx", "nginx-module-njs")
+#: Of nginx.org's repository these alone; before the distribution's, whichever version is higher.
+PIN = Pin("nginx", VENDOR_PACKAGES, "release o=nginx", 900)
 #: Releases without njs for their nginx, for when package lists were never fetched: by version and by codename.
 WITHOUT_NJS = frozenset({("ubuntu", "22.04"), ("ubuntu", "jammy")})
 
@@ -37,14 +41,13 @@ def packages(
     Raises: IngotError, one sentence, where that cannot be.
     """
     if origin(host, asked, found) == "distribution":
-        return Packages((*TOOLS, *extra, "nginx", "libnginx-mod-http-js"))
+        return Packages((*TOOLS, *extra, *DISTRIBUTION_PACKAGES))
     if repository is None:
         raise IngotError('sources has no "nginx", expected nginx.org\'s repository; copy it from group_data/all.py.')
     return Packages(
-        (*TOOLS, *extra, "nginx", "nginx-module-njs"),
+        (*TOOLS, *extra, *VENDOR_PACKAGES),
         (vendor("nginx", repository, found.os, found.codename),),
-        # Of that repository these alone; before the distribution's, whichever version is higher.
-        (Pin("nginx", ("nginx", "nginx-module-njs"), "release o=nginx", 900),),
+        (PIN,),
         # nginx.org's package excludes the distribution's, and modules fit one nginx only.
         ("nginx-common", "nginx-core", "libnginx-mod-*"),
     )

@@ -1,0 +1,140 @@
+"""Engine images for sites without a registry: archives that `docker load` reads, and the names that Docker gives them.
+
+Docker calls an image by the digest of its config; with containerd's store, the default of new installations from
+Docker 29 on, by that of its manifest (moby#48401). A bundle knows both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingot.bundle.store import Entry, Store
+from ingot.errors import IngotError
+from ingot.operations.containers.image import ImageSource, image_source
+from ingot.settings.engine import Engine
+
+#: How long a registry may take for an image, seconds.
+LIMIT_S = 2 * 3600
+_INDEXES = frozenset(
+    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An archive of a bundle: `config` and `manifest` are the digests by which Docker's two stores call it."""
+
+    entry: Entry
+    config: str
+    manifest: str | None
+
+
+def image(store: Store, values: Engine, work: Path) -> Image:
+    """The engine's image of a host, out of its archive or its registry. Raises: IngotError."""
+    wanted = image_source(values)
+    if wanted.archive is None:
+        archive = _pulled(wanted, values.engine_image, work)
+        origin = wanted.reference
+    else:
+        archive, origin = Path(wanted.archive).expanduser(), wanted.archive
+        if not archive.is_file():
+            raise IngotError(
+                f"engine_image_archive {archive} is not on this machine, expected a file of `docker save`; bring it, "
+                "or set engine_image_digest to take the image from its registry."
+            )
+    config, manifest = digests(archive)
+    if wanted.archive and wanted.reference not in (config, manifest):
+        raise IngotError(
+            f"{archive} holds the image {config} (manifest {manifest or 'unknown'}), expected engine_image_id "
+            f"{wanted.reference}; correct one of them."
+        )
+    entry = store.take(archive, f"images/{config.removeprefix('sha256:')}.tar", origin)
+    return Image(entry, config, manifest)
+
+
+def digests(archive: Path) -> tuple[str, str | None]:
+    """The digests of config and manifest of the one image in an archive; no manifest in those of Docker before 25.
+
+    Raises: IngotError for what is no such archive.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+
+            def content(name: str) -> bytes:
+                member = tar.extractfile(name)
+                if member is None:
+                    raise KeyError(name)
+                return member.read()
+
+            (listed,) = json.loads(content("manifest.json"))
+            config = f"sha256:{hashlib.sha256(content(listed['Config'])).hexdigest()}"
+            try:
+                described = json.loads(content("index.json"))["manifests"]
+            except KeyError:
+                return config, None
+            for one in described:
+                algorithm, _, digest = str(one["digest"]).partition(":")
+                body = content(f"blobs/{algorithm}/{digest}")
+                named = json.loads(body)
+                if named.get("mediaType") not in _INDEXES and named["config"]["digest"] == config:
+                    if hashlib.sha256(body).hexdigest() != digest:
+                        raise ValueError(f"the manifest {digest} is damaged")
+                    return config, f"sha256:{digest}"
+            return config, None
+    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+        raise IngotError(
+            f"{archive} is no archive of one image ({error!r}), expected a file of `docker save`."
+        ) from None
+
+
+def _pulled(wanted: ImageSource, name: str, work: Path) -> Path:
+    layout = work / "image"
+    shutil.rmtree(layout, ignore_errors=True)
+    layout.mkdir(parents=True)
+    argv = ["skopeo", "copy", "--quiet", "--preserve-digests", f"docker://{wanted.reference}", f"oci:{layout}:image"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    except FileNotFoundError:
+        raise IngotError(
+            f"skopeo is not on this machine, expected it to fetch {wanted.reference}; `apt-get install skopeo`, or set "
+            "engine_image_archive to a file of `docker save`."
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise IngotError(f"{wanted.reference} was not fetched within {LIMIT_S} s; run it again.") from None
+    if done.returncode:
+        raise IngotError(f"{wanted.reference} cannot be fetched ({done.stderr.strip().splitlines()[-1:]}).")
+    return loadable(layout, name, work / "image.tar")
+
+
+def loadable(layout: Path, name: str, archive: Path) -> Path:
+    """An OCI layout with one image as an archive that every Docker loads: the same bytes for the same layout."""
+    (described,) = json.loads((layout / "index.json").read_text())["manifests"]
+    manifest = json.loads((layout / "blobs" / described["digest"].replace(":", "/")).read_text())
+
+    def blob(one: dict[str, str]) -> str:
+        return f"blobs/{one['digest'].replace(':', '/')}"
+
+    described["annotations"] = {
+        "io.containerd.image.name": name if "/" in name.partition(":")[0] else f"docker.io/library/{name}",
+        "org.opencontainers.image.ref.name": name.rpartition(":")[2],
+    }
+    docker = {
+        "Config": blob(manifest["config"]),
+        "RepoTags": [name],
+        "Layers": [blob(one) for one in manifest["layers"]],
+    }
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}))
+    (layout / "manifest.json").write_text(json.dumps([docker]))
+    with tarfile.open(archive, "w") as tar:
+        for file in sorted(path for path in layout.rglob("*") if path.is_file()):
+            member = tarfile.TarInfo(str(file.relative_to(layout)))
+            member.size, member.mode = file.stat().st_size, 0o644
+            with file.open("rb") as content:
+                tar.addfile(member, content)
+    return archive

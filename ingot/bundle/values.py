@@ -1,0 +1,42 @@
+"""What group_data says where hosts have a bundle: the same upstreams, at the bundle's place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pprint import pformat
+from typing import Any
+
+from ingot.bundle.manifest import Manifest
+
+
+def values(bundle: Manifest, base: str) -> dict[str, dict[str, Any]]:
+    """The values of each host; `base` is where the bundle is, an address."""
+    return {name: _placed(said, base) for name, said in bundle.values.items()}
+
+
+def _placed(said: Mapping[str, Any], base: str) -> dict[str, Any]:
+    text = json.dumps(said)
+    # A path on the host, where an address of a file is none.
+    path = base.removeprefix("file://")
+    found: dict[str, Any] = json.loads(text.replace("{base}", base))
+    if "engine_image_archive" in said:
+        found["engine_image_archive"] = str(said["engine_image_archive"]).replace("{base}", path)
+    return found
+
+
+def shared(each: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The values that all hosts have alike."""
+    first, *others = each.values()
+    return {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
+
+
+def as_python(each: Mapping[str, Mapping[str, Any]]) -> str:
+    """Lines for the end of group_data/all.py, and what single hosts say in their files as comments."""
+    common = shared(each)
+    lines = ["# From a bundle: `ingot bundle values`."]
+    lines += [f"{name} = {pformat(value, width=110, sort_dicts=False)}" for name, value in common.items()]
+    for host, said in each.items():
+        own = {name: value for name, value in said.items() if name not in common}
+        lines += [f"# In the file of {host}: {json.dumps(own)}"] if own else []
+    return "\n".join(lines) + "\n"
