@@ -85,6 +85,8 @@ site_models = {}
 # An *empty* disk that deploys shall format (ext4) and mount at cache_mount, by its lasting name such as
 # "/dev/disk/by-id/nvme-…"; one with a signature, partitions or data is refused. None: Ingot formats no disk.
 cache_disk = None
+# What a host's transfers of models may take of its network, megabytes (10^6 bytes) per second; None: all they can get.
+cache_bandwidth_mb_s = None
 # A file on this machine with a hub token for gated models; hosts get it for the fetch only and never store it.
 cache_hub_token_file = None
 # The mount that cache_root must lie on, such as "/data": a host where it is not mounted is refused, so that models

@@ -18,8 +18,8 @@ from ingot.facts.sections import compose, split
 
 #: What names directories of models: the plan, services that were proven, and states to go back to.
 _NAMING = f"{STATE}/plan.json {STATE}/engine/last-good/*.json {STATE}/good/*.json"
-#: Ends as the unit that fetches models.
-TRANSFERS = "ingot-models.service"
+#: The units that fetch models: one that a run waits for, and one that began early or goes on after a reboot.
+TRANSFERS = "ingot-models.service ingot-transfers.service"
 
 
 @dataclass(frozen=True, slots=True)

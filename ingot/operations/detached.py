@@ -23,6 +23,8 @@ SCRIPT = (files(__package__) / "detached.sh").read_text()
 #: Below these each unit has its directory and its log.
 WORK = "/run/ingot"
 LOGS = "/var/log/ingot"
+#: What a reboot does not end has its files here meanwhile, for root alone.
+AGAIN = "/var/lib/ingot/again"
 #: One question about the unit waits this long for its end, seconds; then it is said how far it is.
 SLICE_S = 10
 #: How long a run tries to connect again, seconds.
@@ -45,14 +47,21 @@ def commands(
 
 
 def begun(
-    unit: str, script: str, members: Mapping[str, str | bytes], *, rivals: Iterable[str] = ()
+    unit: str,
+    script: str,
+    members: Mapping[str, str | bytes],
+    *,
+    rivals: Iterable[str] = (),
+    again: bool = False,
 ) -> Generator[PyinfraCommand, None, None]:
     """Start `script` as `unit` and leave it at work, for `joined` to wait for.
 
-    Nothing is started where it is at work already, or one of its `rivals`, which work on the same files.
+    Nothing is started where it is at work already, or one of its `rivals`, which work on the same files. With `again`
+    a reboot does not end it: it is begun anew at boot, where the member `guard`, if any, succeeds, until it has ended
+    or was joined.
     """
     busy = " ".join(f"{name}.service" for name in (unit, *rivals))
-    alone = f"! systemctl is-active -q {busy} || exit 0\n{starter(unit, SLICE_S)}"
+    alone = f"! systemctl is-active -q {busy} || exit 0\n{forgotten(unit)}\n{starter(unit, SLICE_S, again=again)}"
     yield StringCommand(alone, _stdin=pack(packed(script, members)))
 
 
@@ -61,9 +70,20 @@ def joined(unit: str, limit_s: int) -> Generator[PyinfraCommand, None, None]:
     yield FunctionCommand(join, (unit, limit_s), {})
 
 
-def starter(unit: str, patience_s: int) -> str:
+def starter(unit: str, patience_s: int, *, again: bool = False) -> str:
     """The shell command that starts the unit; what it runs comes by standard input."""
-    return f"unit={unit} patience={patience_s} work={WORK}/{unit} log={LOGS}/{unit}.log\n{SCRIPT}"
+    kept = f"{AGAIN}/{unit}" if again else ""
+    return f"unit={unit} patience={patience_s} work={WORK}/{unit} log={LOGS}/{unit}.log again={kept}\n{SCRIPT}"
+
+
+def forgotten(unit: str) -> str:
+    """The shell command after which no boot begins the unit again; what is at work goes on."""
+    kept = f"{AGAIN}/{unit}"
+    # A boot that is about to begin it is stopped first, so that whoever asks next sees it at work or not at all.
+    return (
+        f"[ ! -e {kept}/end.sh ] || {{ systemctl stop {unit}-again.service >/dev/null 2>&1; sh {kept}/end.sh; }}; "
+        f"rm -rf -- {kept}.new"
+    )
 
 
 def packed(script: str, members: Mapping[str, str | bytes]) -> dict[str, bytes]:
@@ -72,9 +92,10 @@ def packed(script: str, members: Mapping[str, str | bytes]) -> dict[str, bytes]:
     return {name: text.encode() if isinstance(text, str) else text for name, text in given.items()}
 
 
-def question(unit: str, verbose: bool) -> str:
+def question(unit: str, verbose: bool, *, joins: bool = False) -> str:
     """The shell command that waits a little for the unit, and prints `ended STATUS`, `running` or `gone`.
 
+    Who `joins` the unit does what is left of it, so that no later boot begins it again.
     Below it comes the sentence of a failure or the line of progress; with `verbose` new lines of the log first,
     each after `log `.
     """
@@ -83,6 +104,7 @@ def question(unit: str, verbose: bool) -> str:
         "| sed 's/^/log /'; echo; echo \"$size\" >seen; "
     )
     return (
+        f"{forgotten(unit) + '; ' if joins else ''}"
         f"cd {WORK}/{unit} 2>/dev/null || {{ echo gone; exit 0; }}; log={LOGS}/{unit}.log; i=0; "
         f"active() {{ systemctl show --value -p ActiveState {unit}.service | grep -Evq 'inactive|failed'; }}; "
         f"while [ ! -e status ] && active && [ $i -lt {SLICE_S * 2} ]; do sleep 0.5; i=$((i + 1)); done; "
@@ -132,7 +154,7 @@ def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
 
 def join(state: State, host: Host, unit: str, limit_s: int) -> bool:
     """Wait until the unit is not at work, saying how far it is; False, with one sentence, where that did not come."""
-    answer = _end(state, host, unit, limit_s)
+    answer = _end(state, host, unit, limit_s, joins=True)
     if isinstance(answer, str):
         return _failed(state, host, answer)
     if answer.state == "ended" and answer.text:
@@ -140,13 +162,13 @@ def join(state: State, host: Host, unit: str, limit_s: int) -> bool:
     return True
 
 
-def _end(state: State, host: Host, unit: str, limit_s: int) -> Answer | str:
+def _end(state: State, host: Host, unit: str, limit_s: int, *, joins: bool = False) -> Answer | str:
     """The answer of a unit that is not at work any more, or the sentence on why nobody waits any longer."""
     began = answered = time.monotonic()
     connected = True
     while (now := time.monotonic()) - began < limit_s:
         # Without a connection there is nobody to ask: pyinfra's client would fail in a way of its own.
-        answer = _ask(state, host, unit) if connected else None
+        answer = _ask(state, host, unit, joins=joins) if connected else None
         if answer is None:
             if now - answered > RECONNECT_S:
                 return (
@@ -170,13 +192,13 @@ def _failed(state: State, host: Host, sentence: str) -> bool:
     return refused(state, host, named)
 
 
-def _ask(state: State, host: Host, unit: str) -> Answer | None:
+def _ask(state: State, host: Host, unit: str, *, joins: bool) -> Answer | None:
     given: Mapping[str, Any] = host.current_op_global_arguments or {}
     arguments = {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS}
     arguments["_timeout"] = SLICE_S + 30
     verbose = bool(getattr(state, "print_output", False))
     try:
-        _, output = host.run_shell_command(StringCommand(question(unit, verbose)), **arguments)
+        _, output = host.run_shell_command(StringCommand(question(unit, verbose, joins=joins)), **arguments)
     except (OSError, EOFError, SSHException):
         return None
     return parse(output.stdout)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from ingot.settings.kinds import Expected, HostPath, LocalPath, Section, pattern
 
 #: A time as systemd's OnCalendar has it; systemd itself judges the rest when the timer is written.
@@ -16,6 +18,9 @@ class Cache(Section):
     cache_disk: Annotated[
         Annotated[str, *pattern(r"/dev/disk/by-id/[\w.:+=@-]+", "")] | None,
         Expected("a disk by its lasting name such as '/dev/disk/by-id/nvme-…', or None"),
+    ]
+    cache_bandwidth_mb_s: Annotated[
+        Annotated[int, Field(ge=1)] | None, Expected("whole megabytes per second from 1 on, or None")
     ]
     cache_hub_token_file: Annotated[LocalPath | None, Expected("a path on this machine, or None")]
     cache_mount: Annotated[HostPath | None, Expected("a mount point of the host such as '/data', or None")]

@@ -25,6 +25,7 @@ from ingot.operations.bundle import pack
 from ingot.operations.containers import docker
 from ingot.operations.containers import proxy as docker_proxy
 from ingot.operations.driver import debian_archive
+from ingot.operations.operation import operation
 from ingot.operations.package_source import Source
 from ingot.operations.preflight import preflight
 from ingot.operations.serving import planning
@@ -488,8 +489,24 @@ def test_what_rots_on_the_disk_is_found_by_the_scrub_and_healed_by_the_next_run(
     assert off.succeeded and host.fails("systemctl is-enabled ingot-scrub.timer")
 
 
+@operation()
+def goes_on():
+    script = "echo begun >>/var/tmp/begun; until [ -e /var/tmp/enough ]; do sleep 0.2; done"
+    yield from detached.begun("ingot-travels", script, {"secret": "of root"}, again=True)
+
+
+@operation()
+def waited_for():
+    yield from detached.joined("ingot-travels", 60)
+
+
+@pytest.mark.speed
 def test_a_reboot_happens_once_and_the_host_is_back_with_its_units(host, run_operation):
     run_operation(tree.tree, entries(), on=host)
+    assert run_operation(goes_on, on=host).succeeded
+    assert run_operation(goes_on, on=host).succeeded, "it is at work already"
+    kept = "/var/lib/ingot/again/ingot-travels"
+    assert host.succeeds(f"stat -c '%a %U' {kept} {kept}/secret").split() == ["700", "root", "600", "root"]
     before = host.boot_id()
 
     def needed() -> str | None:
@@ -500,6 +517,13 @@ def test_a_reboot_happens_once_and_the_host_is_back_with_its_units(host, run_ope
     assert host.boot_id() != before
     assert not run_operation(reboot.reboot, needed, on=host).changed
     assert not run_operation(units.units, UNIT, on=host).changed, "started at boot with its present files"
+    # What was at work is so again, by itself, until a run has joined it.
+    host.succeeds("timeout 60 sh -c 'until systemctl is-active -q ingot-travels; do sleep 0.2; done'")
+    host.succeeds("(sleep 1; touch /var/tmp/enough) </dev/null >/dev/null 2>&1 &")
+    assert run_operation(waited_for, on=host).succeeded
+    assert host.succeeds("cat /var/tmp/begun").split() == ["begun"] * 2
+    host.fails(f"ls {kept} || ls /etc/systemd/system/ingot-travels-again.service")
+    host.fails("ls -l /etc/systemd/system/multi-user.target.wants | grep ingot-travels")
 
 
 def test_a_host_that_does_not_come_back_is_one_sentence(host, run_operation):

@@ -183,11 +183,13 @@ def plan_text(
     listed: Iterable[ModelFile],
     found: ModelDirectory,
     waived: Mapping[str, str] | None = None,
+    bandwidth_mb_s: int | None = None,
 ) -> str:
     """The plan that `models.sh` follows; `waived` are digests, by path, of files that may name code."""
     verified = {one.path: one for one in found.verified or ()}
     lines = [f"host\t{host_name}", f"root\t{wanted.root}", f"target\t{wanted.target}", f"damage\t{DAMAGE}"]
     lines += [f"repository\t{wanted.variant.repository}"]
+    lines += [f"bandwidth\t{bandwidth_mb_s}000000"] if bandwidth_mb_s else []
     lines += [f"waived\t{path}\t{sha256}" for path, sha256 in (waived or {}).items()]
     lines += [f"source\t{one.kind}\t{one.below(wanted.variant.revision)}" for one in sources]
     for one in listed:
@@ -329,7 +331,7 @@ def cached() -> Commands:
             places = ((yield from _pushed(wanted, places[0], listed, found)),)
         waived = values.models_waived.get(wanted.variant.repository)
         members = {
-            "plan": plan_text(host.name, wanted, places, listed, found, waived),
+            "plan": plan_text(host.name, wanted, places, listed, found, waived, values.cache_bandwidth_mb_s),
             "progress": progress(wanted, listed),
             "curl": token,
             **proxy.members(),

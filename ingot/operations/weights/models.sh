@@ -1,6 +1,7 @@
 # Fetches the files of one model directory, proves each, and publishes the directory by one rename.
 # $1/plan, tab separated: `host NAME`, `root DIRECTORY`, `target DIRECTORY`, `damage FILE`, `repository NAME`, then what may
 # name code, the sources in the order in which they are asked, and the files:
+#   bandwidth BYTES      per second that all transfers together may take; absent: all that there is
 #   waived PATH SHA256
 #   source KIND(hub|mirror|push) BASE        an address, or the directory that was pushed to
 #   file PATH BYTES SHA256|- GIT_SHA1|- PROVEN(yes|no)
@@ -37,6 +38,10 @@ value() {
 host=$(value host)
 root=$(value root)
 target=$(value target)
+# One transfer at a time keeps to the whole of it, whichever files are left.
+bandwidth=$(value bandwidth)
+rate=
+[ -z "$bandwidth" ] || { rate="--limit-rate $bandwidth" && lanes=1; }
 marker=.ingot-verified.json
 made=.ingot-made
 quarantine=$root/.quarantine
@@ -135,7 +140,8 @@ fetch() {
     # A source that sends without end fills no disk.
     (
       ulimit -f $(($2 / 512 + 64))
-      exec curl -fsSL -C - --config "$options" --dump-header "$head" --connect-timeout 15 --speed-limit 1000 \
+      # shellcheck disable=SC2086
+      exec curl $rate -fsSL -C - --config "$options" --dump-header "$head" --connect-timeout 15 --speed-limit 1000 \
         --speed-time "$stall_s" -o "$1" -- "$4"
     ) 2>"$error"
     status=$?

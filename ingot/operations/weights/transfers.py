@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from importlib.resources import files
 
@@ -57,7 +58,9 @@ def transfers() -> models.Commands:
         room = replace(room, free_bytes=room.free_bytes - needed)
         number = len(snippets)
         waived = values.models_waived.get(wanted.variant.repository)
-        members[f"{number}/plan"] = models.plan_text(host.name, wanted, places, listed, found, waived)
+        members[f"{number}/plan"] = models.plan_text(
+            host.name, wanted, places, listed, found, waived, values.cache_bandwidth_mb_s
+        )
         members[f"{number}/curl"] = token
         members |= {f"{number}/{name}": text for name, text in proxy.members().items()}
         snippets.append(f'( set -- "$1/{number}"; {models.progress(wanted, listed)} )')
@@ -69,4 +72,9 @@ def transfers() -> models.Commands:
         host.noop("no weights are to be fetched")
         return
     members |= {"models.sh": models.SCRIPT, "progress": f"{{ {'; '.join(snippets)}; }} | paste -sd, -"}
-    yield from detached.begun(models.TRANSFERS, SCRIPT, members, rivals=[models.UNIT])
+    # At boot the disk that models are meant for may not be mounted.
+    on = f'"$(stat -c %m -- {shlex.quote(values.cache_root)} 2>/dev/null)"'
+    members["guard"] = f"[ {on} = {shlex.quote(there.room.mount)} ]"
+    # No secret stays on a disk: what needs one goes on after a reboot in the role that waits for it.
+    secret = bool(token) or bool(values.proxy and values.proxy.login_file)
+    yield from detached.begun(models.TRANSFERS, SCRIPT, members, rivals=[models.UNIT], again=not secret)

@@ -138,11 +138,13 @@ def cache(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytes
         serve: Sequence[dict[str, Any]] = (),
         fallback: Sequence[dict[str, str]] = (),
         waived: dict[str, dict[str, str]] | None = None,
+        bandwidth_mb_s: int | None = None,
         **options: Any,
     ) -> Any:
         monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(root, repository),))
         data = {
             "cache_root": str(root),
+            "cache_bandwidth_mb_s": bandwidth_mb_s,
             "cache_hub_token_file": token_file,
             "sources": {
                 "models": source or {"kind": "mirror", "uri": mirror.url},
@@ -166,6 +168,14 @@ def target(tmp_path: Path) -> Path:
 
 def contents(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir() if not path.name.startswith(".")}
+
+
+@pytest.mark.parametrize(("bandwidth_mb_s", "given"), [(None, "4 "), (7, "1 --limit-rate 7000000")])
+def test_transfers_together_take_no_more_than_they_may(cache, target, monkeypatch, tmp_path, bandwidth_mb_s, given):
+    noted = models.SCRIPT.replace("exec curl $rate", f'echo "$lanes $rate" >>{tmp_path}/curls; exec curl $rate')
+    monkeypatch.setattr(models, "SCRIPT", noted)
+    assert cache(bandwidth_mb_s=bandwidth_mb_s).succeeded and contents(target) == CONTENT
+    assert set((tmp_path / "curls").read_text().splitlines()) == {given}
 
 
 def test_a_model_is_fetched_verified_and_published_and_the_second_run_reads_none_of_it(cache, target, mirror):

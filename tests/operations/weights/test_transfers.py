@@ -29,8 +29,9 @@ def begin(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytes
         monkeypatch.setattr(planning, name, lambda: ())
     monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(root),))
 
-    def run(operation: Any, kind: str = "mirror", uri: str = "", **options: Any) -> Any:
+    def run(operation: Any, kind: str = "mirror", uri: str = "", token_file: str | None = None, **options: Any) -> Any:
         data = {
+            "cache_hub_token_file": token_file,
             "cache_root": str(root),
             "sources": {"models": {"kind": kind, "uri": uri or mirror.url}},
             "models_lock": None,
@@ -91,3 +92,16 @@ def test_each_model_has_a_plan_of_its_own(begin, target, monkeypatch):
     assert begin(transfers.transfers).succeeded
     assert [name for name in given if name.endswith("/plan")] == ["0/plan", "1/plan"]
     assert "progress" in given and json.dumps(given["0/curl"]) == '""'
+
+
+@pytest.mark.parametrize("token", [None, "hf_of_the_test"])
+def test_a_reboot_ends_only_what_needs_a_secret(begin, target, monkeypatch, tmp_path, token):
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(
+        transfers.detached, "begun", lambda unit, script, members, **options: given.update(options) or iter(())
+    )
+    if token:
+        (tmp_path / "token").write_text(token)
+        (tmp_path / "token").chmod(0o600)
+    assert begin(transfers.transfers, token_file=str(tmp_path / "token") if token else None).succeeded
+    assert given == {"rivals": [models.UNIT], "again": token is None}
