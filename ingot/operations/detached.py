@@ -15,6 +15,7 @@ from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from ingot.operations import progress
 from ingot.operations.bundle import pack
 from ingot.operations.connection import reconnect
 from ingot.operations.refuse import refused
@@ -95,9 +96,9 @@ def packed(script: str, members: Mapping[str, str | bytes]) -> dict[str, bytes]:
 def question(unit: str, verbose: bool, *, joins: bool = False) -> str:
     """The shell command that waits a little for the unit, and prints `ended STATUS`, `running` or `gone`.
 
-    Who `joins` the unit does what is left of it, so that no later boot begins it again.
-    Below it comes the sentence of a failure or the line of progress; with `verbose` new lines of the log first,
-    each after `log `.
+    Below it comes the sentence of a failure or the line of progress, with that of whatever else is at work there; with
+    `verbose` new lines of the log first, each after `log `. Who `joins` the unit does what is left of it, so that no
+    later boot begins it again.
     """
     log = (
         'size=$(stat -c %s "$log"); tail -c +$(($(cat seen) + 1)) "$log" | head -c $((size - $(cat seen))) '
@@ -110,7 +111,11 @@ def question(unit: str, verbose: bool, *, joins: bool = False) -> str:
         f"while [ ! -e status ] && active && [ $i -lt {SLICE_S * 2} ]; do sleep 0.5; i=$((i + 1)); done; "
         f"{log if verbose else ''}"
         'if [ -e status ]; then echo "ended $(cat status)"; cat sentence 2>/dev/null; '
-        'elif active; then echo running; [ ! -e progress ] || sh progress "$PWD" 2>/dev/null | tail -n 1; '
+        'elif active; then echo running; { [ ! -e progress ] || sh progress "$PWD" 2>/dev/null | tail -n 1; '
+        f"for d in {WORK}/ingot-*/; do "
+        '[ "${d%/}" != "$PWD" ] && [ -e "${d}progress" ] && [ ! -e "${d}status" ] || continue; d=${d%/}; '
+        'systemctl is-active -q "${d##*/}.service" || continue; sh "$d/progress" "$d" 2>/dev/null | tail -n 1; done; } '
+        '| awk \'{ printf "%s%s", between, $0; between = "; " } END { print "" }\'; '
         "elif [ -e status ]; then echo running; else echo gone; fi; true"
     )
 
@@ -140,7 +145,7 @@ def parse(output: str) -> Answer | None:
 
 def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
     """Wait for the unit's end, saying how far it is; True when it succeeded, else one sentence is logged."""
-    answer = _end(state, host, unit, limit_s)
+    answer = _ended(state, host, unit, limit_s)
     if isinstance(answer, str):
         return _failed(state, host, answer)
     if answer.state == "gone":
@@ -154,7 +159,7 @@ def attend(state: State, host: Host, unit: str, limit_s: int) -> bool:
 
 def join(state: State, host: Host, unit: str, limit_s: int) -> bool:
     """Wait until the unit is not at work, saying how far it is; False, with one sentence, where that did not come."""
-    answer = _end(state, host, unit, limit_s, joins=True)
+    answer = _ended(state, host, unit, limit_s, joins=True)
     if isinstance(answer, str):
         return _failed(state, host, answer)
     if answer.state == "ended" and answer.text:
@@ -162,7 +167,15 @@ def join(state: State, host: Host, unit: str, limit_s: int) -> bool:
     return True
 
 
-def _end(state: State, host: Host, unit: str, limit_s: int, *, joins: bool = False) -> Answer | str:
+def _ended(state: State, host: Host, unit: str, limit_s: int, *, joins: bool = False) -> Answer | str:
+    """`_end`, after which the terminal shows no more of how far it is."""
+    try:
+        return _end(state, host, unit, limit_s, joins=joins)
+    finally:
+        progress.ended(host)
+
+
+def _end(state: State, host: Host, unit: str, limit_s: int, *, joins: bool) -> Answer | str:
     """The answer of a unit that is not at work any more, or the sentence on why nobody waits any longer."""
     began = answered = time.monotonic()
     connected = True
@@ -183,7 +196,7 @@ def _end(state: State, host: Host, unit: str, limit_s: int, *, joins: bool = Fal
         if answer.state != "running":
             return answer
         if answer.text:
-            logger.info(f"{host.print_prefix}{answer.text}")
+            progress.said(host, answer.text)
     return f"{unit}.service is still at work after {limit_s} s and goes on; run again to wait for it"
 
 

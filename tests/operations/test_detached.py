@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -146,3 +148,41 @@ def test_lines_of_the_log_are_told_where_they_were_asked_for() -> None:
     answer = parse("log fetched: a\nlog \n\nrunning\n2 of 3 GB\n")
     assert answer == Answer("running", 0, "2 of 3 GB", ("fetched: a", ""))
     assert parse("log only") is None and parse("") is None and parse("sh: not found") is None
+
+
+@pytest.mark.speed
+def test_a_line_of_progress_has_all_that_is_at_work_on_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detached, "WORK", str(tmp_path / "work"))
+    monkeypatch.setattr(detached, "SLICE_S", 0)
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text('#!/bin/sh\ncase "$*" in *ingot-dead*) exit 3;; *show*) echo active;; esac\n')
+    systemctl.chmod(0o755)
+    for unit, status in (("driver", ""), ("transfers", ""), ("image", "0"), ("dead", "")):
+        work = tmp_path / "work" / f"ingot-{unit}"
+        work.mkdir(parents=True)
+        (work / "progress").write_text(f"echo {unit}, 1 of 2 GB")
+        if status:
+            (work / "status").write_text(status)
+    done = subprocess.run(
+        ["sh", "-c", detached.question("ingot-driver", verbose=False)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+    )
+    assert parse(done.stdout) == Answer("running", 0, "driver, 1 of 2 GB; transfers, 1 of 2 GB")
+
+
+@pytest.mark.speed
+def test_who_joins_has_no_boot_begin_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached, "AGAIN", str(tmp_path / "again"))
+    monkeypatch.setattr(detached, "WORK", str(tmp_path / "work"))
+    kept = tmp_path / "again" / UNIT
+    kept.mkdir(parents=True)
+    (kept / "end.sh").write_text(f"rm -r {kept}")
+    for joins in (False, True):
+        asked = detached.question(UNIT, verbose=False, joins=joins)
+        done = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=True)
+        assert parse(done.stdout) == Answer("gone") and kept.exists() is not joins
