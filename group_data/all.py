@@ -179,6 +179,13 @@ engine_stop_grace_s = 120
 engine_ulimits = {"memlock": -1, "nofile": 1048576, "stack": 67108864}
 # Version of the engine in the image: sizing follows its arithmetic.
 engine_version = "0.33.0"
+# llama.cpp's image, for what `serve` gives to that engine; pinned as vLLM's is.
+llama_cpp_image = "ghcr.io/ggml-org/llama.cpp:server-b11669"
+llama_cpp_image_archive = None
+llama_cpp_image_digest = None
+llama_cpp_image_id = None
+# The build that is in it; one with a known hole is refused.
+llama_cpp_version = "b11669"
 
 # --- rollout: how replicas are replaced, on one host and over a fleet
 # Whether one host of a run goes first where several have something to replace; the others stop if it fails.

@@ -2,8 +2,8 @@
 
 from pyinfra.api import deploy
 
-from ingot.operations.containers import image
 from ingot.operations.gateway import fronting
+from ingot.operations.serving import images
 from ingot.operations.weights import models, scrub
 
 
@@ -12,6 +12,6 @@ def cache() -> None:
     """Have every planned variant's files, readable by the engine and writable by root alone."""
     if fronting.is_front():
         return
-    image.begun(name="Begin to bring the engine's image")
+    images.begun(name="Begin to bring the engine's image")
     models.cached(name="Weights, verified")
     scrub.scheduled(name="Read them again now and then")

@@ -4,11 +4,12 @@ from pyinfra.api import deploy
 
 from ingot.operations.driver import driver as operations
 from ingot.operations.gateway import fronting
+from ingot.operations.serving import planning
 
 
 @deploy("Driver")
 def driver() -> None:
     """Have every GPU of the host answer through the driver that suits it."""
-    if fronting.is_front():
+    if fronting.is_front() or not planning.needs_gpu():
         return
     operations.driver(name="Have the NVIDIA driver run")

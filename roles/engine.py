@@ -3,10 +3,9 @@
 from pyinfra.api import deploy
 
 from ingot.operations import units
-from ingot.operations.containers import image
 from ingot.operations.gateway import fronting
 from ingot.operations.serving import engine as engines
-from ingot.operations.serving import replica_watch
+from ingot.operations.serving import images, replica_watch
 
 
 @deploy("Engine")
@@ -15,7 +14,7 @@ def engine() -> None:
     if fronting.is_front():
         return
     engines.places(name="Make directories and the boot unit")
-    image.image(name="Have the image")
+    images.brought(name="Have the image")
     engines.outlook(name="See what is replaced")
     engines.replicas(name="Serve the plan")
     units.units(units.Unit("ingot-engine.service"), replica_watch.unit(), name="Start at boot, and watch the replicas")

@@ -4,11 +4,12 @@ from pyinfra.api import deploy
 
 from ingot.operations.containers import cdi
 from ingot.operations.gateway import fronting
+from ingot.operations.serving import planning
 
 
 @deploy("Toolkit")
 def toolkit() -> None:
     """Have every GPU known to dockerd as nvidia.com/gpu=<UUID>."""
-    if fronting.is_front():
+    if fronting.is_front() or not planning.needs_gpu():
         return
     cdi.cdi(name="Give GPUs to containers")

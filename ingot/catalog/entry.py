@@ -85,7 +85,7 @@ class AdapterEntry(Entry):
 
 
 class VariantEntry(Entry):
-    """One set of weights: see `ingot.sizing.Variant`."""
+    """One set of weights: see `ingot.sizing.Variant`; `file` is its GGUF file in the repository."""
 
     name: Text
     repository: Text
@@ -96,6 +96,7 @@ class VariantEntry(Entry):
     gated: bool = False
     min_capability: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     verified: bool = True
+    file: Annotated[str, Field(pattern=r"^[\w.+=@-]+(/[\w.+=@-]+)*\.gguf$")] | None = None
 
 
 class ModelEntry(Entry):
@@ -186,6 +187,7 @@ def _variant(where: str, entry: VariantEntry, architecture: Architecture) -> Var
         min_capability=(capability[0], capability[1]) if capability else scheme.min_capability,
         gated=entry.gated,
         verified=entry.verified,
+        file=entry.file,
     )
 
 

@@ -1,6 +1,6 @@
 """Which driver serves a machine: pure, decided from PCI ids and dated rules."""
 
-from ingot.compat.decision import Activation, Decision, Reason, Refused, decide, flavours, objections
+from ingot.compat.decision import Activation, Decision, Reason, Refused, decide, flavours, objections, without_gpu
 from ingot.compat.devices import Architecture, Device, Kind, lookup
 from ingot.compat.machine import Card, DriverRequest, Fabric, Flavour, Image, Machine, Source, version_key
 from ingot.compat.packages import PackageSet, headers_meta, headers_of
@@ -28,4 +28,5 @@ __all__ = [
     "lookup",
     "objections",
     "version_key",
+    "without_gpu",
 ]

@@ -100,6 +100,15 @@ def decide(machine: Machine, request: DriverRequest | None = None) -> Decision:
     )
 
 
+def without_gpu(machine: Machine) -> tuple[Refused, ...]:
+    """The refusals of a machine that serves without a GPU: its system and its processor, and nothing of a driver."""
+    try:
+        _platform(machine)
+    except Refused as refusal:
+        return (refusal,)
+    return ()
+
+
 def objections(machine: Machine, request: DriverRequest | None = None) -> tuple[Refused, ...]:
     """Every refusal that a machine meets, where `decide` stops at the first: a preflight reports all of them."""
     request = request or DriverRequest()

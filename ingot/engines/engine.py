@@ -1,13 +1,17 @@
-"""What every engine is asked: one planned replica in, one service out."""
+"""What every engine is asked, and what it says of itself: everything that differs between engines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Literal
 
+from ingot.engines.observed import Observed
 from ingot.engines.service import Service
 from ingot.sizing import Adapter, EngineArguments, Kind, ReplicaPlan, Speculation, Yarn
+
+#: What an engine reads: a directory of a hub's layout, or one GGUF file.
+ModelForm = Literal["directory", "gguf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,8 @@ class Replica:
     `kind` is what it is for, `arguments` what its engine is told about the model; `template` is the text of the chat
     template that they name. `width` is how many numbers an embedding has. `yarn` extends its context where the plan
     is longer than `native_context`. `draft_directory` holds the weights of a draft, where `speculation` has any of its
-    own; `adapters` lie in directories of the host.
+    own; `adapters` lie in directories of the host. `file` is the GGUF file within the model's directory, where the
+    engine reads one.
     """
 
     plan: ReplicaPlan
@@ -36,6 +41,7 @@ class Replica:
     speculation: Speculation | None = None
     draft_directory: str | None = None
     adapters: tuple[tuple[Adapter, str], ...] = ()
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +64,40 @@ class Values:
     disk_bytes_per_s: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine: a subclass in a file of its own, known by its `name` as soon as that file is imported."""
+    """An engine, in a file of its own: what the rest of Ingot must know of it, and nothing of it is known elsewhere.
 
-    name: ClassVar[str]
-    builds: ClassVar[tuple[str, ...]]
-    known: ClassVar[dict[str, type[Engine]]] = {}
+    + name: what `serve` calls it, `title` what people do
+    + builds: its builds; the first is the one for production
+    + model_form: what it reads
+    + kinds: what its models may be for
+    + needs_gpu: it is started with GPUs of its own
+    + drains: it lets running requests end when it is told to stop; else the gateway waits for them first
+    + accounts: it writes down what each request used; else the gateway reads that from its answers
+    + checks_names: it refuses a model that is not its own; else the gateway does
+    + frees_unstreamed: it stops an answer that is not streamed when its caller hangs up
+    + warm_up: a start may be warmed up with the longest prompt that its accounts know
+    + dropped_headers: headers of callers that it would obey
+    + minimum: the oldest version without a known hole, and which hole that closes
+    + log_lines: a grep -E expression for the lines of its log that `observe` reads
+    + observe: reads log lines and the text of its metrics
+    + service: one replica's container
+    """
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        Engine.known[cls.name] = cls
-
-    @staticmethod
-    def service(replica: Replica, values: Values) -> Service:
-        """The container of one replica."""
-        raise NotImplementedError
+    name: str
+    title: str
+    builds: tuple[str, ...]
+    model_form: ModelForm
+    kinds: frozenset[Kind]
+    needs_gpu: bool
+    drains: bool
+    accounts: bool
+    checks_names: bool
+    frees_unstreamed: bool
+    warm_up: bool
+    dropped_headers: tuple[str, ...]
+    minimum: tuple[str, str] | None
+    log_lines: str
+    observe: Callable[[Iterable[str], Iterable[str]], Observed]
+    service: Callable[[Replica, Values], Service]

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+#: What services of earlier versions are of; a service of it is written down as they wrote it.
+DEFAULT_ENGINE = "vllm"
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -25,7 +28,8 @@ class Service:
     `name` is the Compose service, `model` what callers ask for. `image` is immutable (`name@sha256:…`, or the id
     of a loaded image). `argv` is the whole command, `env` and `ulimits` are sorted pairs, `devices` are CDI names,
     `user` is `uid:gid`. `stop_grace_s` is how long running requests may take when it stops, `start_deadline_s` how
-    long a start may take before it counts as failed.
+    long a start may take before it counts as failed. `most` is how many requests the gateway gives it at once; None:
+    any number.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Service:
     calls_tools: bool = False
     reasons: bool = False
     adapters: tuple[str, ...] = ()
+    engine: str = DEFAULT_ENGINE
+    most: int | None = None
 
     @property
     def endpoint(self) -> str:
@@ -67,7 +73,11 @@ class Service:
 
     def to_dict(self) -> dict[str, Any]:
         """The service as JSON-able values."""
-        return asdict(self)
+        values = asdict(self)
+        if self.engine == DEFAULT_ENGINE:
+            # Another digest would restart what every version before this one started.
+            del values["engine"], values["most"]
+        return values
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Service:
@@ -75,7 +85,7 @@ class Service:
 
         Raises: KeyError or TypeError when it was written by a version that knew other fields.
         """
-        if set(stored) != {field.name for field in fields(cls)}:
+        if {"engine", "most", *stored} != {field.name for field in fields(cls)}:
             raise KeyError(f"fields {sorted(stored)}")
         return cls(
             **{

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from importlib.resources import files
 
-from ingot.engines import vllm_arguments
+from ingot.engines import observed, vllm_arguments
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.service import Mount, Service
 
@@ -68,45 +68,38 @@ LEAST_BYTES_PER_S = 20 * 10**6
 END_S = 20
 
 
-class VLLM(Engine):
-    """vLLM's OpenAI server, on GPUs (build *cuda*) or on the processor (build *cpu*, for test hosts)."""
-
-    name = "vllm"
-    builds = ("cuda", "cpu")
-
-    @staticmethod
-    def service(replica: Replica, values: Values) -> Service:
-        """The container of one replica."""
-        cpu = values.build == "cpu"
-        return Service(
-            name=replica.name,
-            model=replica.served_name,
-            image=values.image,
-            argv=(
-                *("vllm", "serve", MODEL, *_flags(replica, values)),
-                *vllm_arguments.words(replica),
-                *values.extra_args,
-            ),
-            env=tuple(sorted({**ENVIRONMENT, **_accounting(replica), **values.extra_env}.items())),
-            mounts=tuple(_mounts(replica)),
-            devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
-            user=USER,
-            tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
-            # Raising a limit needs a right (CAP_SYS_RESOURCE) that test hosts lack, and a processor pins no memory.
-            ulimits=() if cpu else tuple(sorted(values.ulimits.items())),
-            shm_bytes=values.shm_bytes,
-            pids=values.pids,
-            address=replica.address,
-            port=values.port,
-            health_path="/health",
-            stop_grace_s=values.stop_grace_s,
-            start_deadline_s=start_deadline_s(replica.weight_bytes, values.disk_bytes_per_s),
-            kind=replica.kind,
-            width=replica.width,
-            calls_tools=replica.arguments.tool_call_parser is not None,
-            reasons=replica.arguments.reasoning_parser is not None,
-            adapters=tuple(adapter.name for adapter, _ in replica.adapters),
-        )
+def service(replica: Replica, values: Values) -> Service:
+    """The container of one replica, on GPUs (build *cuda*) or on the processor (build *cpu*, for test hosts)."""
+    cpu = values.build == "cpu"
+    return Service(
+        name=replica.name,
+        model=replica.served_name,
+        image=values.image,
+        argv=(
+            *("vllm", "serve", MODEL, *_flags(replica, values)),
+            *vllm_arguments.words(replica),
+            *values.extra_args,
+        ),
+        env=tuple(sorted({**ENVIRONMENT, **_accounting(replica), **values.extra_env}.items())),
+        mounts=tuple(_mounts(replica)),
+        devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
+        user=USER,
+        tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
+        # Raising a limit needs a right (CAP_SYS_RESOURCE) that test hosts lack, and a processor pins no memory.
+        ulimits=() if cpu else tuple(sorted(values.ulimits.items())),
+        shm_bytes=values.shm_bytes,
+        pids=values.pids,
+        address=replica.address,
+        port=values.port,
+        health_path="/health",
+        stop_grace_s=values.stop_grace_s,
+        start_deadline_s=start_deadline_s(replica.weight_bytes, values.disk_bytes_per_s),
+        kind=replica.kind,
+        width=replica.width,
+        calls_tools=replica.arguments.tool_call_parser is not None,
+        reasons=replica.arguments.reasoning_parser is not None,
+        adapters=tuple(adapter.name for adapter, _ in replica.adapters),
+    )
 
 
 def start_deadline_s(weight_bytes: int, disk_bytes_per_s: int | None) -> int:
@@ -170,3 +163,24 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
     if values.build == "cpu":
         switches.append("--enforce-eager")
     return (*(part for flag, value in flags.items() for part in (flag, str(value))), *switches)
+
+
+#: vLLM's OpenAI server.
+VLLM = Engine(
+    name="vllm",
+    title="vLLM",
+    builds=("cuda", "cpu"),
+    model_form="directory",
+    kinds=frozenset({"generate", "embed", "rerank", "transcribe"}),
+    needs_gpu=True,
+    drains=True,
+    accounts=True,
+    checks_names=True,
+    frees_unstreamed=True,
+    warm_up=True,
+    dropped_headers=(),
+    minimum=None,
+    log_lines=observed.LOG_LINES,
+    observe=observed.parse,
+    service=service,
+)

@@ -77,7 +77,8 @@ class EngineLook(FactBase[EngineState]):
             f"set -- $(docker inspect --format {shlex.quote(labels)} $id); endpoint=$2:$3; model=$4; kind=$6; "
             f"code=$({CURL} --max-time 10 http://$endpoint$5); "
             'busy=$(curl --silent --noproxy "*" --max-time 10 "http://$endpoint/metrics" '
-            "| awk '/num_requests_(running|waiting)[{ ]/ {n += $NF} END {print n + 0}'); "
+            "| awk '/(num_requests_(running|waiting)|requests_(processing|deferred))[{ ]/ {n += $NF} "
+            "END {print n + 0}'); "
             f'if [ "$code$busy" = 2000 ]; then code=$({ask(30)}); fi; echo "$1 $code"; done'
         )
         questions = {

@@ -147,6 +147,8 @@ def main(directory: str, since: str, until: str, by: str) -> None:
     sums = Sums(float(since), float(until), by.split(","))
     sums.read(Path(directory, "gateway"), "access.jsonl*", sums.gateway)
     sums.read(Path(directory, "engine"), "*.jsonl*", sums.engine)
+    # Of engines that write nothing down, the gateway does.
+    sums.read(Path(directory, "gateway"), "tokens.jsonl*", sums.engine)
     for entry, moment in sums.waiting.values():
         sums.request(entry, moment, "")
     rows = [{"group": group, **row} for group, row in sums.rows.items()]

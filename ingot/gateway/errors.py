@@ -73,7 +73,7 @@ def anthropic_type(status: int) -> str:
 
 #: Statuses of `ErrorAnswer.raised_as`: error_page takes 300 to 599, and HTTP uses none of these.
 DRAINING, HELD_OUT, FILTER_DOWN = 590, 591, 592
-QUERY, HTTP_1_0, CODED_BODY, NO_SUCH_MODEL, NO_WEBSOCKET = 593, 594, 595, 596, 597
+QUERY, HTTP_1_0, CODED_BODY, NO_SUCH_MODEL, NO_WEBSOCKET, BUSY = 593, 594, 595, 596, 597, 598
 #: nginx' own: plain HTTP on the port of TLS.
 _PLAIN_HTTP = 497
 
@@ -197,4 +197,13 @@ ERRORS = (
         raised_as=FILTER_DOWN,
     ),
     ErrorAnswer(504, "The model took too long; ask for a shorter answer, or stream it.", "engine_timeout", retry_s=10),
+)
+
+#: Where the gateway bounds how many requests an engine has at once.
+ENGINE_BUSY = ErrorAnswer(
+    429,
+    "The model has as many requests as it may keep waiting; try again soon.",
+    "engine_busy",
+    retry_s=5,
+    raised_as=BUSY,
 )

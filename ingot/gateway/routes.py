@@ -35,7 +35,12 @@ ALWAYS: Mapping[str, tuple[Endpoint, ...]] = {
         Endpoint("POST", "/v1/messages", "json", ("beta",)),
         Endpoint("POST", "/v1/messages/count_tokens", "json", ("beta",)),
         Endpoint("POST", "/v1/responses", "json"),
-    )
+    ),
+    "llama.cpp": (
+        Endpoint("GET", "/v1/models", "list", ("limit",)),
+        Endpoint("POST", "/v1/chat/completions", "json"),
+        Endpoint("POST", "/v1/completions", "json"),
+    ),
 }
 
 #: Kind of engine -> group -> routes that are open where `gateway_routes` names the group. Not a route of any group,
@@ -54,7 +59,9 @@ OPTIONAL: Mapping[str, Mapping[str, tuple[Endpoint, ...]]] = {
             Endpoint("POST", "/v2/rerank", "json"),
             Endpoint("POST", "/v1/score", "json"),
         ),
-    }
+    },
+    # Its other routes (/v1/responses, /v1/messages, /v1/embeddings) are not proven here: they stay shut.
+    "llama.cpp": {},
 }
 
 #: What answers: the only engine, a script that chooses one by the request's body, a choice by the query's model,
@@ -92,6 +99,14 @@ def endpoints(groups: Sequence[str], kinds: Collection[str] = (), engine: str = 
         )
     opened = {*groups, *(OPENED_BY[kind] for kind in kinds if kind in OPENED_BY)}
     return (*ALWAYS[engine], *(one for group in known if group in opened for one in known[group]))
+
+
+def serves(engine: str, path: str) -> bool:
+    """Whether an engine has a route, whichever groups are open; "" is the one that has all of them."""
+    if not engine:
+        return True
+    known = (*ALWAYS[engine], *(one for group in OPTIONAL[engine].values() for one in group))
+    return any(one.path == path for one in known)
 
 
 def routes(open_to_callers: Sequence[Endpoint], *, models: int, listed: bool, scripted: bool) -> list[Route]:

@@ -22,19 +22,25 @@ Out = Literal["", "draining", "held out"]
 class Upstream:
     """A served model, the addresses (`ip:port`) of its replicas, and which of them get no new requests.
 
-    `ready_at`: when those are expected to serve again, in seconds since 1970; 0 where nobody knows.
+    `ready_at`: when those are expected to serve again, in seconds since 1970; 0 where nobody knows. `engine` is the
+    name of one that leaves accounts and the check of names to the gateway, "" of one that does both. `most` is how many
+    requests one replica is given at once; None: any number.
     """
 
     model: str
     replicas: tuple[str, ...]
     draining: tuple[str, ...] = ()
     ready_at: int = 0
+    engine: str = ""
+    most: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of UPSTREAMS_FILE."""
         marks: dict[str, Any] = {"draining": list(self.draining)} if self.draining else {}
         if self.draining and self.ready_at:
             marks["ready_at"] = self.ready_at
+        marks |= {"engine": self.engine} if self.engine else {}
+        marks |= {"most": self.most} if self.most is not None else {}
         return {"model": self.model, "replicas": list(self.replicas), **marks}
 
 
@@ -48,13 +54,18 @@ class Server:
 
 @dataclass(frozen=True)
 class Engine:
-    """An nginx upstream: a name, the model it serves, its servers, why none of them may be used, and until when."""
+    """An nginx upstream: a name, the model it serves, its servers, why none of them may be used, and until when.
+
+    `engine` and `most` are those of its `Upstream`.
+    """
 
     name: str
     model: str
     servers: tuple[Server, ...]
     out: Out = ""
     ready_at: int = 0
+    engine: str = ""
+    most: int | None = None
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -72,17 +83,10 @@ def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
     if not text.strip():
         return (), None
     try:
-        found = tuple(
-            Upstream(
-                entry["model"],
-                tuple(entry["replicas"]),
-                tuple(entry.get("draining", ())),
-                int(entry.get("ready_at", 0)),
-            )
-            for entry in json.loads(text)
-        )
+        found = tuple(map(_upstream, json.loads(text)))
         for upstream in found:
-            if not all(_WORD.fullmatch(word) for word in (upstream.model, *upstream.replicas)):
+            words = (upstream.model, *upstream.replicas, *((upstream.engine,) if upstream.engine else ()))
+            if not all(map(_WORD.fullmatch, words)):
                 return (), f"{upstream} holds other characters than letters, digits and . _ : / @ -"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return (), f"{type(error).__name__}: {error}"
@@ -91,7 +95,15 @@ def parse_upstreams(text: str) -> tuple[tuple[Upstream, ...], str | None]:
 
 def _upstream(entry: dict[str, Any]) -> Upstream:
     draining, ready_at = tuple(entry.get("draining", ())), int(entry.get("ready_at", 0))
-    return Upstream(entry["model"], tuple(entry["replicas"]), draining, ready_at)
+    most = entry.get("most")
+    return Upstream(
+        entry["model"],
+        tuple(entry["replicas"]),
+        draining,
+        ready_at,
+        str(entry.get("engine", "")),
+        None if most is None else int(most),
+    )
 
 
 def upstreams_json(upstreams: Sequence[Upstream]) -> str:
@@ -129,7 +141,8 @@ def engines(upstreams: Sequence[Upstream], *, held_out: bool = False, held: Coll
     for index, one in enumerate(upstreams):
         servers = tuple(Server(address, address in one.draining or address in held) for address in one.replicas)
         out: Out = "held out" if held_out else "draining" if all(server.down for server in servers) else ""
-        made.append(Engine(f"engine_{index}", one.model, servers, out, one.ready_at if out == "draining" else 0))
+        ready_at = one.ready_at if out == "draining" else 0
+        made.append(Engine(f"engine_{index}", one.model, servers, out, ready_at, one.engine, one.most))
     return made
 
 

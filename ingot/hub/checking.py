@@ -69,6 +69,8 @@ def _of_host(host: Host) -> Iterator[str]:
     known = registry(section(host, Engine).engine_version)
     for one in serving.serve:
         request = one.request(serving.catalog)
+        if request.engine != known.engine:
+            continue
         architectures = [variant.architecture for variant in request.model.variants]
         for clause in problems(request.arguments, request.speculation, architectures, request.model.kind, known):
             yield f"{one.model}: {clause}."

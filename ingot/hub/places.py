@@ -36,7 +36,7 @@ class OnHub:
     def locked(self, repository: str, revision: str | None) -> Locked:
         found = self.hub.commit(repository, revision or "main")
         listed = (ModelFile(one.path, one.bytes, one.sha256, one.git_sha1) for one in found.files)
-        return _locked(repository, found.sha, chosen(listed, repository))
+        return _locked(repository, found.sha, chosen(listed, repository, gguf=True))
 
     def text(self, locked: Locked, path: str) -> str:
         return self.hub.text(locked.repository, locked.commit, path)
@@ -57,7 +57,7 @@ class OnMirror:
             )
         place = Origin("mirror", f"{base}/{repository}/{revision}")
         text = _fetched(f"{place.base}/{MANIFEST}")
-        return _locked(repository, revision, chosen(parse_manifest(text, place, revision), repository))
+        return _locked(repository, revision, chosen(parse_manifest(text, place, revision), repository, gguf=True))
 
     def text(self, locked: Locked, path: str) -> str:
         return _fetched(f"{self.uri.rstrip('/')}/{locked.repository}/{locked.commit}/{path}")
@@ -73,7 +73,7 @@ class InDirectory:
     root: Path = field(default_factory=Path)
 
     def locked(self, repository: str, revision: str | None) -> Locked:
-        files = chosen(local_manifest(self._directory(repository, revision)), repository)
+        files = chosen(local_manifest(self._directory(repository, revision)), repository, gguf=True)
         content = _content(files) if repository.startswith("/") else revision or "local"
         return _locked(repository, content, files)
 

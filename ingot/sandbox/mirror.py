@@ -12,17 +12,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ingot.sandbox import aptrepo, engine_image
+from ingot.sandbox import aptrepo, engine_image, llama_image
 from ingot.sandbox.paths import Paths
 from ingot.sandbox.state import locked, write_file
-from ingot.sandbox.tiny_models import adapter, embedder, generator, reranker, transcriber
+from ingot.sandbox.tiny_models import adapter, embedder, generator, gguf, reranker, transcriber
 from ingot.sandbox.tiny_models.directory import MANIFEST
 
 GUEST = "/srv/ingot-mirror"
 #: Where test hosts fetch models.
 MODELS = f"file://{GUEST}/models"
 #: The models that test hosts can serve, one of each kind.
-MAKERS = {generator: "generate", embedder: "embed", reranker: "rerank", transcriber: "transcribe"}
+MAKERS = {generator: "generate", gguf: "generate", embedder: "embed", reranker: "rerank", transcriber: "transcribe"}
 
 
 def _print(line: str) -> None:
@@ -38,17 +38,23 @@ def ensure(progress: Callable[[str], None] = _print, paths: Paths | None = None)
     aptrepo.build(paths)
     _revisions(paths)
     engine_image.ensure(paths, progress)
+    llama_image.ensure(paths, progress)
 
 
 def engine_values(paths: Paths | None = None) -> dict[str, Any]:
     """The engine image as values for group_data, built first where needed."""
-    made = engine_image.ensure(paths or Paths.from_environment(), _print)
+    paths = paths or Paths.from_environment()
+    made, llama = engine_image.ensure(paths, _print), llama_image.ensure(paths, _print)
     return {
         "engine_build": "cpu",
         "engine_image": made.image,
         "engine_image_archive": f"{GUEST}/images/{made.archive}",
         "engine_image_id": made.image_id,
         "engine_version": made.vllm_version,
+        "llama_cpp_image": llama.image,
+        "llama_cpp_image_archive": f"{GUEST}/images/{llama.archive}",
+        "llama_cpp_image_id": llama.image_id,
+        "llama_cpp_version": llama.version,
     }
 
 
@@ -72,7 +78,10 @@ def catalog_entry(maker: ModuleType, revision: str) -> dict[str, Any]:
         "shapes": "its own config.json",
         "kind": MAKERS[maker],
         "config": dict(maker.CONFIG),
-        "variants": [{"name": "bf16", "repository": maker.NAME, "revision": revision}],
+        "variants": [
+            {"name": "bf16", "repository": maker.NAME, "revision": revision}
+            | ({"file": maker.FILE} if maker is gguf else {})
+        ],
     }
 
 

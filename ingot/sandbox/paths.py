@@ -8,7 +8,7 @@ from pathlib import Path
 from ingot.sandbox.errors import SandboxError
 
 #: All that a sandbox ever puts into its two directories.
-CACHE_ENTRIES = frozenset({"apt-key", "apt.lock", "engine-image", "images", "mirror", "model.lock"})
+CACHE_ENTRIES = frozenset({"apt-key", "apt.lock", "engine-image", "images", "llama-image", "mirror", "model.lock"})
 STATE_ENTRIES = frozenset({"hosts", "key", "key.pub", "secrets"})
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
+from ingot.engines import LLAMA_CPP
 from ingot.settings.kinds import (
     Bytes,
     Count,
@@ -57,6 +58,14 @@ def _is_sized(version: str) -> str:
     return version
 
 
+def _is_safe(build: str) -> str:
+    """Raises: ValueError for a build with a known hole."""
+    minimum = LLAMA_CPP.minimum
+    if minimum and int(build[1:]) < int(minimum[0][1:]):
+        raise ValueError(f"{minimum[0]} or newer, which closes {minimum[1]}")
+    return build
+
+
 Variable = Annotated[str, *pattern(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a variable")]
 Image = Annotated[str, *pattern(r"[\w.:/@-]+", "an image by name and tag such as 'vllm/vllm-openai:v0.33.0'")]
 
@@ -92,4 +101,13 @@ class Engine(Section):
         Annotated[str, *pattern(r"v?[0-9]+\.[0-9]+(?:\.[0-9]+)?[\w.+-]*", "")],
         AfterValidator(_is_sized),
         Expected("the version of the engine in quotes such as '0.33.0'"),
+    ]
+    llama_cpp_image: Image
+    llama_cpp_image_archive: Annotated[Text | None, Expected("the path of a file of `docker save`, or None")]
+    llama_cpp_image_digest: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
+    llama_cpp_image_id: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
+    llama_cpp_version: Annotated[
+        Annotated[str, *pattern(r"b[0-9]{4,6}", "")],
+        AfterValidator(_is_safe),
+        Expected("the build of llama.cpp in quotes such as 'b11669'"),
     ]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -14,6 +14,7 @@ from ingot.catalog import entry, find_model, load_models, site
 from ingot.catalog.lock import Lock, pin, unlocked
 from ingot.catalog.lock import read as read_lock
 from ingot.catalog.names import nearest
+from ingot.engines import ENGINES
 from ingot.settings.kinds import Count, Expected, LocalPath, Many, Section, Switch, Text, Wrong, pattern, refuse
 from ingot.sizing import (
     GOALS,
@@ -81,6 +82,10 @@ def service_name(model: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", model.lower()).strip("-_")
 
 
+#: What may stand in `serve` as an engine.
+EngineName = Literal["vllm", "llama.cpp", "auto"]
+ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
+
 At = TypeVar("At", Speculation, Adapter)
 
 
@@ -117,15 +122,30 @@ class Serve(Section):
         bool | Annotated[dict[str, Any], AfterValidator(_speculation)],
         Expected("True for the draft that the catalog names, or {'method': …, 'tokens': …}"),
     ] = False
+    #: What serves it; "auto": llama.cpp where the variant is a GGUF file or no GPU is there, else vLLM.
+    engine: Annotated[EngineName, Expected("one of " + ", ".join(map(repr, ENGINE_NAMES)))] = "vllm"
     #: LoRA adapters, which callers ask for by their own names.
     adapters: Annotated[
         Many[Annotated[dict[str, Any], AfterValidator(_adapter), Expected("name, repository, revision and rank")]],
         Expected("a list of adapters, each with name, repository, revision and rank"),
     ] = ()
 
-    def request(self, models: Mapping[str, Model], lock: Lock | None = None) -> ModelRequest:
-        """What the planner is asked for, of these models; drafts and adapters at the commits of a lock."""
+    def engine_of(self, model: Model, *, has_gpu: bool = True) -> str:
+        """What serves a model here; `has_gpu`: the host has one, which `auto` looks at where a model has both forms."""
+        if self.engine != "auto":
+            return self.engine
+        forms = {one.file is not None for one in model.variants if self.variant in (None, one.name)}
+        return "llama.cpp" if forms == {True} or (True in forms and not has_gpu) else "vllm"
+
+    def request(self, models: Mapping[str, Model], lock: Lock | None = None, *, has_gpu: bool = True) -> ModelRequest:
+        """What the planner is asked for, of these models; drafts and adapters at the commits of a lock.
+
+        Variants that its engine does not read are left out.
+        """
         model = models[self.model]
+        engine = self.engine_of(model, has_gpu=has_gpu)
+        gguf = ENGINES[engine].model_form == "gguf"
+        model = replace(model, variants=tuple(one for one in model.variants if (one.file is not None) is gguf))
 
         def at(one: At) -> At:
             found = lock.repositories.get(one.repository) if lock and one.repository else None
@@ -145,6 +165,7 @@ class Serve(Section):
             arguments=entry.arguments("arguments", self.arguments, model.arguments),
             speculation=at(drafted) if drafted else None,
             adapters=tuple(at(entry.adapter("adapters", one)) for one in self.adapters),
+            engine=engine,
         )
 
     def beside(self, models: Mapping[str, Model]) -> Iterator[tuple[str, str, str | None]]:
@@ -154,6 +175,24 @@ class Serve(Section):
             yield f"{self.model} (draft)", request.speculation.repository, request.speculation.revision
         for one in request.adapters:
             yield f"{one.name} (adapter of {self.model})", one.repository, one.revision
+
+
+def _unreadable(index: int, one: Serve, model: Model) -> Iterator[Wrong]:
+    """What an engine cannot do with a model: read its variants, serve its kind, load what lies beside it."""
+    engine = ENGINES[one.engine_of(model)]
+    gguf = engine.model_form == "gguf"
+    if not any((variant.file is not None) is gguf for variant in model.variants if one.variant in (None, variant.name)):
+        what = "a GGUF file (`file` of a variant)" if gguf else "safetensors, or engine: llama.cpp for its GGUF file"
+        yield Wrong(
+            ("serve", index, "engine"), one.engine, f"an engine that reads {one.model}, for {engine.title} {what}"
+        )
+    elif model.kind not in engine.kinds:
+        words = f"vllm for {one.model}, whose kind ({model.kind}) {engine.title} does not serve here"
+        yield Wrong(("serve", index, "engine"), one.engine, words)
+    elif engine.name != "vllm":
+        for name, said in (("speculation", one.speculation), ("adapters", one.adapters), ("arguments", one.arguments)):
+            if said:
+                yield Wrong(("serve", index, name), said, f"nothing with {engine.title}, which is not told of it here")
 
 
 def described(file: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,6 +322,8 @@ class Serving(Section):
             variants = [variant.name for variant in models[one.model].variants]
             if one.variant is not None and one.variant not in variants:
                 yield Wrong(("serve", index, "variant"), one.variant, f"one of {', '.join(variants)}")
+                continue
+            yield from _unreadable(index, one, models[one.model])
             if one.speculation is True and models[one.model].speculation is None:
                 words = f"method and tokens, since the catalog names no draft of {one.model}"
                 yield Wrong(("serve", index, "speculation"), True, words)

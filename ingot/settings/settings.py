@@ -67,6 +67,8 @@ def _unknown_to_the_engine(settings: Settings) -> Iterator[Wrong]:
     known, models = registry(settings.engine_version), settings.catalog
     for index, one in enumerate(settings.serve):
         request = one.request(models)
+        if request.engine != known.engine:
+            continue
         architectures = [variant.architecture for variant in request.model.variants]
         for clause in problems(request.arguments, request.speculation, architectures, request.model.kind, known):
             yield Wrong(("serve", index, "model"), one.model, f"a model that the engine can start: {clause}")

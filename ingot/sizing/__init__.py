@@ -17,6 +17,7 @@ from ingot.sizing.errors import (
 )
 from ingot.sizing.fit import DoesNotFit
 from ingot.sizing.hardware import GPU, Hardware
+from ingot.sizing.host_memory import HostMemoryError, plan_on_host
 from ingot.sizing.memory import MemoryBreakdown, Term
 from ingot.sizing.pace import Peak
 from ingot.sizing.plan import HostPlan, ReplicaPlan
@@ -43,6 +44,7 @@ __all__ = [
     "Goal",
     "Hardware",
     "HardwareError",
+    "HostMemoryError",
     "HostPlan",
     "Kind",
     "MemoryBreakdown",
@@ -64,5 +66,6 @@ __all__ = [
     "architecture_from_config",
     "fits",
     "plan_host",
+    "plan_on_host",
     "vllm",
 ]

@@ -22,6 +22,7 @@ class ReplicaPlan:
     a sequence takes `sequence_blocks`. `dtype` is what unquantised weights are served in; `auto` leaves it to the
     model. Of several data parallel ranks, which share their experts (`expert_parallel`), all figures are of one, but
     `max_concurrency` and `estimate` are of all. `kv_offload_gib` of the host's memory keep what the cache drops.
+    `engine` is what serves it; figures of a replica without a GPU are of the host's memory.
     """
 
     model: str
@@ -51,6 +52,7 @@ class ReplicaPlan:
     notes: tuple[str, ...] = ()
     expert_parallel: bool = False
     kv_offload_gib: float | None = None
+    engine: str = "vllm"
 
     def to_dict(self) -> dict[str, Any]:
         """The replica as JSON-able values."""
@@ -59,6 +61,9 @@ class ReplicaPlan:
             values[name] = list(values[name])
         values["memory"] = self.memory.to_dict()
         values["estimate"] = asdict(self.estimate) if self.estimate else None
+        if self.engine == "vllm":
+            # As versions wrote it that knew no other.
+            del values["engine"]
         return values
 
     @classmethod

@@ -49,6 +49,8 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("awq-int4", 0.5 + 2.5 / 128, 84, min_capability=(7, 5), band=0.015),
         Scheme("gptq-int4", 0.5 + 2.5 / 128, 83, min_capability=(6, 0), band=0.04),
         Scheme("int4", 0.5 + 2 / 128, 83, min_capability=(7, 5), band=0.10),
+        # q4_0 and most of q4_K_M; a file mixes types, so that its size is the better answer.
+        Scheme("gguf-q4", 18 / 32, 82, embeddings=True, min_capability=(7, 0), band=0.15),
         Scheme("bnb-nf4", 0.5 + 4 / 64, 80, min_capability=(7, 0), band=0.15),
     )
 }

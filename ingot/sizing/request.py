@@ -43,7 +43,8 @@ class Variant:
     commit; None says that it is not pinned yet. `quantization` is a key of `ingot.sizing.quantization.SCHEMES`.
     `checkpoint_bytes` is the size of the weight files where it is known, `checkpoint` their headers where the files
     are there. `quality` orders the variants of a model, higher is better. `verified` is False where the catalog could
-    not check the repository and its shapes against a published source.
+    not check the repository and its shapes against a published source. `file` is the one GGUF file that holds it, in
+    its repository; None: safetensors.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Variant:
     checkpoint: Checkpoint | None = None
     gated: bool = False
     verified: bool = True
+    file: str | None = None
 
     def __hash__(self) -> int:
         return hash((self.name, self.repository, self.quantization))
@@ -104,7 +106,7 @@ class ModelRequest:
     or the shortest time of one request that comes alone. `kv_cache_dtype` fixes the cache's number format. `share`
     allows replicas of other requests on the same GPU. `arguments` are the model's own with the host's over them.
     `speculation` drafts tokens ahead, `adapters` are served beside the model, each by its own name. `kv_offload_gib` of
-    the host's memory keep, for each replica, blocks that its cache drops.
+    the host's memory keep, for each replica, blocks that its cache drops. `engine` is what serves it.
     """
 
     model: Model
@@ -118,6 +120,7 @@ class ModelRequest:
     adapters: tuple[Adapter, ...] = ()
     goal: Goal = "throughput"
     kv_offload_gib: float | None = None
+    engine: str = "vllm"
 
     def __hash__(self) -> int:
         return hash((self.model.name, self.workload.context, self.workload.concurrency, self.variant))

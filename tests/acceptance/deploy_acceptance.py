@@ -1,6 +1,6 @@
 """The roles up to the engine's image: what an acceptance needs on a host, without waiting for an engine to start."""
 
-from ingot.operations.containers import image
+from ingot.operations.serving import images
 from roles.docker import docker
 from roles.driver import driver
 from roles.preflight import preflight
@@ -10,4 +10,4 @@ preflight()
 driver()
 docker()
 toolkit()
-image.image(name="Have the image")
+images.brought(name="Have the image")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingot.engines import VLLM, Engine, Mount, Replica, Service, Values, accounting
+from ingot.engines import ENGINES, VLLM, Mount, Replica, Service, Values, accounting
 from ingot.engines.vllm import start_deadline_s
 from ingot.sizing import Adapter, EngineArguments, Speculation, Yarn
 
@@ -106,7 +106,7 @@ def test_a_sites_own_words_come_last_and_its_variables_win(replica: Replica, val
 
 
 def test_engines_are_known_by_name() -> None:
-    assert Engine.known["vllm"] is VLLM
+    assert ENGINES["vllm"] is VLLM
 
 
 def argv_of(replica: Replica, values: Values, **changes: object) -> list[str]:

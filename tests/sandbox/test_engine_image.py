@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ingot.sandbox import engine_image, mirror, requirements
+from ingot.sandbox import engine_image, llama_image, mirror, requirements
 from ingot.sandbox.engine_image import EngineImage, keep_base, keep_site
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.image import Mirror, Recipe
@@ -165,12 +165,18 @@ def test_the_first_layer_has_neither_vllm_nor_traces_of_this_machine(path: str, 
 
 def test_engine_values_point_a_host_at_the_archive(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     builds(monkeypatch)
+    llama = llama_image.LlamaImage("ingot/llama-cpp:b1", "sha256:4", "llama-cpp.tar", 1, "b11669")
+    monkeypatch.setattr(llama_image, "ensure", lambda paths, say: llama)
     assert mirror.engine_values(paths) == {
         "engine_build": "cpu",
         "engine_image": "ingot/vllm-cpu:1",
         "engine_image_archive": "/srv/ingot-mirror/images/vllm-cpu.tar",
         "engine_image_id": "sha256:3",
         "engine_version": "1",
+        "llama_cpp_image": "ingot/llama-cpp:b1",
+        "llama_cpp_image_archive": "/srv/ingot-mirror/images/llama-cpp.tar",
+        "llama_cpp_image_id": "sha256:4",
+        "llama_cpp_version": "b11669",
     }
 
 
@@ -183,6 +189,7 @@ def test_model_values_name_one_model_of_each_kind_that_was_made(paths: Paths) ->
     found = {name: models[name].kind for name in values["site_models"]}
     assert found == {
         "tiny-qwen3": "generate",
+        "tiny-gguf": "generate",
         "tiny-bert": "embed",
         "tiny-reranker": "rerank",
         "tiny-whisper": "transcribe",

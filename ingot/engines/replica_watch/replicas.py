@@ -33,8 +33,9 @@ LOOP = 4
 LOOP_S = 1800
 #: Numbers that move with each step of an engine that works; a long prompt fills its cache before it makes a token.
 _COUNTED = re.compile(
-    r"^vllm:(num_requests_running|num_requests_waiting|\w+_tokens_total|iteration_tokens_total_count"
-    r"|kv_cache_usage_perc)[{ ].*?([0-9.eE+-]+)$",
+    r"^(?:vllm|llamacpp):(num_requests_running|num_requests_waiting|requests_processing|requests_deferred"
+    r"|\w+_tokens_total|iteration_tokens_total_count|kv_cache_usage_perc|tokens_predicted_total|n_decode_total)"
+    r"[{ ].*?([0-9.eE+-]+)$",
     re.M,
 )
 
@@ -233,8 +234,8 @@ def _engine(replica: Replica, seen: Seen) -> Seen:
     health, _ = calls.get(f"http://{replica.address}{replica.health}", HEALTH_LIMIT_S)
     status, text = calls.get(f"http://{replica.address}/metrics", HEALTH_LIMIT_S) if health == 200 else (0, "")
     counted = [(name, float(value)) for name, value in _COUNTED.findall(text)] if status == 200 else []
-    requests = [value for name, value in counted if name.startswith("num_requests")]
-    moving = [value for name, value in counted if not name.startswith("num_requests")]
+    requests = [value for name, value in counted if name.startswith(("num_requests", "requests_"))]
+    moving = [value for name, value in counted if not name.startswith(("num_requests", "requests_"))]
     return replace(
         seen, health=health, requests=sum(requests) if requests else None, progress=sum(moving) if moving else None
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +16,6 @@ from ingot.facts.footprint import IMAGES
 from ingot.facts.image import EngineImage, ImageLook
 from ingot.operations import detached
 from ingot.operations.changes import announce
-from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
 from ingot.operations.standing import standing
 from ingot.settings import of_host
@@ -29,6 +28,8 @@ PUSHED = f"{STATE}/engine/image.tar"
 #: How long a run waits for an image of about 10 GB from a slow source, seconds.
 LIMIT_S = 2 * 3600
 UNIT = "ingot-image"
+#: How the values of each engine's image begin: those of vLLM were there before there was another.
+PREFIXES = {"vllm": "engine", "llama.cpp": "llama_cpp"}
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -44,83 +45,94 @@ class ImageSource:
     archive: str | None
 
 
-def image_source(values: Engine) -> ImageSource:
-    """What the values say about the image.
+def image_source(values: Engine, engine: str = "vllm") -> ImageSource:
+    """What the values say about an engine's image.
 
     A tag alone is refused: whoever pushes it again would decide what runs here next.
 
     Raises: IngotError, one sentence without the host's name, when it is not pinned.
     """
-    image = values.engine_image
-    if values.engine_image_archive:
-        if values.engine_image_id is None:
+    # Each engine's values have a name of their own.
+    prefix = PREFIXES[engine]
+    image, archive, image_id, digest = (
+        getattr(values, f"{prefix}_{part}") for part in ("image", "image_archive", "image_id", "image_digest")
+    )
+    if archive:
+        if image_id is None:
             raise IngotError(
-                f"engine_image_archive is {values.engine_image_archive} and engine_image_id is not set, expected the "
+                f"{prefix}_image_archive is {archive} and {prefix}_image_id is not set, expected the "
                 "sha256:… id that `docker image inspect` shows after `docker load`; set it in group_data."
             )
-        return ImageSource(values.engine_image_id, values.engine_image_archive)
-    digest = values.engine_image_digest
+        return ImageSource(image_id, archive)
     if digest is None:
         raise IngotError(
-            f"engine_image_digest is not set, expected the sha256:… digest of {image}; read it with "
+            f"{prefix}_image_digest is not set, expected the sha256:… digest of {image}; read it with "
             f"`docker buildx imagetools inspect {image}`, check it, and set it in group_data (or set "
-            "engine_image_archive and engine_image_id for a site without a registry)."
+            f"{prefix}_image_archive and {prefix}_image_id for a site without a registry)."
         )
     repository, _, tag = image.rpartition(":")
     return ImageSource(f"{repository if repository and '/' not in tag else image}@{digest}", None)
 
 
-@operation()
-def begun() -> Commands:
-    """
-    Begin to bring the engine's image, and leave that at work: `image` waits for it and says what is wrong with it.
+def begun(engines: Sequence[str]) -> Commands:
+    """Begin to bring the first of these engines' images that the host lacks, and leave that at work.
 
-    An archive that this machine has to push waits for its turn.
+    `brought` waits for it and says what is wrong with it. An archive that this machine has to push waits for its turn.
     """
     if not state.is_executing:
         # What a run would do is told once, by the role whose work it is.
         host.noop("the engine's role says whether the image is to be brought")
         return
-    try:
-        wanted = image_source(of_host(host))
-    except IngotError as error:
-        host.noop(f"what image is wanted cannot be told ({error})")
-        return
-    found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.archive or "")
-    if found.present or not _is_reachable(wanted, found):
-        host.noop(f"image {wanted.reference} is {'already here' if found.present else 'not to be had yet'}")
-        return
-    announce([f"begin to {_doing(wanted)}"])
-    yield from detached.begun(UNIT, SCRIPT, _members(wanted))
+    said = "no engine is named"
+    for engine in engines:
+        try:
+            wanted = image_source(of_host(host), engine)
+        except IngotError as error:
+            host.noop(f"what image is wanted cannot be told ({error})")
+            return
+        found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.archive or "")
+        if not found.present and _is_reachable(wanted, found):
+            announce([f"begin to {_doing(wanted)}"])
+            yield from detached.begun(UNIT, SCRIPT, _members(wanted))
+            return
+        said = f"image {wanted.reference} is {'already here' if found.present else 'not to be had yet'}"
+    host.noop(said)
 
 
-@operation()
-def image() -> Commands:
-    """Have the engine's image on the host: loaded from an archive (by id) or pulled from a registry (by digest).
+def brought(engines: Sequence[str]) -> Commands:
+    """Have these engines' images on the host: loaded from an archive (by id) or pulled from a registry (by digest).
 
     The work goes on in a unit of its own when the connection drops, and the next run waits for it.
     """
-    wanted = image_source(of_host(host))
+    said = []
+    for engine in engines:
+        said.append((yield from _image(image_source(of_host(host), engine), engine)))
+    if all(said):
+        host.noop("; ".join(filter(None, said)))
+
+
+def _image(wanted: ImageSource, engine: str) -> Generator[PyinfraCommand, None, str | None]:
+    """Have one image. Returns: what is said of one that is there; None where something is done."""
     found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.archive or "")
     if not found.present and _is_reachable(wanted, found) and state.is_executing:
         # It may be on its way since the weights are waited for.
         yield from detached.joined(UNIT, LIMIT_S)
         found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.archive or "")
     if found.present:
-        host.noop(f"image {wanted.reference} is already here")
-        return
+        return f"image {wanted.reference} is already here"
     announce([_doing(wanted)])
     members = _members(wanted)
     if wanted.archive and not _is_reachable(wanted, found):
         if not Path(wanted.archive).is_file():
             yield refuse(
                 f"{host.name}: the image archive {wanted.archive} is neither on the host nor on this machine, "
-                "expected a file made by `docker save`; correct engine_image_archive."
+                f"expected a file made by `docker save`; correct {PREFIXES[engine]}_image_archive."
             )
-            return
+            return None
         yield FileUploadCommand(wanted.archive, PUSHED)
         members |= {"archive": PUSHED, "pushed": ""}
     yield from detached.commands(UNIT, SCRIPT, members, LIMIT_S)
+    return None
 
 
 def _is_reachable(wanted: ImageSource, found: EngineImage) -> bool:

@@ -126,7 +126,7 @@ def idle(addresses: Sequence[str], grace_s: int) -> str:
         'told=$(curl --silent --noproxy "*" --max-time $left --write-out "\\nstatus %{http_code}\\n" '
         '"http://$address/metrics"); status=$?; '
         'running=$(printf "%s\\n" "$told" | awk \'/^status 5/ {n = "unknown"; exit} '
-        "/num_requests_(running|waiting)[{ ]/ {n += $NF} END {print n ? n : 0}'); "
+        "/(num_requests_(running|waiting)|requests_(processing|deferred))[{ ]/ {n += $NF} END {print n ? n : 0}'); "
         f"if [ $status -ne 0 ] && [ $status -ne {REFUSED} ] || [ $running = unknown ]; then "
         'silent="$silent $address"; elif [ $running != 0 ]; then busy=yes; fi; done; unknown=$silent; '
         'if [ -z "$busy$silent" ]; then quiet=$((quiet + 1)); else quiet=0; fi; done; '

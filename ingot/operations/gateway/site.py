@@ -14,7 +14,7 @@ from ingot.facts.gateway import BODIES, ENGINES, FLEET, TLS_DIRECTORY, GatewayHo
 from ingot.facts.nginx_sites import CONFIGURATION
 from ingot.gateway import errors, fleet, tls
 from ingot.gateway.fleet import Place
-from ingot.gateway.routes import Endpoint, Route, routes
+from ingot.gateway.routes import Endpoint, Route, routes, serves
 from ingot.gateway.upstreams import Engine, engines, model_list
 from ingot.operations import render, tree
 from ingot.operations.gateway import bodies, filter_site, log, pool, takeover
@@ -27,6 +27,7 @@ from ingot.secrets.certificate_names import normal
 CERTIFICATE = f"{TLS_DIRECTORY}/certificate.pem"
 KEY = f"{TLS_DIRECTORY}/key.pem"
 MODEL_SCRIPT = f"{INCLUDED}/by_model.js"
+METERED_SCRIPT = f"{INCLUDED}/metered.js"
 #: What each of our servers says for itself in a configuration of others.
 BESIDE = f"{INCLUDED}/beside.conf"
 ERRORS_CONF = f"{INCLUDED}/errors.conf"
@@ -121,7 +122,8 @@ def entries(
         *presented.entries,
         *files,
         tree.File(MODEL_SCRIPT, model_script) if model_script else tree.Absent(MODEL_SCRIPT),
-        tree.File(ERRORS_CONF, errors_conf(settings)),
+        *([tree.File(METERED_SCRIPT, render.template("gateway/metered.js"))] if _is_metered(served, settings) else []),
+        tree.File(ERRORS_CONF, errors_conf(settings, served)),
         filter_conf(found, settings, served),
     ]
     # Names everything that nginx reads, so that what it runs can be compared with what is installed; engines.conf
@@ -139,7 +141,7 @@ def entries(
         *_public(settings, presented),
         *bodies.entries(settings.body_room_bytes, [443, *([settings.proxy_port] if settings.proxy_port else [])]),
         *filter_site.entries(settings.filter),
-        *log.places(settings.accounting_days),
+        *log.places(settings.accounting_days, tokens=_is_metered(served, settings)),
     ]
 
 
@@ -193,12 +195,13 @@ def _public(settings: Settings, presented: Presented) -> list[tree.Entry]:
     return [tree.Dir(PUBLIC, mode="0755"), tree.File(f"{PUBLIC}/callers.html", page), ca]
 
 
-def errors_conf(settings: Settings) -> str:
+def errors_conf(settings: Settings, served: Sequence[Engine] = ()) -> str:
     """Headers of every answer, and nginx' own errors: a part of each server."""
+    bounded = _is_bounded(served, settings)
     return render.template(
         "gateway/errors.conf",
-        errors=errors.ERRORS,
-        filtered=settings.filter is not None,
+        errors=(*errors.ERRORS, *((errors.ENGINE_BUSY,) if bounded else ())),
+        chosen_unreachable=settings.filter is not None or bounded,
         hsts_max_age_s=settings.hsts_max_age_s,
         cors=bool(settings.cors_origins),
     )
@@ -227,6 +230,11 @@ def configuration(found: GatewayHost, settings: Settings, digest: str, *, serves
         listens=[*ports, *(f"[::]:{port}" for port in ports if found.ipv6 and "]" not in port and not beside)],
         guest=beside,
         log=log.LOG,
+        tokens_log=log.TOKENS,
+        metered=_is_metered(served, settings),
+        bounded=[one for one in served if one.most] if _is_bounded(served, settings) else [],
+        busy=errors.BUSY,
+        serves=serves,
         ipv6=found.ipv6,
         http2=settings.http2,
         http2_directive=profile.http2_directive,
@@ -293,7 +301,18 @@ def by_model(served: Sequence[Engine], settings: Settings) -> str | None:
         engines_by_model=names,
         refused_by_team=json.dumps(settings.teams.refused(served)),
         affinity=settings.affinity,
+        metered=json.dumps([one.name for one in served if one.engine]) if _is_metered(served, settings) else None,
     )
+
+
+def _is_metered(served: Sequence[Engine], settings: Settings) -> bool:
+    """Whether this gateway reads what requests came to out of answers; a fleet gateway leaves that to its hosts."""
+    return not settings.place.is_front and any(one.engine for one in served)
+
+
+def _is_bounded(served: Sequence[Engine], settings: Settings) -> bool:
+    """Whether full engines are told apart from silent ones; with the filter between, nginx sees that one alone."""
+    return _is_metered(served, settings) and settings.filter is None and any(one.most for one in served)
 
 
 def _routes(settings: Settings, served: Sequence[Engine]) -> list[Route]:
@@ -301,14 +320,21 @@ def _routes(settings: Settings, served: Sequence[Engine]) -> list[Route]:
     return routes(
         settings.endpoints,
         models=len(served),
-        listed=len(served) > 1 or settings.place.is_front,
+        listed=len(served) > 1 or settings.place.is_front or _is_metered(served, settings),
         scripted=_scripted(served, settings),
     )
 
 
 def _scripted(served: Sequence[Engine], settings: Settings) -> bool:
-    """Whether a request's body decides where it goes: by its model, or by its conversation."""
-    return len(served) > 1 or (settings.affinity and any(len(engine.servers) > 1 for engine in served))
+    """Whether a request's body decides where it goes: by its model, or by its conversation.
+
+    Or whether it goes anywhere: an engine that answers for any name is asked for its own alone.
+    """
+    return (
+        len(served) > 1
+        or _is_metered(served, settings)
+        or (settings.affinity and any(len(engine.servers) > 1 for engine in served))
+    )
 
 
 def _asked_by_query(settings: Settings) -> bool:

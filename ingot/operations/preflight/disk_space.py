@@ -150,7 +150,9 @@ def room(look: HostState, needs: Mapping[str, int]) -> Iterator[str]:
 
 def model_bytes(planned: HostPlan) -> int:
     """What the weights of a plan take on disk, with a little to spare: each variant once, whatever its replicas."""
-    sizes = {(one.model, one.variant): one.memory.weights.bytes * len(one.gpu_uuids) for one in planned.replicas}
+    sizes = {
+        (one.model, one.variant): one.memory.weights.bytes * max(len(one.gpu_uuids), 1) for one in planned.replicas
+    }
     return int(sum(sizes.values()) * 1.1) + MODEL_EXTRA_BYTES
 
 

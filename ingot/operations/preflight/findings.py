@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from ingot.compat import Machine, Refused, decide, objections
+from ingot.compat import Machine, Refused, decide, objections, without_gpu
 from ingot.errors import IngotError
 from ingot.facts import schema
 from ingot.facts.engine import EngineState
@@ -33,7 +33,7 @@ from ingot.operations.preflight.disk_space import (
 )
 from ingot.operations.preflight.ordered_hardware import differences
 from ingot.operations.serving import planning
-from ingot.operations.serving.requests import requests
+from ingot.operations.serving.requests import need_gpu, requests
 from ingot.operations.serving.services import no_address
 from ingot.settings import Settings
 from ingot.settings.driver import Driver
@@ -77,11 +77,12 @@ def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
             *_sites(look, wanted),
         )
     planned, unplannable = _plan(look, wanted)
+    on_gpus = _needs_gpu(look, wanted)
     return (
         *_system(look, MINIMUM_MEMORY_BYTES),
         *(differences(wanted.expect, look.hardware) if look.hardware else ()),
-        *_driver(look, wanted),
-        *_gpus(look, wanted),
+        *(_driver(look, wanted) if on_gpus else map(str, without_gpu(_machine(look, wanted.values)))),
+        *(_gpus(look, wanted) if on_gpus else ()),
         *(takeover(look.docker, wanted.values).stops if look.docker else ()),
         *right_disk(look, wanted.values),
         *room(
@@ -145,6 +146,12 @@ def _driver(look: HostState, wanted: Wanted) -> Iterator[str]:
         )
 
 
+def _needs_gpu(look: HostState, wanted: Wanted) -> bool:
+    """Whether what is served needs a GPU; a host that serves nothing yet is prepared for one."""
+    values = wanted.values
+    return not values.serve or need_gpu(requests(values, has_gpu=bool(look.driver.bus.gpus)))
+
+
 def _machine(look: HostState, values: Driver) -> Machine:
     return look.driver.machine(values.driver_console, partial=values.gpus_use is not None)
 
@@ -179,14 +186,15 @@ def planned_now(look: HostState, wanted: Wanted) -> tuple[planning.Planned | Non
         gpus = usable(look.gpus, look.driver.bus, wanted.values.gpus_use)
     except IngotError as error:
         return None, str(error)
-    if not gpus or not wanted.values.serve:
+    if not wanted.values.serve:
+        return None, None
+    asked = requests(wanted.values, has_gpu=bool(look.driver.bus.gpus))
+    if not gpus and need_gpu(asked):
         return None, None
     # What runs on the GPUs now is the engine itself, or is judged when the engine role measures.
     hardware = Hardware(wanted.name, tuple(replace(gpu, free_bytes=None) for gpu in gpus), look.memory_bytes)
     try:
-        planned = planning.plan(
-            hardware, requests(wanted.values), planning.profile(wanted.values), EngineState(files=look.stored)
-        )
+        planned = planning.plan(hardware, asked, planning.profile(wanted.values), EngineState(files=look.stored))
     except SizingError as error:
         return None, str(error).removeprefix(f"{wanted.name}: ").rstrip(".")
     missing = no_address(planned.plan, wanted.values)
@@ -201,10 +209,11 @@ def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, 
 def _image(values: Settings) -> Iterator[str]:
     if not values.serve:
         return
-    try:
-        image_source(values)
-    except IngotError as error:
-        yield str(error).rstrip(".")
+    for engine in dict.fromkeys(request.engine for request in requests(values)):
+        try:
+            image_source(values, engine)
+        except IngotError as error:
+            yield str(error).rstrip(".")
 
 
 def _answering(look: HostState, wanted: Wanted) -> tuple[GPU, ...] | GpuFault:

@@ -14,18 +14,20 @@ from typing import Any
 from pyinfra.context import host
 
 from ingot.catalog import peaks
+from ingot.engines import ENGINES, VLLM
 from ingot.errors import IngotError
 from ingot.facts.driver import Driver
 from ingot.facts.engine import EngineLook, EngineState
 from ingot.facts.errors import Unread
+from ingot.facts.memory import HostMemory
 from ingot.facts.nvidia import Gpus
 from ingot.facts.smi_fault import GpuFault
 from ingot.operations import gpus_on_bus, gpus_use
 from ingot.operations.refuse import Refusal
 from ingot.operations.serving.inputs import Inputs, earlier, inputs
-from ingot.operations.serving.requests import requests
+from ingot.operations.serving.requests import need_gpu, requests
 from ingot.operations.standing import standing
-from ingot.settings import of_host
+from ingot.settings import Settings, of_host
 from ingot.settings.engine import Engine
 from ingot.sizing import (
     GPU,
@@ -40,6 +42,7 @@ from ingot.sizing import (
     SizingError,
     alternatives,
     plan_host,
+    plan_on_host,
     vllm,
 )
 from ingot.sizing.calibration import load as load_calibrations
@@ -86,18 +89,50 @@ def host_plan(state: EngineState | None = None) -> Planned:
 
     Raises: IngotError or SizingError with one sentence (no GPU answers, the workload does not fit).
     """
-    return _plan_of(standing(host, Gpus), state)
+    return _plan_of(standing(host, Gpus) if needs_gpu() else (), state)
+
+
+def needs_gpu() -> bool:
+    """Whether what the host in context serves needs a GPU, and with it a driver, and containers that get GPUs.
+
+    What cannot be told needs one: whose work that is says what is wrong.
+    """
+    try:
+        return need_gpu(_asked(of_host(host)))
+    except (IngotError, SizingError):
+        return True
+
+
+def engines() -> tuple[str, ...]:
+    """The engines that serve the host in context, each once; the default where that cannot be told."""
+    try:
+        return tuple(sorted({request.engine for request in _asked(of_host(host))}))
+    except (IngotError, SizingError):
+        return (VLLM.name,)
+
+
+def _asked(values: Settings) -> tuple[ModelRequest, ...]:
+    """What the host in context is asked for; where `auto` looks at its GPUs, by what is on its PCI bus."""
+    if all(one.engine != "auto" for one in values.serve):
+        return requests(values)
+    seen = standing(host, Driver)
+    return requests(values, has_gpu=isinstance(seen, Unread) or bool(seen.state.bus.gpus))
+
+
+def _memory(asked: Sequence[ModelRequest]) -> int | None:
+    """The host's memory, which is looked at where something is served from it."""
+    return None if all(ENGINES[one.engine].needs_gpu for one in asked) else standing(host, HostMemory)
 
 
 def _plan_of(reported: Sequence[GPU] | GpuFault, state: EngineState | None = None) -> Planned:
     values = of_host(host)
-    asked = requests(values)
-    found = gpus_use.answering(reported, values.gpus_use)
+    asked = _asked(values)
+    found = gpus_use.answering(reported, values.gpus_use) if need_gpu(asked) else ()
     if isinstance(found, GpuFault):
         raise Refusal(found.sentence(host.name))
     if state is None:
         state = standing(host, EngineLook, probe=False)
-    return plan(Hardware(host.name, found), asked, profile(values), state)
+    return plan(Hardware(host.name, found, _memory(asked)), asked, profile(values), state)
 
 
 def expected_plan() -> Planned | None:
@@ -107,6 +142,9 @@ def expected_plan() -> Planned | None:
     """
     values = of_host(host)
     try:
+        asked = _asked(values)
+        if not need_gpu(asked):
+            return _plan_of(())
         reported = standing(host, Gpus)
         if not isinstance(reported, GpuFault):
             return _plan_of(reported)
@@ -115,7 +153,7 @@ def expected_plan() -> Planned | None:
             return None
         found = gpus_on_bus.usable(seen.gpus, seen.state.bus, values.gpus_use)
         state = standing(host, EngineLook, probe=False)
-        return plan(Hardware(host.name, found), requests(values), profile(values), state)
+        return plan(Hardware(host.name, found, _memory(asked)), asked, profile(values), state)
     except (IngotError, SizingError):
         return None
 
@@ -140,17 +178,36 @@ def plan(hardware: Hardware, asked: Sequence[ModelRequest], engine: EngineProfil
         kept = HostPlan.from_dict(stored["plan"])
         words = "kept as deployed: GPUs, models and engine are those that it was made from"
         return Planned(kept, models, stored["free_bytes"], made_from, words, tuple(asked))
-    measured = calibrations(state.files)
     gpus = unused(hardware.gpus, stored, state)
-    made = plan_host(replace(hardware, gpus=tuple(gpus)), asked, engine=engine, calibrations=measured, peaks=peaks())
+    made = _made(replace(hardware, gpus=tuple(gpus)), asked, engine, calibrations(state.files))
     because = f"new: {' and '.join(changed)} changed since the last deploy" if stored else "new: none is stored there"
     return Planned(made, models, {gpu.uuid: gpu.free_bytes for gpu in gpus}, made_from, because, tuple(asked))
+
+
+def _made(
+    hardware: Hardware, asked: Sequence[ModelRequest], engine: EngineProfile, measured: Sequence[Calibration]
+) -> HostPlan:
+    """A new plan: what needs GPUs on the GPUs, the rest in the host's memory. Raises: SizingError."""
+    on_gpus = [one for one in asked if ENGINES[one.engine].needs_gpu]
+    on_host = [one for one in asked if not ENGINES[one.engine].needs_gpu]
+    if not on_host:
+        return plan_host(hardware, on_gpus, engine=engine, calibrations=measured, peaks=peaks())
+    beside = plan_on_host(hardware.host, hardware.host_memory_bytes or 0, on_host)
+    if not on_gpus:
+        return HostPlan(hardware.host, on_host[0].engine, beside)
+    made = plan_host(hardware, on_gpus, engine=engine, calibrations=measured, peaks=peaks())
+    return replace(made, replicas=(*made.replicas, *beside))
 
 
 def others(
     hardware: Hardware, asked: Sequence[ModelRequest], engine: EngineProfile, state: EngineState
 ) -> tuple[Alternative, ...]:
-    """The next best ways to serve the same, as if it were planned anew. Raises what `plan` raises."""
+    """The next best ways to serve the same, as if it were planned anew. Raises what `plan` raises.
+
+    None where something is served from the host's memory, which is served in one way.
+    """
+    if not all(ENGINES[one.engine].needs_gpu for one in asked):
+        return ()
     gpus = unused(hardware.gpus, _stored(state.files.get("plan.json")), state)
     measured = calibrations(state.files)
     free = replace(hardware, gpus=tuple(gpus))

@@ -15,7 +15,7 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.context import host, state
 
-from ingot.engines import Service, Step, observed, proof
+from ingot.engines import ENGINES, Service, Step, observed, proof
 from ingot.engines.capacity import shortfall
 from ingot.engines.vllm import CACHE, HOST_ACCOUNTS
 from ingot.errors import IngotError
@@ -222,7 +222,8 @@ class Rollout:
 
     def _warm_up(self, service: Service) -> str | None:
         """Have it answer one prompt as long as its callers' longest, where the values ask for that. Raises: Lost."""
-        if not self.settings.rollout_warm_up or service.kind != "generate":
+        engine = ENGINES[service.engine]
+        if not (self.settings.rollout_warm_up and engine.warm_up) or service.kind != "generate":
             return None
         most = int(service.argv[service.argv.index("--max-model-len") + 1]) - 1
         warmed: Warmed | None = ask(
@@ -248,20 +249,22 @@ class Rollout:
             endpoint=service.endpoint,
             health=service.health_path,
             hold=self.settings.engine_hold_s,
-            lines=observed.LOG_LINES,
+            lines=ENGINES[service.engine].log_lines,
             _timeout=self.settings.engine_hold_s + COMMAND_S,
         )
         if evidence.status != "running" or evidence.restarts != before or evidence.health != "200":
             why = _why(service, proof.questions(service)[-1].path)
             return f"answered once and then stopped within {self.settings.engine_hold_s} s ({why})"
-        numbers = observed.parse(evidence.log, evidence.metrics)
+        numbers = ENGINES[service.engine].observe(evidence.log, evidence.metrics)
         self.short = None
         # One that is brought back may not be of this plan.
         if service in self.wanted:
             replica = self.planned.plan.replicas[self.wanted.index(service)]
-            self.measured.append(calibration(replica, numbers, self.settings, self.planned))
-            # Without a GPU the cache is as large as the values say, whatever the plan counted.
-            self.short = shortfall(replica, numbers) if self.settings.engine_build != "cpu" else None
+            if ENGINES[service.engine].needs_gpu:
+                self.measured.append(calibration(replica, numbers, self.settings, self.planned))
+            # Without a GPU vLLM's cache is as large as the values say, whatever the plan counted.
+            simulated = ENGINES[service.engine].needs_gpu and self.settings.engine_build == "cpu"
+            self.short = None if simulated else shortfall(replica, numbers)
         return None
 
     def _good(self, service: Service) -> tree.File:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ingot.engines import VLLM, Replica, Service, Values
+from ingot.engines import ENGINES, VLLM, Replica, Service, Values
 from ingot.errors import IngotError
 from ingot.facts.engine import PROJECT, STATE
 from ingot.operations.containers.image import image_source
@@ -18,10 +18,11 @@ from ingot.settings.serving import service_name
 from ingot.sizing import HostPlan
 
 
-def engine_values(values: Engine, disk_bytes_per_s: int | None = None) -> Values:
+def engine_values(values: Engine, disk_bytes_per_s: int | None = None, engine: str = VLLM.name) -> Values:
     """A host's values as an engine takes them. Raises: IngotError where the image is not pinned."""
+    own = engine == VLLM.name
     return Values(
-        image=image_source(values).reference,
+        image=image_source(values, engine).reference,
         build=values.engine_build,
         port=values.engine_port,
         shm_bytes=values.engine_shm_bytes,
@@ -29,8 +30,9 @@ def engine_values(values: Engine, disk_bytes_per_s: int | None = None) -> Values
         stop_grace_s=values.engine_stop_grace_s,
         cpu_kv_cache_bytes=values.engine_cpu_kv_cache_bytes,
         ulimits=values.engine_ulimits,
-        extra_args=values.engine_extra_args,
-        extra_env=values.engine_extra_env,
+        # They are words of vLLM's.
+        extra_args=values.engine_extra_args if own else (),
+        extra_env=values.engine_extra_env if own else {},
         disk_bytes_per_s=disk_bytes_per_s,
     )
 
@@ -43,7 +45,10 @@ def services(planned: Planned, values: Settings, disk_bytes_per_s: int | None = 
     missing = no_address(planned.plan, values)
     if missing:
         raise IngotError(missing)
-    of_engine = engine_values(values, disk_bytes_per_s)
+    of_engine = {
+        name: engine_values(values, disk_bytes_per_s, name)
+        for name in dict.fromkeys(one.engine for one in planned.plan.replicas)
+    }
     made: list[Service] = []
     count: dict[str, int] = {}
     for index, replica in enumerate(planned.plan.replicas):
@@ -61,7 +66,7 @@ def services(planned: Planned, values: Settings, disk_bytes_per_s: int | None = 
             address=str(values.engine_network[FIRST_ADDRESS + index]),
             model_directory=directory,
             cache_directory=cache_directory(name),
-            weight_bytes=replica.memory.weights.bytes * len(replica.gpu_uuids),
+            weight_bytes=replica.memory.weights.bytes * max(len(replica.gpu_uuids), 1),
             kind=model.kind,
             arguments=request.arguments,
             template=templates.text(request.arguments.chat_template),
@@ -73,8 +78,9 @@ def services(planned: Planned, values: Settings, disk_bytes_per_s: int | None = 
             adapters=tuple(
                 (one, f"{values.cache_root}/{one.name}/{beside.of_adapter(one).directory}") for one in request.adapters
             ),
+            file=variant.file,
         )
-        made.append(VLLM.service(place, of_engine))
+        made.append(ENGINES[replica.engine].service(place, of_engine[replica.engine]))
     return tuple(made)
 
 
@@ -108,11 +114,21 @@ def compose_file(live: Iterable[Service], values: Engine) -> str:
 
 def upstreams(wanted: Iterable[Service]) -> list[dict[str, Any]]:
     """What the gateway routes to: each model, and each adapter by its own name, with its replicas' addresses."""
-    by_model: dict[str, list[str]] = {}
+    by_model: dict[str, list[Service]] = {}
     for service in wanted:
         for name in (service.model, *service.adapters):
-            by_model.setdefault(name, []).append(service.endpoint)
-    return [{"model": model, "replicas": replicas} for model, replicas in sorted(by_model.items())]
+            by_model.setdefault(name, []).append(service)
+    return [
+        {"model": model, "replicas": [one.endpoint for one in served], **_way(served[0])}
+        for model, served in sorted(by_model.items())
+    ]
+
+
+def _way(service: Service) -> dict[str, Any]:
+    """What the gateway must know of an engine that does not do everything itself; nothing of one that does."""
+    engine = ENGINES[service.engine]
+    known = {"engine": engine.name} if not (engine.accounts and engine.checks_names) else {}
+    return {**known, **({"most": service.most} if service.most is not None else {})}
 
 
 def container(service: str) -> str:

@@ -16,7 +16,7 @@ from ingot.settings.sources import Models
 
 MANIFEST = "ingot-manifest.json"
 #: Files of a repository that an engine reads. No Python and no pickles, since loading these runs code.
-ALLOWED = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken"})
+ALLOWED = frozenset({".safetensors", ".gguf", ".json", ".txt", ".model", ".jinja", ".tiktoken"})
 #: A second copy of the weights in another layout, which some repositories carry beside the usual one.
 SECOND_COPY = re.compile(r"consolidated.*\.safetensors(\.index\.json)?")
 
@@ -131,8 +131,13 @@ def local_manifest(directory: Path) -> tuple[ModelFile, ...]:
     return tuple(found)
 
 
-def chosen(listed: Iterable[ModelFile], label: str) -> tuple[ModelFile, ...]:
+def chosen(
+    listed: Iterable[ModelFile], label: str, file: str | None = None, *, gguf: bool = False
+) -> tuple[ModelFile, ...]:
     """The files that an engine needs: weights of the root in one layout, and small files of kinds without code.
+
+    `file` is the one GGUF file that is wanted, and nothing else then; `gguf`: of a repository without safetensors, all
+    of its GGUF files are meant.
 
     Raises: IngotError for a path that would leave the directory, and for a model without safetensors.
     """
@@ -141,6 +146,12 @@ def chosen(listed: Iterable[ModelFile], label: str) -> tuple[ModelFile, ...]:
         path = PurePosixPath(one.path)
         if path.is_absolute() or ".." in path.parts or not re.fullmatch(r"[\w.+=@/-]+", one.path, re.ASCII):
             raise IngotError(f"{label} lists the file {one.path!r}, expected a plain relative path; refuse its source.")
+    if file is not None or (gguf and not any(one.path.endswith(".safetensors") for one in every)):
+        files = tuple(one for one in every if one.path.endswith(".gguf") and file in (None, one.path))
+        if files:
+            return files
+        if file is not None:
+            raise IngotError(f"{label} has no file {file} at this commit; correct the variant's `file`.")
     usual = any(re.fullmatch(r"model.*\.safetensors", one.path) for one in every)
     taken = tuple(
         one
@@ -149,6 +160,7 @@ def chosen(listed: Iterable[ModelFile], label: str) -> tuple[ModelFile, ...]:
         and PurePosixPath(one.path).name not in (MANIFEST, MARKER)
         and not (one.path.endswith(".safetensors") and "/" in one.path)
         and not (usual and SECOND_COPY.fullmatch(one.path))
+        and not one.path.endswith(".gguf")
     )
     if not any(one.path.endswith(".safetensors") for one in taken):
         others = sorted({PurePosixPath(one.path).suffix or one.path for one in every})

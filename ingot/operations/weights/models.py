@@ -61,6 +61,11 @@ class Wanted:
         return f"{self.root}/{self.model}/{self.variant.directory}"
 
     @property
+    def file(self) -> str | None:
+        """The one GGUF file that it is, where it is one."""
+        return getattr(self.variant, "file", None)
+
+    @property
     def label(self) -> str:
         """What messages call it."""
         return f"{self.model} ({self.variant.name})"
@@ -244,11 +249,11 @@ def listed_files(wanted: Wanted, places: Sequence[Origin], token: str, lock: Loc
     failed = []
     for place in places:
         if place.kind == "push":
-            return chosen(local_manifest(Path(place.base)), wanted.label)
+            return chosen(local_manifest(Path(place.base)), wanted.label, wanted.file)
         url = manifest_url(place, wanted.variant)
         answer: Fetched = host.get_fact(Text, url=url, **proxy.asking(token if place.kind == "hub" else ""))
         if answer.text is not None:
-            return chosen(parse_manifest(answer.text, place, wanted.variant.revision or ""), wanted.label)
+            return chosen(parse_manifest(answer.text, place, wanted.variant.revision or ""), wanted.label, wanted.file)
         failed.append(f"{url} could not be read ({answer.error})")
     raise IngotError(
         f"the list of files of {wanted.label} at {'; '.join(failed)}; check "
@@ -264,7 +269,9 @@ def locked_files(wanted: Wanted, lock: Lock) -> tuple[ModelFile, ...]:
             f"{wanted.label} ({wanted.variant.repository} at {wanted.variant.revision}) is not in the lock of models, "
             "and deploys take nothing else; run `ingot models lock`."
         )
-    return chosen((ModelFile(one.path, one.bytes, one.sha256, one.git_sha1) for one in files), wanted.label)
+    return chosen(
+        (ModelFile(one.path, one.bytes, one.sha256, one.git_sha1) for one in files), wanted.label, wanted.file
+    )
 
 
 def _pushed(

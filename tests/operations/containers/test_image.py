@@ -11,6 +11,7 @@ from ingot.errors import IngotError
 from ingot.facts.image import EngineImage, ImageLook
 from ingot.operations.containers import image
 from ingot.operations.containers.image import ImageSource, image_source
+from ingot.operations.serving import images
 from tests.operations.serving.onehost import VALUES, OneHost
 from tests.settings.values import settings
 
@@ -52,13 +53,13 @@ def test_a_tag_alone_is_refused(values: dict[str, str], sentence: str) -> None:
 def test_an_image_that_is_there_is_left_alone() -> None:
     host = OneHost()
     host.answers[ImageLook] = EngineImage(True, ID)
-    assert not host.run(image.image)
+    assert not host.run(images.brought)
 
 
 def test_an_archive_that_is_nowhere_is_refused() -> None:
     host = OneHost()
     host.answers[ImageLook] = EngineImage()
-    host.run(image.image)
+    host.run(images.brought)
     assert host.refused == [
         f"gpu-01: the image archive {VALUES['engine_image_archive']} is neither on the host nor on this machine, "
         "expected a file made by `docker save`; correct engine_image_archive."
@@ -141,11 +142,11 @@ def test_an_image_that_begins_to_come_early_is_waited_for(monkeypatch: pytest.Mo
         monkeypatch.setattr(image.detached, name, lambda *_, did=did, name=name: did.append(name) or iter(()))
     host = OneHost()
     host.answers[ImageLook] = EngineImage(archive_bytes=4)
-    host.run(image.begun)
-    host.run(image.image)
+    host.run(images.begun)
+    host.run(images.brought)
     assert did == ["begun", "joined", "commands"], "what began is waited for, and begins anew where that was in vain"
     did.clear()
     for found in (EngineImage(), EngineImage(True, ID)):
         host.answers[ImageLook] = found
-        host.run(image.begun)
+        host.run(images.begun)
     assert not did, "an archive that this machine pushes waits for its turn, and one that is there stays"

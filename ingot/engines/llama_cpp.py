@@ -1,0 +1,141 @@
+"""llama.cpp: one GGUF file becomes the container that serves it on a host's processor (flags as of b11669, 0.7.0)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ingot.engines.engine import Engine, Replica, Values
+from ingot.engines.observed import Observed
+from ingot.engines.service import Mount, Service
+
+#: Where the official image has its server; an image of one's own has it there too.
+SERVER = "/app/llama-server"
+MODEL = "/model"
+#: The image's own user is root; this one owns nothing there.
+USER = "2000:0"
+#: No variable of an image changes what the plan says: each flag below has one (LLAMA_ARG_…), and a flag wins.
+ENVIRONMENT = {"HOME": "/tmp", "LC_ALL": "C.UTF-8"}
+#: A start reads the file and little else: 0.2 s for a tiny model, and the disk's pace for a large one.
+START_BASE_S = 120
+START_BYTES_PER_S = 150 * 10**6
+LEAST_BYTES_PER_S = 20 * 10**6
+#: Seconds between the signs of life on a stream: a stop is noticed after as many.
+PING_S = 1
+#: Levels of its log: at 4 it says how large each buffer is; what is asked and answered comes at 5.
+LOG_LEVEL = 4
+#: Requests that may wait in it beside those that it works on: it bounds none itself.
+WAITING = 32
+
+_MIB = 1024**2
+_KV = re.compile(r"llama_kv_cache\w*: size = +([\d.]+) MiB \( *(\d+) cells, +(\d+) layers, +(\d+)/(\d+) seqs\)")
+_WEIGHTS = re.compile(r"load_tensors: +(\S+) model buffer size = +([\d.]+) MiB")
+_COMPUTE = re.compile(r"(?:sched_reserve|llama_context): +(\S+) compute buffer size = +([\d.]+) MiB")
+_BUILD = re.compile(r"build(?:_info)?: +b?(\d+)")
+LOG_LINES = "llama_kv_cache.*size =|load_tensors: .*buffer size|compute buffer size|build(_info)?:"
+
+
+def service(replica: Replica, values: Values) -> Service:
+    """The container of one replica, which computes on the host's processor."""
+    return Service(
+        name=replica.name,
+        model=replica.served_name,
+        image=values.image,
+        argv=(SERVER, *_flags(replica, values), *values.extra_args),
+        env=tuple(sorted({**ENVIRONMENT, **values.extra_env}.items())),
+        mounts=(Mount(replica.model_directory, MODEL),),
+        devices=(),
+        user=USER,
+        tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=64m",),
+        ulimits=(),
+        shm_bytes=values.shm_bytes,
+        pids=values.pids,
+        address=replica.address,
+        port=values.port,
+        health_path="/health",
+        stop_grace_s=values.stop_grace_s,
+        start_deadline_s=start_deadline_s(replica.weight_bytes, values.disk_bytes_per_s),
+        kind=replica.kind,
+        engine=LLAMA_CPP.name,
+        most=replica.plan.max_num_seqs + WAITING,
+    )
+
+
+def start_deadline_s(weight_bytes: int, disk_bytes_per_s: int | None) -> int:
+    """How long a start may take: a fixed part, and the file at half the pace of the host's disk."""
+    pace = START_BYTES_PER_S if disk_bytes_per_s is None else max(disk_bytes_per_s // 2, LEAST_BYTES_PER_S)
+    return START_BASE_S + weight_bytes // pace
+
+
+def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
+    plan = replica.plan
+    flags: dict[str, object] = {
+        "--model": f"{MODEL}/{replica.file}",
+        "--alias": replica.served_name,
+        "--host": "0.0.0.0",
+        "--port": values.port,
+        # Of all slots together; each has its own part, so that one sequence takes no other's.
+        "--ctx-size": plan.max_model_len * plan.max_num_seqs,
+        "--parallel": plan.max_num_seqs,
+        "--batch-size": plan.max_num_batched_tokens,
+        "--n-gpu-layers": 0,
+        # What does not fit is refused by the plan, not served slowly or with a shorter context.
+        "--fit": "off",
+        # A cache of prompts in the host's memory, 8 GiB unless told.
+        "--cache-ram": 0,
+        "--sse-ping-interval": PING_S,
+        "--log-verbosity": LOG_LEVEL,
+    }
+    switches = ("--no-kv-unified", "--offline", "--no-ui", "--no-slots", "--metrics")
+    return (*(part for flag, value in flags.items() for part in (flag, str(value))), *switches)
+
+
+def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
+    """The numbers in its log; its metrics say nothing of memory (a gauge of its cache is asked for upstream)."""
+    version, weights, cache, compute, tokens = None, dict[str, int](), 0, dict[str, int](), 0
+    for line in log:
+        if found := _KV.search(line):
+            # A cell is one token of one stream; a slot of its own is a stream.
+            cache += _mib(found[1])
+            tokens = max(tokens, int(found[2]) * int(found[5]))
+        elif found := _WEIGHTS.search(line):
+            weights[found[1]] = _mib(found[2])
+        elif found := _COMPUTE.search(line):
+            compute[found[1]] = _mib(found[2])
+        elif found := _BUILD.search(line):
+            version = f"b{found[1]}"
+    return Observed(
+        engine_version=version,
+        weights_bytes=sum(weights.values()) or None,
+        available_kv_bytes=cache or None,
+        activation_bytes=sum(compute.values()) or None,
+        kv_cache_tokens=tokens or None,
+    )
+
+
+def _mib(words: str) -> int:
+    return int(float(words) * _MIB)
+
+
+#: llama.cpp's own server.
+LLAMA_CPP = Engine(
+    name="llama.cpp",
+    title="llama.cpp",
+    builds=("cpu",),
+    model_form="gguf",
+    kinds=frozenset({"generate"}),
+    needs_gpu=False,
+    # Told to stop, it cuts every stream off.
+    drains=False,
+    accounts=False,
+    # Any name is answered.
+    checks_names=False,
+    frees_unstreamed=False,
+    warm_up=False,
+    # It makes an answer outlive its caller, and whoever knows the id reads it.
+    dropped_headers=("X-Conversation-Id",),
+    minimum=("b8146", "CVE-2026-27940, an integer overflow while it reads a GGUF file"),
+    log_lines=LOG_LINES,
+    observe=observe,
+    service=service,
+)

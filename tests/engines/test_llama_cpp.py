@@ -1,0 +1,106 @@
+"""llama.cpp's container: what it is told, what stays shut, and what its log says of its memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ingot.engines import ENGINES, LLAMA_CPP, Mount, Replica, Service, Values
+from ingot.engines.llama_cpp import WAITING
+from ingot.gateway.routes import ALWAYS, OPTIONAL, serves
+from ingot.operations.serving.services import upstreams
+from tests.engines.conftest import plan
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def service(replica: Replica, values: Values) -> Service:
+    planned = plan(
+        gpu_uuids=(), gpu_indices=(), max_model_len=4096, max_num_seqs=3, kv_cache_dtype="f16", engine="llama.cpp"
+    )
+    return LLAMA_CPP.service(replace(replica, plan=planned, file="q8/model-q8_0.gguf"), values)
+
+
+def flag(service: Service, name: str) -> str:
+    return service.argv[service.argv.index(name) + 1]
+
+
+def test_each_slot_has_the_planned_context(service: Service) -> None:
+    assert (flag(service, "--ctx-size"), flag(service, "--parallel")) == (str(3 * 4096), "3")
+    assert "--no-kv-unified" in service.argv
+
+
+def test_it_serves_one_file_by_the_planned_name(service: Service) -> None:
+    assert flag(service, "--model") == "/model/q8/model-q8_0.gguf"
+    assert flag(service, "--alias") == service.model == "qwen2.5-7b-instruct"
+    assert service.mounts == (Mount("/var/lib/ingot/models/qwen2.5-7b-instruct/bf16/a09a", "/model"),)
+
+
+def test_what_does_not_fit_is_never_served_slowly_instead(service: Service) -> None:
+    assert (flag(service, "--fit"), flag(service, "--cache-ram")) == ("off", "0")
+
+
+def test_pages_slots_and_downloads_are_off_and_metrics_on(service: Service) -> None:
+    assert {"--no-ui", "--no-slots", "--offline", "--metrics"} <= set(service.argv)
+
+
+def test_it_has_no_gpu_and_may_write_nowhere_but_to_memory(service: Service) -> None:
+    assert service.devices == () and all(mount.read_only for mount in service.mounts)
+    assert service.user.partition(":")[0] != "0"
+
+
+def test_the_gateway_does_what_it_does_not(service: Service) -> None:
+    assert service.most == 3 + WAITING
+    entry = {"model": service.model, "replicas": [service.endpoint], "engine": "llama.cpp", "most": 3 + WAITING}
+    assert upstreams([service]) == [entry]
+
+
+def test_a_service_survives_being_stored(service: Service) -> None:
+    assert Service.from_dict(service.to_dict()) == service
+
+
+def test_services_of_the_default_engine_are_stored_as_before(replica: Replica, values: Values) -> None:
+    stored = ENGINES["vllm"].service(replica, values).to_dict()
+    assert not {"engine", "most"} & set(stored)
+    assert Service.from_dict(stored).engine == "vllm"
+
+
+def test_its_open_routes_are_few_and_known() -> None:
+    assert [one.path for one in ALWAYS["llama.cpp"]] == ["/v1/models", "/v1/chat/completions", "/v1/completions"]
+    assert not OPTIONAL["llama.cpp"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metrics", "/props", "/slots", "/lora-adapters", "/infill", "/completion", "/completions", "/tokenize",
+        "/detokenize", "/apply-template", "/models", "/models/load", "/v1/stream", "/v1/streams/lookup",
+        "/v1/chat/completions/control", "/tools", "/cors-proxy", "/v1/systemone", "/v1/score",
+    ],
+)  # fmt: skip
+def test_every_other_route_stays_shut(path: str) -> None:
+    assert not serves("llama.cpp", path)
+
+
+def test_its_log_says_what_it_took() -> None:
+    # A start of b11669 with the tiny model, four slots of 2,048 tokens.
+    seen = LLAMA_CPP.observe(
+        [
+            "load_tensors:   CPU_Mapped model buffer size =     4.82 MiB",
+            "llama_kv_cache: size =   12.00 MiB (  2048 cells,   3 layers,  4/4 seqs), K (f16):    6.00 MiB, "
+            "V (f16):    6.00 MiB",
+            "sched_reserve:        CPU compute buffer size =     9.02 MiB",
+        ],
+        (),
+    )
+    assert seen.available_kv_bytes == 12 * 1024**2
+    assert seen.kv_cache_tokens == 4 * 2048
+    assert seen.weights_bytes == int(4.82 * 1024**2)
+    assert seen.activation_bytes == int(9.02 * 1024**2)
+
+
+def test_one_pool_for_all_slots_is_counted_once() -> None:
+    line = "llama_kv_cache: size = 4352.00 MiB (131072 cells,  16 layers,  4/1 seqs), K (q8_0): 2176.00 MiB, V (…)"
+    assert LLAMA_CPP.observe([line], ()).kv_cache_tokens == 131072
