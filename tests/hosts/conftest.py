@@ -98,14 +98,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Hosts that only front others have no driver, no container and no model to check."""
+    """Hosts that only front others have no driver, no container and no model to check; others may need no GPU."""
     items[:] = [item for item in items if not isinstance(item, pytest.Function) or _applies(item)]
 
 
 def _applies(item: pytest.Function) -> bool:
     callspec = getattr(item, "callspec", None)
     target = callspec and callspec.params.get("target")
-    return not isinstance(target, Target) or target.serves or not getattr(item.module, "OF_SERVING_HOSTS", False)
+    if not isinstance(target, Target):
+        return True
+    of_gpus = getattr(item.module, "OF_GPU_HOSTS", False)
+    of_serving = of_gpus or getattr(item.module, "OF_SERVING_HOSTS", False)
+    return (target.serves or not of_serving) and (target.needs_gpu or not of_gpus)
 
 
 @pytest.fixture(scope="session")

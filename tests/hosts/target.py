@@ -20,6 +20,7 @@ from ingot.facts.gateway import Running
 from ingot.facts.replica_holds import HOLDS_FILE
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import fronting
+from ingot.operations.serving.requests import need_gpu, requests
 from ingot.settings import Settings, of_host
 from ingot.settings.read import section
 from ingot.settings.serving import Serving
@@ -92,6 +93,14 @@ class Target:
     def serves(self) -> bool:
         """Whether it runs models itself; a host of the group `gateway` has nothing but nginx."""
         return not fronting.is_front(self.host)
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether what it serves needs a GPU; so it is where its values are wrong, which is said elsewhere."""
+        try:
+            return need_gpu(requests(self.values))
+        except IngotError:
+            return True
 
     @property
     def open_ports(self) -> set[int]:

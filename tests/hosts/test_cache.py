@@ -32,6 +32,12 @@ def _cells(look: Look, question: str) -> list[tuple[str, str, str]]:
     return [line.partition("\t") for line in look.lines(question)]
 
 
+def _file(target: Target, path: str) -> str | None:
+    """The one GGUF file that a directory has, where its variant is one."""
+    variants = [one for model in target.values.models.values() for one in model.variants]
+    return next((one.file for one in variants if path.endswith(f"/{one.directory}") and one.file), None)
+
+
 def test_every_served_model_is_as_it_was_verified(target: Target, look: Look) -> None:
     mounted = {mount["Source"] for one in look.engines for mount in one["Mounts"] if mount["Destination"] == "/model"}
     target.expect(mounted, "no engine has a model; deploy")
@@ -53,7 +59,7 @@ def test_every_served_model_is_the_one_of_the_lock(target: Target, look: Look) -
         for locked in lock.repositories.values() if lock else ():
             if path.endswith(f"/{locked.commit}"):
                 wanted = [ModelFile(one.path, one.bytes, one.sha256, one.git_sha1) for one in locked.files]
-                why = trouble(found, chosen(wanted, path))
+                why = trouble(found, chosen(wanted, path, _file(target, path)))
                 target.expect(not why, f"{path}: {why}; deploy again")
 
 

@@ -8,8 +8,8 @@ from tests.hosts.target import Target
 #: What unattended upgrades must leave alone, as apt prints its list.
 BLOCKED = ("nvidia-", "libnvidia-", "libcuda1", "cuda-drivers", "linux-modules-nvidia-", "nvlsm")
 
-#: A host that only fronts others has none of this.
-OF_SERVING_HOSTS = True
+#: A host that only fronts others has none of this, nor has one that serves on its processor.
+OF_GPU_HOSTS = True
 
 
 def test_module_files_and_user_space_are_of_the_driver_that_runs(target: Target, look: Look) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from ingot.engines import ENGINES, Engine
 from ingot.facts.replica_holds import parse_holds
+from ingot.operations.containers.image import image_source
 from tests.hosts.look import PROJECT, Look
 from tests.hosts.outside import Outside
 from tests.hosts.target import Target
@@ -67,18 +69,33 @@ def test_containers_come_back_after_a_boot(target: Target, look: Look) -> None:
     )
 
 
+def _engine(look: Look, container: Mapping[str, Any]) -> Engine:
+    """What a container runs, by the plan."""
+    planned = look.json("plan", {}).get("plan", {}).get("replicas", [])
+    model = container["Config"]["Labels"]["ingot.model"]
+    return ENGINES[next((one.get("engine", "vllm") for one in planned if one["model"] == model), "vllm")]
+
+
+def _on_gpus(look: Look, engines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in engines if _engine(look, one).needs_gpu]
+
+
 def test_the_image_is_the_pinned_one(target: Target, look: Look, engines: list[dict[str, Any]]) -> None:
-    wanted = target.values.engine_image_id if target.values.engine_image_archive else target.values.engine_image_digest
     names = {
         one["Id"]: {one["Id"], *(digest.partition("@")[2] for digest in one["RepoDigests"] or ())}
         for one in look.json("images", [])
     }
-    other = [_name(one) for one in engines if wanted not in names.get(one["Image"], {one["Image"]})]
-    target.expect(not other, f"{', '.join(other)} runs another image than {wanted}; deploy again")
+    for one in engines:
+        wanted = image_source(target.values, _engine(look, one).name).reference
+        known = names.get(one["Image"], {one["Image"]})
+        target.expect(
+            wanted in known or wanted.partition("@")[2] in known,
+            f"{_name(one)} runs another image than {wanted}; deploy again",
+        )
 
 
 def test_every_container_sees_its_own_gpus(target: Target, look: Look, engines: list[dict[str, Any]]) -> None:
-    for one in engines:
+    for one in _on_gpus(look, engines):
         wanted = sorted(device.partition("=")[2] for device in _devices(one))
         target.expect(wanted, f"{_name(one)} was given no GPU")
         said = look.inside.get(_name(one), "nothing: it is not running")
@@ -88,9 +105,11 @@ def test_every_container_sees_its_own_gpus(target: Target, look: Look, engines: 
         target.expect(seen == wanted, f"{_name(one)} was given {wanted} and sees {seen}: {said.strip()}")
 
 
-def test_gpus_are_given_in_the_way_that_outlives_a_daemon_reload(target: Target, engines: list[dict[str, Any]]) -> None:
+def test_gpus_are_given_in_the_way_that_outlives_a_daemon_reload(
+    target: Target, look: Look, engines: list[dict[str, Any]]
+) -> None:
     # What the runtime's hook injects behind systemd's back is cut off by the next `systemctl daemon-reload`.
-    for one in engines:
+    for one in _on_gpus(look, engines):
         drivers = {request["Driver"] for request in one["HostConfig"]["DeviceRequests"] or ()}
         target.expect(drivers == {"cdi"}, f"{_name(one)} has its GPUs by {drivers or 'nothing'}, expected CDI")
         target.expect(one["HostConfig"]["Runtime"] != "nvidia", f"{_name(one)} runs under the nvidia runtime")
@@ -139,7 +158,7 @@ def test_containers_are_bounded(target: Target, look: Look, engines: list[dict[s
     cpu = target.values.engine_build == "cpu"
     for one in engines:
         settings = one["HostConfig"]
-        wanted = {} if cpu else dict(target.values.engine_ulimits)
+        wanted = {} if cpu or not _engine(look, one).needs_gpu else dict(target.values.engine_ulimits)
         limits = {limit["Name"]: limit["Hard"] for limit in settings["Ulimits"] or ()}
         other = {name: limits.get(name) for name, limit in wanted.items() if limits.get(name) != limit}
         target.expect(not other, f"{_name(one)} has the limits {other}, expected {wanted}; deploy again")

@@ -7,8 +7,8 @@ from ingot.operations.containers.cdi import PACKAGES
 from tests.hosts.look import Look
 from tests.hosts.target import Target
 
-#: A host that only fronts others has none of this.
-OF_SERVING_HOSTS = True
+#: A host that only fronts others has none of this, nor has one that serves on its processor.
+OF_GPU_HOSTS = True
 
 
 def test_the_toolkit_is_of_the_version_that_is_wanted_and_held(target: Target, look: Look) -> None:
