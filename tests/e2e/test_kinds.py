@@ -44,6 +44,8 @@ SERVE = [
     {"model": "tiny-bert", "context": 512, "concurrency": 4, "replicas": 1, "share": True},
     {"model": "tiny-reranker", "context": 2048, "concurrency": 4, "replicas": 1, "share": True},
     {"model": "tiny-whisper", "context": 448, "concurrency": 2, "replicas": 1, "share": True},
+    # Beside them, on the host's processor.
+    {"model": "tiny-gguf", "context": 4096, "concurrency": 2, "engine": "llama.cpp"},
 ]
 MODELS = {one["model"] for one in SERVE}
 WEATHER = {
@@ -168,6 +170,19 @@ def test_the_client_uses_an_adapter_by_its_own_name(caller: openai.OpenAI) -> No
         likely[name] = answer.choices[0].logprobs.token_logprobs
     # The letters may be the same; what the adapter adds shows in how likely each was.
     assert likely["tiny-qwen3"] != likely["tiny-sales"]
+
+
+@pytest.mark.engines
+def test_the_client_uses_another_engine_through_the_same_gateway(mixed: TestHost, caller: openai.OpenAI) -> None:
+    streamed = caller.chat.completions.create(
+        model="tiny-gguf", messages=[{"role": "user", "content": "Hello there"}], max_tokens=8, stream=True
+    )
+    assert len("".join(one.choices[0].delta.content or "" for one in streamed)) == 8
+    (line,) = mixed.succeeds("cat /var/log/ingot/gateway/tokens.jsonl").splitlines()[-1:]
+    assert (json.loads(line)["model"], json.loads(line)["completion_tokens"]) == ("tiny-gguf", 8)
+    # Routes that the others have, and it has not.
+    with pytest.raises(openai.NotFoundError):
+        caller.responses.create(model="tiny-gguf", input="Hello there")
 
 
 def test_the_client_has_speech_written_down(caller: openai.OpenAI) -> None:

@@ -1,0 +1,185 @@
+"""A host without a GPU serves a GGUF file by llama.cpp, and keeps every promise of a host with one. In order."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import openai
+import pytest
+import yaml
+
+from ingot.engines.llama_cpp import WAITING
+from ingot.sandbox import Sandbox, TestHost
+from ingot.sandbox.membership import HOST_FILES
+from ingot.secrets.keys import create
+from tests.e2e.deploying import INGOT, ROOT, deploy
+from tests.e2e.test_deploy import client
+
+pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(900)]
+
+NAME, MODEL, TEAM, SLOTS = "llama", "tiny-gguf", "engines", 2
+SERVE = [{"model": MODEL, "context": 4096, "concurrency": SLOTS, "engine": "auto"}]
+TOKENS = "/var/log/ingot/gateway/tokens.jsonl"
+TALK = [{"role": "user", "content": "Größe is a German word"}]
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[TestHost]:
+    """A host without a GPU, whose file says what it serves."""
+    sandbox = Sandbox()
+    if any(one.name == NAME for one in sandbox.hosts()):
+        sandbox.down(NAME)
+    host = sandbox.up(NAME, profile="none")
+    # It writes the host's file, and a preflight that follows looks for a GPU still.
+    subprocess.run(
+        [str(INGOT), "onboard", NAME, host.address, "--no-gpu", "--inventory", "inventories/sandbox.py"],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    file = HOST_FILES / f"{NAME}.yaml"
+    said = yaml.safe_load(file.read_text())
+    del said["groups"]
+    file.write_text(yaml.safe_dump({**said, "serve": SERVE}))
+    yield host
+    sandbox.down(NAME)
+
+
+@pytest.fixture(scope="module")
+def caller(bare: TestHost) -> openai.OpenAI:
+    return client(bare, create(Sandbox().secrets_dir, TEAM))
+
+
+def accounts(host: TestHost) -> list[dict[str, object]]:
+    return [json.loads(line) for line in host.succeeds(f"cat {TOKENS}").splitlines()]
+
+
+def until(holds: object, seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():  # type: ignore[operator]
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def running(host: TestHost) -> bool:
+    address = json.loads(host.succeeds("cat /var/lib/ingot/upstreams.json"))[0]["replicas"][0]
+    said = host.succeeds(f"curl -s http://{address}/metrics | grep '^llamacpp:requests_'")
+    return any(not line.endswith(" 0") for line in said.splitlines())
+
+
+def test_it_is_deployed_without_anything_of_nvidia(bare: TestHost, caller: openai.OpenAI) -> None:
+    run = deploy(NAME)
+    assert run.status == 0, run.output[-6000:]
+    assert "gave a completion" in run.output
+    assert bare.succeeds("dpkg-query -W -f '${Package}\\n' | grep -c nvidia || true").strip() == "0"
+    (replica,) = json.loads(bare.succeeds("cat /var/lib/ingot/plan.json"))["plan"]["replicas"]
+    assert (replica["engine"], replica["gpu_uuids"], replica["max_num_seqs"]) == ("llama.cpp", [], SLOTS)
+
+
+def test_its_cache_is_as_large_as_planned(bare: TestHost) -> None:
+    (replica,) = json.loads(bare.succeeds("cat /var/lib/ingot/plan.json"))["plan"]["replicas"]
+    said = bare.succeeds("docker logs ingot-engine-tiny-gguf-0 2>&1 | grep -oE 'llama_kv_cache: size = +[0-9.]+ MiB'")
+    found = float(said.split()[-2]) * 1024**2
+    assert found == replica["memory"]["kv_cache"]["bytes"]
+
+
+def test_the_gateway_counts_what_an_answer_took(bare: TestHost, caller: openai.OpenAI) -> None:
+    answer = caller.chat.completions.create(model=MODEL, messages=TALK, max_tokens=8)
+    assert answer.usage and answer.usage.completion_tokens == 8
+    last = accounts(bare)[-1]
+    assert (last["team"], last["model"], last["finished"]) == (TEAM, MODEL, True)
+    assert (last["prompt_tokens"], last["completion_tokens"]) == (answer.usage.prompt_tokens, 8)
+
+
+@pytest.mark.parametrize("asked", [None, False, True])
+def test_a_stream_tells_its_usage_to_who_asked_and_to_the_accounts(
+    bare: TestHost, caller: openai.OpenAI, asked: bool | None
+) -> None:
+    options = {} if asked is None else {"stream_options": {"include_usage": asked}}
+    pieces = list(
+        caller.chat.completions.create(model=MODEL, messages=TALK, max_tokens=12, stream=True, **options)  # type: ignore[call-overload]
+    )
+    assert len("".join(one.choices[0].delta.content or "" for one in pieces if one.choices)) == 12
+    assert [one.usage.completion_tokens for one in pieces if one.usage] == ([12] if asked else [])
+    assert until(lambda: accounts(bare)[-1]["completion_tokens"] == 12)
+    assert accounts(bare)[-1]["prompt_tokens"]
+
+
+def test_a_name_that_it_would_answer_for_is_refused(caller: openai.OpenAI) -> None:
+    assert [one.id for one in caller.models.list()] == [MODEL]
+    with pytest.raises(openai.NotFoundError):
+        caller.chat.completions.create(model="gpt-4o", messages=TALK)
+
+
+@pytest.mark.parametrize("path", ["/v1/stream", "/props", "/slots", "/metrics", "/tokenize", "/completion", "/"])
+def test_no_other_route_reaches_it(caller: openai.OpenAI, path: str) -> None:
+    answer = caller._client.get(
+        str(caller.base_url.join(path)), headers={"Authorization": f"Bearer {caller.api_key}"}
+    )  # the page for callers lies at /
+    assert answer.status_code == (200 if path == "/" else 404)
+    assert "llama" not in answer.text.lower()
+
+
+def test_a_caller_who_hangs_up_frees_it(bare: TestHost, caller: openai.OpenAI) -> None:
+    stream = caller.chat.completions.create(model=MODEL, messages=TALK, max_tokens=3900, stream=True)
+    next(iter(stream))
+    stream.close()
+    assert until(lambda: not running(bare))
+    assert until(lambda: accounts(bare)[-1]["finished"] is False)
+
+
+def test_more_than_may_wait_are_told_to_come_again(caller: openai.OpenAI) -> None:
+    def ask(number: int) -> int:
+        try:
+            caller.chat.completions.create(model=MODEL, messages=TALK, max_tokens=1500)
+        except openai.RateLimitError as full:
+            assert full.response.headers["Retry-After"]
+            assert full.code == "engine_busy"
+            return 429
+        return 200
+
+    count = 2 * (SLOTS + WAITING)
+    with ThreadPoolExecutor(count) as callers:
+        said = list(callers.map(ask, range(count)))
+    assert said.count(200) >= SLOTS + WAITING
+    assert set(said) == {200, 429}
+
+
+def test_its_log_holds_nothing_of_what_was_asked(bare: TestHost) -> None:
+    assert bare.succeeds("docker logs ingot-engine-tiny-gguf-0 2>&1 | grep -c German || true").strip() == "0"
+
+
+def test_usage_sums_what_the_gateway_counted() -> None:
+    done = subprocess.run(
+        [str(INGOT), "usage", NAME, "--inventory", "inventories/sandbox.py", "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0 and f'"{TEAM}"' in done.stdout, done.stdout + done.stderr
+
+
+def test_a_second_deploy_changes_nothing() -> None:
+    run = deploy(NAME)
+    assert (run.status, run.changed(NAME)) == (0, []), run.output[-3000:]
+
+
+def test_every_check_of_a_host_holds() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "INGOT_API_KEY"}
+    done = subprocess.run(
+        [str(INGOT), "verify", NAME, "--inventory", "inventories/sandbox.py"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_engine_that_needs_a_gpu_is_refused_there(bare: TestHost) -> None:
+    before = bare.succeeds("docker ps --all --format '{{.ID}}'")
+    serve = json.dumps([{"model": "tiny-qwen3", "context": 2048, "concurrency": 2}])
+    run = deploy(NAME, data=[f"serve={serve}"])
+    assert run.status != 0
+    assert "no NVIDIA GPU on the PCI bus, expected at least one" in run.output
+    assert run.changed(NAME) == [] and bare.succeeds("docker ps --all --format '{{.ID}}'") == before
