@@ -81,15 +81,33 @@ class Hub:
         """A small file of a commit. Raises: IngotError."""
         return self._get(f"/{quote(repository)}/resolve/{commit}/{quote(path)}", repository)
 
+    def part(self, repository: str, commit: str, path: str, start: int, length: int) -> bytes:
+        """`length` bytes of a file from `start` on, fewer at its end. Raises: IngotError."""
+        wanted = f"bytes={start}-{start + length - 1}"
+        body = self._read(f"/{quote(repository)}/resolve/{commit}/{quote(path)}", repository, length, wanted)
+        return body[:length]
+
     def _get(self, path: str, repository: str) -> str:
+        body = self._read(path, repository, SMALL_BYTES + 1)
+        if len(body) > SMALL_BYTES:
+            raise IngotError(f"{self.uri.rstrip('/')}{path} has more than {SMALL_BYTES} bytes, expected a small file")
+        try:
+            return body.decode()
+        except ValueError as error:
+            raise IngotError(f"{self.uri.rstrip('/')}{path} is no text ({error})") from None
+
+    def _read(self, path: str, repository: str, most: int, wanted: str | None = None) -> bytes:
         address = self.uri.rstrip("/") + path
         for attempt in range(1, ATTEMPTS + 1):
+            request = self._request(address)
+            if wanted:
+                request.add_header("Range", wanted)
             try:
-                with _OPENER.open(self._request(address), timeout=ANSWER_S) as answer:
-                    body: bytes = answer.read(SMALL_BYTES + 1)
-                    if len(body) > SMALL_BYTES:
-                        raise IngotError(f"{address} has more than {SMALL_BYTES} bytes, expected a small file")
-                    return body.decode()
+                with _OPENER.open(request, timeout=ANSWER_S) as answer:
+                    if wanted and answer.status != 206:
+                        raise IngotError(f"{self.uri} gives no part of a file (it answered {answer.status} for {path})")
+                    body: bytes = answer.read(most)
+                    return body
             except urllib.error.HTTPError as error:
                 with error:
                     seconds = _pause(error, attempt)

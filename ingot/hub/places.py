@@ -26,6 +26,10 @@ class Place(Protocol):
         """A small file of a commit. Raises: IngotError."""
         ...
 
+    def part(self, locked: Locked, path: str, start: int, length: int) -> bytes:
+        """`length` bytes of a file from `start` on, fewer at its end. Raises: IngotError."""
+        ...
+
 
 @dataclass(frozen=True)
 class OnHub:
@@ -40,6 +44,9 @@ class OnHub:
 
     def text(self, locked: Locked, path: str) -> str:
         return self.hub.text(locked.repository, locked.commit, path)
+
+    def part(self, locked: Locked, path: str, start: int, length: int) -> bytes:
+        return self.hub.part(locked.repository, locked.commit, path, start, length)
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,9 @@ class OnMirror:
 
     def text(self, locked: Locked, path: str) -> str:
         return _fetched(f"{self.uri.rstrip('/')}/{locked.repository}/{locked.commit}/{path}")
+
+    def part(self, locked: Locked, path: str, start: int, length: int) -> bytes:
+        return _part(f"{self.uri.rstrip('/')}/{locked.repository}/{locked.commit}/{path}", start, length)
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,15 @@ class InDirectory:
         except (OSError, ValueError) as error:
             raise IngotError(f"{path} of {locked.repository} cannot be read ({error})") from None
 
+    def part(self, locked: Locked, path: str, start: int, length: int) -> bytes:
+        revision = None if locked.commit == "local" else locked.commit
+        try:
+            with (self._directory(locked.repository, revision) / path).open("rb") as file:
+                file.seek(start)
+                return file.read(length)
+        except OSError as error:
+            raise IngotError(f"{path} of {locked.repository} cannot be read ({error})") from None
+
     def _directory(self, repository: str, revision: str | None) -> Path:
         if repository.startswith("/"):
             return Path(repository)
@@ -99,6 +118,23 @@ def _content(files: tuple[ModelFile, ...]) -> str:
 def _locked(repository: str, commit: str, files: tuple[ModelFile, ...]) -> Locked:
     kept = (LockedFile(one.path, one.bytes, one.sha256, None if one.sha256 else one.git_sha1) for one in files)
     return Locked(repository, commit, tuple(sorted(kept, key=lambda one: one.path)))
+
+
+def _part(address: str, start: int, length: int) -> bytes:
+    try:
+        if address.startswith("file:"):
+            with urllib.request.urlopen(address, timeout=ANSWER_S) as file:
+                file.read(start)
+                taken: bytes = file.read(length)
+                return taken
+        request = urllib.request.Request(address, headers={"Range": f"bytes={start}-{start + length - 1}"})
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+            if answer.status != 206:
+                raise IngotError(f"{re.sub('//.*@', '//', address)}: the mirror gives no part of a file")
+            body: bytes = answer.read(length)
+            return body
+    except (OSError, ValueError) as error:
+        raise IngotError(f"{re.sub('//.*@', '//', address)} cannot be read: {error}") from None
 
 
 def _fetched(address: str) -> str:
