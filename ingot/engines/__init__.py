@@ -4,16 +4,32 @@ from collections.abc import Mapping
 
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.llama_cpp import LLAMA_CPP
+from ingot.engines.ollama import OLLAMA
 from ingot.engines.rollout import Running, Step, leftovers, steps
 from ingot.engines.service import Mount, Service
+from ingot.engines.sglang import SGLANG
+from ingot.engines.tensorrt_llm import TENSORRT_LLM
+from ingot.engines.tgi import TGI
 from ingot.engines.vllm import VLLM
 
-#: Every engine by the name that `serve` gives it.
+#: Every engine that a deploy starts, by the name that `serve` gives it.
 ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (VLLM, LLAMA_CPP)}
+#: Engines that are described, and that no deploy starts: the rest of the way to a served model is not there.
+DESCRIBED: Mapping[str, Engine] = {engine.name: engine for engine in (OLLAMA, SGLANG, TENSORRT_LLM, TGI)}
+#: Why, and what to do instead: the end of a sentence. LM Studio has neither image nor checksum.
+NOT_STARTED: Mapping[str, str] = {
+    "lmstudio": "LM Studio has no image to pin; llama.cpp serves its files (`ingot migrate --from lmstudio`)",
+    "ollama": "nothing fills Ollama's store; llama.cpp serves its files (`ingot migrate --from ollama`)",
+    "sglang": "plans follow vLLM's arithmetic, which would not fit SGLang's; take vllm",
+    "tensorrt-llm": "plans follow vLLM's arithmetic, which would not fit TensorRT-LLM's; take vllm",
+    "tgi": "TGI is archived and its holes stay open; take vllm (`ingot migrate --from tgi`)",
+}
 
 __all__ = [
+    "DESCRIBED",
     "ENGINES",
     "LLAMA_CPP",
+    "NOT_STARTED",
     "VLLM",
     "Engine",
     "Mount",

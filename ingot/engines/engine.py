@@ -10,8 +10,8 @@ from ingot.engines.observed import Observed
 from ingot.engines.service import Service
 from ingot.sizing import Adapter, EngineArguments, Kind, ReplicaPlan, Speculation, Yarn
 
-#: What an engine reads: a directory of a hub's layout, or one GGUF file.
-ModelForm = Literal["directory", "gguf"]
+#: What an engine reads: a directory of a hub's layout, one GGUF file, or a store of its own.
+ModelForm = Literal["directory", "gguf", "store"]
 
 
 @dataclass(frozen=True, slots=True)

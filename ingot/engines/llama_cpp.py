@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from ingot.engines.engine import Engine, Replica, Values
+from ingot.engines.minimums import oldest
 from ingot.engines.observed import Observed
 from ingot.engines.service import Mount, Service
 
@@ -134,7 +135,7 @@ LLAMA_CPP = Engine(
     warm_up=False,
     # It makes an answer outlive its caller, and whoever knows the id reads it.
     dropped_headers=("X-Conversation-Id",),
-    minimum=("b8146", "CVE-2026-27940, an integer overflow while it reads a GGUF file"),
+    minimum=oldest("llama.cpp"),
     log_lines=LOG_LINES,
     observe=observe,
     service=service,

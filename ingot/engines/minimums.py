@@ -49,6 +49,12 @@ MINIMUMS: Mapping[str, Minimum] = {
 }
 
 
+def oldest(engine: str) -> tuple[str, str] | None:
+    """The oldest version that may serve, and the hole that it closes; None where there is no minimum."""
+    minimum = MINIMUMS.get(engine)
+    return (minimum.version, minimum.closed[-1]) if minimum else None
+
+
 def too_old(engine: str, version: str) -> str | None:
     """Why this version may not serve, as one sentence; None where it may, or where the engine has no minimum."""
     minimum = MINIMUMS.get(engine)

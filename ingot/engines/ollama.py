@@ -6,8 +6,9 @@ prompts without a word: llama.cpp serves the same file. See docs/engines.md, and
 
 from __future__ import annotations
 
-from ingot.engines import starts
-from ingot.engines.engine import Replica, Values
+from ingot.engines import llama_cpp, starts
+from ingot.engines.engine import Engine, Replica, Values
+from ingot.engines.minimums import oldest
 from ingot.engines.service import Mount, Service
 
 USER = "2000:0"
@@ -33,7 +34,6 @@ ENVIRONMENT = {
     # A start would delete what no manifest names, in a store that is read-only.
     "OLLAMA_NOPRUNE": "1",
 }
-#: What its server prints is llama.cpp's, and is read as llama.cpp's.
 
 
 def service(replica: Replica, values: Values) -> Service:
@@ -65,3 +65,26 @@ def service(replica: Replica, values: Values) -> Service:
         start_deadline_s=starts.deadline_s(START_BASE_S, replica.weight_bytes, values.disk_bytes_per_s),
         kind=replica.kind,
     )
+
+
+OLLAMA = Engine(
+    name="ollama",
+    title="Ollama",
+    builds=("cuda",),
+    model_form="store",
+    kinds=frozenset({"generate", "embed"}),
+    needs_gpu=True,
+    # Its listener closes at once, and the servers that it started end.
+    drains=False,
+    accounts=False,
+    # A name of another model of its store would load that one.
+    checks_names=False,
+    frees_unstreamed=False,
+    warm_up=False,
+    dropped_headers=llama_cpp.LLAMA_CPP.dropped_headers,
+    minimum=oldest("ollama"),
+    # What the server that it starts prints.
+    log_lines=llama_cpp.LOG_LINES,
+    observe=llama_cpp.observe,
+    service=service,
+)

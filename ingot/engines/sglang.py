@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 
 from ingot.engines import starts
-from ingot.engines.engine import Replica, Values
+from ingot.engines.engine import Engine, Replica, Values
+from ingot.engines.minimums import oldest
 from ingot.engines.observed import Observed
 from ingot.engines.service import Mount, Service
 
@@ -124,3 +125,26 @@ def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
 
 def _bytes(gib: str) -> int:
     return int(float(gib) * _GIB)
+
+
+SGLANG = Engine(
+    name="sglang",
+    title="SGLang",
+    builds=("cuda",),
+    model_form="directory",
+    kinds=frozenset({"generate", "embed", "rerank"}),
+    needs_gpu=True,
+    # It waits for running requests without a limit, so that the grace of the stop decides.
+    drains=True,
+    accounts=False,
+    # Not read in its source, so the gateway checks.
+    checks_names=False,
+    # Callers that hang up are told to it, streamed or not.
+    frees_unstreamed=True,
+    warm_up=False,
+    dropped_headers=(),
+    minimum=oldest("sglang"),
+    log_lines=LOG_LINES,
+    observe=observe,
+    service=service,
+)

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 
 from ingot.engines import starts
-from ingot.engines.engine import Replica, Values
+from ingot.engines.engine import Engine, Replica, Values
+from ingot.engines.minimums import oldest
 from ingot.engines.observed import Observed
 from ingot.engines.service import Mount, Service
 from ingot.sizing.engines.tensorrt_llm import SHARE
@@ -103,3 +104,25 @@ def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
         num_blocks=blocks or None,
         block_size=block or None,
     )
+
+
+TENSORRT_LLM = Engine(
+    name="tensorrt-llm",
+    title="TensorRT-LLM",
+    builds=("cuda",),
+    model_form="directory",
+    kinds=frozenset({"generate"}),
+    needs_gpu=True,
+    # It ends within ten seconds.
+    drains=False,
+    accounts=False,
+    # Not read in its source, so the gateway checks.
+    checks_names=False,
+    frees_unstreamed=False,
+    warm_up=False,
+    dropped_headers=(),
+    minimum=oldest("tensorrt-llm"),
+    log_lines=LOG_LINES,
+    observe=observe,
+    service=service,
+)

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 
 from ingot.engines import starts
-from ingot.engines.engine import Replica, Values
+from ingot.engines.engine import Engine, Replica, Values
+from ingot.engines.minimums import oldest
 from ingot.engines.observed import Observed
 from ingot.engines.service import Mount, Service
 
@@ -83,3 +84,24 @@ def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
         return Observed()
     blocks, size = int(found[-1][1]), int(found[-1][2])
     return Observed(kv_cache_tokens=blocks * size, num_blocks=blocks, block_size=size)
+
+
+TGI = Engine(
+    name="tgi",
+    title="Text Generation Inference",
+    builds=("cuda",),
+    model_form="directory",
+    kinds=frozenset({"generate"}),
+    needs_gpu=True,
+    drains=True,
+    accounts=False,
+    # Not read in its source, so the gateway checks.
+    checks_names=False,
+    frees_unstreamed=False,
+    warm_up=False,
+    dropped_headers=(),
+    minimum=oldest("tgi"),
+    log_lines=LOG_LINES,
+    observe=observe,
+    service=service,
+)

@@ -25,6 +25,13 @@ class Endpoint:
     query: tuple[str, ...] = ()
 
 
+#: What every engine of text answers.
+CHAT = (
+    Endpoint("GET", "/v1/models", "list", ("limit",)),
+    Endpoint("POST", "/v1/chat/completions", "json"),
+    Endpoint("POST", "/v1/completions", "json"),
+)
+
 #: Kind of engine -> its routes that are always open. Not one of them, on purpose: /v1/responses/{id}, by which one
 #: team could read or cancel another's answer.
 ALWAYS: Mapping[str, tuple[Endpoint, ...]] = {
@@ -36,11 +43,11 @@ ALWAYS: Mapping[str, tuple[Endpoint, ...]] = {
         Endpoint("POST", "/v1/messages/count_tokens", "json", ("beta",)),
         Endpoint("POST", "/v1/responses", "json"),
     ),
-    "llama.cpp": (
-        Endpoint("GET", "/v1/models", "list", ("limit",)),
-        Endpoint("POST", "/v1/chat/completions", "json"),
-        Endpoint("POST", "/v1/completions", "json"),
-    ),
+    "llama.cpp": CHAT,
+    "ollama": CHAT,
+    "sglang": CHAT,
+    "tensorrt-llm": CHAT,
+    "tgi": CHAT,
 }
 
 #: Kind of engine -> group -> routes that are open where `gateway_routes` names the group. Not a route of any group,
@@ -62,6 +69,11 @@ OPTIONAL: Mapping[str, Mapping[str, tuple[Endpoint, ...]]] = {
     },
     # Its other routes (/v1/responses, /v1/messages, /v1/embeddings) are not proven here: they stay shut.
     "llama.cpp": {},
+    # No deploy starts these: what they open is what is least.
+    "ollama": {},
+    "sglang": {},
+    "tensorrt-llm": {},
+    "tgi": {},
 }
 
 #: What answers: the only engine, a script that chooses one by the request's body, a choice by the query's model,

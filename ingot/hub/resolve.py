@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ingot.catalog.lock import Lock, Locked
 from ingot.errors import IngotError
 from ingot.hub.code import without_code
+from ingot.hub.gguf import checked_gguf
 from ingot.hub.places import Place
 from ingot.hub.shapes import checked
 from ingot.sizing import Model, Variant
@@ -114,4 +115,6 @@ def _looked_up(wish: Wish, update: bool, say: Callable[[str], None], waived: Map
     without_code(wish.place, found, waived.get(wish.repository, {}))
     if wish.variant is not None:
         checked(wish.place, found, wish.variant)
+        if wish.variant.file:
+            checked_gguf(wish.place, found, wish.variant.file, wish.variant.architecture)
     return found

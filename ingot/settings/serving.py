@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ingot.catalog import entry, find_model, load_models, site
 from ingot.catalog.lock import Lock, pin, unlocked
 from ingot.catalog.lock import read as read_lock
 from ingot.catalog.names import nearest
-from ingot.engines import ENGINES
+from ingot.engines import ENGINES, NOT_STARTED
 from ingot.settings.kinds import Count, Expected, LocalPath, Many, Section, Switch, Text, Wrong, pattern, refuse
 from ingot.sizing import (
     GOALS,
@@ -82,6 +82,12 @@ def service_name(model: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", model.lower()).strip("-_")
 
 
+def _started(name: Any) -> Any:
+    if name in NOT_STARTED:
+        raise ValueError(f"one of {', '.join(map(repr, ENGINE_NAMES))}, since {NOT_STARTED[name]}")
+    return name
+
+
 #: What may stand in `serve` as an engine.
 EngineName = Literal["vllm", "llama.cpp", "auto"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
@@ -123,7 +129,9 @@ class Serve(Section):
         Expected("True for the draft that the catalog names, or {'method': …, 'tokens': …}"),
     ] = False
     #: What serves it; "auto": llama.cpp where the variant is a GGUF file or no GPU is there, else vLLM.
-    engine: Annotated[EngineName, Expected("one of " + ", ".join(map(repr, ENGINE_NAMES)))] = "vllm"
+    engine: Annotated[
+        EngineName, BeforeValidator(_started), Expected("one of " + ", ".join(map(repr, ENGINE_NAMES)))
+    ] = "vllm"
     #: LoRA adapters, which callers ask for by their own names.
     adapters: Annotated[
         Many[Annotated[dict[str, Any], AfterValidator(_adapter), Expected("name, repository, revision and rank")]],

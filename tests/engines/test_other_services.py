@@ -11,9 +11,26 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from ingot.engines import Mount, Replica, Service, Values, ollama, sglang, starts, tensorrt_llm, tgi
+from ingot.engines import (
+    DESCRIBED,
+    NOT_STARTED,
+    Engine,
+    Mount,
+    Replica,
+    Service,
+    Values,
+    ollama,
+    sglang,
+    starts,
+    tensorrt_llm,
+    tgi,
+)
+from ingot.engines import ENGINES as STARTED
 from ingot.engines.minimums import MINIMUMS, numbers, too_old
+from ingot.gateway import routes
+from ingot.settings.serving import Serve
 
 from .conftest import plan
 
@@ -184,3 +201,54 @@ def test_a_version_that_is_none_is_refused() -> None:
     assert too_old("ollama", "latest") == ("ollama 'latest' is no version that can be compared with 0.33.0: name one.")
     assert too_old("vllm", "0.1") is None
     assert numbers("1.2.0rc3") < numbers("1.2.0") < numbers("1.2.0.1")
+
+
+#: Paths that stay shut, of each engine's own: what reads other requests, loads, unloads, or runs code.
+SHUT = {
+    "llama.cpp": (
+        "/metrics",
+        "/props",
+        "/slots",
+        "/completion",
+        "/v1/stream",
+        "/v1/streams/lookup",
+        "/tools",
+        "/cors-proxy",
+    ),
+    "ollama": ("/api/pull", "/api/delete", "/api/create", "/api/generate", "/api/chat", "/api/tags", "/debug/pprof"),
+    "sglang": ("/generate", "/flush_cache", "/update_weights_from_disk", "/server_info", "/abort_request", "/metrics"),
+    "tensorrt-llm": ("/metrics", "/update_weights", "/release_memory", "/server_info", "/kv_cache_events"),
+    "tgi": ("/", "/generate", "/generate_stream", "/invocations", "/info", "/tokenize", "/metrics"),
+}
+
+
+@pytest.mark.parametrize("engine", SHUT)
+def test_only_what_every_engine_answers_is_open(engine: str) -> None:
+    groups = tuple(routes.OPTIONAL[engine])
+    opened = {(one.method, one.path) for one in routes.endpoints(groups, engine=engine)}
+    assert opened == {("GET", "/v1/models"), ("POST", "/v1/chat/completions"), ("POST", "/v1/completions")}
+    assert not any(routes.serves(engine, path) for path in SHUT[engine])
+
+
+def test_engines_that_no_deploy_starts_say_why() -> None:
+    assert not DESCRIBED.keys() & STARTED.keys()
+    assert {*DESCRIBED, "lmstudio"} == NOT_STARTED.keys()
+    assert {*routes.ALWAYS} == {*DESCRIBED, *STARTED}
+
+
+@pytest.mark.parametrize("engine", [*DESCRIBED.values(), STARTED["llama.cpp"]], ids=lambda engine: engine.name)
+def test_what_engines_say_of_themselves_is_what_they_are(engine: Engine, replica: Replica, values: Values) -> None:
+    assert engine.minimum == (MINIMUMS[engine.name].version, MINIMUMS[engine.name].closed[-1])
+    # None of them checks names or writes accounts: the gateway does both.
+    assert not engine.checks_names and not engine.accounts
+    assert engine.observe([], []).kv_cache_tokens is None
+    if engine.name in DESCRIBED:
+        assert bool(engine.service(replica, values).devices) == engine.needs_gpu
+
+
+@pytest.mark.parametrize("engine", NOT_STARTED)
+def test_a_host_that_names_one_is_refused_in_one_sentence(engine: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Serve(model="qwen3-8b", context=4096, concurrency=1, engine=engine)  # type: ignore[arg-type]
+    (error,) = caught.value.errors()
+    assert f"one of 'vllm', 'llama.cpp', 'auto', since {NOT_STARTED[engine]}" in error["msg"]

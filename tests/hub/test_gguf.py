@@ -12,7 +12,8 @@ from ingot.hub import gguf as hub_gguf
 from ingot.hub.client import Hub
 from ingot.hub.gguf import checked_gguf
 from ingot.hub.places import InDirectory, OnHub, OnMirror, Place
-from ingot.sizing import Architecture, architecture_from_config
+from ingot.hub.resolve import Wish, resolve
+from ingot.sizing import Architecture, Variant, architecture_from_config
 from tests.hub.standin import Repository, StandIn, hub
 from tests.sizing.gguf.writing import gguf, qwen3, tensors
 
@@ -116,3 +117,15 @@ def test_damaged_files_are_refused_in_one_sentence(tmp_path: Path, raw: bytes, w
 def test_a_file_of_another_shape_is_refused(tmp_path: Path, changes: dict[str, object], words: str) -> None:
     said = refusal(tmp_path, {"m.gguf": gguf(qwen3(), tensors())}, "m.gguf", architecture(**changes))
     assert words in said and said.endswith("correct the entry's config")
+
+
+def test_a_lock_takes_no_damaged_file(tmp_path: Path) -> None:
+    """`ingot models lock` reads the header of what a variant names."""
+    raw = gguf(qwen3(), tensors())
+    place, _ = in_directory(tmp_path, {"m.gguf": raw})
+    variant = Variant("q8", str(tmp_path), None, "gguf-q4", architecture(), file="m.gguf")
+    wish = Wish(str(tmp_path), "m", "m (q8)", place, variant=variant)
+    assert resolve([wish], None, "hub", update=False).failed == {}
+    (tmp_path / "m.gguf").write_bytes(raw[:-1000])
+    failed = resolve([wish], None, "hub", update=False).failed["m (q8)"]
+    assert "ends within tensor" in failed
