@@ -20,7 +20,7 @@ from tests.rollout.conftest import Fleet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(1800)]
 
-KILLS = int(os.environ.get("KILLS", "8"))
+KILLS = int(os.environ.get("KILLS", "20"))
 SEED = int(os.environ.get("SEED") or random.randrange(10**6))
 #: Before and under each of this many of the side effects that are left: some runs get nowhere, some a little further.
 STEPS = 2
