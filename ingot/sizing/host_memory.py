@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ingot.sizing.architecture import Architecture
-from ingot.sizing.attention import ChunkedLocal, FullAttention, GatedDeltaNet, LatentAttention, Mamba2, SlidingWindow
+from ingot.sizing.attention import Attention, ChunkedLocal, GatedDeltaNet, LatentAttention, Mamba2, SlidingWindow
+from ingot.sizing.engines import llama_cpp
+from ingot.sizing.engines.llama_cpp import CacheLayer, Settings, StateLayer
 from ingot.sizing.errors import SizingError
 from ingot.sizing.memory import Basis, MemoryBreakdown, Term
 from ingot.sizing.plan import ReplicaPlan
@@ -16,10 +18,6 @@ from ingot.sizing.weights import stage_weights
 
 #: Tokens that it reads of a prompt at once, and works on at once (its -b and -ub, which are the defaults).
 BATCH, MICRO_BATCH = 2048, 512
-#: Cells of the cache come in steps of this many (llama.cpp `src/llama-context.cpp`).
-CELLS = 256
-#: The cache's numbers: f16.
-CACHE_ELEMENT_BYTES = 2
 #: Of the host's memory, what the system, Docker and the gateway keep.
 SYSTEM_BYTES = 2 * GIB
 #: The server itself without a model: 35 to 43 MB measured with a tiny one.
@@ -61,37 +59,29 @@ def plan_on_host(host: str, memory_bytes: int, requests: Sequence[ModelRequest])
 
 
 def cache_bytes(architecture: Architecture, context: int, slots: int) -> int:
-    """Bytes of the cache: f16 keys and values of every layer, and states of recurrent layers in 32 bits.
-
-    Each slot has cells of its own for `context` tokens. Source: llama.cpp `src/llama-kv-cache.cpp`,
-    `llama-kv-cache-iswa.cpp`, `llama-memory-recurrent.cpp`.
-    """
-    total = 0
-    for layer in architecture.layers:
-        kind = layer.attention
-        cells = padded(context)
-        if isinstance(kind, Mamba2 | GatedDeltaNet):
-            total += kind.state_bytes(1, 4) * slots
-            continue
-        if kind is None:
-            continue
-        if isinstance(kind, SlidingWindow):
-            cells = padded(min(context, kind.window + MICRO_BATCH))
-        elif isinstance(kind, ChunkedLocal):
-            cells = padded(min(context, kind.chunk + MICRO_BATCH))
-        assert isinstance(kind, FullAttention | LatentAttention)
-        total += kind.token_bytes(1, CACHE_ELEMENT_BYTES) * cells * slots
-    return total
+    """Bytes of the cache, f16 keys and values, and of states; each slot has cells of its own for `context` tokens."""
+    blocks = tuple((_kept(layer.attention),) if layer.attention else () for layer in architecture.layers)
+    asked = Settings(llama_cpp.padded(context) * slots, slots, micro_batch=MICRO_BATCH)
+    return llama_cpp.cache_bytes(blocks, asked) + llama_cpp.state_bytes(blocks, asked)
 
 
-def padded(tokens: int) -> int:
-    """Cells for so many tokens."""
-    return -(-tokens // CELLS) * CELLS
+def _kept(kind: Attention) -> CacheLayer | StateLayer:
+    """What llama.cpp keeps of a layer: a latent vector without values, states in 32 bits."""
+    if isinstance(kind, LatentAttention):
+        return CacheLayer(kind.kv_lora_rank + kind.rope_dim, 0)
+    if isinstance(kind, Mamba2):
+        width = kind.intermediate + 2 * kind.groups * kind.state
+        return StateLayer((kind.kernel - 1) * width, kind.heads * kind.head_dim * kind.state)
+    if isinstance(kind, GatedDeltaNet):
+        width = 2 * kind.key_heads * kind.key_dim + kind.value_heads * kind.value_dim
+        return StateLayer((kind.kernel - 1) * width, kind.value_heads * kind.value_dim * kind.key_dim)
+    window = kind.window if isinstance(kind, SlidingWindow) else kind.chunk if isinstance(kind, ChunkedLocal) else None
+    return CacheLayer(kind.kv_heads * kind.head_dim, kind.kv_heads * kind.head_dim_v, window)
 
 
 def _compute_bytes(architecture: Architecture, context: int, slots: int) -> int:
     """A bound that held in published starts: logits and states of a micro batch, and its mask; see docs/sizing.md."""
-    cells = padded(context)
+    cells = llama_cpp.padded(context)
     batch = MICRO_BATCH * (architecture.vocab_size + architecture.hidden_size) * 4
     return batch + 6 * cells * MICRO_BATCH + architecture.vocab_size * slots * 4
 
@@ -124,7 +114,7 @@ def _breakdown(variant: Variant, context: int, slots: int, memory_bytes: int) ->
         kv_cache=term(
             cache,
             "derived",
-            f"{slots} slots x {padded(context):,} cells x layers' keys and values in f16",
+            f"{slots} slots x {llama_cpp.padded(context):,} cells x layers' keys and values in f16",
             "llama.cpp src/llama-kv-cache.cpp",
         ),
         activation=term(compute, "default", "micro batch x (vocabulary + width) x 4 + mask", "published starts"),
@@ -146,7 +136,7 @@ def _check_context(host: str, request: ModelRequest, variant: Variant) -> None:
 
 
 def _replica(request: ModelRequest, variant: Variant, memory: MemoryBreakdown, slots: int) -> ReplicaPlan:
-    context = padded(request.workload.context)
+    context = llama_cpp.padded(request.workload.context)
     per_slot = memory.kv_cache.bytes // slots
     return ReplicaPlan(
         model=request.model.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from ingot.sizing import (
     architecture_from_config,
     plan_on_host,
 )
+from ingot.sizing.architecture import Layer
+from ingot.sizing.attention import Attention, GatedDeltaNet, LatentAttention, Mamba2, SlidingWindow
 from ingot.sizing.host_memory import SYSTEM_BYTES, cache_bytes
 
 pytestmark = pytest.mark.engines
@@ -69,7 +72,7 @@ def test_what_does_not_fit_is_refused_with_its_arithmetic() -> None:
     with pytest.raises(HostMemoryError) as refused:
         planned(model=model(7 * GIB), memory_gib=8)
     said = str(refused.value)
-    assert said.startswith("cpu-01: tiny (v0) needs 7.") and "6.0 GiB are left of 8.0 GiB" in said
+    assert said.startswith("cpu-01: tiny (v0) needs 7.") and "6.00 GiB are left of 8.00 GiB" in said
     assert said.count(". ") == 0
 
 
@@ -88,3 +91,19 @@ def test_the_host_keeps_some_for_itself() -> None:
 def test_a_context_beyond_the_models_is_refused() -> None:
     with pytest.raises(HostMemoryError, match="trained for 32,768 tokens, 40,000 are asked"):
         planned(context=40_000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        # Bytes of 2 slots of 8,192 tokens, as real starts of such layers printed (data/llama_cpp_buffers.json).
+        (SlidingWindow(2, 64, 64, 512), 2 * 1024 * 512),
+        (LatentAttention(64, 32), 2 * 8192 * 96 * 2),
+        (GatedDeltaNet(4, 8, 32, 32, 4, 2), 2 * 4 * (3 * 512 + 32 * 256)),
+        (Mamba2(512, 1, 16, 8, 64, 4, 2), 2 * 4 * (3 * 544 + 512 * 16)),
+        (None, 0),
+    ],
+)
+def test_what_each_kind_of_layer_keeps(kind: Attention | None, kept: int) -> None:
+    shape = replace(ARCHITECTURE, layers=(Layer(kind, ()),))
+    assert cache_bytes(shape, 8192, 2) == kept
