@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,6 +21,10 @@ from ingot.sizing.units import MIB, gib
 
 #: libyaml's loader where it was built in: several times faster.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+#: The line that begins an entry of a file of models.
+_ENTRY = re.compile(r"^([A-Za-z0-9][\w.-]*):$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +170,15 @@ def _pinned(models: Mapping[str, Model], name: str, revisions: Any) -> Model:
 
 @lru_cache(maxsize=1)
 def _own_models() -> Models:
-    stored: dict[str, Any] = {}
+    stored: dict[str, str] = {}
     for file in sorted((files(__package__) / "models").iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
-            stored |= yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)
-    return Models(stored, lambda name: entry.model(name, stored[name]), {})
+            stored |= entries_of(file.read_text(encoding="utf-8"))
+    return Models(stored, lambda name: entry.model(name, yaml.load(stored[name], Loader=_LOADER)[name]), {})
+
+
+def entries_of(text: str) -> dict[str, str]:
+    """The YAML of each entry of a file of models by its name: of more than a hundred, a run reads those it serves."""
+    starts = list(_ENTRY.finditer(text))
+    ends = [*(one.start() for one in starts[1:]), len(text)]
+    return {one.group(1): text[one.start() : end] for one, end in zip(starts, ends, strict=True)}

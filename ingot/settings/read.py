@@ -63,10 +63,8 @@ def of_host(host: Host) -> Settings:
     set.
     """
     values = values_of(host)
-    kept = host.connector_data.get(_KEPT)
-    if kept and kept[0] == values:
-        read: Settings = kept[1]
-        return read
+    if kept := _kept(host, values):
+        return kept
     found = parsed(values)
     if not isinstance(found, Settings):
         raise WrongValues([_sentence(host, problem) for problem in found])
@@ -79,8 +77,12 @@ def check_given(host: Host) -> None:
 
     Raises: WrongValues.
     """
-    found = parsed(values_of(host))
-    given = [] if isinstance(found, Settings) else [problem for problem in found if not problem.absent]
+    values = values_of(host)
+    found = parsed(values)
+    if isinstance(found, Settings):
+        host.connector_data[_KEPT] = (values, found)
+        return
+    given = [problem for problem in found if not problem.absent]
     if given:
         raise WrongValues([_sentence(host, problem) for problem in given])
 
@@ -90,10 +92,23 @@ def section(host: Host, one: type[AnySection]) -> AnySection:
 
     Raises: WrongValues.
     """
-    found = _section(one, values_of(host))
+    values = values_of(host)
+    kept = _kept(host, values)
+    if isinstance(kept, one):
+        return kept
+    found = _section(one, values)
     if not isinstance(found, Section):
         raise WrongValues([_sentence(host, problem) for problem in found])
     return found
+
+
+def _kept(host: Host, values: Mapping[str, Any]) -> Settings | None:
+    """What a host's values were read as, while they are the same."""
+    kept = host.connector_data.get(_KEPT)
+    if kept and kept[0] == values:
+        read: Settings = kept[1]
+        return read
+    return None
 
 
 def values_of(host: Host) -> dict[str, Any]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from ingot.catalog import load_models
+from ingot.catalog.load import entries_of
 from ingot.catalog.models_by_name import Models
 from ingot.sandbox.tiny_models import generator
 from ingot.sizing import CatalogError, Model
+
+ROOT = Path(__file__).parents[2]
 
 
 def entry(**more: object) -> dict[str, object]:
@@ -35,3 +41,14 @@ def test_a_sites_models_are_all_checked_and_equal_values_of_other_types_are_not_
     assert load_models({"mine": entry(gated=True)})["mine"].variants[0].gated
     with pytest.raises(CatalogError, match="gated"):
         load_models({"mine": entry(gated=1)})
+
+
+def test_an_entry_read_by_itself_is_what_the_whole_file_says() -> None:
+    """No entry leans on another, and none is missed."""
+    found = sorted((ROOT / "ingot/catalog/models").glob("*.yaml"))
+    assert found
+    for path in found:
+        text = path.read_text()
+        apart = {name: value for one in entries_of(text).values() for name, value in yaml.safe_load(one).items()}
+        assert apart == yaml.safe_load(text), path
+        assert list(entries_of(text)) == list(apart)
