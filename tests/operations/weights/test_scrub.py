@@ -14,7 +14,7 @@ from ingot.facts.models import parse_damage
 from ingot.operations import tree
 from ingot.operations.weights import scrub
 from ingot.operations.weights.scrub_on_host import scrub as run_scrub
-from ingot.settings.cache import Cache
+from tests.settings.values import settings
 
 pytestmark = pytest.mark.cache
 
@@ -139,8 +139,7 @@ def test_a_marker_that_cannot_be_read_stops_nothing(host: Host) -> None:
 
 @pytest.mark.parametrize(("calendar", "written"), [("Sun 01:00", "Sun 01:00"), (None, scrub.NEVER_USED)])
 def test_the_timer_has_the_hosts_calendar(calendar: str | None, written: str) -> None:
-    given = dict.fromkeys(Cache.model_fields) | {"cache_root": "/srv/models", "cache_scrub": calendar}
-    values = Cache.model_validate(given)
+    values = settings(cache_root="/srv/models", cache_scrub=calendar)
     files = {entry.path: str(entry.content) for entry in scrub.entries(values) if isinstance(entry, tree.File)}
     assert f"OnCalendar={written}\n" in files[scrub.TIMER]
     command = f"{scrub.PROGRAM} /srv/models {scrub.DIRECTORY}/checked.json {scrub.DAMAGE} 200 14400\n"
