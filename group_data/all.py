@@ -80,6 +80,9 @@ serve = []
 # Models of this site, in the schema of docs/models.md; or commits for models of that catalog:
 # {"qwen3-4b": {"revisions": {"bf16": "<40 hex digits>"}}}.
 site_models = {}
+# Other names by which callers may ask for a model, of the whole fleet: {"gpt-4o": "qwen3-32b"}. Where a host serves the
+# model, its engine and its gateway answer for both; answers carry the model's own name.
+aliases = {}
 
 # --- cache: the models on a host's disk
 # An *empty* disk that deploys shall format (ext4) and mount at cache_mount, by its lasting name such as

@@ -22,7 +22,7 @@ class Replica:
     template that they name. `width` is how many numbers an embedding has. `yarn` extends its context where the plan
     is longer than `native_context`. `draft_directory` holds the weights of a draft, where `speculation` has any of its
     own; `adapters` lie in directories of the host. `file` is the GGUF file within the model's directory, where the
-    engine reads one.
+    engine reads one. `aliases` are other names that callers ask for the model by.
     """
 
     plan: ReplicaPlan
@@ -42,6 +42,7 @@ class Replica:
     draft_directory: str | None = None
     adapters: tuple[tuple[Adapter, str], ...] = ()
     file: str | None = None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ def service(replica: Replica, values: Values) -> Service:
         stop_grace_s=values.stop_grace_s,
         start_deadline_s=start_deadline_s(replica.weight_bytes, values.disk_bytes_per_s),
         kind=replica.kind,
+        # It answers for any name: the gateway knows which are its own.
+        aliases=replica.aliases,
         engine=LLAMA_CPP.name,
         most=replica.plan.max_num_seqs + WAITING,
     )

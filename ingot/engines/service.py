@@ -25,11 +25,11 @@ class Mount:
 class Service:
     """One engine process group in one container.
 
-    `name` is the Compose service, `model` what callers ask for. `image` is immutable (`name@sha256:…`, or the id
-    of a loaded image). `argv` is the whole command, `env` and `ulimits` are sorted pairs, `devices` are CDI names,
+    `name` is the Compose service, `model` what callers ask for. `image` is immutable (`name@sha256:…`, or the id of
+    a loaded image). `argv` is the whole command, `env` and `ulimits` are sorted pairs, `devices` are CDI names,
     `user` is `uid:gid`. `stop_grace_s` is how long running requests may take when it stops, `start_deadline_s` how
-    long a start may take before it counts as failed. `most` is how many requests the gateway gives it at once; None:
-    any number.
+    long a start may take before it counts as failed. `aliases` are other names that callers ask for it by. `most`
+    is how many requests the gateway gives it at once; None: any number.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Service:
     adapters: tuple[str, ...] = ()
     engine: str = DEFAULT_ENGINE
     most: int | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -77,6 +78,8 @@ class Service:
         if self.engine == DEFAULT_ENGINE:
             # Another digest would restart what every version before this one started.
             del values["engine"], values["most"]
+        if not self.aliases:
+            del values["aliases"]
         return values
 
     @classmethod
@@ -85,7 +88,7 @@ class Service:
 
         Raises: KeyError or TypeError when it was written by a version that knew other fields.
         """
-        if {"engine", "most", *stored} != {field.name for field in fields(cls)}:
+        if {"engine", "most", "aliases", *stored} != {field.name for field in fields(cls)}:
             raise KeyError(f"fields {sorted(stored)}")
         return cls(
             **{
@@ -97,6 +100,7 @@ class Service:
                 "tmpfs": tuple(stored["tmpfs"]),
                 "ulimits": tuple((key, value) for key, value in stored["ulimits"]),
                 "adapters": tuple(stored["adapters"]),
+                "aliases": tuple(stored.get("aliases", ())),
             }
         )
 

@@ -99,6 +99,7 @@ def service(replica: Replica, values: Values) -> Service:
         calls_tools=replica.arguments.tool_call_parser is not None,
         reasons=replica.arguments.reasoning_parser is not None,
         adapters=tuple(adapter.name for adapter, _ in replica.adapters),
+        aliases=replica.aliases,
     )
 
 
@@ -162,7 +163,10 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
         switches.append("--enable-expert-parallel")
     if values.build == "cpu":
         switches.append("--enforce-eager")
-    return (*(part for flag, value in flags.items() for part in (flag, str(value))), *switches)
+    words = [part for flag, value in flags.items() for part in (flag, str(value))]
+    # The first name is the one that answers carry.
+    after = words.index(replica.served_name, words.index("--served-model-name")) + 1
+    return (*words[:after], *replica.aliases, *words[after:], *switches)
 
 
 #: vLLM's OpenAI server.

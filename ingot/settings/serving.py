@@ -230,6 +230,8 @@ class Serving(Section):
     ]
     serve: Annotated[Many[Serve], Expected("a list of models, each with model, context and concurrency")]
     site_models: Annotated[dict[str, Any], AfterValidator(_described), Expected("models by name")]
+    #: Of those of the fleet, the ones of models that this host serves hold here.
+    aliases: Annotated[dict[ModelName, Text], Expected("models by the other names that callers use")]
 
     @model_validator(mode="before")
     @classmethod
@@ -259,8 +261,14 @@ class Serving(Section):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What callers ask for: models, and adapters by their own names."""
-        return tuple(sorted({name for one in self.serve for name in (one.model, *(a["name"] for a in one.adapters))}))
+        """What callers ask for: models, their aliases, and adapters by their own names."""
+        adapters = {adapter["name"] for one in self.serve for adapter in one.adapters}
+        models = {one.model for one in self.serve}
+        return tuple(sorted({*models, *adapters, *(name for model in models for name in self.aliases_of(model))}))
+
+    def aliases_of(self, model: str) -> tuple[str, ...]:
+        """The other names that callers use for a model, sorted."""
+        return tuple(sorted(name for name, named in self.aliases.items() if named == model))
 
     @property
     def lock(self) -> Lock | None:
@@ -342,3 +350,9 @@ class Serving(Section):
                     words = "a name that no other model or adapter of this host has"
                     yield Wrong(("serve", index, "adapters", number, "name"), adapter["name"], words)
                 names.append(adapter["name"])
+        for alias, model in self.aliases.items():
+            if model not in models:
+                words = f"a model of the catalog or of site_models{nearest(model, models)}"
+                yield Wrong(("aliases", alias), model, words)
+            if alias in names:
+                yield Wrong(("aliases",), alias, "names that no model or adapter of this host has")

@@ -8,6 +8,7 @@ import pytest
 
 from ingot.engines import ENGINES, VLLM, Mount, Replica, Service, Values, accounting
 from ingot.engines.vllm import start_deadline_s
+from ingot.operations.serving.services import upstreams
 from ingot.sizing import Adapter, EngineArguments, Speculation, Yarn
 
 from .conftest import plan
@@ -193,3 +194,15 @@ def test_a_cache_in_the_hosts_memory_is_told_in_gib(replica: Replica, values: Va
 )
 def test_a_deadline_follows_the_checkpoint_and_the_disk(rate: int | None, load_s: int) -> None:
     assert start_deadline_s(30 * 10**9, rate) == 420 + load_s
+
+
+def test_a_model_answers_for_its_aliases_too(replica: Replica, values: Values) -> None:
+    service = VLLM.service(replace(replica, aliases=("gpt-4o", "o3")), values)
+    at = service.argv.index("--served-model-name")
+    assert service.argv[at + 1 : at + 5] == ("qwen2.5-7b-instruct", "gpt-4o", "o3", "--load-format")
+    assert service.aliases == ("gpt-4o", "o3")
+    assert Service.from_dict(service.to_dict()) == service
+    plain = VLLM.service(replica, values)
+    assert "aliases" not in plain.to_dict(), "another digest would restart it"
+    assert [one["model"] for one in upstreams([service])] == ["gpt-4o", "o3", "qwen2.5-7b-instruct"]
+    assert len({tuple(one["replicas"]) for one in upstreams([service])}) == 1

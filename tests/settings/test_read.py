@@ -103,6 +103,9 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         ({"serve": [GOOD, {**GOOD, "model": "qwen3-4"}]}, "serve[1].model is 'qwen3-4', expected a model of the cat"),
         ({"serve": [{**GOOD, "variant": "fp7"}]}, "serve[0].variant is 'fp7', expected one of bf16"),
         ({"site_models": {"../etc": {}}}, "unlike '../etc'"),
+        ({"aliases": {"gpt-4o": "qwen3-32"}}, "aliases.gpt-4o is 'qwen3-32', expected a model of the catalog or of"),
+        ({"aliases": {"gpt 4o": "qwen3-32b"}}, "aliases names 'gpt 4o', expected"),
+        ({"aliases": ["gpt-4o"]}, "aliases is ['gpt-4o'], expected models by the other names that callers use"),
         (
             {"site_models": {"mine": {"config": 3, "variants": [{}]}}},
             "expected models as docs/models.md describes them",
@@ -299,3 +302,12 @@ def test_whatever_a_value_is_it_is_no_more_than_a_sentence(name: str, wrong: obj
 def test_sections_are_of_one_piece() -> None:
     assert len(NAMES) == len(set(NAMES)), "no value is in two sections"
     assert all(section.__doc__ for section in SECTIONS)
+
+
+def test_aliases_are_of_the_models_that_a_host_serves() -> None:
+    aliases = {"gpt-4o": GOOD["model"], "o3": GOOD["model"], "elsewhere": "qwen3-32b"}
+    values = of_host(host(serve=[GOOD], aliases=aliases))
+    assert values.aliases_of(GOOD["model"]) == ("gpt-4o", "o3")
+    assert values.names == tuple(sorted((GOOD["model"], "gpt-4o", "o3")))
+    (sentence,) = sentences(serve=[GOOD], aliases={GOOD["model"]: GOOD["model"]})
+    assert "expected names that no model or adapter of this host has" in sentence

@@ -79,6 +79,7 @@ def services(planned: Planned, values: Settings, disk_bytes_per_s: int | None = 
                 (one, f"{values.cache_root}/{one.name}/{beside.of_adapter(one).directory}") for one in request.adapters
             ),
             file=variant.file,
+            aliases=values.aliases_of(replica.model),
         )
         made.append(ENGINES[replica.engine].service(place, of_engine[replica.engine]))
     return tuple(made)
@@ -113,10 +114,10 @@ def compose_file(live: Iterable[Service], values: Engine) -> str:
 
 
 def upstreams(wanted: Iterable[Service]) -> list[dict[str, Any]]:
-    """What the gateway routes to: each model, and each adapter by its own name, with its replicas' addresses."""
+    """What the gateway routes to: each model, its aliases, and each adapter by its own name, with their addresses."""
     by_model: dict[str, list[Service]] = {}
     for service in wanted:
-        for name in (service.model, *service.adapters):
+        for name in (service.model, *service.aliases, *service.adapters):
             by_model.setdefault(name, []).append(service)
     return [
         {"model": model, "replicas": [one.endpoint for one in served], **_way(served[0])}
