@@ -10,7 +10,7 @@ from ingot.operations.weights import models, scrub
 @deploy("Cache")
 def cache() -> None:
     """Have every planned variant's files, readable by the engine and writable by root alone."""
-    if fronting.is_front():
+    if fronting.has_no_engine():
         return
     images.begun(name="Begin to bring the engine's image")
     models.cached(name="Weights, verified")

@@ -11,7 +11,7 @@ from ingot.operations.gateway import fronting
 @deploy("Docker")
 def docker() -> None:
     """Have dockerd running with GPUs by CDI, bounded logs, and containers that outlive its restarts."""
-    if fronting.is_front():
+    if fronting.has_no_engine():
         return
     operations.engine(name="Docker Engine, Compose and daemon.json")
     units.units(units.Unit("docker", restart_on=(operations.CONFIG, *proxy.FILES)), name="dockerd runs with it")

@@ -10,6 +10,6 @@ from ingot.operations.serving import planning
 @deploy("Driver")
 def driver() -> None:
     """Have every GPU of the host answer through the driver that suits it."""
-    if fronting.is_front() or not planning.needs_gpu():
+    if fronting.has_no_engine() or not planning.needs_gpu():
         return
     operations.driver(name="Have the NVIDIA driver run")

@@ -11,7 +11,7 @@ from ingot.operations.serving import images, replica_watch
 @deploy("Engine")
 def engine() -> None:
     """Have the planned replicas serve, replaced one at a time, each proven by a completion."""
-    if fronting.is_front():
+    if fronting.has_no_engine():
         return
     engines.places(name="Make directories and the boot unit")
     images.brought(name="Have the image")

@@ -10,6 +10,6 @@ from ingot.operations.serving import planning
 @deploy("Toolkit")
 def toolkit() -> None:
     """Have every GPU known to dockerd as nvidia.com/gpu=<UUID>."""
-    if fronting.is_front() or not planning.needs_gpu():
+    if fronting.has_no_engine() or not planning.needs_gpu():
         return
     cdi.cdi(name="Give GPUs to containers")

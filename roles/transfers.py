@@ -9,6 +9,6 @@ from ingot.operations.weights import transfers as operations
 @deploy("Transfers")
 def transfers() -> None:
     """Have the weights of the host's plan on their way; the cache's role waits for them and verifies them."""
-    if fronting.is_front():
+    if fronting.has_no_engine():
         return
     operations.transfers(name="Begin to fetch weights")

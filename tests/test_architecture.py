@@ -107,6 +107,7 @@ ALLOWED = {
         "ingot.operations.containers",
         "ingot.operations.driver",
         "ingot.operations.gateway",
+        "ingot.operations.monitoring",
         "ingot.operations.serving",
         "ingot.operations.weights",
         "ingot.secrets",

@@ -12,6 +12,7 @@ from ingot.facts.engine import PROJECT as ENGINE_PROJECT
 from ingot.facts.filter import PROJECT as FILTER_PROJECT
 from ingot.facts.gateway import ACME_NAME, TLS_DIRECTORY
 from ingot.facts.models import MADE, MARKER, SET_ASIDE
+from ingot.facts.monitoring import DEFAULTS, MONITOR_DIRECTORY
 from ingot.facts.nginx_sites import CONFIGURATION, GUEST, GUEST_FIRST, NGINX_KEPT
 from ingot.facts.packages import BEFORE, CHANGED_SOURCES
 from ingot.facts.sections import Section, compose, split
@@ -23,6 +24,8 @@ PATHS = (
     "/var/lib/ingot",
     "/run/ingot/filter",
     "/run/ingot-request-bodies",
+    "/run/ingot-metrics",
+    MONITOR_DIRECTORY,
     f"/etc/letsencrypt/*/{ACME_NAME}",
     f"/etc/letsencrypt/renewal/{ACME_NAME}.conf",
 )
@@ -34,6 +37,9 @@ SHARED_PATHS = (
     "/etc/modules-load.d/ingot-*",
     "/etc/letsencrypt/renewal-hooks/*/ingot*",
     "/etc/systemd/system/*.d/ingot*.conf",
+    *DEFAULTS.values(),
+    "/etc/prometheus/*.yml",
+    "/etc/prometheus/rules/ingot.yml",
 )
 #: What belongs to the driver, and stays with it.
 APT_PATHS = (
@@ -44,6 +50,8 @@ APT_PATHS = (
 #: What no other can read, and what a thief of the disk would want.
 SECRETS = (
     f"{TLS_DIRECTORY}/key.pem",
+    "/etc/ingot/monitoring/tls/key.pem",
+    f"{MONITOR_DIRECTORY}/key.pem",
     "/etc/ingot/docker/proxy.env",
     "/etc/nginx/ingot/*.map",
     "/etc/nginx/ingot/pair.pem",

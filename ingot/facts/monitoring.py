@@ -20,6 +20,18 @@ DEFAULTS = {
     "prometheus": "/etc/default/prometheus",
     "prometheus-alertmanager": "/etc/default/prometheus-alertmanager",
 }
+#: All that Ingot writes in place of a package's own files, by package.
+FILES = {
+    "prometheus-node-exporter": (DEFAULTS["prometheus-node-exporter"],),
+    "prometheus": (DEFAULTS["prometheus"], "/etc/prometheus/prometheus.yml"),
+    "prometheus-alertmanager": (DEFAULTS["prometheus-alertmanager"], "/etc/prometheus/alertmanager.yml"),
+}
+#: Where each keeps figures and state.
+DATA = {
+    "prometheus-node-exporter": ("/var/lib/prometheus/node-exporter",),
+    "prometheus": ("/var/lib/prometheus/metrics2",),
+    "prometheus-alertmanager": ("/var/lib/prometheus/alertmanager",),
+}
 #: What tells another role's look that a host has parts of monitoring.
 TRACE = f"ls -d {DIRECTORY} {MONITOR_DIRECTORY} 2>/dev/null"
 

@@ -53,6 +53,7 @@ def conflicts(settings: Settings) -> Iterator[Wrong]:
         yield Wrong(("sources", "docker"), None, "Docker's repository, since docker_source is 'docker'")
     if settings.gateway_packages == "nginx.org" and settings.sources.nginx is None:
         yield Wrong(("sources", "nginx"), None, "nginx.org's repository, since gateway_packages is 'nginx.org'")
+    yield from _same_ports(settings)
     mount = settings.cache_mount
     if mount and not f"{settings.cache_root.rstrip('/')}/".startswith(f"{mount.rstrip('/')}/"):
         yield Wrong(("cache_mount",), mount, f"a mount point that cache_root ({settings.cache_root}) lies on")
@@ -60,6 +61,15 @@ def conflicts(settings: Settings) -> Iterator[Wrong]:
         yield Wrong(("cache_mount",), None, "a mount point such as '/data' for cache_disk")
     yield from settings.unlocked()
     yield from _unknown_to_the_engine(settings)
+
+
+def _same_ports(settings: Settings) -> Iterator[Wrong]:
+    """Ports of monitoring that the gateway may open."""
+    first, models = settings.gateway_fleet_port, len(settings.names)
+    taken = {settings.gateway_proxy_port, *range(first, first + models)}
+    for name in ("monitoring_port", "monitoring_login_port"):
+        if (port := getattr(settings, name)) in taken:
+            yield Wrong((name,), port, "a port that is none of gateway_proxy_port and gateway_fleet_port's")
 
 
 def _unknown_to_the_engine(settings: Settings) -> Iterator[Wrong]:

@@ -110,9 +110,12 @@ class Caller:
         finally:
             connection.close()
 
-    def raw(self, request: bytes) -> Answer:
+    def raw(self, request: bytes, port: int = 443, name: str | None = None) -> Answer:
         """The answer to bytes that no client library would send. Raises: OSError, http.client.HTTPException."""
-        with self._plain() as plain, self.trusting().wrap_socket(plain, server_hostname=self.name) as secure:
+        with (
+            self._plain(port) as plain,
+            self.trusting().wrap_socket(plain, server_hostname=name or self.name) as secure,
+        ):
             secure.sendall(request)
             return _answer(secure)
 
@@ -144,8 +147,8 @@ class Caller:
         """Verifies as callers do: by the internal CA, or by a public one where a site's certificate is of one."""
         return _trusting(self.ca, self.ca.stat().st_mtime_ns if self.ca.is_file() else None, protocols or ("http/1.1",))
 
-    def _plain(self) -> socket.socket:
-        return socket.create_connection((self.address, 443), timeout=TIMEOUT_S)
+    def _plain(self, port: int = 443) -> socket.socket:
+        return socket.create_connection((self.address, port), timeout=TIMEOUT_S)
 
     def _connection(self) -> http.client.HTTPSConnection:
         connection = http.client.HTTPSConnection(self.name, timeout=TIMEOUT_S)

@@ -23,6 +23,7 @@ from ingot.facts.nvidia import GpuReport, reported
 from ingot.facts.packages import SOURCE_QUESTIONS, parse_described, parse_keyrings
 from ingot.facts.replica_holds import HOLDS_FILE
 from ingot.facts.sections import Section, side_by_side, split
+from ingot.monitoring.metrics import TEXTFILE
 
 PROJECT = "ingot-engine"
 #: Anything that looks like an API key or a hub token, and those or a private key.
@@ -40,11 +41,12 @@ TLS_KEYS = {
 OURS = (
     "/etc/ingot /etc/nginx/nginx.conf /etc/nginx/ingot /var/lib/ingot /var/log/ingot /etc/apt/*/ingot-* "
     "/etc/apt/apt.conf.d/*ingot* /etc/docker/daemon.json /etc/systemd/system/ingot-* "
-    "/etc/systemd/system/*/ingot.conf /etc/modprobe.d/ingot-*"
+    "/etc/systemd/system/*/ingot.conf /etc/modprobe.d/ingot-* /etc/prometheus"
 )
 UNITS = (
     "docker containerd nginx ingot-engine ingot-replica-watch.timer nvidia-persistenced nvidia-fabricmanager "
-    "logrotate.timer nvidia-cdi-refresh.path"
+    "logrotate.timer nvidia-cdi-refresh.path "
+    "prometheus-node-exporter ingot-monitoring ingot-metrics.timer prometheus prometheus-alertmanager"
 )
 _LABEL = "--filter label=com.docker.compose.project"
 _EACH_MODEL = (
@@ -93,6 +95,8 @@ QUESTIONS = {
     "rotation": "logrotate --debug /etc/logrotate.conf 2>&1 | grep -o '/var/log/ingot/[^ ]*[.]jsonl' | sort -u",
     "units": f'for u in {UNITS}; do echo "$u $(systemctl is-active $u) $(systemctl is-enabled $u 2>/dev/null)"; done',
     "listeners": "ss -Hltnp",
+    "figures_age": f"echo $(($(date +%s) - $(stat -c %Y {TEXTFILE})))",
+    "figures": f"grep -E '^ingot_collector_(part_up|last_run)' {TEXTFILE}",
     "readable": f"find {OURS} -xdev -type f -perm /o=r -exec grep -lE '{SECRET}' {{}} + 2>/dev/null",
     "writable": f"find {OURS} -xdev ! -type l -perm /o=w 2>/dev/null",
     "private": f"stat -L -c '%n %U %a' /etc/nginx/ingot/*.map {' '.join(TLS_KEYS.values())} 2>/dev/null",

@@ -130,6 +130,8 @@ class Outside:
     probes: dict[str, Answer | Refused] = field(default_factory=dict)
     sessions: dict[str, Session | Refused] = field(default_factory=dict)
     open_ports: dict[int, bool] = field(default_factory=dict)
+    #: What a stranger is told at the ports of monitoring.
+    monitoring: dict[int, Answer | Refused] = field(default_factory=dict)
     in_clear: Answer | Refused = Refused("not asked")
     port_80: Answer | Refused = Refused("not asked")
     healthz: Answer | Refused = Refused("not asked")
@@ -154,8 +156,13 @@ class Outside:
         return next((one.model for one in self.served if one.kind == "generate"), None)
 
 
-def meet(caller: Caller, ports: Iterable[int], served: Sequence[Served] = ()) -> Outside:
-    """Make every call, several at once; with a caller that has no key those that need one are left out."""
+def meet(
+    caller: Caller, ports: Iterable[int], served: Sequence[Served] = (), monitoring: Mapping[int, tuple[str, str]] = {}
+) -> Outside:
+    """Make every call, several at once; with a caller that has no key those that need one are left out.
+
+    `monitoring`: of each of its ports the host's name there, and a path.
+    """
     found = Outside(prompt=f"prompt-{secrets.token_hex(8)}", served=tuple(served))
     pool = Pool(AT_ONCE)
     calls: list[Callable[[], None]] = []
@@ -171,6 +178,9 @@ def meet(caller: Caller, ports: Iterable[int], served: Sequence[Served] = ()) ->
         keep(found.sessions, name, lambda server=server, context=context: caller.session(server, context))  # type: ignore[misc]
     for port in ports:
         keep(found.open_ports, port, lambda port=port: _is_open(caller.address, port))  # type: ignore[misc]
+    for port, (name, path) in monitoring.items():
+        ask = f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
+        keep(found.monitoring, port, lambda port=port, name=name, ask=ask: caller.raw(ask, port, name))  # type: ignore[misc]
     clear = f"GET /v1/models HTTP/1.1\r\nHost: {caller.name}\r\nConnection: close\r\n\r\n".encode()
     keep(found.__dict__, "in_clear", lambda: caller.in_clear(clear, 443))
     keep(found.__dict__, "port_80", lambda: caller.in_clear(clear, 80))

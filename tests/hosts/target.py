@@ -18,6 +18,7 @@ from ingot.errors import IngotError
 from ingot.facts.errors import ParseError
 from ingot.facts.gateway import Running
 from ingot.facts.replica_holds import HOLDS_FILE
+from ingot.operations import monitored
 from ingot.operations.connection import reconnect
 from ingot.operations.gateway import fronting
 from ingot.operations.serving.requests import need_gpu, requests
@@ -91,8 +92,8 @@ class Target:
 
     @property
     def serves(self) -> bool:
-        """Whether it runs models itself; a host of the group `gateway` has nothing but nginx."""
-        return not fronting.is_front(self.host)
+        """Whether it runs models itself; a host that only fronts or watches others does not."""
+        return not fronting.has_no_engine(self.host)
 
     @property
     def needs_gpu(self) -> bool:
@@ -111,6 +112,7 @@ class Target:
             opened.add(80)
         if values.gateway_proxy_port:
             opened.add(values.gateway_proxy_port)
+        opened |= set(monitored.ports(self.host))
         if fronting.is_fronted(self.host):
             opened |= {values.gateway_fleet_port + index for index in range(len(values.names))}
         return opened
@@ -118,7 +120,8 @@ class Target:
     @property
     def served(self) -> tuple[Served, ...]:
         """What callers are given here: a fleet gateway's are those of the hosts behind it."""
-        hosts = [self.host] if self.serves else [one for one in self.host.inventory if not fronting.is_front(one)]
+        others = [one for one in self.host.inventory if not fronting.is_front(one)]
+        hosts = others if fronting.is_front(self.host) else [self.host]
         found: dict[str, Served] = {}
         for host in hosts:
             serving = section(host, Serving)
@@ -165,7 +168,9 @@ class Target:
             if daemon_reload:
                 self._run("systemctl daemon-reload")
             ports = (self.values.engine_port,)
-            calls = gevent.spawn(outside.meet, self.caller, ports, self.served)
+            paths = dict(zip(monitored.ports(self.host), ("/node", "/prometheus/api/v1/status/config"), strict=False))
+            doors = {port: (self.name, path) for port, path in paths.items()}
+            calls = gevent.spawn(outside.meet, self.caller, ports, self.served, doors)
             self.look = parse_look(self._run(command(self.name)))
             self.outside = calls.get()
             self.leaks = tuple(self._leaks())

@@ -12,6 +12,7 @@ from pyinfra.context import host
 
 from ingot.facts.engine import STATE
 from ingot.facts.footprint import CONFIG_BEFORE, DOCKER_GOES, GPU_USERS, LOGS, Footprint, FootprintLook
+from ingot.facts.monitoring import DATA, DEFAULTS, FILES
 from ingot.facts.nginx_sites import NGINX_KEPT
 from ingot.facts.packages import BEFORE, CHANGED_SOURCES
 from ingot.operations import changes, detached, packages
@@ -92,6 +93,7 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
     if wish.wipe_keys and found.secrets:
         step(f"overwrite {_listed(found.secrets)}", "shred", *found.secrets)
     _nginx(found, step, stays)
+    left_to_others = _monitoring(found, step, stays)
     others = f"{_listed(found.others)} in it is not Ingot's" if found.others else None
     docker_stays = has_docker and (_as_asked(wish.keep_docker) or _was_there(found, DOCKER) or others)
     if docker_stays:
@@ -132,7 +134,9 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
     own = [
         path
         for path in (*found.paths, *found.apt_paths)
-        if path not in needed and not _stays(path, bool(driver_stays), bool(docker_stays))
+        if path not in needed
+        and path not in left_to_others
+        and not _stays(path, bool(driver_stays), bool(docker_stays))
     ]
     # The state directory shows that Ingot was here: it is deleted last.
     own.sort(key=lambda path: path == STATE)
@@ -188,6 +192,23 @@ def _nginx(found: Footprint, step: _Step, stays: list[str]) -> None:
             stays.append(f"nginx ({why})")
             return
         step(f"remove nginx ({len(packages)} packages)", "purge", *packages)
+
+
+def _monitoring(found: Footprint, step: _Step, stays: list[str]) -> set[str]:
+    """Exporter, Prometheus and Alertmanager that Ingot closed; returns the files of those that were there before it."""
+    ours = [name for name, default in DEFAULTS.items() if name in found.packages and default in found.paths]
+    kept = [name for name in ours if _was_there(found, (name,))]
+    left: set[str] = set()
+    for name in kept:
+        files = [path for path in found.paths if path in FILES[name]]
+        step(f"give {name} the configuration of its package back", "packaged", name, *files)
+        stays.append(f"{name} ({_was_there(found, (name,))})")
+        left.update(files)
+    if gone := [name for name in ours if name not in kept]:
+        step(f"remove {_listed(gone)}", "purge", *gone)
+        data = [path for name in gone for path in DATA[name]]
+        step(f"delete the figures in {_listed(data)}", "absent", *data)
+    return left
 
 
 def _sources(found: Footprint, step: _Step, stays: list[str]) -> None:

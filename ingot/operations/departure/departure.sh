@@ -74,6 +74,15 @@ nginx_of_package() {
   systemctl reload-or-restart nginx || fail 'nginx does not start with the configuration of its package'
 }
 
+# A daemon that was here before Ingot: its package's own files, which dpkg puts back only where they are missing.
+packaged() {
+  name=$1
+  shift
+  rm -f -- "$@"
+  apt install --reinstall -o Dpkg::Options::=--force-confmiss "$name" || fail "the package $name did not bring its files"
+  systemctl restart "$name" || fail "$name does not start with the configuration of its package"
+}
+
 # What is kept below $1 is put back under its path; where nginx does not take it, Ingot's stays.
 nginx_before() {
   cp -a /etc/nginx/nginx.conf "$work/nginx.conf"
@@ -187,6 +196,7 @@ while IFS= read -r line; do
     nginx) nginx_of_package ;;
     nginx_before) nginx_before "$1" ;;
     guests) guests "$@" ;;
+    packaged) packaged "$@" ;;
     purge) purge "$@" ;;
     sources) sources "$@" ;;
     docker) docker_with_data "$@" ;;

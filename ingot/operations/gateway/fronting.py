@@ -7,6 +7,7 @@ from pyinfra.context import host
 
 from ingot.errors import IngotError
 from ingot.gateway.fleet import Member
+from ingot.operations import monitored
 from ingot.settings import WrongValues, section
 from ingot.settings.read import HOST_FILE_ERROR
 from ingot.settings.serving import Serving
@@ -16,8 +17,17 @@ GROUP = "gateway"
 
 
 def is_front(one: Host | None = None) -> bool:
-    """Whether a host (the one in context) only fronts others: it needs no GPU, driver, container or model."""
+    """Whether a host (the one in context) only fronts others."""
     return GROUP in (host if one is None else one).groups
+
+
+def has_no_engine(one: Host | None = None) -> bool:
+    """Whether a host (the one in context) runs no models: it only fronts others, or watches them and serves nothing.
+
+    It needs no GPU, driver, container or model.
+    """
+    chosen = host if one is None else one
+    return is_front(chosen) or (monitored.is_monitor(chosen) and not chosen.data.get("serve"))
 
 
 def is_fronted(one: Host | None = None) -> bool:

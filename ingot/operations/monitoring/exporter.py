@@ -24,6 +24,7 @@ from ingot.operations.monitoring import removal
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
 from ingot.operations.render import template
+from ingot.operations.standing import standing
 from ingot.settings import Settings, of_host
 from ingot.settings.engine import FIRST_ADDRESS
 
@@ -124,7 +125,7 @@ def exporter() -> Generator[PyinfraCommand, None, None]:
     if not monitored.is_monitored():
         yield from removal.unless_watched()
         return
-    found: MonitoringHost = host.get_fact(Monitoring)
+    found: MonitoringHost = standing(host, Monitoring)
     problem = why_not(host.name, found)
     if problem:
         yield refuse(problem)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Sequence
-from pathlib import Path
 
 from pyinfra import logger
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.context import host, state
 
-from ingot.errors import IngotError
 from ingot.facts.monitoring import DEFAULTS, MONITOR_DIRECTORY, Monitoring, MonitoringHost
 from ingot.monitoring.metrics import INTERVAL_S
 from ingot.monitoring.rules.inhibitions import inhibitions
@@ -21,6 +19,8 @@ from ingot.operations.monitoring import certificates, removal
 from ingot.operations.monitoring.exporter import why_not
 from ingot.operations.operation import operation
 from ingot.operations.render import template
+from ingot.operations.standing import standing
+from ingot.secrets import word
 from ingot.settings import Settings, WrongValues, of_host, section
 from ingot.settings.monitoring import Monitoring as Values
 from ingot.settings.read import HOST_FILE_ERROR
@@ -105,14 +105,11 @@ def alertmanager_yml(values: Settings) -> str:
     )
 
 
-def _secret(path: str, file: str | None, name: str) -> tree.Entry:
-    """A secret out of a file of this machine. Raises: IngotError where that is empty; OSError where it is not there."""
+def _secret(path: str, file: str | None, value: str) -> tree.Entry:
+    """A secret of this machine, for user prometheus alone. Raises: IngotError, OSError."""
     if not file:
         return tree.Absent(path)
-    word = Path(file).expanduser().read_text(encoding="utf-8").strip()
-    if not word:
-        raise IngotError(f"{file}, which {name} names, is empty; write the secret into it.")
-    return tree.File(path, word, user="prometheus", group="prometheus", mode="0400", secret=True)
+    return tree.File(path, word.read(file, value), user="prometheus", group="prometheus", mode="0400", secret=True)
 
 
 def entries(values: Settings, watched: Sequence[Member], name: str, ca_pem: str) -> list[tree.Entry]:
@@ -137,7 +134,7 @@ def monitor() -> Generator[PyinfraCommand, None, None]:
     if not monitored.is_monitor():
         yield from removal.unless_watching()
         return
-    found: MonitoringHost = host.get_fact(Monitoring)
+    found: MonitoringHost = standing(host, Monitoring)
     if why_not(host.name, found):
         # The first operation of this role has said so.
         return

@@ -13,6 +13,7 @@ from ingot.operations.monitoring import certificates
 from ingot.operations.monitoring.exporter import TARGETS, why_not
 from ingot.operations.operation import operation
 from ingot.operations.render import template
+from ingot.operations.standing import standing
 from ingot.secrets import monitoring_login
 from ingot.settings import Settings, of_host
 from ingot.settings.engine import FIRST_ADDRESS, room
@@ -64,7 +65,7 @@ def port() -> Generator[PyinfraCommand, None, None]:
     if not monitored.is_monitored():
         host.noop("nobody watches the hosts of this inventory")
         return
-    found: MonitoringHost = host.get_fact(Monitoring)
+    found: MonitoringHost = standing(host, Monitoring)
     if why_not(host.name, found):
         # The operation before has said so.
         return

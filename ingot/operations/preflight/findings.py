@@ -55,7 +55,7 @@ HEALED = frozenset({Fault.NOT_INSTALLED, Fault.NOT_LOADED, Fault.MISMATCH, Fault
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A host's settings, and what was ordered; `fronts`: it only fronts others, without a GPU."""
+    """A host's settings, and what was ordered; `fronts`: it only fronts or watches others, without a GPU."""
 
     name: str
     values: Settings

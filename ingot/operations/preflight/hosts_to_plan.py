@@ -15,7 +15,7 @@ from ingot.inventory.fleet import Selected, at_once, connected
 from ingot.inventory.host_files import ERROR_KEY
 from ingot.operations.driver.answer import answer, by_name
 from ingot.operations.driver.request import driver_request
-from ingot.operations.gateway.fronting import is_front
+from ingot.operations.gateway.fronting import has_no_engine
 from ingot.operations.gpus_on_bus import promised, usable
 from ingot.operations.preflight.findings import HEALED
 from ingot.operations.preflight.forecast import Asked, of_host
@@ -46,8 +46,8 @@ def hosts_to_plan(chosen: Selected, wanted: ModelRequest | None, *, offline: boo
         except (SizingError, IngotError) as error:
             return of_host(host.name, error)
 
-    # Hosts that only front others have nothing to plan.
-    return at_once(chosen.state, [host for host in chosen.hosts if not is_front(host)], asked)
+    # Hosts that only front or watch others have nothing to plan.
+    return at_once(chosen.state, [host for host in chosen.hosts if not has_no_engine(host)], asked)
 
 
 def _stated(host: Host, values: Settings, asks: tuple[ModelRequest, ...]) -> Asked:

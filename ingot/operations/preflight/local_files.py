@@ -8,8 +8,8 @@ from functools import partial
 from pyinfra.api.host import Host
 
 from ingot.errors import IngotError
-from ingot.operations import proxy
-from ingot.secrets import hub_token, keys, pki
+from ingot.operations import monitored, proxy
+from ingot.secrets import hub_token, keys, pki, word
 from ingot.settings import Settings
 
 
@@ -25,6 +25,13 @@ def unusable(one: Host, values: Settings) -> Iterator[str]:
         looks.append(lambda: hub_token.read(file))
     if values.proxy:
         looks.append(partial(proxy.shell, values.proxy))
+    if monitored.is_monitor(one):
+        mail = values.monitoring_mail
+        named = {
+            "monitoring_webhook_token_file": values.monitoring_webhook_token_file,
+            "monitoring_mail.password_file": mail.password_file if mail else None,
+        }
+        looks += [partial(word.read, path, value) for value, path in named.items() if path]
     if missing := values.without_lock():
         yield missing
     for look in looks:

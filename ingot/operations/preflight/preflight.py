@@ -16,11 +16,13 @@ from ingot.facts.disk import Disk, DiskState
 from ingot.facts.errors import Unread
 from ingot.facts.host import HostLook, HostState
 from ingot.facts.models import Asked, SourceAnswer, SourceAnswers
+from ingot.facts.monitoring import Monitoring
 from ingot.facts.way_out import WayOut
 from ingot.inventory.expectation import parse
-from ingot.operations import proxy
+from ingot.operations import monitored, proxy
 from ingot.operations.gateway import fronting, takeover
 from ingot.operations.gateway.certificate import findings as certificate_findings
+from ingot.operations.monitoring.exporter import why_not
 from ingot.operations.operation import operation
 from ingot.operations.preflight import disk_space, model_sources, package_sources, way_out
 from ingot.operations.preflight.findings import Wanted, findings, planned_now
@@ -55,13 +57,13 @@ def judge(host: Host) -> Judged:
         ordered = parse(host.data.get("expect") or {})
     except ValueError as error:
         return Judged((f"`expect` is not understood: {error}",))
-    ports = [HTTPS_PORT, *([ACME_PORT] if values.gateway_certificate == "acme" else [])]
+    ports = [HTTPS_PORT, *([ACME_PORT] if values.gateway_certificate == "acme" else []), *monitored.ports(host)]
     exchanges = values.docker_source == "docker"
     paths = disk_space.places(values, values.cache_root)
     look = standing(host, HostLook, paths=paths, ports=ports, hardware=bool(ordered), exchanges=exchanges)
     if isinstance(look, Unread):
         return Judged((look.sentence(host.name).removeprefix(f"{host.name}: ").rstrip("."),))
-    fronts = fronting.is_front(host)
+    fronts = fronting.has_no_engine(host)
     look, off = _with_disk(host, look, values) if not fronts else (look, ())
     wanted = Wanted(host.name, values, fronts=fronts, expect=ordered)
     stops = (
@@ -70,6 +72,7 @@ def judge(host: Host) -> Judged:
         *package_sources.findings(look, values, fronts=fronts),
         *certificate_findings(host),
         *unusable(host, values),
+        *_monitoring(host),
     )
     # Asked last, and only where all else is well: these are the questions that leave the host.
     if not stops and values.proxy:
@@ -95,6 +98,13 @@ def _with_disk(host: Host, look: HostState, values: Settings) -> tuple[HostState
         # Where models would lie without it is no finding of its own.
         return replace(look, mounts=(), unmounted=()), (str(error).rstrip("."),)
     return disk_space.ahead(look, values.cache_mount, found, steps), ()
+
+
+def _monitoring(host: Host) -> Iterator[str]:
+    """Daemons of others that monitoring would take over; a host that nobody watches is asked nothing."""
+    sentence = why_not(host.name, standing(host, Monitoring)) if monitored.is_monitored(host) else None
+    if sentence:
+        yield sentence.removeprefix(f"{host.name}: ").rstrip(".")
 
 
 def _asked_of(host: Host, values: Settings, asked: Sequence[Asked]) -> Sequence[Sequence[SourceAnswer]]:

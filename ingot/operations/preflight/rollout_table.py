@@ -43,7 +43,7 @@ def table(chosen: Selected) -> Table:
     """Look at all chosen hosts at once; nothing is changed."""
 
     def look(host: Host) -> Outlook | None:
-        if fronting.is_front(host):
+        if fronting.has_no_engine(host):
             return None
         if refused := host.data.get(HOST_FILE_ERROR):
             raise IngotError(str(refused))

@@ -143,7 +143,7 @@ class Fleet:
     def _count_elsewhere(self, counts: dict[str, dict[str, int]]) -> None:
         wanted = {service.model for one in self.outlooks.values() for service in one.wanted}
         for one in host.inventory:
-            if one.name not in self.seen and not fronting.is_front(one) and wanted & _models(one):
+            if one.name not in self.seen and not fronting.has_no_engine(one) and wanted & _models(one):
                 counts[one.name] = _healthy(one)
 
 
@@ -163,7 +163,7 @@ def _in_order() -> Sequence[str]:
 
     Where pyinfra works on fewer hosts at once than there are, its own order: who is not worked on cannot begin.
     """
-    names = [one.name for one in host.inventory.get_active_hosts() if not fronting.is_front(one)]
+    names = [one.name for one in host.inventory.get_active_hosts() if not fronting.has_no_engine(one)]
     return sorted(names) if _all_at_once(names) else names
 
 
