@@ -47,7 +47,10 @@ class Watched:
     def deploy(self, *roles: str, watched: bool = True, flags: Sequence[str] = (), **data: object) -> Run:
         """Run some roles with the real `pyinfra`; `watched`: the inventory has a group `monitor`."""
         sources = {**DEFAULTS["sources"], **source_values()["sources"]}
-        values = {**connection(self.host), "sources": sources, "secrets_dir": str(self.secrets), **data}
+        serve = [{"model": MODEL, "context": 4096, "concurrency": 1}]
+        values = {**connection(self.host), "sources": sources, "secrets_dir": str(self.secrets), "serve": serve}
+        # systemd-resolved, which test hosts have, and the stand-in engines.
+        values |= {"verify_ports": [5355, 8000], **data}
         entry = (f"@ingot/{NAME}", values)
         groups = f"gpu = [{entry!r}]\n" + (f"monitor = [{entry!r}]\n" if watched else "")
         inventory, deploy = self.directory / "lab.py", self.directory / "deploy.py"
@@ -86,13 +89,19 @@ def start_engine(host: TestHost, address: str) -> None:
     host.wait_until_succeeds(f"curl -sf http://{address}/running")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes monitoring away again comes after every test that needs it."""
+    items.sort(key=lambda item: "TestLast" in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """The host, deployed: driver, gateway and monitoring, with two replicas of a model as a rollout leaves them."""
     sandbox = Sandbox()
     made = Watched(sandbox.up(NAME, profile="rtx4090x1"), tmp_path_factory.mktemp("monitoring"))
     host = made.host
-    host.succeeds("mkdir -p /var/lib/ingot/engine/last-good")
+    host.succeeds("mkdir -p /var/lib/ingot/engine/last-good /srv/models")
     host.put(UPSTREAMS_FILE, upstreams_json([Upstream(MODEL, ENGINES)]))
     for number, address in enumerate(ENGINES):
         service = {**SERVICE, "name": f"{MODEL}-{number}", "address": address.partition(":")[0]}

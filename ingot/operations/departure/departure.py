@@ -12,7 +12,7 @@ from pyinfra.context import host
 
 from ingot.facts.engine import STATE
 from ingot.facts.footprint import CONFIG_BEFORE, DOCKER_GOES, GPU_USERS, LOGS, Footprint, FootprintLook
-from ingot.facts.monitoring import DATA, DEFAULTS, FILES
+from ingot.facts.monitoring import DATA, DEFAULTS, FILES, MONITOR_DIRECTORY
 from ingot.facts.nginx_sites import NGINX_KEPT
 from ingot.facts.packages import BEFORE, CHANGED_SOURCES
 from ingot.operations import changes, detached, packages
@@ -208,6 +208,10 @@ def _monitoring(found: Footprint, step: _Step, stays: list[str]) -> set[str]:
         step(f"remove {_listed(gone)}", "purge", *gone)
         data = [path for name in gone for path in DATA[name]]
         step(f"delete the figures in {_listed(data)}", "absent", *data)
+    if MONITOR_DIRECTORY in found.paths:
+        rules = "/etc/prometheus/rules"
+        step("delete what the monitor was told", "absent", MONITOR_DIRECTORY, f"{rules}/ingot.yml")
+        step("remove /etc/prometheus where nothing is left in it", "emptied", rules, "/etc/prometheus")
     return left
 
 

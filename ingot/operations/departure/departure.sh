@@ -197,6 +197,7 @@ while IFS= read -r line; do
     nginx_before) nginx_before "$1" ;;
     guests) guests "$@" ;;
     packaged) packaged "$@" ;;
+    emptied) for directory; do rmdir "$directory" 2>/dev/null || echo "$directory is not empty"; done ;;
     purge) purge "$@" ;;
     sources) sources "$@" ;;
     docker) docker_with_data "$@" ;;

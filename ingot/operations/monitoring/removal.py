@@ -36,6 +36,7 @@ def unless_watching() -> Generator[PyinfraCommand, None, None]:
         host.noop("it watches no hosts")
         return
     yield from _remove(WATCHING, ("/etc/prometheus/rules/ingot.yml", MONITOR_DIRECTORY))
+    yield StringCommand("rmdir /etc/prometheus/rules /etc/prometheus 2>/dev/null || true")
 
 
 def _remove(names: tuple[str, ...], left: tuple[str, ...]) -> Generator[PyinfraCommand, None, None]:

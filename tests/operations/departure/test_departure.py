@@ -77,6 +77,40 @@ def test_what_serves_goes_first_and_the_trace_of_ingot_last() -> None:
     assert len(departure.sentences) == len(departure.lines)
 
 
+MONITOR = replace(
+    SERVED,
+    paths=(
+        *SERVED.paths,
+        "/etc/prometheus/ingot",
+        "/etc/prometheus/prometheus.yml",
+        "/etc/prometheus/alertmanager.yml",
+        *(f"/etc/default/{name}" for name in ("prometheus-node-exporter", "prometheus", "prometheus-alertmanager")),
+    ),
+    packages=(*SERVED.packages, "prometheus-node-exporter", "prometheus", "prometheus-alertmanager"),
+)
+
+
+def test_monitoring_goes_with_its_figures() -> None:
+    departure = plan(MONITOR, Wish(), ROOT)
+    assert {"prometheus-node-exporter", "prometheus", "prometheus-alertmanager"} <= words(departure, "purge")
+    assert "/var/lib/prometheus/metrics2" in words(departure, "absent")
+    assert departure.lines[-1].endswith("\t/var/lib/ingot")
+
+
+def test_an_exporter_that_was_there_gets_its_own_files_back_and_stays() -> None:
+    found = replace(MONITOR, before=frozenset({"openssh-server", "prometheus-node-exporter"}))
+    departure = plan(found, Wish(), ROOT)
+    assert "packaged\tprometheus-node-exporter\t/etc/default/prometheus-node-exporter" in departure.lines
+    assert "prometheus-node-exporter" not in words(departure, "purge")
+    assert "/etc/default/prometheus-node-exporter" not in words(departure, "absent"), "it would not start without"
+    assert "prometheus-node-exporter (it was here before Ingot)" in departure.stays
+
+
+def test_prometheus_of_others_is_left_alone() -> None:
+    departure = plan(replace(SERVED, packages=MONITOR.packages), Wish(), ROOT)
+    assert not {"prometheus", "prometheus-node-exporter"} & words(departure, "purge")
+
+
 def test_nobody_elses_package_is_named() -> None:
     removed = words(plan(SERVED, Wish(), ROOT), "purge") | words(plan(SERVED, Wish(), ROOT), "driver")
     assert removed == {"nginx", "nginx-common", "libnvidia-container1", "libnvidia-ml1", "nvidia-driver-cuda"}
