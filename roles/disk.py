@@ -9,6 +9,6 @@ from ingot.operations.weights import disk as operations
 @deploy("Disk")
 def disk() -> None:
     """Have the disk that is named for models formatted, if it is empty, and mounted."""
-    if fronting.is_front():
+    if fronting.has_no_engine():
         return
     operations.mounted(name="The disk for models, mounted")

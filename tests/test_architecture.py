@@ -126,7 +126,6 @@ ALLOWED = {
         "ingot.sizing",
     },
     "ingot.operations.monitoring": {
-        "ingot.errors",
         "ingot.facts",
         "ingot.gateway",
         "ingot.monitoring",
