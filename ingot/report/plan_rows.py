@@ -62,6 +62,8 @@ def _row(key: str, term: Term) -> Row:
 
 def placement(replica: ReplicaPlan) -> str:
     """Where it runs: `GPU 0, 1 (2 x NVIDIA A10G), tensor parallel 2`."""
+    if not replica.gpu_indices:
+        return f"the host's processor, by {replica.engine}"
     indices = ", ".join(map(str, replica.gpu_indices))
     text = f"GPU {indices} ({len(replica.gpu_indices)} x {replica.gpu_name or 'GPU'})"
     if replica.tensor_parallel_size > 1:

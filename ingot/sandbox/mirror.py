@@ -95,7 +95,8 @@ def _lock(paths: Paths, revisions: Mapping[str, str]) -> Path:
         for name, revision in revisions.items()
     }
     content = json.dumps({"schema": 1, "hub": MODELS, "repositories": repositories}, indent=1) + "\n"
-    file = paths.mirror / "models.lock.yaml"
+    # By its content: checkouts of several versions may share one cache, and each has its own models.
+    file = paths.mirror / f"models-{hashlib.sha256(content.encode()).hexdigest()[:16]}.lock.yaml"
     if not file.is_file() or file.read_text() != content:
         write_file(file, content)
     return file

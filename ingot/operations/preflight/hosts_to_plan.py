@@ -10,7 +10,8 @@ from ingot.errors import IngotError
 from ingot.facts.driver import Driver
 from ingot.facts.engine import EngineLook
 from ingot.facts.errors import Unread
-from ingot.facts.together import together
+from ingot.facts.memory import HostMemory
+from ingot.facts.together import Wanted, together
 from ingot.inventory.fleet import Selected, at_once, connected
 from ingot.inventory.host_files import ERROR_KEY
 from ingot.operations.driver.answer import answer, by_name
@@ -20,7 +21,7 @@ from ingot.operations.gpus_on_bus import promised, usable
 from ingot.operations.preflight.findings import HEALED
 from ingot.operations.preflight.forecast import Asked, of_host
 from ingot.operations.serving import planning
-from ingot.operations.serving.requests import requests
+from ingot.operations.serving.requests import all_need_gpus, need_gpu, requests
 from ingot.settings import Settings
 from ingot.settings import of_host as settings_of
 from ingot.sizing import Hardware, ModelRequest, SizingError
@@ -64,9 +65,16 @@ def _stated(host: Host, values: Settings, asks: tuple[ModelRequest, ...]) -> Ask
 def _looked_at(host: Host, values: Settings, asks: tuple[ModelRequest, ...]) -> Asked:
     """A live host, with what is stored there; one without a driver has the GPUs that its PCI bus promises."""
     with connected(host):
-        seen, state = together(host, (Driver, {}), (EngineLook, {"probe": False}))
+        from_memory: list[Wanted] = [(HostMemory, {})] if _chooses(values) or not all_need_gpus(asks) else []
+        seen, state, *memory = together(host, (Driver, {}), (EngineLook, {"probe": False}), *from_memory)
     if isinstance(seen, Unread):
         raise IngotError(seen.sentence(host.name))
+    if _chooses(values) and not seen.state.bus.gpus and asks == requests(values):
+        # Its file was read as if it had one.
+        asks = requests(values, has_gpu=False)
+    own = next(iter(memory), None)
+    if not need_gpu(asks):
+        return Asked(Hardware(host.name, (), own), asks, planning.profile(values), state)
     machine = seen.state.machine(values.driver_console, partial=values.gpus_use is not None)
     driver = answer(host.name, machine, driver_request(values))
     fault = seen.gpus.fault
@@ -75,4 +83,9 @@ def _looked_at(host: Host, values: Settings, asks: tuple[ModelRequest, ...]) -> 
     found = usable(seen.gpus, seen.state.bus, values.gpus_use)
     if (fault and not found) or (fault and fault.kind not in HEALED and not set(found) <= set(fault.healthy)):
         raise IngotError(fault.sentence(host.name))
-    return Asked(Hardware(host.name, found), asks, planning.profile(values), state, driver)
+    return Asked(Hardware(host.name, found, own), asks, planning.profile(values), state, driver)
+
+
+def _chooses(values: Settings) -> bool:
+    """Whether an engine is chosen by what the host has."""
+    return any(one.engine == "auto" for one in values.serve)

@@ -28,3 +28,8 @@ def requests(values: Serving, *, has_gpu: bool = True) -> tuple[ModelRequest, ..
 def need_gpu(asked: Iterable[ModelRequest]) -> bool:
     """Whether any of these is served by an engine that is started with GPUs of its own."""
     return any(ENGINES[request.engine].needs_gpu for request in asked)
+
+
+def all_need_gpus(asked: Iterable[ModelRequest]) -> bool:
+    """Whether nothing of these is served from the host's own memory."""
+    return all(ENGINES[request.engine].needs_gpu for request in asked)
