@@ -200,5 +200,7 @@ def test_model_values_name_one_model_of_each_kind_that_was_made(paths: Paths) ->
     for name, maker in zip(found, mirror.MAKERS, strict=True):
         (variant,) = models[name].variants
         assert known.files(variant.repository, variant.revision)
-        assert (paths.mirror / "models" / variant.repository / str(variant.revision) / "config.json").is_file()
+        assert (
+            paths.mirror / "models" / variant.repository / str(variant.revision) / (variant.file or "config.json")
+        ).is_file()
         assert variant.architecture.hidden_size == maker.HIDDEN

@@ -12,6 +12,7 @@ from ingot.sandbox.tiny_models.weights import Tensor
 NAME = "tiny-gguf"
 FILE = "tiny-bf16.gguf"
 CONFIG = generator.CONFIG
+HIDDEN = qwen3.HIDDEN
 
 VERSION, ALIGNMENT = 3, 32
 #: Types of values, and of tensors.
