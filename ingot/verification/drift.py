@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pyinfra.api.command import FunctionCommand, PyinfraCommand
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config
 
 from ingot.inventory.fleet import at_once
-from ingot.operations import changes
+from ingot.operations import changes, monitored
 from ingot.operations.refuse import refused
+
+#: What the last look for drift found, for the host's collector.
+DRIFT_FILE = "/var/lib/ingot/drift.json"
+#: How long a host may take to write that down, seconds.
+_RECORD_S = 30
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,9 @@ def compare(state: State, hosts: Sequence[Host], deploy: Path) -> list[HostDrift
         try:
             with ctx_config.use(state.config.copy()):
                 exec_file(str(deploy))
-                return compared(state, host, name)
+                found = compared(state, host, name)
+            _tell_monitor(host, found)
+            return found
         # An error here concerns this host alone: a lost connection, or values that a role cannot use.
         except Exception as error:
             return HostDrift(name, errors=(f"the dry run broke off ({type(error).__name__}: {error}); run it again",))
@@ -76,6 +85,22 @@ def compare(state: State, hosts: Sequence[Host], deploy: Path) -> list[HostDrift
     for stage in (StateStage.Connect, StateStage.Prepare):
         state.set_stage(stage)
     return at_once(state, hosts, one)
+
+
+def _tell_monitor(host: Host, found: HostDrift) -> None:
+    """Leave the number of differences, and when they were looked for, where a watched host's collector reads them.
+
+    That is no part of what is compared: a host that takes no record is as it is.
+    """
+    if found.errors or not monitored.is_monitored(host):
+        return
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {"at": at, "found": sum(len(list(change.lines())) for change in found.changes)}
+    fresh = f"{DRIFT_FILE}.new"
+    command = f"[ ! -d {DRIFT_FILE.rpartition('/')[0]} ] || {{ cat >{fresh} && mv -fT {fresh} {DRIFT_FILE}; }}"
+    host.run_shell_command(
+        StringCommand(command), _sudo=bool(host.data.get("_sudo")), _timeout=_RECORD_S, _stdin=json.dumps(record) + "\n"
+    )
 
 
 def compared(state: State, host: Host, name: str) -> HostDrift:

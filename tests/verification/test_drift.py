@@ -9,6 +9,7 @@ import pytest
 from pyinfra.api.command import PyinfraCommand, StringCommand
 
 from ingot.operations.refuse import refuse
+from ingot.verification import drift
 from ingot.verification.drift import Change, HostDrift, asked, compared
 
 pytestmark = pytest.mark.onboarding
@@ -72,3 +73,31 @@ def test_a_host_that_no_deploy_could_change_is_an_error() -> None:
 def test_what_a_fresh_host_lacks_is_drift_and_no_error() -> None:
     found = dry_run(Preflight=None, Driver=StringCommand("apt-get install"), Cache=refuse("a: no driver answers."))
     assert found.changes == (Change("Driver", "x", ()),) and not found.errors
+
+
+class Remote:
+    """A host that takes commands, alone in its inventory."""
+
+    def __init__(self, *groups: str) -> None:
+        self.groups, self.inventory = list(groups), [self]
+        self.data: dict[str, object] = {}
+        self.given: list[str] = []
+
+    def run_shell_command(self, command: StringCommand, **arguments: object) -> None:
+        self.given.append(f"{command} <<< {arguments['_stdin']}")
+
+
+def test_a_watched_host_keeps_how_much_differed() -> None:
+    host = Remote("monitor")
+    drift._tell_monitor(host, HostDrift("a", (CHANGE, CHANGE)))  # type: ignore[arg-type]
+    [command] = host.given
+    assert "/var/lib/ingot/drift.json" in command and '"found": 2' in command
+
+
+@pytest.mark.parametrize(
+    ("groups", "found"), [([], HostDrift("a", (CHANGE,))), (["monitor"], HostDrift("a", errors=("no answer",)))]
+)
+def test_a_host_that_nobody_watches_or_that_gave_no_answer_keeps_nothing(groups: list[str], found: HostDrift) -> None:
+    host = Remote(*groups)
+    drift._tell_monitor(host, found)  # type: ignore[arg-type]
+    assert not host.given
