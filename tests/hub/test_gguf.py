@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,3 +132,15 @@ def test_a_lock_takes_no_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(raw[:-1000])
     failed = resolve([wish], None, "hub", update=False).failed["m (q8)"]
     assert "ends within tensor" in failed
+
+
+def test_a_mirror_without_ranges_is_read_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_gguf, "PIECE_BYTES", 512)
+    files = {"m.gguf": gguf(qwen3(), tensors())}
+    in_directory(tmp_path / "org" / "m" / COMMIT, files)
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        mirror = OnMirror(f"http://127.0.0.1:{server.server_port}")
+        assert checked_gguf(mirror, locked(files), "m.gguf", architecture()).vocabulary == 320
+        server.shutdown()
