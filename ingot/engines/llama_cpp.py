@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ingot.engines import starts
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.minimums import oldest
 from ingot.engines.observed import Observed
@@ -19,8 +20,6 @@ USER = "2000:0"
 ENVIRONMENT = {"HOME": "/tmp", "LC_ALL": "C.UTF-8"}
 #: A start reads the file and little else: 0.2 s for a tiny model, and the disk's pace for a large one.
 START_BASE_S = 120
-START_BYTES_PER_S = 150 * 10**6
-LEAST_BYTES_PER_S = 20 * 10**6
 #: Seconds between the signs of life on a stream: a stop is noticed after as many.
 PING_S = 1
 #: Levels of its log: at 4 it says how large each buffer is; what is asked and answered comes at 5.
@@ -55,19 +54,13 @@ def service(replica: Replica, values: Values) -> Service:
         port=values.port,
         health_path="/health",
         stop_grace_s=values.stop_grace_s,
-        start_deadline_s=start_deadline_s(replica.weight_bytes, values.disk_bytes_per_s),
+        start_deadline_s=starts.deadline_s(START_BASE_S, replica.weight_bytes, values.disk_bytes_per_s),
         kind=replica.kind,
         # It answers for any name: the gateway knows which are its own.
         aliases=replica.aliases,
         engine=LLAMA_CPP.name,
         most=replica.plan.max_num_seqs + WAITING,
     )
-
-
-def start_deadline_s(weight_bytes: int, disk_bytes_per_s: int | None) -> int:
-    """How long a start may take: a fixed part, and the file at half the pace of the host's disk."""
-    pace = START_BYTES_PER_S if disk_bytes_per_s is None else max(disk_bytes_per_s // 2, LEAST_BYTES_PER_S)
-    return START_BASE_S + weight_bytes // pace
 
 
 def _flags(replica: Replica, values: Values) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ MINIMUMS: Mapping[str, Minimum] = {
     ),
     "sglang": Minimum(
         "0.5.23",
-        ("no release that fixes all of its advisories is known, and older ones have other flags",),
+        ("all that a release is known to close; older ones have other flags too",),
         (
             "CVE-2026-3059 and CVE-2026-3060, pickles over ZMQ (multimodal generation, encoder disaggregation)",
             "CVE-2026-3989, its replay script",
@@ -55,19 +55,14 @@ def oldest(engine: str) -> tuple[str, str] | None:
     return (minimum.version, minimum.closed[-1]) if minimum else None
 
 
-def too_old(engine: str, version: str) -> str | None:
-    """Why this version may not serve, as one sentence; None where it may, or where the engine has no minimum."""
+def wanted(engine: str, version: str) -> str | None:
+    """What is wanted instead of a version that may not serve, in words; None where it may."""
     minimum = MINIMUMS.get(engine)
-    if minimum is None:
+    if minimum is None or numbers(version) >= numbers(minimum.version):
         return None
     if not numbers(version):
-        return f"{engine} {version!r} is no version that can be compared with {minimum.version}: name one."
-    if numbers(version) >= numbers(minimum.version):
-        return None
-    return (
-        f"{engine} {version} is older than {minimum.version}, the oldest that may serve ({minimum.closed[-1]}): take a "
-        "newer image."
-    )
+        return f"a version such as {minimum.version}"
+    return f"{minimum.version} or newer, which closes {minimum.closed[-1]}"
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from importlib.resources import files
 
-from ingot.engines import observed, vllm_arguments
+from ingot.engines import observed, starts, vllm_arguments
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.service import Mount, Service
 
@@ -58,11 +58,6 @@ ENVIRONMENT = {
 # A start is imports, weights from disk, compilation and graph capture. The fixed part was 60 to 200 s in published
 # logs of 0.2x on GPUs and 35 s on two CPU cores: this is a deadline, not an estimate, and no start is given less.
 START_BASE_S = 420
-#: Where nobody measured the disk: a slow SATA disk's.
-START_BYTES_PER_S = 150 * 10**6
-#: A replica is given half of the rate that its disk was measured with, since several processes read at once and others
-#: use the disk; and not less than this, which is a slow network file system's.
-LEAST_BYTES_PER_S = 20 * 10**6
 
 #: Seconds of stop_grace_s that are left for the engine to end after it let running requests finish.
 END_S = 20
@@ -93,7 +88,7 @@ def service(replica: Replica, values: Values) -> Service:
         port=values.port,
         health_path="/health",
         stop_grace_s=values.stop_grace_s,
-        start_deadline_s=start_deadline_s(replica.weight_bytes, values.disk_bytes_per_s),
+        start_deadline_s=starts.deadline_s(START_BASE_S, replica.weight_bytes, values.disk_bytes_per_s),
         kind=replica.kind,
         width=replica.width,
         calls_tools=replica.arguments.tool_call_parser is not None,
@@ -101,12 +96,6 @@ def service(replica: Replica, values: Values) -> Service:
         adapters=tuple(adapter.name for adapter, _ in replica.adapters),
         aliases=replica.aliases,
     )
-
-
-def start_deadline_s(weight_bytes: int, disk_bytes_per_s: int | None) -> int:
-    """How long a start may take: a fixed part, and the checkpoint at the pace of the host's disk."""
-    pace = START_BYTES_PER_S if disk_bytes_per_s is None else max(disk_bytes_per_s // 2, LEAST_BYTES_PER_S)
-    return START_BASE_S + weight_bytes // pace
 
 
 def _mounts(replica: Replica) -> Iterator[Mount]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator
 
 from ingot.engines import LLAMA_CPP
+from ingot.engines.minimums import wanted
 from ingot.settings.kinds import (
     Bytes,
     Count,
@@ -60,9 +61,8 @@ def _is_sized(version: str) -> str:
 
 def _is_safe(build: str) -> str:
     """Raises: ValueError for a build with a known hole."""
-    minimum = LLAMA_CPP.minimum
-    if minimum and int(build[1:]) < int(minimum[0][1:]):
-        raise ValueError(f"{minimum[0]} or newer, which closes {minimum[1]}")
+    if instead := wanted(LLAMA_CPP.name, build):
+        raise ValueError(instead)
     return build
 
 

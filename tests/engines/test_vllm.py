@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ingot.engines import ENGINES, VLLM, Mount, Replica, Service, Values, accounting
-from ingot.engines.vllm import start_deadline_s
+from ingot.engines import ENGINES, VLLM, Mount, Replica, Service, Values, accounting, starts
+from ingot.engines.vllm import START_BASE_S
 from ingot.operations.serving.services import upstreams
 from ingot.sizing import Adapter, EngineArguments, Speculation, Yarn
 
@@ -193,7 +193,7 @@ def test_a_cache_in_the_hosts_memory_is_told_in_gib(replica: Replica, values: Va
     ids=["not measured", "NVMe", "SATA", "no less than a slow network file system"],
 )
 def test_a_deadline_follows_the_checkpoint_and_the_disk(rate: int | None, load_s: int) -> None:
-    assert start_deadline_s(30 * 10**9, rate) == 420 + load_s
+    assert starts.deadline_s(START_BASE_S, 30 * 10**9, rate) == 420 + load_s
 
 
 def test_a_model_answers_for_its_aliases_too(replica: Replica, values: Values) -> None:

@@ -104,6 +104,10 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         ({"serve": [{**GOOD, "variant": "fp7"}]}, "serve[0].variant is 'fp7', expected one of bf16"),
         ({"site_models": {"../etc": {}}}, "unlike '../etc'"),
         ({"aliases": {"gpt-4o": "qwen3-32"}}, "aliases.gpt-4o is 'qwen3-32', expected a model of the catalog or of"),
+        (
+            {"llama_cpp_version": "b8145"},
+            "llama_cpp_version is 'b8145', expected b8146 or newer, which closes CVE-2026-27940",
+        ),
         ({"aliases": {"gpt 4o": "qwen3-32b"}}, "aliases names 'gpt 4o', expected"),
         ({"aliases": ["gpt-4o"]}, "aliases is ['gpt-4o'], expected models by the other names that callers use"),
         (
