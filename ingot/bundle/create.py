@@ -59,7 +59,7 @@ def create(
     """
     _refuse_foreign(directory)
     known = frozenset(one.sha256 for one in since.files) if since else frozenset[str]()
-    store = Store(directory, known=known)
+    store = Store(directory, known=known, say=say)
     work = directory.absolute() / WORK
     shutil.rmtree(work / "checkout", ignore_errors=True)
     packages = Packages(store, work / "tree", work / "apt", say)

@@ -22,6 +22,8 @@ from ingot.errors import IngotError
 OBJECTS, WORK = "objects", ".work"
 ATTEMPTS = 4
 ANSWER_S = 60
+#: How often what takes long is told of, seconds.
+TELL_S = 10
 _PIECE = 1 << 20
 
 
@@ -41,11 +43,15 @@ class Missing(IngotError):
 
 @dataclass
 class Store:
-    """The objects below a bundle's directory. `known` are those that the site has; `wait` sleeps, in seconds."""
+    """The objects below a bundle's directory. `known` are those that the site has.
+
+    `wait` sleeps, in seconds; `say` is told of what takes long.
+    """
 
     root: Path
     token: str | None = field(default=None, repr=False)
     known: frozenset[str] = frozenset()
+    say: Callable[[str], None] = lambda line: None
     wait: Callable[[float], None] = time.sleep
 
     def object(self, sha256: str) -> Path:
@@ -141,12 +147,18 @@ class Store:
             if have and answer.status != 206:
                 digest, have = hashlib.sha256(), 0
             expected = answer.headers.get("Content-Length")
-            got = 0
+            got, began, told = 0, time.monotonic(), time.monotonic()
             with part.open("ab" if have else "wb") as target:
                 while piece := answer.read(_PIECE):
                     digest.update(piece)
                     target.write(piece)
                     got += len(piece)
+                    now = time.monotonic()
+                    if now - told >= TELL_S:
+                        told = now
+                        of = f" of {(have + int(expected)) / 1e9:.2f}" if expected else ""
+                        rate = got / 1e6 / (now - began)
+                        self.say(f"{address}: {(have + got) / 1e9:.2f}{of} GB, {rate:.0f} MB/s")
         if expected and got < int(expected):
             raise OSError(f"cut off after {got} of {expected} bytes")
         return digest.hexdigest()

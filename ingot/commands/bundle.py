@@ -54,6 +54,7 @@ def look() -> None:
 )
 @click.option("--since", type=DIRECTORY, help="Leave out what this earlier bundle lists: the site has it.")
 @click.option("--without-ingot", is_flag=True, help="Leave Ingot's own checkout and packages out: the site has them.")
+@click.option("--key", type=FILE, default=KEY, show_default=True, help="Where the public key is written.")
 @json_option
 def create(
     directory: Path,
@@ -62,6 +63,7 @@ def create(
     states: tuple[Path, ...],
     since: Path | None,
     without_ingot: bool,
+    key: Path,
     as_json: bool,
 ) -> None:
     """Gather what each HOST needs into a directory, and sign it.
@@ -80,19 +82,18 @@ def create(
         if as_json:
             print_json({"errors": errors})
         end(errors)
-    key = bundle_key.signing_key(secrets_of(chosen.path, chosen.state))
-    public = bundle_key.public_pem(key)
+    private = bundle_key.signing_key(secrets_of(chosen.path, chosen.state))
+    public = bundle_key.public_pem(private)
     made = creating.create(
         directory,
         found,
-        key,
+        private,
         None if without_ingot else root(chosen.path),
         since=read_signed(since, public) if since else None,
         say=lambda line: click.echo(line, err=True),
     )
-    beside = root(chosen.path) / KEY
-    beside.parent.mkdir(exist_ok=True)
-    files.replace(beside, public, mode=0o644)
+    key.parent.mkdir(parents=True, exist_ok=True)
+    files.replace(key, public, mode=0o644)
     if as_json:
         print_json(
             {
@@ -106,7 +107,7 @@ def create(
         return
     click.echo(
         f"{directory / MANIFEST}: {len(made.manifest.files)} files, {made.manifest.bytes / 1e9:.2f} GB, of which "
-        f"{made.new_bytes / 1e9:.2f} GB are to be carried; signed by the key {made.fingerprint} ({beside})"
+        f"{made.new_bytes / 1e9:.2f} GB are to be carried; signed by the key {made.fingerprint} ({key})"
     )
 
 

@@ -58,7 +58,12 @@ class Site:
     def ingot(self, *words: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "INGOT_TEST_VALUES": json.dumps(dict.fromkeys(NAMES, self.values))}
         return subprocess.run(
-            [str(INGOT), "bundle", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            [str(INGOT), "bundle", *words, "--key", str(self.bundle.parent / "bundle.pub")],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def deploy(self) -> Run:
@@ -142,6 +147,16 @@ def test_a_second_run_and_a_second_push_change_nothing(site: Site, deployed: Run
     assert again.status == 0 and not [one for name in NAMES for one in again.changed(name)], again.output[-3000:]
     said = json.loads(site.ingot("push", INVENTORY, "--from", str(site.bundle), "--json").stdout)
     assert [one["new"] for one in said["hosts"]] == [0, 0]
+
+
+def test_an_older_bundle_is_refused_unless_told_to(site: Site, deployed: Run) -> None:
+    front = site.hosts[1]
+    front.succeeds(f"echo {site.manifest.serial + 1} >/srv/ingot-bundle/serial")
+    words = ("push", INVENTORY, NAMES[1], "--from", str(site.bundle))
+    done = site.ingot(*words)
+    assert done.returncode == 1 and f"{NAMES[1]}: it has a newer bundle" in done.stderr, done.stderr
+    assert site.ingot(*words, "--older").returncode == 0
+    assert front.succeeds("cat /srv/ingot-bundle/serial").strip() == str(site.manifest.serial)
 
 
 @contextmanager
