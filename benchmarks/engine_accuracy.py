@@ -75,11 +75,16 @@ def judge(case: Case) -> Judged:
         return judged
     for name, part in zip(("kv", "total", "fit"), parts, strict=True):
         try:
-            setattr(judged, name, part(case))
+            found = part(case)
+            # What others wrote may be no number; then it is not judged.
+            setattr(judged, name, found if isinstance(found, bool) else tuple(map(float, found)))
         except Unknown as reason:
             judged.reasons.append(f"{name}: {reason}")
         except SizingError as error:
             judged.reasons.append(f"{name}: {error}")
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
+            # A file of others' making: one case that is written otherwise stops no other.
+            judged.reasons.append(f"{name}: the case cannot be read ({type(error).__name__}: {error})")
     if case.fits is None:
         judged.fit = None
     return judged

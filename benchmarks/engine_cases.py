@@ -50,20 +50,25 @@ class Case:
         name = re.sub(r"[^a-z]", "", str(self.raw.get("engine", "")).lower())
         return next((spelled for part, spelled in ENGINES.items() if part in name), name)
 
+    def part(self, name: str) -> Mapping[str, Any]:
+        """A part of the case; empty where it has none, or something else there."""
+        found = self.raw.get(name)
+        return found if isinstance(found, dict) else {}
+
     @cached_property
     def flags(self) -> dict[str, Any]:
         """Settings by their names without dashes, in small letters."""
-        return {_plain(key): value for key, value in (self.raw.get("flags") or {}).items()}
+        return {_plain(key): value for key, value in self.part("flags").items()}
 
     @cached_property
     def geometry(self) -> Mapping[str, Any]:
         """The model's shape."""
-        return self.raw.get("geometry") or {}
+        return self.part("geometry")
 
     @cached_property
     def observed(self) -> Mapping[str, Any]:
         """What the log shows."""
-        return self.raw.get("observed") or {}
+        return self.part("observed")
 
     @property
     def outcome(self) -> str:

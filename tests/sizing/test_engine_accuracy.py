@@ -165,3 +165,12 @@ def test_windows_of_some_layers_need_to_be_named() -> None:
     assert unnamed.kv is None and "which layers have a window" in unnamed.reasons[0]
     named = engine_accuracy.judge(case(geometry={**geometry, "sliding_window_pattern": 6}))
     assert named.kv and named.kv[0] == 2 * 2 * 8 * 256 * (8 * 8192 + 40 * 1536)
+
+
+@pytest.mark.parametrize("part", ["flags", "geometry", "observed"])
+@pytest.mark.parametrize("value", [None, "x", [1], {"-c": {}, "n_layer": "many", "kv_gpu_mib": [1, None]}])
+def test_one_case_that_is_written_otherwise_stops_no_other(part: str, value: object) -> None:
+    judged = [engine_accuracy.judge(case(**{part: value})), engine_accuracy.judge(case())]
+    found = engine_accuracy.report(judged)
+    assert found["kv"]["cases"] >= 1
+    assert judged[0].kv is None or part == "flags"

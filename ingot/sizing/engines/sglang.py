@@ -102,7 +102,7 @@ def latent_token_bytes(layers: int, latent: int, rope: int, element: float) -> i
 def default_share(total: int, settings: Settings, *, latent: bool = False) -> float:
     """The share of memory that weights and cache may take where no flag says. Source: arg_groups/memory_hook.py."""
     if settings.version < (0, 5):
-        return next(share for least, share in OLD_SHARES if settings.tensor_parallel >= least)
+        return next((share for least, share in OLD_SHARES if settings.tensor_parallel >= least), OLD_SHARES[-1][1])
     chunk, graph = by_card(total, settings)
     total_mib = total / MIB
     split = settings.tensor_parallel * settings.pipeline_parallel / 8 * 1024
