@@ -8,7 +8,7 @@
   them in the tensor table of the file, which a case does not have
 + false_fit, false_refuse: what did not fit wholly on the GPUs though the arithmetic says so, and the other way round
 
-Tier C cases are not judged. What cannot be judged is listed with its reason.
+Tier C cases are not judged. A case of which a figure cannot be judged is listed with the reason.
 """
 
 from __future__ import annotations
@@ -541,7 +541,10 @@ def report(judged: Sequence[Judged]) -> dict[str, Any]:
         },
         "false_fit": [one.case.id for one in judged if one.fit is True and one.case.fits is False],
         "false_refuse": [one.case.id for one in judged if one.fit is False and one.case.fits is True],
-        "not_judged": {one.case.id: "; ".join(one.reasons) for one in judged if one.reasons},
+        # A case whose two figures are judged is judged, also where its GPU's memory is not named.
+        "not_judged": {
+            one.case.id: "; ".join(one.reasons) for one in judged if one.reasons and not (one.kv and one.total)
+        },
     }
 
 

@@ -54,7 +54,8 @@ def test_what_did_not_fit_is_refused(judged: dict[str, engine_accuracy.Judged]) 
 
 def test_every_start_is_judged_or_says_why_not(judged: dict[str, engine_accuracy.Judged], figures: Any) -> None:
     for name, one in judged.items():
-        assert name in figures["not_judged"] or (one.kv and one.total and one.fit is not None), name
+        assert (name in figures["not_judged"]) != bool(one.kv and one.total), name
+        assert all(figures["not_judged"].values())
 
 
 def test_it_prints_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
