@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 #: The public key of bundles, beside the inventories: in git, it says whose bundles a site takes.
 KEY = Path("inventories/bundle.pub")
+#: So many files that are wrong are named; of more their number is told.
+MOST = 8
 #: Where it is on hosts.
 AT = "/srv/ingot-bundle"
 _key = click.option(
@@ -209,7 +211,13 @@ def _proven(directory: Path, key: Path) -> tuple[Manifest, list[str]]:
 
     manifest = read_signed(directory, _public(key))
     wrong = wrong_objects(Store(directory), manifest.files, lambda line: click.echo(line, err=True))
-    return manifest, [f"{one.path} ({Store(directory).object(one.sha256)}) {why}; copy it again." for one, why in wrong]
+    said = [f"{one.path} ({Store(directory).object(one.sha256)}) {why}; copy it again." for one, why in wrong[:MOST]]
+    if len(wrong) > MOST:
+        said.append(
+            f"{len(wrong) - MOST} more files are missing or wrong in {directory}; one made with --since needs the "
+            "earlier one's files beside its own."
+        )
+    return manifest, said
 
 
 def _shown(manifest: Manifest) -> dict[str, object]:

@@ -6,9 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from ingot.bundle.manifest import MANIFEST, SIGNATURE, Manifest, parse, read_signed, text, wrong_objects
 from ingot.bundle.store import Store
+from ingot.commands.bundle import bundle_group
 from ingot.errors import IngotError
 from ingot.secrets import bundle_key
 
@@ -98,3 +100,20 @@ def test_a_path_that_would_leave_the_bundle_is_no_manifest(path: str) -> None:
     content = text(Manifest(1, "2026", (Entry(path, "0" * 64, 1),))).encode()
     with pytest.raises(IngotError, match="is no manifest of a bundle"):
         parse(content, "manifest.json")
+
+
+def test_a_later_bundle_alone_is_told_in_few_words(tmp_path: Path) -> None:
+    store = Store(tmp_path / "bundle")
+    files = tuple(store.put(b"%d" % number, f"apt/{number}") for number in range(20))
+    key = bundle_key.signing_key(tmp_path / "secrets")
+    content = text(Manifest(7, "2026", files)).encode()
+    (tmp_path / "bundle" / MANIFEST).write_bytes(content)
+    (tmp_path / "bundle" / SIGNATURE).write_bytes(key.sign(content))
+    (tmp_path / "bundle.pub").write_text(bundle_key.public_pem(key))
+    words = ["verify", str(tmp_path / "bundle"), "--key", str(tmp_path / "bundle.pub")]
+    assert CliRunner().invoke(bundle_group, words).exit_code == 0
+    for one in files:
+        store.object(one.sha256).unlink()
+    said = CliRunner().invoke(bundle_group, words)
+    assert said.exit_code == 1 and said.output.count("is not there; copy it again.") == 8
+    assert "12 more files are missing or wrong" in said.output and "--since" in said.output
