@@ -7,12 +7,15 @@ Docker 29 on, by that of its manifest (moby#48401). A bundle knows both.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ingot.bundle.store import Entry, Store
 from ingot.errors import IngotError
@@ -97,7 +100,7 @@ def _pulled(wanted: ImageSource, name: str, work: Path) -> Path:
     layout = work / "image"
     shutil.rmtree(layout, ignore_errors=True)
     layout.mkdir(parents=True)
-    argv = ["skopeo", "copy", "--quiet", "--preserve-digests", f"docker://{wanted.reference}", f"oci:{layout}:image"]
+    argv = ["skopeo", "copy", "--quiet", "--preserve-digests", f"docker://{wanted.reference}", f"dir:{layout}"]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     except FileNotFoundError:
@@ -112,29 +115,52 @@ def _pulled(wanted: ImageSource, name: str, work: Path) -> Path:
     return loadable(layout, name, work / "image.tar")
 
 
-def loadable(layout: Path, name: str, archive: Path) -> Path:
-    """An OCI layout with one image as an archive that every Docker loads: the same bytes for the same layout."""
-    (described,) = json.loads((layout / "index.json").read_text())["manifests"]
-    manifest = json.loads((layout / "blobs" / described["digest"].replace(":", "/")).read_text())
+def loadable(directory: Path, name: str, archive: Path) -> Path:
+    """An image as skopeo lays it out in a directory (its own manifest, and blobs by digest) as an archive that every
+    Docker loads: the same bytes for the same image.
 
-    def blob(one: dict[str, str]) -> str:
+    Source: containers/image, docs/containers-transports.5, "dir:".
+    """
+    content = (directory / "manifest.json").read_bytes()
+    manifest = json.loads(content)
+    digest = hashlib.sha256(content).hexdigest()
+
+    def blob(one: Mapping[str, Any]) -> str:
         return f"blobs/{one['digest'].replace(':', '/')}"
 
-    described["annotations"] = {
-        "io.containerd.image.name": name if "/" in name.partition(":")[0] else f"docker.io/library/{name}",
-        "org.opencontainers.image.ref.name": name.rpartition(":")[2],
+    index = {
+        "mediaType": manifest.get("mediaType", "application/vnd.oci.image.manifest.v1+json"),
+        "digest": f"sha256:{digest}",
+        "size": len(content),
+        "annotations": {
+            "io.containerd.image.name": name if "/" in name else f"docker.io/library/{name}",
+            "org.opencontainers.image.ref.name": name.rpartition(":")[2],
+        },
     }
     docker = {
         "Config": blob(manifest["config"]),
         "RepoTags": [name],
         "Layers": [blob(one) for one in manifest["layers"]],
     }
-    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}))
-    (layout / "manifest.json").write_text(json.dumps([docker]))
+    texts = {
+        "oci-layout": {"imageLayoutVersion": "1.0.0"},
+        "index.json": {"schemaVersion": 2, "manifests": [index]},
+        "manifest.json": [docker],
+    }
     with tarfile.open(archive, "w") as tar:
-        for file in sorted(path for path in layout.rglob("*") if path.is_file()):
-            member = tarfile.TarInfo(str(file.relative_to(layout)))
-            member.size, member.mode = file.stat().st_size, 0o644
-            with file.open("rb") as content:
-                tar.addfile(member, content)
+        for file, said in texts.items():
+            _add(tar, file, json.dumps(said).encode())
+        _add(tar, f"blobs/sha256/{digest}", content)
+        for one in {one["digest"]: one for one in (manifest["config"], *manifest["layers"])}.values():
+            path = directory / one["digest"].partition(":")[2]
+            member = tarfile.TarInfo(blob(one))
+            member.size, member.mode = path.stat().st_size, 0o644
+            with path.open("rb") as opened:
+                tar.addfile(member, opened)
     return archive
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), 0o644
+    tar.addfile(member, io.BytesIO(content))

@@ -54,10 +54,12 @@ def test_an_archive_of_an_older_docker_has_no_manifest(archive: Path, tmp_path: 
 
 def test_an_image_of_a_registry_becomes_an_archive_with_the_same_digests(archive: Path, tmp_path: Path) -> None:
     layout = tmp_path / "layout"
-    for name, content in members(archive).items():
-        if name != "manifest.json":
-            (layout / name).parent.mkdir(parents=True, exist_ok=True)
-            (layout / name).write_bytes(content)
+    layout.mkdir()
+    files = members(archive)
+    for name, content in files.items():
+        if name.startswith("blobs/"):
+            (layout / Path(name).name).write_bytes(content)
+    (layout / "manifest.json").write_bytes(files[f"blobs/{str(digests(archive)[1]).replace(':', '/')}"])
     made = loadable(layout, "example/engine:1", tmp_path / "made.tar")
     assert digests(made) == digests(archive)
     assert json.loads(members(made)["manifest.json"])[0]["RepoTags"] == ["example/engine:1"]
