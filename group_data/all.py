@@ -95,6 +95,9 @@ cache_hub_token_file = None
 # The mount that cache_root must lie on, such as "/data": a host where it is not mounted is refused, so that models
 # never fill its root disk. None: any will do, but a mount of /etc/fstab that is missing there refuses too.
 cache_mount = None
+# The TCP port on which hosts give each other their models over mutual TLS, open while some host of a run lacks them:
+# one copy comes from outside, whatever the number of hosts. None: each host fetches for itself.
+cache_peer_port = None
 # Directory of the models: <model>/<variant>/<revision>/.
 cache_root = "/srv/models"
 # When a host reads its models again, to find what has rotted on its disk, as systemd's OnCalendar has it (each host

@@ -4,7 +4,7 @@ from pyinfra.api import deploy
 
 from ingot.operations.gateway import fronting
 from ingot.operations.serving import images
-from ingot.operations.weights import models, scrub
+from ingot.operations.weights import models, peers, scrub, transfers
 
 
 @deploy("Cache")
@@ -13,5 +13,7 @@ def cache() -> None:
     if fronting.has_no_engine():
         return
     images.begun(name="Begin to bring the engine's image")
+    transfers.needed(early=False, name="See which hosts lack weights")
+    peers.serving(name="Serve weights to hosts that lack them")
     models.cached(name="Weights, verified")
     scrub.scheduled(name="Read them again now and then")

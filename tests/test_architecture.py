@@ -93,6 +93,7 @@ ALLOWED = {
         "ingot.errors",
         "ingot.facts",
         "ingot.operations",
+        "ingot.operations.gateway",
         "ingot.operations.serving",
         "ingot.secrets",
         "ingot.settings",

@@ -133,6 +133,40 @@ def sign(
     return leaf.public_bytes(serialization.Encoding.PEM).decode()
 
 
+def of_a_day(ca: Authority, names: Sequence[str], now: datetime | None = None) -> str:
+    """A certificate and its key (PEM) by which hosts know each other for a day, as servers and as callers.
+
+    Raises: IngotError when the CA's scope does not cover a name.
+    """
+    outside = names_outside(ca.certificate, names)
+    if outside:
+        raise IngotError(
+            f"the CA is limited to {scope_text(ca.certificate)} and cannot sign for {', '.join(outside)}; "
+            "rename the host, or make a new CA with a wider gateway_ca_scope."
+        )
+    key = ec.generate_private_key(ec.SECP256R1())
+    begin = (now or datetime.now(UTC)) - CLOCK_SKEW
+    roles = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])]))
+        .issuer_name(ca.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(min(begin + CLOCK_SKEW + timedelta(days=1), ca.certificate.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(digital_signature=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(roles), critical=False)
+        .add_extension(x509.SubjectAlternativeName([general_name(name) for name in names]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False)
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return builder.sign(ca.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode() + private.decode()
+
+
 def ending(ca: Authority, now: datetime | None = None) -> str | None:
     """When the CA ends, in a few words, if that is soon; None if not."""
     end = ca.certificate.not_valid_after_utc

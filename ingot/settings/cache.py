@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ingot.settings.kinds import Expected, HostPath, LocalPath, Section, pattern
+from ingot.settings.kinds import Expected, HostPath, LocalPath, Port, Section, pattern
 
 #: A time as systemd's OnCalendar has it; systemd itself judges the rest when the timer is written.
 Calendar = Annotated[str, *pattern(r"[\w.,:*~/ +-]+", "a time as systemd has it, such as 'Sun 01:00'")]
@@ -24,5 +24,6 @@ class Cache(Section):
     ]
     cache_hub_token_file: Annotated[LocalPath | None, Expected("a path on this machine, or None")]
     cache_mount: Annotated[HostPath | None, Expected("a mount point of the host such as '/data', or None")]
+    cache_peer_port: Annotated[Port | None, Expected("a TCP port from 1 to 65535, or None")]
     cache_root: HostPath
     cache_scrub: Annotated[Calendar | None, Expected("a time as systemd has it, such as 'Sun 01:00', or None")]

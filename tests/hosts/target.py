@@ -108,6 +108,9 @@ class Target:
         """What may be reached: SSH, the gateway, and what this host's values open beside them."""
         values = self.values
         opened = {22, int(self.host.data.get("ssh_port") or 22), 443, *values.verify_ports}
+        if values.cache_peer_port:
+            # Open while some host of a run lacks weights, to those with a certificate of the day.
+            opened.add(values.cache_peer_port)
         if values.gateway_certificate == "acme":
             opened.add(80)
         if values.gateway_proxy_port:

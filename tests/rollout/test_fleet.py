@@ -23,6 +23,21 @@ from tests.rollout.conftest import GATEWAY, MODEL, NAMES, Fleet
 pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(1800)]
 
 
+@pytest.mark.cache
+def test_one_host_fetched_the_weights_and_gave_them_to_the_other(fleet: Fleet) -> None:
+    told = "cat /var/log/ingot/ingot-transfers.log /var/log/ingot/ingot-models.log 2>/dev/null; true"
+    fetched, given = zip(
+        *((log.count("fetched: "), log.count("from peer ")) for log in (host.succeeds(told) for host in fleet.hosts)),
+        strict=True,
+    )
+    assert fetched[0] == fetched[1] > 1, "each has every file"
+    assert sorted(given) == [0, fetched[0]], "one from outside, the other from that one alone"
+    for host in fleet.hosts:
+        assert host.succeeds("! pgrep -u root -f '^python3 -I .*peer_on_host.py'") == ""
+        # Gone where the host was rebooted since.
+        assert host.succeeds("stat -c '%a %U' /run/ingot/peer/peer.pem 2>/dev/null; true") in ("600 root\n", "")
+
+
 def test_the_plan_alone_is_printed_and_nothing_changes(fleet: Fleet) -> None:
     before = fleet.containers()
     inventory = str(fleet.inventory(engine_extra_args=["--seed", "1"]))

@@ -21,6 +21,7 @@ from ingot.operations.operation import operation
 from ingot.operations.serving import planning
 from ingot.operations.serving.beside import Weights, owners
 from ingot.operations.standing import standing
+from ingot.operations.weights import peers
 from ingot.operations.weights.manifest import (
     ModelFile,
     Origin,
@@ -189,13 +190,16 @@ def plan_text(
     found: ModelDirectory,
     waived: Mapping[str, str] | None = None,
     bandwidth_mb_s: int | None = None,
+    peers: str = "",
 ) -> str:
-    """The plan that `models.sh` follows; `waived` are digests, by path, of files that may name code."""
+    """The plan that `models.sh` follows; `waived` are digests, by path, of files that may name code, `peers` the lines
+    about other hosts (peers.py)."""
     verified = {one.path: one for one in found.verified or ()}
     lines = [f"host\t{host_name}", f"root\t{wanted.root}", f"target\t{wanted.target}", f"damage\t{DAMAGE}"]
     lines += [f"repository\t{wanted.variant.repository}"]
     lines += [f"bandwidth\t{bandwidth_mb_s}000000"] if bandwidth_mb_s else []
     lines += [f"waived\t{path}\t{sha256}" for path, sha256 in (waived or {}).items()]
+    lines += peers.splitlines()
     lines += [f"source\t{one.kind}\t{one.below(wanted.variant.revision)}" for one in sources]
     for one in listed:
         before, now = verified.get(one.path), found.entries.get(one.path)
@@ -338,7 +342,9 @@ def cached() -> Commands:
             places = ((yield from _pushed(wanted, places[0], listed, found)),)
         waived = values.models_waived.get(wanted.variant.repository)
         members = {
-            "plan": plan_text(host.name, wanted, places, listed, found, waived, values.cache_bandwidth_mb_s),
+            "plan": plan_text(
+                host.name, wanted, places, listed, found, waived, values.cache_bandwidth_mb_s, peers.known(values)
+            ),
             "progress": progress(wanted, listed),
             "curl": token,
             **proxy.members(),

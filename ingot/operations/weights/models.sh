@@ -3,6 +3,7 @@
 # name code, the sources in the order in which they are asked, and the files:
 #   bandwidth BYTES      per second that all transfers together may take; absent: all that there is
 #   waived PATH SHA256
+#   me NUMBER HOME, and peer NUMBER NAME ADDRESS PORT: where this host stands among those that share, and the others
 #   source KIND(hub|mirror|push) BASE        an address, or the directory that was pushed to
 #   file PATH BYTES SHA256|- GIT_SHA1|- PROVEN(yes|no)
 # PROVEN files have the digest wanted, and have kept size and time since. $1/curl holds options with secrets for the hub,
@@ -21,6 +22,10 @@ tab=$(printf '\t')
 lanes=4
 attempts=6
 stall_s=30
+# Seconds between two questions to peers.
+turn_s=1
+# Questions for one file, after which what peers promise is not waited for any longer: an hour.
+turns=3600
 
 # The first failure is the one that is said.
 fail() {
@@ -175,8 +180,86 @@ fetch() {
   done
 }
 
+# One request to a peer, from where an earlier one stopped; leaves its status in $code.
+ask_peer() {
+  code=$(
+    ulimit -f $((bytes / 512 + 64))
+    exec curl -fsS -C - -q --noproxy '*' --cacert "$home/peer-ca.pem" --cert "$home/peer.pem" --tlsv1.3 \
+      --connect-to "$1:$3:$2:$3" --connect-timeout 3 --speed-limit 1000 --speed-time "$stall_s" -w '%{http_code}' \
+      -o "$part" -- "https://$1:$3/${target#"$root"/}/$path" 2>"$error"
+  )
+}
+
+# A file from a peer that has it. One that sends what is not wanted is named, and not asked for this file again; one that
+# is away is asked again after a minute. While another fetches the model from outside, or waits and comes before this host,
+# this one waits; else it fetches for all, and returns 1. Two that took the lead at once see each other: the first keeps it.
+from_peers() {
+  [ -s "$work/peers" ] || return 1
+  me=$(sed -n "s/^me$tab\([0-9]*\)$tab.*/\1/p" "$work/plan")
+  bad=' '
+  wrong=
+  asked=0
+  while :; do
+    waits=
+    while IFS="$tab" read -r _ index name address port; do
+      case $bad in *" $name "*) continue ;; esac
+      [ -z "$(find "$work/away.$name" -mmin -1 2>/dev/null)" ] || continue
+      tries=2
+      [ "$(size "$part")" -gt 0 ] || tries=1
+      while [ "$tries" -gt 0 ]; do
+        tries=$((tries - 1))
+        ask_peer "$name" "$address" "$port"
+        case $code in
+          200 | 206 | 416)
+            found="$(size "$part") bytes" expected=$bytes
+            [ "$(size "$part")" -ge "$bytes" ] || break
+            if [ "$(size "$part")" -eq "$bytes" ] && good "$part" "$sha" "$git"; then
+              [ -z "$wrong" ] || echo "$wrong; $path was taken from $name instead" >"$work/notes/$number"
+              echo "from peer $name: $path"
+              return 0
+            fi
+            quarantine "$part" "from peer $name, $found, expected $expected"
+            [ "$tries" -gt 0 ] || { bad="$bad$name " wrong="$wrong${wrong:+; }$path of peer $name has $found, expected $expected"; }
+            ;;
+          503)
+            if [ ! -e "$lead" ]; then
+              waits=yes
+            elif [ "$index" -lt "$me" ]; then
+              rm -f -- "$lead"
+              waits=yes
+            fi
+            break
+            ;;
+          409)
+            [ "$index" -gt "$me" ] || [ -e "$lead" ] || waits=yes
+            break
+            ;;
+          000)
+            echo "peer $name: $(tail -n 1 "$error")"
+            touch "$work/away.$name"
+            break
+            ;;
+          *) break ;;
+        esac
+      done
+    done <"$work/peers"
+    if [ -z "$waits" ]; then
+      if [ ! -e "$lead" ]; then
+        : >"$lead"
+      elif [ -z "$(find "$lead" -newermt '-3 seconds' 2>/dev/null)" ]; then
+        [ -z "$wrong" ] || echo "$wrong; $path was fetched from outside instead" >"$work/notes/$number"
+        return 1
+      fi
+    fi
+    asked=$((asked + 1))
+    [ "$asked" -lt "$turns" ] || { echo "no peer gave $path within $asked questions" && return 1; }
+    sleep "$turn_s"
+  done
+}
+
 # Asks one source after the other for a file until one has the bytes that are wanted; names each that had not.
 obtain() {
+  from_peers && return
   asked=0
   wrong=
   while IFS="$tab" read -r _ kind base; do
@@ -258,6 +341,10 @@ dir=$target
 ours=no
 ! is_own "$dir" "$target" || ours=yes
 
+home=$(sed -n "s/^me$tab[0-9]*$tab//p" "$work/plan")
+# What a peer's server (peer_on_host.py) says of this directory: wanted while it is locked, led while the file is there.
+lead=$home/at-work/$(printf %s "$target" | sha256sum | cut -c1-64).leads
+
 if [ $# -gt 2 ]; then
   number=$3
   sources=$(wc -l <"$work/sources")
@@ -283,6 +370,11 @@ done
 mkdir -p "$work/done" "$work/notes"
 grep "^file$tab" "$work/plan" >"$work/list"
 grep "^source$tab" "$work/plan" >"$work/sources"
+if [ -n "$home" ] && [ -s "$home/peer.pem" ]; then
+  grep "^peer$tab" "$work/plan" >"$work/peers"
+  rm -f -- "$lead"
+  exec 9>"${lead%.leads}.wants" && flock -n 9 || rm -f "$work/peers"
+fi
 count=$(wc -l <"$work/list")
 seq "$count" | xargs -n 1 -P "$lanes" sh "$0" "$work" "$log" || {
   [ -e "$work/sentence" ] || fail "the files of $target could not be had"

@@ -14,11 +14,31 @@ from ingot.operations import changes, detached, proxy
 from ingot.operations.operation import operation
 from ingot.operations.serving import planning
 from ingot.operations.standing import standing
-from ingot.operations.weights import models
+from ingot.operations.weights import models, peers
 from ingot.operations.weights.manifest import origins
 from ingot.settings import of_host
 
 SCRIPT = (files(__package__) / "transfers.sh").read_text()
+
+
+@operation()
+def needed(early: bool) -> models.Commands:
+    """
+    See whether this host lacks weights, for the others that may have them.
+
+    + early: by the plan that is expected, else by the one that is measured
+    """
+    values = of_host(host)
+    if not state.is_executing or not values.cache_peer_port or values.without_lock():
+        host.noop("hosts do not share their models")
+        return
+    planned = planning.expected_plan() if early else planning.host_plan()
+    directories = models.wanted_models(values.cache_root, planned) if planned else ()
+    there = host.get_fact(Models, root=values.cache_root, targets=[one.target for one in directories])
+    lacking = [one.label for one, _ in models.unverified(directories, there, values.lock)] if directories else []
+    peers.lacks(bool(lacking))
+    host.noop(f"lacks {', '.join(lacking) or 'no weights'}")
+    yield from ()
 
 
 @operation()
@@ -59,7 +79,7 @@ def transfers() -> models.Commands:
         number = len(snippets)
         waived = values.models_waived.get(wanted.variant.repository)
         members[f"{number}/plan"] = models.plan_text(
-            host.name, wanted, places, listed, found, waived, values.cache_bandwidth_mb_s
+            host.name, wanted, places, listed, found, waived, values.cache_bandwidth_mb_s, peers.known(values)
         )
         members[f"{number}/curl"] = token
         members |= {f"{number}/{name}": text for name, text in proxy.members().items()}

@@ -1,0 +1,118 @@
+"""Hosts of one fleet give each other their models, so that one copy comes from outside.
+
+While some host of a run lacks weights, each host of it serves what it has over mutual TLS, with certificates of a day
+by Ingot's CA. A file is asked of peers first; where none has it, one host fetches the model from outside, and the
+others wait for that host file by file. If it dies, another one goes on. No peer is trusted: what it sends is proven as
+is what any other source sends (models.sh).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.context import host, state
+
+from ingot.operations import changes, detached
+from ingot.operations.bundle import pack
+from ingot.operations.gateway import fronting
+from ingot.operations.operation import operation
+from ingot.secrets import keys, pki
+from ingot.settings import Settings, of_host
+
+SCRIPT = (files(__package__) / "peer.sh").read_text()
+SERVER = (files(__package__) / "peer_on_host.py").read_text()
+UNIT = "ingot-peer"
+#: Where a host keeps certificate and key of the day, and what models.sh says of its work. Gone with the next boot.
+HOME = "/run/ingot/peer"
+#: How long a host serves after the last one that asked, seconds: a peer that waits asks every other second.
+IDLE_S = 600
+_LACKING = "ingot_hosts_without_weights"
+#: Until it answers, so that no host begins to fetch for itself because this one is late.
+_ANSWERS = (
+    "command -v curl >/dev/null || exit 0; i=0; until curl -skq --noproxy '*' --max-time 2 -o /dev/null --cert "
+    '{home}/peer.pem https://127.0.0.1:{port}/ || [ "$i" -ge 40 ]; do i=$((i + 1)); sleep 0.5; done'
+)
+
+Commands = Generator[PyinfraCommand, None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A host that may have files: its place in the inventory, its name, and its address."""
+
+    index: int
+    name: str
+    address: str
+
+
+def fleet() -> tuple[Peer, ...]:
+    """The hosts of the inventory in context that hold models, in its order."""
+    others = (one for one in host.inventory if not fronting.is_front(one))
+    return tuple(
+        Peer(index, one.name, str(one.data.get("ssh_hostname") or one.name)) for index, one in enumerate(others)
+    )
+
+
+def plan_text(peers: Sequence[Peer], own: str, port: int) -> str:
+    """The lines about peers that models.sh follows; none for a host that is alone.
+
+    Each host asks first those that come after it: so not all of them ask the same one.
+    """
+    me = next((one.index for one in peers if one.name == own), None)
+    if me is None or len(peers) < 2:
+        return ""
+    turned = [*peers[me + 1 :], *peers[:me]]
+    lines = [f"me\t{me}\t{HOME}", *(f"peer\t{one.index}\t{one.name}\t{one.address}\t{port}" for one in turned)]
+    return "\n".join(lines) + "\n"
+
+
+def known(values: Settings) -> str:
+    """`plan_text` of the host in context; "" where hosts do not share."""
+    return plan_text(fleet(), host.name, values.cache_peer_port) if values.cache_peer_port else ""
+
+
+def lacks(yes: bool) -> None:
+    """Remember whether the host in context lacks weights, for `serving` on the others of this run."""
+    names: set[str] = getattr(state, _LACKING, set())
+    names.add(host.name) if yes else names.discard(host.name)
+    setattr(state, _LACKING, names)
+
+
+def identity(values: Settings, name: str, address: str) -> Mapping[str, str]:
+    """Certificate and key of a host for a day, and the CA, by the names of their files. Raises: IngotError."""
+    directory = keys.secrets_dir(values.secrets_dir, host.groups[-1] if host.groups else "")
+    ca = pki.authority(directory, values.gateway_ca_scope)
+    return {"peer.pem": pki.of_a_day(ca, tuple(dict.fromkeys((name, address)))), "peer-ca.pem": ca.certificate_pem}
+
+
+@operation()
+def serving() -> Commands:
+    """
+    Have this host serve its models while another host of the run lacks some; it ends by itself.
+
+    What it is, is no state of the host: where nobody lacks anything, nothing is started.
+    """
+    values = of_host(host)
+    lacking: set[str] = getattr(state, _LACKING, set())
+    if not state.is_executing or not values.cache_peer_port or not lacking or len(fleet()) < 2:
+        host.noop("no other host needs models of this one")
+        return
+    own = next(one for one in fleet() if one.name == host.name)
+    changes.announce([f"serve models to {len(fleet()) - 1} other hosts on port {values.cache_peer_port} for this run"])
+    made = {name: text.encode() for name, text in identity(values, own.name, own.address).items()}
+    # For models.sh, which asks with it: here before the server is.
+    yield StringCommand(
+        f"umask 077; mkdir -p -m 0755 {HOME.rpartition('/')[0]} {HOME} {HOME}/at-work && "
+        f"base64 -d | tar -xz --no-same-owner -C {HOME}",
+        _stdin=pack(made),
+    )
+    members = {
+        "words": shlex.join([values.cache_root, HOME, str(values.cache_peer_port), str(IDLE_S)]) + "\n",
+        "peer_on_host.py": SERVER,
+    }
+    yield from detached.begun(UNIT, SCRIPT, members)
+    yield StringCommand(_ANSWERS.format(home=HOME, port=values.cache_peer_port))

@@ -1,0 +1,209 @@
+"""Hosts give each other their models: one copy comes from outside, and no peer is trusted."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ingot.errors import IngotError
+from ingot.operations.weights import models, peers
+from ingot.operations.weights.peers import Peer
+from ingot.secrets import pki
+from tests.operations.weights.swarm import Hub, Member
+
+pytestmark = pytest.mark.cache
+
+#: Waits are shorter than on hosts, so that the tests are; their order is the same.
+SCRIPT = models.SCRIPT.replace("turn_s=1", "turn_s=0.3").replace("-3 seconds", "-2 seconds")
+FILES = {"config.json": b"{}"} | {f"model-{index}-of-6.safetensors": os.urandom(700_000) for index in range(1, 7)}
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> pki.Authority:
+    return pki.authority(tmp_path / "secrets")
+
+
+@pytest.fixture
+def fleet() -> Iterator[Callable[[int], list[Member]]]:
+    """So many hosts, each with a port; whatever they started ends with the test."""
+    # A server gives up root's rights, and reads below this as anybody may.
+    with tempfile.TemporaryDirectory(prefix="ingot-peers-") as made:
+        Path(made).chmod(0o755)
+        members: list[Member] = []
+
+        def of(count: int) -> list[Member]:
+            sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+            for index, one in enumerate(sockets):
+                home = Path(made) / str(index)
+                (home / "at-work").mkdir(parents=True)
+                members.append(Member(index, home, one.getsockname()[1]))
+                one.close()
+            return members
+
+        yield of
+        for member in members:
+            member.dies()
+
+
+def test_one_copy_comes_from_outside_and_every_host_has_all_of_it(fleet, ca: pki.Authority):
+    hub, members = Hub(FILES, in_all_per_s=4e6), fleet(4)
+    for one in members:
+        one.serve(ca)
+    for one in members:
+        one.fetch(members, hub.url, FILES, SCRIPT)
+    assert [one.ended() for one in members] == [""] * 4
+    assert all(one.has(FILES) for one in members)
+    assert hub.copies() <= 1.1
+
+
+def test_a_host_that_has_it_gives_it_and_nothing_comes_from_outside(fleet, ca: pki.Authority):
+    hub, (has, lacks, away) = Hub(FILES), (members := fleet(3))
+    has.holds(FILES)
+    has.serve(ca)
+    lacks.serve(ca)
+    lacks.fetch([has, lacks, away], hub.url, FILES, SCRIPT)
+    assert lacks.ended() == "" and lacks.has(FILES) and members
+    assert hub.sent == 0
+
+
+def test_if_the_host_that_fetches_dies_another_one_goes_on(fleet, ca: pki.Authority):
+    hub, members = Hub(FILES, in_all_per_s=1.5e6), fleet(3)
+    first, *others = members
+    first.serve(ca)
+    first.fetch(members, hub.url, FILES, SCRIPT)
+    _until(lambda: hub.copies() > 0.2)
+    for one in others:
+        one.serve(ca)
+        one.fetch(members, hub.url, FILES, SCRIPT)
+    _until(lambda: any(list(one.home.glob("models/**/*.safetensors")) for one in others) or hub.copies() > 0.7)
+    first.dies()
+    assert [one.ended() for one in others] == ["", ""]
+    assert all(one.has(FILES) for one in others)
+    assert hub.copies() <= 2.1, "what died with the first, and one copy"
+
+
+def test_a_peer_that_sends_other_bytes_is_found_at_the_file_and_named(fleet, ca: pki.Authority):
+    hub, (bad, host) = Hub(FILES), fleet(2)
+    name = "model-3-of-6.safetensors"
+    wanted = hashlib.sha256(FILES[name]).hexdigest()
+    bad.holds(FILES | {name: FILES[name][:-1] + b"?"})
+    bad.serve(ca)
+    host.serve(ca)
+    host.fetch([bad, host], hub.url, FILES, SCRIPT)
+    said = host.ended()
+    assert f"gpu-01: {name} of peer gpu-00 has sha256 " in said
+    assert said.endswith(f", expected {wanted}; {name} was fetched from outside instead")
+    assert host.has(FILES) and hub.sent == len(FILES[name])
+    assert [one.name for one in (host.root / ".quarantine").glob("*part")]
+
+
+def test_a_peer_that_promises_and_never_gives_is_not_waited_for_without_end(fleet, ca: pki.Authority):
+    hub, (promises, host) = Hub(FILES), fleet(2)
+    at_work = promises.home / "at-work" / hashlib.sha256(str(promises.target).encode()).hexdigest()
+    at_work.with_suffix(".leads").touch()
+    with at_work.with_suffix(".wants").open("w") as wants:
+        fcntl.flock(wants, fcntl.LOCK_EX)
+        promises.serve(ca)
+        host.serve(ca)
+        host.fetch([promises, host], hub.url, FILES, SCRIPT.replace("turns=3600", "turns=4"))
+        assert host.ended() == "" and host.has(FILES)
+    assert hub.copies() == 1
+
+
+def test_a_stranger_gets_nothing(fleet, ca: pki.Authority, tmp_path: Path):
+    (host,) = fleet(1)
+    host.holds(FILES)
+    host.serve(ca)
+    other = tmp_path / "other.pem"
+    other.write_text(pki.of_a_day(pki.authority(tmp_path / "elsewhere"), [host.name]))
+    old = tmp_path / "old.pem"
+    old.write_text(pki.of_a_day(ca, [host.name], datetime.now(UTC) - timedelta(days=2)))
+    gateway = tmp_path / "gateway.pem"
+    gateway.write_text(_of_a_gateway(ca, tmp_path))
+    path = f"{host.target.relative_to(host.root)}/config.json"
+    assert _asked(host, path, host.home / "peer.pem") == ("200", "{}")
+    for certificate in (None, other, old, gateway):
+        assert _asked(host, path, certificate) == ("000", ""), certificate
+
+
+def test_a_server_gives_model_files_and_nothing_else(fleet, ca: pki.Authority):
+    (host,) = fleet(1)
+    host.holds(FILES)
+    host.serve(ca)
+    (host.root / "theirs").mkdir()
+    (host.root / "theirs/file").write_text("secret")
+    (host.target / "half.safetensors.part").write_text("half")
+    (host.target / "link.json").symlink_to("/etc/passwd")
+    below = str(host.target.relative_to(host.root))
+    pem = host.home / "peer.pem"
+    for path in ("theirs/file", f"{below}/half.safetensors.part", f"{below}/link.json", f"{below}/.ingot-made",
+                 f"{below}/../../../../peer.pem", f"{below}/%2e%2e/x", "", "etc/passwd"):  # fmt: skip
+        assert _asked(host, path, pem) == ("404", ""), path
+
+
+def test_a_server_ends_when_nobody_asks(fleet, ca: pki.Authority):
+    (host,) = fleet(1)
+    assert host.serve(ca, idle_s=0.5).wait(timeout=60) == 0
+
+
+def test_a_certificate_is_for_a_day_and_within_the_scope_of_the_ca(tmp_path: Path):
+    with pytest.raises(IngotError, match="cannot sign for gpu-01"):
+        pki.of_a_day(pki.authority(tmp_path, ["corp.example"]), ["gpu-01"])
+
+
+def test_each_host_asks_the_ones_after_it_first():
+    three = [Peer(index, f"gpu-{index}", f"10.0.0.{index}") for index in range(3)]
+    assert peers.plan_text(three, "gpu-1", 8444).splitlines() == [
+        f"me\t1\t{peers.HOME}",
+        "peer\t2\tgpu-2\t10.0.0.2\t8444",
+        "peer\t0\tgpu-0\t10.0.0.0\t8444",
+    ]
+    assert peers.plan_text(three[:1], "gpu-0", 8444) == peers.plan_text(three, "elsewhere", 8444) == ""
+
+
+def _asked(host: Member, path: str, certificate: Path | None) -> tuple[str, str]:
+    """The status and the text that curl gets; "000" for none."""
+    line = ["curl", "-skq", "--path-as-is", "--max-time", "20", "-w", "\n%{http_code}"]
+    given = ["--cert", str(certificate)] if certificate else []
+    address = f"https://127.0.0.1:{host.port}/{path}"
+    done = subprocess.run([*line, *given, address], capture_output=True, text=True, check=False, timeout=60)
+    text, _, status = done.stdout.rpartition("\n")
+    return status, text
+
+
+def _of_a_gateway(ca: pki.Authority, directory: Path) -> str:
+    """A gateway's certificate and key: of the same CA, and no caller's."""
+    key, request = directory / "gateway.key", directory / "gateway.csr"
+    line = [
+        "openssl",
+        "req",
+        "-new",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        key,
+        "-out",
+        request,
+        "-subj",
+        "/CN=g",
+    ]
+    subprocess.run(list(map(str, line)), check=True, capture_output=True, timeout=60)
+    return pki.sign(ca, request.read_text(), ["gpu-00"]) + key.read_text()
+
+
+def _until(true: Callable[[], bool], limit_s: float = 60) -> None:
+    end = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
