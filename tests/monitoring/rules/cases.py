@@ -110,6 +110,16 @@ GPU = (
             {"ingot_gpu_temperature_celsius{GPU}": always(93), "ingot_gpu_temperature_margin_celsius{GPU}": always(4)},
         ),
     ),
+    Case(
+        # DCGM's field under our name, for a GPU that the host has no reading of; what a card lacks is a huge number.
+        "IngotGpuHot",
+        {"DCGM_FI_DEV_GPU_TEMP{DCGM}": always(93)},
+        (
+            {"DCGM_FI_DEV_GPU_TEMP{DCGM}": always(92)},
+            {"DCGM_FI_DEV_GPU_TEMP{DCGM}": always(93), "ingot_gpu_temperature_celsius{GPU}": always(50)},
+            {"DCGM_FI_DEV_GPU_TEMP{DCGM}": always(9223372036854775794)},
+        ),
+    ),
     both("IngotGpuWarm", "ingot_gpu_temperature_margin_celsius{GPU}", always(5), always(6)),
     both("IngotGpuWarm", "ingot_gpu_temperature_celsius{GPU}", always(86), always(85)),
     both("IngotGpuMemoryHot", "ingot_gpu_memory_temperature_celsius{GPU}", always(96), always(95)),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ingot.monitoring.rules.catalogue import alerts
 from ingot.monitoring.rules.inhibitions import LOUDER, inhibitions
 from ingot.monitoring.rules.rule import Purpose
+from ingot.operations.monitoring.monitor import alertmanager_yml
 
 pytestmark = pytest.mark.observe
 
@@ -91,6 +96,16 @@ def test_the_louder_of_two_is_enough_for_the_same_thing() -> None:
     assert held_back(alert("IngotTtftBurnSlow", model="a"), fast)
     assert not held_back(alert("IngotTtftBurnSlow", model="b"), fast)
     assert not held_back(alert("IngotErrorBurnSlow", model="a"), fast)
+
+
+def test_alertmanager_takes_the_configuration(tmp_path: Path) -> None:
+    told: Any = SimpleNamespace(
+        monitoring_webhook="https://hooks.corp.example/x", monitoring_mail=None, monitoring_webhook_token_file=None
+    )
+    (tmp_path / "alertmanager.yml").write_text(alertmanager_yml(told), encoding="utf-8")
+    command = ["amtool", "check-config", str(tmp_path / "alertmanager.yml")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0 and f"{len(inhibitions())} inhibit rules" in ran.stdout, ran.stdout + ran.stderr
 
 
 def test_only_alerts_that_there_are_hold_back_and_are_held_back() -> None:
