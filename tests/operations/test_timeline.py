@@ -97,9 +97,9 @@ def steps(reboots: bool) -> dict[tuple[str, str], Callable[[Simulated], None]]:
             detached.begun(models.TRANSFERS, "", {}, again=True)
         ),
         ("driver", "operations.driver"): driver,
-        ("cache", "image.begun"): lambda host: host.run(detached.begun(image.UNIT, "", {})),
+        ("cache", "images.begun"): lambda host: host.run(detached.begun(image.UNIT, "", {})),
         ("cache", "models.cached"): weights,
-        ("engine", "image.image"): lambda host: host.run(detached.joined(image.UNIT, image.LIMIT_S)),
+        ("engine", "images.brought"): lambda host: host.run(detached.joined(image.UNIT, image.LIMIT_S)),
     }
 
 
