@@ -196,3 +196,15 @@ def test_one_look_reads_what_vllm_really_says() -> None:
         "num_requests_running": 2.0, "num_requests_waiting": 1.0, "prompt_tokens_total": 1.5e6,
         "kv_cache_usage_perc": 0.25, "iteration_tokens_total_count": 7.0,
     }  # fmt: skip
+
+
+@pytest.mark.engines
+def test_one_look_reads_what_llama_cpp_says() -> None:
+    text = (
+        "# TYPE llamacpp:requests_processing gauge\nllamacpp:requests_processing 2\nllamacpp:requests_deferred 1\n"
+        "llamacpp:n_decode_total 40\nllamacpp:tokens_predicted_total 7\nllamacpp:prompt_tokens_seconds 12.5\n"
+    )
+    found = {name: float(value) for name, value in replicas._COUNTED.findall(text)}
+    assert found == {
+        "requests_processing": 2.0, "requests_deferred": 1.0, "n_decode_total": 40.0, "tokens_predicted_total": 7.0,
+    }  # fmt: skip

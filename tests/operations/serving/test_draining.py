@@ -218,6 +218,15 @@ def test_waiting_ends_when_nothing_runs(waited: Callable[..., Waited], busy_look
     assert (found.looks, found.said) == (looks, "")
 
 
+@pytest.mark.engines
+@pytest.mark.parametrize("metric", ["requests_processing", "requests_deferred"])
+def test_an_engine_that_does_not_drain_is_waited_for_by_its_own_counts(
+    waited: Callable[..., Waited], metric: str
+) -> None:
+    found = waited([FIRST], 60, f"[ $n -le 2 ] && echo 'llamacpp:{metric} 1' || echo 'llamacpp:{metric} 0'")
+    assert (found.looks, found.said) == (5, "")
+
+
 def test_waiting_ends_when_the_time_is_up(waited: Callable[..., Waited]) -> None:
     found = waited([FIRST], 10, ONE_RUNS)
     assert found.took_s >= 10 and found.said == "", "an engine that says that it works is not unknown"
