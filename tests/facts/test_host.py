@@ -46,3 +46,10 @@ def test_listeners_are_named_by_their_first_process() -> None:
 def test_a_look_that_was_cut_off_is_data() -> None:
     assert isinstance(HostLook().process(["@@ingot-begin uid", "0"]), Unread)
     assert isinstance(HostLook().process([]), Unread)
+
+
+def test_the_nginx_by_which_figures_leave_a_host_is_none_of_others() -> None:
+    listening = 'LISTEN 0 511 0.0.0.0:9443 0.0.0.0:* users:(("nginx",pid=7,fd=3))'
+    [ours] = parse_listeners(listening, "7 0::/system.slice/ingot-monitoring.service")
+    [theirs] = parse_listeners(listening, "7 0::/system.slice/other.service")
+    assert (ours.process, theirs.process) == ("nginx", "an nginx that nginx.service has not started")

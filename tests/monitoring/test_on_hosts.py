@@ -44,7 +44,7 @@ def test_verify_proves_it(watched: Watched) -> None:
 
 def test_a_servers_certificate_opens_no_port(watched: Watched) -> None:
     tls = "/etc/ingot/monitoring/tls"
-    ask = f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {tls}/../ca.pem https://{watched.host.address}:9443/node"
+    ask = f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {tls}/../authority.pem https://{watched.host.address}:9443/node"
     assert watched.host.succeeds(f"{ask} --cert {tls}/certificate.pem --key {tls}/key.pem").strip() == "400"
     client = "/etc/prometheus/ingot"
     assert watched.host.succeeds(f"{ask} --cert {client}/certificate.pem --key {client}/key.pem").strip() == "200"

@@ -117,7 +117,7 @@ def entries(values: Settings, watched: Sequence[Member], name: str, ca_pem: str)
     mail = values.monitoring_mail
     return [
         tree.Dir("/etc/prometheus/rules"),
-        tree.File(f"{MONITOR_DIRECTORY}/ca.pem", ca_pem),
+        tree.File(f"{MONITOR_DIRECTORY}/authority.pem", ca_pem),
         tree.File(NODES, nodes(watched)),
         _secret(TOKEN, values.monitoring_webhook_token_file, "monitoring_webhook_token_file"),
         _secret(PASSWORD, mail.password_file if mail else None, "monitoring_mail.password_file"),

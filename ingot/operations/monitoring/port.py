@@ -19,7 +19,7 @@ from ingot.settings import Settings, of_host
 from ingot.settings.engine import FIRST_ADDRESS, room
 
 CONFIGURATION = f"{DIRECTORY}/nginx.conf"
-CA = f"{DIRECTORY}/ca.pem"
+CA = f"{DIRECTORY}/authority.pem"
 LOGIN = f"{DIRECTORY}/login.htpasswd"
 SERVICE = "/etc/systemd/system/ingot-monitoring.service"
 RUNTIME = "ingot-monitoring"
