@@ -122,7 +122,9 @@ def entries(
         *presented.entries,
         *files,
         tree.File(MODEL_SCRIPT, model_script) if model_script else tree.Absent(MODEL_SCRIPT),
-        *([tree.File(METERED_SCRIPT, render.template("gateway/metered.js"))] if _is_metered(served, settings) else []),
+        tree.File(METERED_SCRIPT, render.template("gateway/metered.js"))
+        if _is_metered(served, settings)
+        else tree.Absent(METERED_SCRIPT),
         tree.File(ERRORS_CONF, errors_conf(settings, served)),
         filter_conf(found, settings, served),
     ]
