@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 #: Directories of `tests/` whose files share hosts, the longest first: a group that begins last must be short.
-SHARED = ("e2e", "rollout", "gateway", "onboarding")
+SHARED = ("e2e", "rollout", "gateway", "monitoring", "onboarding")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 
 
