@@ -25,6 +25,22 @@ ROOT = Path(__file__).parent.parent.parent
 #: What a test host (Debian 13, one RTX 4090) answered to tests/hosts/look.py, shortened where nothing reads it.
 CAPTURE = (Path(__file__).parent / "captures" / "served-host.txt").read_text(encoding="utf-8")
 NAME, ADDRESS = "gpu-01", "192.0.2.11"
+#: What such a host answers besides where it watches itself.
+WATCHED = {
+    "units": "\n".join(
+        f"{unit} active enabled"
+        for unit in (
+            "prometheus-node-exporter",
+            "ingot-metrics.timer",
+            "ingot-monitoring",
+            "prometheus",
+            "prometheus-alertmanager",
+        )
+    ),
+    "listeners": 'LISTEN 0 4096 127.0.0.1:9100 0.0.0.0:* users:(("prometheus-node",pid=7,fd=3))',
+    "figures_age": "9",
+    "figures": "ingot_collector_last_run_seconds 1796000000",
+}
 #: The key of the package sources that it was deployed from.
 KEY = next(iter(parse_look(CAPTURE).keyrings.values()))[0]
 SANDBOX = runpy.run_path(str(ROOT / "group_data" / "sandbox.py"))
@@ -81,6 +97,10 @@ def met() -> Outside:
             "1.2": replace(usual, version="TLSv1.2", cipher="ECDHE-ECDSA-AES256-GCM-SHA384"),
         },
         open_ports={8000: False},
+        monitoring={
+            DEFAULTS["monitoring_port"]: answered(400),
+            DEFAULTS["monitoring_login_port"]: answered(401),
+        },
         in_clear=answered(400),
         port_80=Refused("ConnectionRefusedError"),
         healthz=answered(),
@@ -93,11 +113,20 @@ def met() -> Outside:
     )
 
 
+def captured() -> Look:
+    """What the captured host answered, and what it would besides if it were watched."""
+    answers = dict(parse_look(CAPTURE).answers)
+    for question, lines in WATCHED.items():
+        before = answers.get(question, Section("", 0))
+        answers[question] = Section(f"{before.output}\n{lines}".strip("\n"), before.status)
+    return Look(answers)
+
+
 @dataclass
 class Host:
     """A host under test with everything that was found of it, to be broken in one place."""
 
-    look: Look = field(default_factory=lambda: parse_look(CAPTURE))
+    look: Look = field(default_factory=captured)
     outside: Outside = field(default_factory=met)
     values: Mapping[str, Any] = field(default_factory=dict)
     leaks: tuple[str, ...] = ()
@@ -107,18 +136,21 @@ class Host:
     def judge(self, check: str) -> None:
         """Run one check as pytest does, for each of its probes where it has such."""
         module, function = CHECKS[check]
+        wanted = inspect.signature(function).parameters
         host = SimpleNamespace(name=NAME, data=data(**self.values), groups=["gpu"], inventory=[], connector_data={})
+        if "watched" in wanted:
+            host.groups, host.inventory = ["gpu", "monitor"], [host]
         target = Target(host, "lab", Path(), "sk-a", None, self.look, self.outside, self.leaks, self.boots)  # type: ignore[arg-type]
         config = SimpleNamespace(getoption=lambda name: self.reboot)
         known = {
             "target": target,
+            "watched": target,
             "look": self.look,
             "outside": self.outside,
             "keyed": self.outside,
             "engines": self.look.engines,
             "request": SimpleNamespace(config=config),
         }
-        wanted = inspect.signature(function).parameters
         for probe in _probes(module, check) if "probe" in wanted else (None,):
             function(**{name: value for name, value in {**known, "probe": probe}.items() if name in wanted})
 

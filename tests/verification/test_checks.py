@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.outside import Served
+from tests.hosts.outside import Refused, Served
 from tests.settings.values import DEFAULTS
 from tests.verification.judging import (
     ADDRESS,
@@ -217,6 +217,39 @@ CASES: tuple[Case, ...] = (
     ),
     ("test_one_specification_names_every_gpu_by_its_uuid", said("cdi", UUID, "GPU-00"), f"device for {CDI}={UUID}"),
     ("test_the_specification_is_of_the_driver_that_runs", said("cdi", ".so.580.173.02", ".so.570.1"), "570.1"),
+    (
+        "test_what_writes_and_hands_on_figures_runs_and_starts_at_boot",
+        said("units", "ingot-metrics.timer active", "ingot-metrics.timer failed"),
+        "ingot-metrics.timer is failed enabled",
+    ),
+    (
+        "test_what_writes_and_hands_on_figures_runs_and_starts_at_boot",
+        said("units", "prometheus-alertmanager active enabled", "prometheus-alertmanager active disabled"),
+        "prometheus-alertmanager is active disabled",
+    ),
+    (
+        "test_exporters_listen_on_loopback_alone",
+        said("listeners", "127.0.0.1:9100", "*:9100"),
+        "prometheus-node on *:9100",
+    ),
+    ("test_figures_are_fresh", said("figures_age", "9", "61"), "figures are 61 s old, expected 60 at most"),
+    ("test_figures_are_fresh", said("figures_age", "9", ""), "figures are not there"),
+    ("test_figures_are_fresh", said("figures", "ingot_collector_last_run_seconds", "a"), "wrote no figures"),
+    (
+        "test_figures_are_refused_without_the_monitors_certificate",
+        meets(monitoring={9443: answered(200, "node_load1 1")}),
+        "port 9443 answers a stranger with 200",
+    ),
+    (
+        "test_figures_are_refused_without_the_monitors_certificate",
+        meets(monitoring={9443: Refused("ConnectionRefusedError")}),
+        "port 9443 gives no answer (ConnectionRefusedError)",
+    ),
+    (
+        "test_prometheus_is_refused_without_the_login",
+        meets(monitoring={9444: answered(200)}),
+        "port 9444 answers without a login with 200",
+    ),
     ("test_dockerd_knows_every_gpu_as_a_cdi_device", said("docker", '"CDISpecDirs"', '"a"'), "dockerd does not know"),
 )  # fmt: skip
 
