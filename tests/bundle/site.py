@@ -6,6 +6,7 @@ import os
 from ingot.sandbox.inventory import hosts
 
 _values = json.loads(os.environ["INGOT_TEST_VALUES"])
-_all = [(name, {**data, **_values[name.removeprefix("@ingot/")]}) for name, data in hosts()]
+_known = [(name.removeprefix("@ingot/"), name, data) for name, data in hosts()]
+_all = [(name, {**data, **_values[short]}) for short, name, data in _known if short in _values]
 sandbox = [(name, {**data, "serve": []} if name.endswith("-front") else data) for name, data in _all]
 gateway = [one for one in sandbox if one[0].endswith("-front")]
