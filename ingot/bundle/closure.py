@@ -100,7 +100,7 @@ class Root:
     def pin_by(self, package: Path) -> None:
         """Add the preferences that a package brings."""
         into = self.directory / "pinning"
-        _run(["dpkg-deb", "--extract", str(package), str(into)], dict(os.environ))
+        run(["dpkg-deb", "--extract", str(package), str(into)], dict(os.environ))
         for file in (into / "etc/apt/preferences.d").glob("*"):
             shutil.copy(file, self.directory / "etc/preferences.d")
 
@@ -118,10 +118,11 @@ class Root:
         return tuple(needed)
 
     def _apt(self, *words: str) -> str:
-        return _run(["apt-get", *words], {**os.environ, "APT_CONFIG": f"{self.directory}/apt.conf"})
+        return run(["apt-get", *words], {**os.environ, "APT_CONFIG": f"{self.directory}/apt.conf"})
 
 
-def _run(argv: Sequence[str], environment: Mapping[str, str]) -> str:
+def run(argv: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What one of apt's tools prints. Raises: IngotError with its reasons."""
     try:
         done = subprocess.run(
             argv, env={**environment, "LC_ALL": "C.UTF-8"}, capture_output=True, text=True, timeout=LIMIT_S, check=False

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ingot.bundle import repository
 from ingot.bundle.closure import Needed, Root
+from ingot.bundle.machine_archive import machine_archive
 from ingot.bundle.repository import Part
 from ingot.bundle.store import Entry, Store
 from ingot.bundle.target import Target
@@ -57,9 +58,11 @@ class Packages:
     def _parts(self, target: Target, wish: Wish, found: dict[str, Entry]) -> Iterator[Part]:
         os, codename = target.look.driver.os.id, target.look.codename
         architecture = target.look.described.architecture
-        own: list[tuple[str, str, tuple[str, ...]]] = []
-        own.append((ARCHIVE, wish.archive.uri, (codename, f"{codename}-updates")))
-        own.append((SECURITY, wish.archive.security_uri or wish.archive.uri, (f"{codename}-security",)))
+        theirs = wish.archive or machine_archive(os)
+        own = (
+            (ARCHIVE, theirs.uri, (codename, f"{codename}-updates")),
+            (SECURITY, theirs.security_uri or theirs.uri, (f"{codename}-security",)),
+        )
         for place, uri, names in own:
             here = uri.replace("{os}", os).replace("{codename}", codename)
             components = archive.COMPONENTS[os]

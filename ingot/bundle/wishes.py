@@ -27,11 +27,6 @@ PLACES = {
     "nginx": "apt/nginx/{os}",
 }
 ARCHIVE, SECURITY = "apt/{os}", "apt/{os}-security"
-#: Where distributions publish, for sites that name no other archive.
-ARCHIVES = {
-    "debian": Archive(uri="http://deb.debian.org/debian", security_uri="http://deb.debian.org/debian-security"),
-    "ubuntu": Archive(uri="http://archive.ubuntu.com/ubuntu", security_uri="http://security.ubuntu.com/ubuntu"),
-}
 #: What scripts of Ingot's install by themselves where it is missing.
 SCRIPTS_NEED = ("gpg", "curl", "ca-certificates")
 
@@ -40,12 +35,13 @@ SCRIPTS_NEED = ("gpg", "curl", "ca-certificates")
 class Wish:
     """Packages (`name` or `name=version`) from repositories, by the bundle's place of each.
 
-    `first` is installed before the others, whose versions it pins. `archive` is the distribution's own.
+    `first` is installed before the others, whose versions it pins. `archive` is what the site names for its
+    distribution's own packages; None where the connected machine's is meant.
     """
 
     names: tuple[str, ...]
     sources: Mapping[str, Source]
-    archive: Archive
+    archive: Archive | None
     pins: tuple[Pin, ...] = ()
     first: str | None = None
 
@@ -98,8 +94,7 @@ def wish(look: HostState, values: Settings, *, fronts: bool, watched: bool = Fal
         names += nginx_packages.DISTRIBUTION_PACKAGES
     names += [exporter.PACKAGE] if watched else []
     names += monitor.PACKAGES if watches else ()
-    theirs = values.sources.distribution or ARCHIVES[os.id]
-    return Wish(tuple(dict.fromkeys(names)), sources, theirs, pins, first)
+    return Wish(tuple(dict.fromkeys(names)), sources, values.sources.distribution, pins, first)
 
 
 def at_bundle(values: Settings) -> dict[str, object]:

@@ -18,7 +18,7 @@ SITE = Value(uri="https://mirror.site/{os}", security_uri="https://mirror.site/{
 LIST = "/etc/apt/sources.list"
 SOURCES = "/etc/apt/sources.list.d/debian.sources"
 STANZA = (
-    "Types: deb deb-src\nURIs: http://deb.debian.org/debian\nSuites: trixie trixie-updates\n"
+    "Types: deb deb-src\nURIs: http://archive.example/debian\nSuites: trixie trixie-updates\n"
     "Components: main non-free-firmware\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
 )
 
@@ -62,7 +62,7 @@ def test_one_address_has_all_suites_and_dates_are_checked_by_default() -> None:
 def test_what_the_host_describes_of_it_is_switched_off_and_nothing_else(tmp_path: Path) -> None:
     other = "deb [signed-by=/etc/apt/keyrings/x.gpg] https://packages.example/debian trixie main\n"
     vendor = "deb https://download.example.com/repos/debian trixie main\n"
-    line = "deb http://deb.debian.org/debian trixie main\n"
+    line = "deb http://archive.example/debian trixie main\n"
     found = edits((SOURCES, STANZA), (LIST, line + other + vendor))
     assert found[SOURCES].startswith(f"# Changed by Ingot, see {PATH}.\n") and "Enabled: no\n" in found[SOURCES]
     assert found[LIST] == f"# Switched off by Ingot, see {PATH}: {line}{other}{vendor}"
