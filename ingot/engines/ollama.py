@@ -6,12 +6,12 @@ prompts without a word: llama.cpp serves the same file. See docs/engines.md, and
 
 from __future__ import annotations
 
-from ingot.engines import llama_cpp, starts
+from ingot.engines import llama_cpp
+from ingot.engines.container import container
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.minimums import oldest
-from ingot.engines.service import Mount, Service
+from ingot.engines.service import Service
 
-USER = "2000:0"
 STORE, CACHE = "/store", "/cache"
 START_BASE_S = 120
 #: That the process lives: nothing is loaded before a first completion, which the proof of a replica asks for.
@@ -45,25 +45,15 @@ def service(replica: Replica, values: Values) -> Service:
         "OLLAMA_MAX_QUEUE": str(WAITING),
         "OLLAMA_NUM_PARALLEL": str(plan.max_num_seqs),
     }
-    return Service(
-        name=replica.name,
-        model=replica.served_name,
-        image=values.image,
-        argv=("/bin/ollama", "serve", *values.extra_args),
-        env=tuple(sorted({**ENVIRONMENT, **settings, **values.extra_env}.items())),
-        mounts=(Mount(replica.model_directory, STORE), Mount(replica.cache_directory, CACHE, read_only=False)),
-        devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in plan.gpu_uuids),
-        user=USER,
-        tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
-        ulimits=tuple(sorted(values.ulimits.items())),
-        shm_bytes=values.shm_bytes,
-        pids=values.pids,
-        address=replica.address,
-        port=values.port,
+    return container(
+        replica,
+        values,
+        ("/bin/ollama", "serve"),
+        {**ENVIRONMENT, **settings},
+        model_at=STORE,
+        cache_at=CACHE,
         health_path=HEALTH,
-        stop_grace_s=values.stop_grace_s,
-        start_deadline_s=starts.deadline_s(START_BASE_S, replica.weight_bytes, values.disk_bytes_per_s),
-        kind=replica.kind,
+        start_base_s=START_BASE_S,
     )
 
 

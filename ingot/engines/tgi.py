@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ingot.engines import starts
+from ingot.engines.container import container
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.minimums import oldest
 from ingot.engines.observed import Observed
-from ingot.engines.service import Mount, Service
+from ingot.engines.service import Service
 
-USER = "2000:0"
 MODEL, CACHE = "/model", "/cache"
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -36,25 +35,15 @@ LOG_LINES = "KV-cache blocks:"
 
 def service(replica: Replica, values: Values) -> Service:
     """The container of one replica."""
-    return Service(
-        name=replica.name,
-        model=replica.served_name,
-        image=values.image,
-        argv=("text-generation-launcher", *_flags(replica, values), *values.extra_args),
-        env=tuple(sorted({**ENVIRONMENT, **values.extra_env}.items())),
-        mounts=(Mount(replica.model_directory, MODEL), Mount(replica.cache_directory, CACHE, read_only=False)),
-        devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
-        user=USER,
-        tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
-        ulimits=tuple(sorted(values.ulimits.items())),
-        shm_bytes=values.shm_bytes,
-        pids=values.pids,
-        address=replica.address,
-        port=values.port,
+    return container(
+        replica,
+        values,
+        ("text-generation-launcher", *_flags(replica, values)),
+        ENVIRONMENT,
+        model_at=MODEL,
+        cache_at=CACHE,
         health_path=HEALTH,
-        stop_grace_s=values.stop_grace_s,
-        start_deadline_s=starts.deadline_s(START_BASE_S, replica.weight_bytes, values.disk_bytes_per_s),
-        kind=replica.kind,
+        start_base_s=START_BASE_S,
     )
 
 
