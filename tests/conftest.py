@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-#: Directories of `tests/` whose files share hosts, the longest first: a group that begins last must be short.
-SHARED = ("e2e", "e2e/members", "rollout", "gateway", "monitoring", "onboarding")
+#: Directories of `tests/` whose files share hosts.
+SHARED = ("e2e", "rollout", "gateway", "monitoring", "onboarding")
 #: Of the longest, the files whose host has its own file beside inventories/sandbox.py: half of the work.
 MEMBERS = ("test_departure.py", "test_deploy.py", "test_going_back.py", "test_kinds.py")
+#: The groups that take longest, in this order: one that begins last must be short.
+FIRST = ("e2e", "e2e/members", "tests/found/test_states.py", "rollout", "gateway", "tests/driver/test_on_hosts.py")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 
 
@@ -32,8 +34,9 @@ def pytest_configure() -> None:
         os.environ["INGOT_SANDBOX_STATE"] = f"{state}-{WORKER}"
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {name: number for number, name in enumerate(SHARED)}
+    order = {name: number for number, name in enumerate(FIRST)}
     if WORKER and any(item.get_closest_marker("e2e") for item in items):
         items.sort(key=lambda item: order.get(group(item.nodeid), len(order)))
 
