@@ -56,11 +56,11 @@ gateway = [_entry(name) for name in {front!r}]
 """
 #: Seconds of requests before and after each change.
 AROUND_S = 2
-#: A package of the installed nginx with a higher version: what an upgrade from the distribution does.
+#: The distribution's nginx with a higher version than the installed one: what an upgrade from the distribution does.
 UPGRADE_NGINX = r"""
 set -e
 cd "$(mktemp -d)"
-apt-get download -q nginx
+apt-get download -q "nginx=$(apt-cache madison nginx | awk 'NR == 1 { print $3 }')"
 dpkg-deb -R nginx_*.deb tree
 version=$(dpkg-query -W -f '${Version}' nginx)
 sed -i "s/^Version: .*/Version: $version+again/" tree/DEBIAN/control
