@@ -28,6 +28,7 @@ COMMANDS = {
     "migrate": "ingot.commands.migrate:migrate",
     "models": "ingot.commands.models:models_group",
     "onboard": "ingot.commands.onboard:onboard",
+    "panels": "ingot.commands.panels:panels",
     "plan": "ingot.commands.plan:plan",
     "probe": "ingot.commands.probe:probe",
     "recommend": "ingot.commands.recommend:recommend",

@@ -10,6 +10,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #666; }
 @media (prefers-color-scheme: dark) { :root { --dim: #a3a3a3; } }
+/* Said, though browsers would take the same: who measures contrast reads it here. */
+html { background: Canvas; color: CanvasText; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .3rem; border-top: 1px solid var(--line);
   padding-top: 1rem; } h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
@@ -27,7 +29,11 @@ svg .small { font-size: 10px; } figcaption { color: var(--dim); }
 a { color: inherit; } a:focus-visible, summary:focus-visible { outline: 3px solid #4269d0; outline-offset: 2px; }
 .scroll { overflow-x: auto; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
-@media print { body { max-width: none; margin: 0; } section, figure, tr { break-inside: avoid; }
+.numbers { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .6rem; margin: .6rem 0; }
+.numbers dt { color: var(--dim); } .numbers dd { margin: 0; font-size: 1.3rem; font-weight: 600; }
+h4 { font-size: 1rem; margin: .8rem 0 0; } .panel { min-width: 0; }
+svg.key { width: 1.75rem; height: .6rem; margin-right: .4rem; }
+@media print { body { max-width: none; margin: 0; } section, figure, .panel, tr { break-inside: avoid; }
   .scroll { overflow: visible; } .bar, .verdict, i { print-color-adjust: exact; } }
 details summary { cursor: pointer; } details p { margin-left: 1.1rem; color: var(--dim); }
 figure { margin: 1rem 0; } svg { max-width: 44rem; width: 100%; font-size: 12px; fill: currentColor; }
@@ -41,6 +47,6 @@ def document(title: str, body: str) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<title>Ingot: {escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+        f"<title>Ingot: {escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{escape(title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )

@@ -1,14 +1,21 @@
-"""Plots as SVG text for self-contained pages: bars against an expectation, lines over time, curves over a load."""
+"""Plots as SVG text for self-contained pages: bars against an expectation, lines over time, curves over a load.
+
+A plot over hours of the clock (`timeline`) has gaps where nothing was measured.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
+from itertools import pairwise
 
 #: One colour per line; the same GPU has the same one in every plot of a page.
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0")
+#: What tells lines apart without their colours.
+DASHES = ("none", "6 3", "2 2", "8 3 2 3")
 WIDTH, LEFT, RIGHT, BAR = 640, 70, 90, 18
 LINES_HEIGHT, TOP, BOTTOM = 180, 12, 26
 
@@ -32,25 +39,27 @@ class Line:
 
 def bars(title: str, unit: str, values: Sequence[Bar], *, floor: float | None = None, peak: float | None = None) -> str:
     """Horizontal bars; `floor` is what was expected at least (a dashed line), `peak` the data sheet's (a solid one)."""
+    # A character is about 7 wide.
+    left = min(max(LEFT, *(8 + 7 * len(bar.name) for bar in values)), WIDTH // 2) if values else LEFT
     longest = max([bar.value for bar in values] + [floor or 0, peak or 0, 1e-9]) * 1.02
-    scale = (WIDTH - LEFT - RIGHT) / longest
+    scale = (WIDTH - left - RIGHT) / longest
     height = len(values) * (BAR + 6) + 20
     parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">']
     for number, bar in enumerate(values):
         y = number * (BAR + 6) + 14
         colour = "#d33" if bar.wrong else "#4269d0"
         parts += [
-            f'<text x="{LEFT - 6}" y="{y + 13}" text-anchor="end">{escape(bar.name)}</text>',
-            f'<rect x="{LEFT}" y="{y}" width="{bar.value * scale:.1f}" height="{BAR}" fill="{colour}"/>',
-            f'<text x="{LEFT + bar.value * scale + 4:.1f}" y="{y + 13}">{bar.value:,.4g}</text>',
+            f'<text x="{left - 6}" y="{y + 13}" text-anchor="end">{escape(bar.name)}</text>',
+            f'<rect x="{left}" y="{y}" width="{bar.value * scale:.1f}" height="{BAR}" fill="{colour}"/>',
+            f'<text x="{left + bar.value * scale + 4:.1f}" y="{y + 13}">{bar.value:,.4g}</text>',
         ]
     for level, style, name in ((floor, "4 3", "expected"), (peak, "none", "data sheet")):
         if level:
-            x = LEFT + level * scale
+            x = left + level * scale
             dashes = f'stroke="currentColor" stroke-dasharray="{style}"'
             parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="10" y2="{height}" {dashes}/>')
             parts.append(_label(x, 8, name, "middle"))
-    return _figure(f"{title}, {unit}", "".join(parts) + "</svg>")
+    return _figure(", ".join(filter(None, (title, unit))), "".join(parts) + "</svg>")
 
 
 def lines(title: str, unit: str, series: Sequence[Line]) -> str:
@@ -124,6 +133,67 @@ def curve(title: str, unit: str, across: str, series: Mapping[str, Sequence[Poin
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in map(place, line)]
         parts.append(_label(WIDTH - RIGHT + 8, TOP + 8 + number * 14, name, "start", colour))
     return _figure(f"{title}, {unit}, over {across}", "".join(parts) + "</svg>")
+
+
+def timeline(title: str, unit: str, series: Sequence[Line], begin_s: float, end_s: float, step_s: float) -> str:
+    """Lines between two moments (seconds since 1970, shown in UTC); x is seconds since the first.
+
+    A line is broken where a point is missing: points are `step_s` apart. What a line is called is told by `key`.
+    """
+    values = [y for line in series for _, y in line.points]
+    y_least, y_most = min(0.0, *values), max(values) * 1.08 if max(values) > 0 else 1.0
+    inner, across = LINES_HEIGHT - TOP - BOTTOM, WIDTH - LEFT - 10
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return LEFT + x / (end_s - begin_s) * across, TOP + (y_most - y) / (y_most - y_least) * inner
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {LINES_HEIGHT}" role="img" aria-label="{escape(title)}">']
+    shown = "%m-%d %H:%M" if end_s - begin_s > 86_400 else "%H:%M"
+    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+        level = y_least + share * (y_most - y_least)
+        x, y = place(share * (end_s - begin_s), level)
+        moment = datetime.fromtimestamp(begin_s + share * (end_s - begin_s), UTC)
+        parts += [
+            f'<line x1="{LEFT}" x2="{LEFT + across}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8884"/>',
+            _label(LEFT - 6, y + 4, f"{level:,.3g}", "end"),
+            _label(x, LINES_HEIGHT - 8, f"{moment:{shown}}", anchor),
+        ]
+    for number, line in enumerate(series):
+        for piece in _pieces(line.points, step_s):
+            if len(piece) == 1:
+                x, y = place(*piece[0])
+                parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.5" fill="{_colour(number)}"/>')
+            else:
+                path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in piece))
+                parts.append(f'<polyline points="{path}" fill="none" {_stroke(number)}/>')
+    return _figure(", ".join(filter(None, (title, unit))), "".join(parts) + "</svg>")
+
+
+def _pieces(points: Sequence[tuple[float, float]], step_s: float) -> list[list[tuple[float, float]]]:
+    """Points without a gap between them."""
+    pieces = [[points[0]]]
+    for before, point in pairwise(points):
+        if point[0] - before[0] > 1.5 * step_s:
+            pieces.append([])
+        pieces[-1].append(point)
+    return pieces
+
+
+def key(number: int) -> str:
+    """How a timeline draws its line of this number, for a legend in HTML."""
+    line = f'<line x1="0" x2="28" y1="5" y2="5" {_stroke(number)}/>'
+    return f'<svg class="key" viewBox="0 0 28 10" aria-hidden="true">{line}</svg>'
+
+
+def _stroke(number: int) -> str:
+    dashes = DASHES[number % len(DASHES)]
+    return f'stroke="{_colour(number)}" stroke-width="1.5"' + (
+        f' stroke-dasharray="{dashes}"' if dashes != "none" else ""
+    )
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
 
 
 def _label(x: float, y: float, text: str, anchor: str, colour: str = "currentColor") -> str:

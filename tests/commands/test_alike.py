@@ -33,6 +33,7 @@ ON_HOSTS = {
     "models check": ("--offline",),
     "models lock": ("--dry",),
     "models prune": ("--dry",),
+    "panels": (),
     "plan": (),
     "probe": (),
     "report": (),
@@ -47,7 +48,7 @@ ON_HOSTS = {
 CONNECTING = {
     command: needed
     for command, needed in ON_HOSTS.items()
-    if command not in ("alerts", "bundle push", "models check", "models lock")
+    if command not in ("alerts", "bundle push", "models check", "models lock", "panels")
 }
 #: Runs the command line of each argument list, in one process, since loading pyinfra is what takes the time.
 RUN = """

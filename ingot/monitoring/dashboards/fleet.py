@@ -60,7 +60,13 @@ FLEET = Dashboard(
             (
                 one("GPU use by host", "avg by (host) (ingot_gpu_utilization_ratio)", Unit.SHARE, "{{host}}"),
                 one("Power by host", "sum by (host) (ingot_gpu_power_watts)", Unit.WATTS, "{{host}}"),
-                Panel("Room for models", (Query("ingot_cache_free_bytes", "{{host}}"),), Unit.BYTES, Shape.BARS),
+                Panel(
+                    "Room for models",
+                    (Query("ingot_cache_free_bytes", "{{host}}"),),
+                    Unit.BYTES,
+                    Shape.BARS,
+                    lowest=True,
+                ),
                 table("Held by a run", "ingot_host_held == 1", width=12),
                 table("Last deploy failed", "ingot_deploy_succeeded == 0", width=12),
             ),

@@ -6,6 +6,7 @@ from ingot.monitoring.dashboards.panel import HOST, Dashboard, Row, Unit, number
 
 _H = 'host=~"$host"'
 _GPU = "{{host}} {{index}}"
+_XIDS = f"ingot_gpu_xid_total{{{_H}}}"
 
 GPU = Dashboard(
     "gpu",
@@ -44,7 +45,13 @@ GPU = Dashboard(
             (
                 one("Temperature", f"ingot_gpu_temperature_celsius{{{_H}}}", Unit.CELSIUS, _GPU),
                 one("Temperature of memory", f"ingot_gpu_memory_temperature_celsius{{{_H}}}", Unit.CELSIUS, _GPU),
-                one("Degrees left to its limit", f"ingot_gpu_temperature_margin_celsius{{{_H}}}", Unit.CELSIUS, _GPU),
+                one(
+                    "Degrees left to its limit",
+                    f"ingot_gpu_temperature_margin_celsius{{{_H}}}",
+                    Unit.CELSIUS,
+                    _GPU,
+                    lowest=True,
+                ),
                 one("Power", f"ingot_gpu_power_watts{{{_H}}}", Unit.WATTS, _GPU),
                 one(
                     "Share of the power limit",
@@ -66,7 +73,8 @@ GPU = Dashboard(
             (
                 one(
                     "Xids, 1 h",
-                    f"increase(ingot_gpu_xid_total{{{_H}}}[1h])",
+                    # A counter begins with its first Xid, which `increase` cannot see.
+                    f"({_XIDS} unless {_XIDS} offset 1h) or increase({_XIDS}[1h])",
                     Unit.NONE,
                     "{{host}} {{uuid}} {{xid}}",
                 ),
@@ -74,7 +82,7 @@ GPU = Dashboard(
                 one("Uncorrectable errors", f"increase(ingot_gpu_ecc_uncorrected_total{{{_H}}}[1h])", Unit.NONE, _GPU),
                 one("Rows remapped, correctable", f"ingot_gpu_remapped_rows_correctable{{{_H}}}", Unit.NONE, _GPU),
                 one("Rows remapped, uncorrectable", f"ingot_gpu_remapped_rows_uncorrectable{{{_H}}}", Unit.NONE, _GPU),
-                one("PCIe lanes", f"ingot_gpu_pcie_link_width{{{_H}}}", Unit.NONE, _GPU),
+                one("PCIe lanes", f"ingot_gpu_pcie_link_width{{{_H}}}", Unit.NONE, _GPU, lowest=True),
                 table("Asks for", f"ingot_gpu_recovery_needed{{{_H}}} == 1", "What the driver wants done.", 12),
                 table("Not in the fabric", f"ingot_gpu_fabric_up{{{_H}}} == 0", width=12),
             ),

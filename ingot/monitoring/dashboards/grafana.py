@@ -103,7 +103,7 @@ def _panels(rows: tuple[Row, ...]) -> Iterator[dict[str, Any]]:
 
 def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
     most = {} if panel.most is None else {"max": panel.most, "min": 0}
-    custom = {"custom": {"fillOpacity": 10, "stacking": {"mode": "normal" if panel.stacked else "none"}}}
+    custom = {"custom": {"fillOpacity": 10}}
     return {
         "datasource": SOURCE,
         "description": panel.about,

@@ -35,15 +35,16 @@ HOST = Dashboard(
                     Unit.SHARE,
                     "{{host}}",
                 ),
-                one("Memory left", f"node_memory_MemAvailable_bytes{{{_H}}}", Unit.BYTES, "{{host}}"),
+                one("Memory left", f"node_memory_MemAvailable_bytes{{{_H}}}", Unit.BYTES, "{{host}}", lowest=True),
                 one("Load", f"node_load5{{{_H}}}", Unit.NONE, "{{host}}"),
                 one(
                     "Disks free",
                     f"node_filesystem_avail_bytes{{{_DISK}}} / node_filesystem_size_bytes{{{_DISK}}}",
                     Unit.SHARE,
                     "{{host}} {{mountpoint}}",
+                    lowest=True,
                 ),
-                one("Room for models", f"ingot_cache_free_bytes{{{_H}}}", Unit.BYTES, "{{host}}"),
+                one("Room for models", f"ingot_cache_free_bytes{{{_H}}}", Unit.BYTES, "{{host}}", lowest=True),
                 one(
                     "Disk busy",
                     f"rate(node_disk_io_time_seconds_total{{{_H}}}[$__rate_interval])",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 #: Grafana's grid.
 COLUMNS = 24
+#: Labels that tell how a series was read, not what it is of.
+OF_SCRAPES = ("__name__", "alertstate", "instance", "job")
 
 
 class Shape(StrEnum):
@@ -40,10 +44,16 @@ class Query:
     expr: str
     legend: str = ""
 
+    def called(self, labels: Mapping[str, str]) -> str:
+        """What a series with these labels is called; its labels one after the other where nothing is said."""
+        if not self.legend:
+            return " ".join(value for name, value in sorted(labels.items()) if name not in OF_SCRAPES)
+        return " ".join(re.sub(r"\{\{(\w+)\}\}", lambda one: labels.get(one[1], ""), self.legend).split())
+
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel; `width` in columns. `stacked` lines are sums."""
+    """One panel; `width` in columns. `lowest`: of many series, those with the lowest values are the ones to look at."""
 
     title: str
     queries: tuple[Query, ...]
@@ -51,7 +61,7 @@ class Panel:
     shape: Shape = Shape.LINES
     width: int = 8
     about: str = ""
-    stacked: bool = False
+    lowest: bool = False
     most: float | None = None
 
 
@@ -88,9 +98,18 @@ MODEL = Variable("model", "ingot_replica_in_pool", "model")
 TEAM = Variable("team", "ingot_gateway_requests_total", "team")
 
 
-def one(title: str, expr: str, unit: Unit = Unit.NONE, legend: str = "", about: str = "", width: int = 8) -> Panel:
+def one(
+    title: str,
+    expr: str,
+    unit: Unit = Unit.NONE,
+    legend: str = "",
+    about: str = "",
+    width: int = 8,
+    *,
+    lowest: bool = False,
+) -> Panel:
     """Lines of one query."""
-    return Panel(title, (Query(expr, legend),), unit, about=about, width=width)
+    return Panel(title, (Query(expr, legend),), unit, about=about, width=width, lowest=lowest)
 
 
 def number(title: str, expr: str, unit: Unit = Unit.NONE, about: str = "") -> Panel:
