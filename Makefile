@@ -18,7 +18,7 @@ env: $(VENV)/.locked ## Create .venv from requirements.lock
 $(VENV)/.locked: requirements.lock pyproject.toml scripts/make-env
 	@scripts/make-env $(VENV) requirements.lock .
 
-checkers: $(CHECKERS)/.locked ## Create .venv-checkers: independent checkers that the gateway's tests run
+checkers: $(CHECKERS)/.locked tests/report/axe/node_modules/.locked ## Create .venv-checkers and axe: independent checkers that tests run
 
 $(CHECKERS)/.locked: requirements-checkers.lock scripts/make-env | env
 	@scripts/make-env $(CHECKERS) requirements-checkers.lock
@@ -31,10 +31,10 @@ $(CLIENTS)/.locked: requirements-clients.lock scripts/make-env | env
 $(AGENTS)/.locked: requirements-agents.lock scripts/make-env | env
 	@scripts/make-env $(AGENTS) requirements-agents.lock
 
-benchmarks/client_calls/node_modules/.locked: benchmarks/client_calls/package-lock.json
+%/node_modules/.locked: %/package-lock.json
 	@command -v npm >/dev/null || scripts/apt-install nodejs npm
-	@echo "ingot: installing the locked packages into benchmarks/client_calls/node_modules"
-	@npm ci --prefix benchmarks/client_calls --omit=dev --no-audit --no-fund --ignore-scripts --silent
+	@echo "ingot: installing the locked packages into $*/node_modules"
+	@npm ci --prefix $* --omit=dev --no-audit --no-fund --ignore-scripts --silent
 	@touch $@
 
 lock: env ## Resolve what is needed into the lock files
@@ -51,8 +51,9 @@ lock: env ## Resolve what is needed into the lock files
 	$(BIN)/uv pip compile requirements-agents.in --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 	  --quiet --output-file requirements-agents.lock
-	npm install --prefix benchmarks/client_calls --package-lock-only --omit-lockfile-registry-resolved \
-	  --no-audit --no-fund --ignore-scripts --silent
+	for place in benchmarks/client_calls tests/report/axe; do \
+	  npm install --prefix $$place --package-lock-only --omit-lockfile-registry-resolved \
+	    --no-audit --no-fund --ignore-scripts --silent || exit 1; done
 
 lint: env ## ruff and mypy (strict)
 	$(BIN)/ruff check .
@@ -98,4 +99,4 @@ demo-down: env ## Remove every trace of the demo and of test hosts, cached image
 	@$(BIN)/ingot demo down
 
 clean: ## Remove .venv and build leftovers
-	rm -rf $(VENV) $(CHECKERS) $(CLIENTS) $(AGENTS) benchmarks/client_calls/node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache mutants
+	rm -rf $(VENV) $(CHECKERS) $(CLIENTS) $(AGENTS) benchmarks/client_calls/node_modules tests/report/axe/node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache mutants

@@ -9,20 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ingot.report.page import document
 from ingot.report.plot import Bar, Line, bars, lines
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --dim: #777; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .3rem; border-top: 1px solid var(--line);
-  padding-top: 1rem; } .dim, figcaption { color: var(--dim); } ul { padding-left: 1.2rem; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
-figure { margin: 0; } svg { width: 100%; font: 12px system-ui, sans-serif; fill: currentColor; }
-svg .small { font-size: 10px; } .verdict { font-weight: 600; padding: .05rem .5rem; border-radius: 4px; color: #fff; }
-.pass { background: #2a8a3e; } .warn { background: #b97a00; } .fail { background: #c22; }
-table { border-collapse: collapse; } td, th { padding: .15rem .9rem .15rem 0; text-align: left;
-  border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
-"""
 #: Metric of the record's findings and floors, the figure of a GPU that it is, its name and its unit.
 FIGURES = (
     ("matmul", "matmul_tflops", "bf16 matmul", "TFLOP/s"),
@@ -40,12 +29,7 @@ TRACES = (("temperature", "temperature", "°C"), ("clock", "SM clock", "MHz"), (
 def render(records: Sequence[Mapping[str, Any]]) -> str:
     """The page of one run, a section per host."""
     body = "\n".join(_host(record) for record in records)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Ingot: acceptance</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Acceptance</h1>\n"
-        f"{_summary(records)}\n{body}\n</body>\n</html>\n"
-    )
+    return document("Acceptance", f"{_summary(records)}\n{body}")
 
 
 def short(record: Mapping[str, Any]) -> str:
@@ -65,8 +49,8 @@ def _summary(records: Sequence[Mapping[str, Any]]) -> str:
         f"<td>{escape(record['level'])}</td><td>{escape(record['at'])}</td><td>{len(record['reasons'])}</td></tr>"
         for record in records
     )
-    head = "<tr><th>host</th><th>verdict</th><th>level</th><th>at</th><th>reasons</th></tr>"
-    return f"<table>{head}\n{rows}\n</table>"
+    head = "".join(f'<th scope="col">{one}</th>' for one in ("host", "verdict", "level", "at", "reasons"))
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>"
 
 
 def _verdict(record: Mapping[str, Any]) -> str:

@@ -216,7 +216,7 @@ def _table(headings: Iterable[str], rows: Iterable[Sequence[str]], numbers: Iter
     body = "\n".join(f"<tr>{''.join(cell(place, text) for place, text in enumerate(row))}</tr>" for row in rows)
     table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
     # What scrolls is reached by keyboard.
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="table">{table}</div>'
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="table">{table}</div>'
 
 
 def _list(title: str, sentences: Iterable[str]) -> str:

@@ -84,7 +84,7 @@ def _terms(rows: Sequence[plan_rows.Row]) -> str:
         f'<td class="dim">{escape(row.basis)}</td></tr>'
         for row in rows
     )
-    return f"<table><tr><th>per GPU</th><th></th><th></th><th></th></tr>\n{lines}\n</table>"
+    return f"<table><tr><th>per GPU</th><th>size</th><th>uncertain by</th><th>known from</th></tr>\n{lines}\n</table>"
 
 
 def _differences(replica: ReplicaPlan, measured: Calibration) -> str:
@@ -93,7 +93,7 @@ def _differences(replica: ReplicaPlan, measured: Calibration) -> str:
         f'<td class="n dim">{one.difference}</td></tr>'
         for one in plan_rows.differences(replica, measured)
     )
-    return f"<table><tr><th></th><th>predicted</th><th>measured</th><th>difference</th></tr>\n{lines}\n</table>\n"
+    return f"<table><tr><th>figure</th><th>predicted</th><th>measured</th><th>difference</th></tr>\n{lines}\n</table>\n"
 
 
 def _misfit(host: str, error: DoesNotFit) -> str:

@@ -42,7 +42,13 @@ def _totals(used: Mapping[tuple[str, ...], Used], position: int, currency: str |
         total.prompt_tokens += one.prompt_tokens
         total.completion_tokens += one.completion_tokens
         total.cost += one.cost
-    heads = ["", "requests", "tokens in", "tokens out", *([f"cost, {currency}"] if currency else [])]
+    heads = [
+        ("team", "model")[position],
+        "requests",
+        "tokens in",
+        "tokens out",
+        *([f"cost, {currency}"] if currency else []),
+    ]
     rows = ["".join(f"<th>{escape(head)}</th>" for head in heads)]
     for name, one in sorted(totals.items(), key=lambda item: (-item[1].cost, -item[1].completion_tokens, item[0])):
         numbers = [f"{one.requests:,}", f"{one.prompt_tokens:,}", f"{one.completion_tokens:,}"]
