@@ -24,6 +24,7 @@ from ingot.bench.load import (
 )
 from ingot.commands.options import FILE, end, hosts_options, json_option, print_json
 from ingot.errors import IngotError
+from ingot.secrets import files
 
 if TYPE_CHECKING:
     from ingot.bench.running import Done
@@ -210,7 +211,7 @@ def _show(done: Done, html: Path | None, *, as_json: bool) -> None:
     if html:
         from ingot.report.bench_page import render
 
-        html.write_text(render(done.record, done.before), encoding="utf-8")
+        files.replace(html, render(done.record, done.before), 0o600)
     if as_json:
         shown = {**done.record.to_dict(), "path": str(done.path), "before": done.before and done.before.to_dict()}
         print_json({"hosts": [shown], "errors": []})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -30,13 +31,16 @@ def status(inventory: Path | None, hosts: tuple[str, ...], watch: bool, as_json:
     from ingot.inventory.fleet import selected
     from ingot.report.alerts import fleet_alerts
     from ingot.report.console import plain_console
-    from ingot.report.status import statuses, table, watch_fleet, with_alerts
+    from ingot.report.status import HostStatus, statuses, table, watch_fleet, with_alerts
 
     chosen = selected(inventory, hosts)
     if watch:
-        watch_fleet(
-            lambda: with_alerts(statuses(chosen), fleet_alerts(chosen)), plain_console(), lambda: time.sleep(EVERY_S)
-        )
+
+        def look() -> tuple[list[HostStatus], Sequence[str]]:
+            alerts = fleet_alerts(chosen)
+            return with_alerts(statuses(chosen), alerts), alerts.errors
+
+        watch_fleet(look, plain_console(), lambda: time.sleep(EVERY_S))
         return
     alerts = fleet_alerts(chosen)
     found = with_alerts(statuses(chosen), alerts)

@@ -155,12 +155,18 @@ def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def watch_fleet(look: Callable[[], Sequence[HostStatus]], console: Console, wait: Callable[[], None]) -> None:
-    """Show what each look finds, in place of the one before where the console is a terminal, until Ctrl-C."""
+def watch_fleet(
+    look: Callable[[], tuple[Sequence[HostStatus], Sequence[str]]], console: Console, wait: Callable[[], None]
+) -> None:
+    """Show what each look finds, in place of the one before where the console is a terminal, until Ctrl-C.
+
+    A look has the hosts, and the sentences of monitors that do not answer: without alerts is not the same as well.
+    """
 
     def shown() -> Group:
-        found = look()
-        return Group(table(found), *(Text(f"ingot: {one.error}") for one in found if one.error))
+        found, silent = look()
+        errors = (*(one.error for one in found if one.error), *silent)
+        return Group(table(found), *(Text(f"ingot: {one}") for one in errors))
 
     try:
         if not console.is_terminal:

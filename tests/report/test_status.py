@@ -115,7 +115,8 @@ def test_an_answer_that_was_cut_off_is_none() -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_watching_shows_each_look_and_ends_with_the_keyboard(terminal: bool) -> None:
-    looks = iter([[HostStatus("gpu-01")], [HostStatus("gpu-02", error=IngotError("gpu-02: [/gone]."))]])
+    gone = HostStatus("gpu-02", error=IngotError("gpu-02: [/gone]."))
+    looks = iter([([HostStatus("gpu-01")], ()), ([gone], ("watch-1: no SSH.",))])
     waits = iter([None, KeyboardInterrupt()])
     console = Console(force_terminal=terminal, width=100, markup=False)
 
@@ -126,3 +127,4 @@ def test_watching_shows_each_look_and_ends_with_the_keyboard(terminal: bool) -> 
     with console.capture() as out:
         watch_fleet(lambda: next(looks), console, wait)
     assert "gpu-01" in out.get() and "ingot: gpu-02: [/gone]." in out.get()
+    assert "ingot: watch-1: no SSH." in out.get(), "no alerts are known: that is not the same as none"
