@@ -29,6 +29,12 @@ def _new_xids(numbers: str) -> str:
     return f"{xids} > 0 unless ({xids} == {xids} offset 10m)"
 
 
+def _xids_of_an_hour(numbers: str) -> str:
+    """How many in an hour: all of a counter that was not there before it, of which `increase` misses the first."""
+    xids = f'ingot_gpu_xid_total{{xid=~"{numbers}"}}'
+    return f"({xids} unless {xids} offset 1h) or increase({xids}[1h])"
+
+
 def _xid_rule(name: str, severity: Severity, numbers: str, says: str, action: str) -> Rule:
     return Rule(
         name,
@@ -123,7 +129,7 @@ ALERTS = (
     Rule(
         "IngotXidOfProgram",
         Severity.INFO,
-        f'sum by (host, uuid) (increase(ingot_gpu_xid_total{{xid=~"{"|".join(map(str, PROGRAM_XIDS))}"}}[1h])) > 5',
+        f"sum by (host, uuid) ({_xids_of_an_hour('|'.join(map(str, PROGRAM_XIDS)))}) > 5",
         0,
         "Programs on GPU {{ $labels.uuid }} of {{ $labels.host }} failed again and again.",
         "Read the engine's log around the Xids of `dmesg`; it is nearly always the program, seldom the card.",
