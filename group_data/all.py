@@ -281,8 +281,17 @@ gateway_takeover = "refuse"
 gateway_teams = {}
 
 # --- monitoring: what a host of the group `monitor` sees of every host; without that group nothing is installed
+# Share of requests that end without a 5xx; alerts say where fewer do. Here and below, the monitor's own values count.
+monitoring_answered_share = 0.99
 # Share of its disk that the monitor's figures may fill; the oldest go first.
 monitoring_disk_share = 0.3
+# Requests in an alert's shorter window below which no promise is called broken: one slow request at night wakes nobody.
+monitoring_floor = 20
+# Seconds within which a token follows the one before: an edge of the engines' histogram (0.01, 0.025, 0.05, 0.075, 0.1,
+# 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1), since nothing between two edges can be counted.
+monitoring_itl_s = 0.1
+# Share of tokens that come within monitoring_itl_s.
+monitoring_itl_share = 0.95
 # Days that the monitor's figures are kept, where the disk has room.
 monitoring_keep_days = 90
 # Port of the monitor on which people reach Prometheus and Alertmanager, by TLS and with a login.
@@ -292,6 +301,11 @@ monitoring_login_port = 9444
 monitoring_mail = None
 # The one port by which a host's figures leave it: for the monitor's certificate alone.
 monitoring_port = 9443
+# Seconds within which an answer begins: an edge of the engines' histogram (0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
+# 20, 40, 80).
+monitoring_ttft_s = 2.5
+# Share of answers that begin within monitoring_ttft_s.
+monitoring_ttft_share = 0.95
 # Notices by HTTP POST to this address, in Alertmanager's JSON; None: none.
 monitoring_webhook = None
 # A file on this machine with the token that they carry (Authorization: Bearer …); None: none.

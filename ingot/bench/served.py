@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,15 +10,9 @@ from ingot.bench.place import Place
 from ingot.engines import Service as Replica
 from ingot.errors import IngotError
 from ingot.facts.engine import EngineState
+from ingot.monitoring.collector.plans import digest
 from ingot.operations.serving.stored import stored_services
 from ingot.sizing import HostPlan, PlanError, ReplicaPlan
-
-#: What makes two plans the same for speed: all that the engine is told, not on which of equal GPUs it runs.
-_SHAPE = (
-    "variant", "repository", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size",
-    "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "kv_cache_dtype",
-    "quantization", "dtype", "expert_parallel", "kv_offload_gib",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +99,9 @@ def subject(model: str, engine: str, replicas: Sequence[ReplicaPlan], running: i
     if not replicas:
         return Subject(model, plan="unknown", engine=engine, replicas=running)
     first = replicas[0]
-    shapes = sorted(json.dumps({name: getattr(one, name) for name in _SHAPE}, sort_keys=True) for one in replicas)
     return Subject(
         model=model,
-        plan=hashlib.sha256("".join(shapes).encode()).hexdigest()[:8],
+        plan=digest([one.to_dict() for one in replicas]),
         engine=engine,
         variant=first.variant,
         repository=first.repository,

@@ -149,6 +149,12 @@ REPLICAS = (
         "ingot_replica_oom_killed", REPLICA, "1 where the kernel last ended it for memory.", "docker inspect, OOMKilled"
     ),
     _gauge("ingot_replica_max_sequences", REPLICA, "Requests that it runs at once.", _PLAN),
+    _gauge(
+        "ingot_model_plan",
+        ("model", "engine", "gpu", "gpus", "plan"),
+        "1 for what a model is served by: a benchmark with the same labels is of the same.",
+        _PLAN,
+    ),
 )
 
 GATEWAY = (

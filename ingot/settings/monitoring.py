@@ -7,9 +7,12 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from ingot.monitoring.rules.slo import ITL_EDGES_S, TTFT_EDGES_S, nearest
 from ingot.settings.kinds import Days, Expected, LocalPath, Many, Section, Text, Wrong, pattern, refuse
 
 _Port = Annotated[int, Field(ge=1024, le=65535), Expected("a TCP port from 1024 to 65535")]
+_Share = Annotated[Annotated[float, Field(gt=0, lt=1)], Expected("a share between 0 and 1 such as 0.95")]
+_Seconds = Annotated[Annotated[float, Field(gt=0)], Expected("seconds above 0 such as 2.5")]
 _MailAddress = Annotated[str, *pattern(r"[^@\s\"'\\]+@[^@\s\"'\\]+", "a mail address")]
 
 
@@ -24,15 +27,21 @@ class Mail(Section):
 
 
 class Monitoring(Section):
-    """Ports, how long figures are kept, and who gets notices; it counts where the inventory has a group `monitor`."""
+    """Ports, how long figures are kept, what is promised, who gets notices; for inventories with a group `monitor`."""
 
+    monitoring_answered_share: _Share
     monitoring_disk_share: Annotated[
         Annotated[float, Field(gt=0, le=0.9)], Expected("a share of a disk above 0 and up to 0.9 such as 0.3")
     ]
+    monitoring_floor: Annotated[Annotated[int, Field(ge=1)], Expected("a whole number of requests from 1")]
+    monitoring_itl_s: _Seconds
+    monitoring_itl_share: _Share
     monitoring_keep_days: Days
     monitoring_login_port: _Port
     monitoring_mail: Annotated[Mail | None, Expected("to, sender and server, or None")]
     monitoring_port: _Port
+    monitoring_ttft_s: _Seconds
+    monitoring_ttft_share: _Share
     monitoring_webhook: Annotated[
         Annotated[str, *pattern(r"https?://[^\s\"'\\]+", "")] | None, Expected("an http or https address, or None")
     ]
@@ -44,6 +53,12 @@ class Monitoring(Section):
         return self
 
     def _wrong(self) -> Iterator[Wrong]:
+        for name, limit, edges in (
+            ("monitoring_ttft_s", self.monitoring_ttft_s, TTFT_EDGES_S),
+            ("monitoring_itl_s", self.monitoring_itl_s, ITL_EDGES_S),
+        ):
+            if limit not in edges:
+                yield Wrong((name,), limit, nearest(edges, limit))
         if self.monitoring_login_port == self.monitoring_port:
             yield Wrong(("monitoring_login_port",), self.monitoring_login_port, "another port than monitoring_port")
         if self.monitoring_webhook_token_file and not self.monitoring_webhook:

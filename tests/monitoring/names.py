@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ingot.monitoring.metrics import CATALOGUE, FROM_DCGM, ONLY_FROM_DCGM
+from ingot.monitoring.rules.baseline import BASE, EACH, MOST, PROMPTS
 from ingot.monitoring.rules.catalogue import groups
 from ingot.monitoring.rules.rule import Recording
 
@@ -27,7 +28,7 @@ def known() -> set[str]:
     ours = {series for one in CATALOGUE for series in one.series} | set(ONLY_FROM_DCGM)
     dcgm = {field for field, _ in (FROM_DCGM | ONLY_FROM_DCGM).values()}
     recorded = {rule.record for group in groups() for rule in group.rules if isinstance(rule, Recording)}
-    return captured | ours | dcgm | recorded | _BUILT_IN
+    return captured | ours | dcgm | recorded | {BASE, EACH, MOST, PROMPTS} | _BUILT_IN
 
 
 def named(expr: str) -> set[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ingot.monitoring.collector import gateway, gpus, host, replicas
+from ingot.monitoring.collector import gateway, gpus, host, plans, replicas
 from ingot.monitoring.collector.figures import Figures
 from ingot.monitoring.collector.stored import replace, stored
 
@@ -23,6 +23,7 @@ def main(file: str) -> int:
     parts: dict[str, Callable[[], bool]] = {
         "gpus": lambda: gpus.collect(figures, memory, settings["has_gpus"]),
         "plan": lambda: host.collect_expected(figures, settings),
+        "plans": lambda: plans.collect(figures, settings),
         "replicas": lambda: replicas.collect(figures, settings),
         "access_log": lambda: gateway.collect_log(figures, memory, settings),
         "nginx": lambda: gateway.collect_status(figures, settings["gateway_name"]),

@@ -10,6 +10,7 @@ from ingot.monitoring.rules.rule import Rule
 _TITLES = {
     "ingot-gpu": "GPUs and their driver",
     "ingot-engine": "Replicas and engines",
+    "ingot-bench": "Speed beside the benchmark",
     "ingot-slo": "Service levels",
     "ingot-gateway": "Gateway",
     "ingot-host": "Host",

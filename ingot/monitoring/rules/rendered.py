@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
+from ingot.monitoring.rules.baseline import Baseline, baseline_group
 from ingot.monitoring.rules.catalogue import groups
 from ingot.monitoring.rules.rule import Group, Recording, Rule
 from ingot.monitoring.rules.slo import Slo
@@ -19,9 +21,12 @@ _DURATION = re.compile(r"(?<=\[)(\d+)([smhd])(?=\])|(?<=offset )(\d+)([smhd])\b"
 _LEAST_WINDOW_S = 5
 
 
-def rule_file(slo: Slo | None = None, pace: float = 1) -> str:
-    """The file's text. `pace`: how many times faster than it should all windows and waits pass; for tests."""
-    written = {"groups": [_group(group, pace) for group in groups(slo)]}
+def rule_file(slo: Slo | None = None, known: Iterable[Baseline] = (), pace: float = 1) -> str:
+    """The file's text, with what is `known` of benchmarks.
+
+    `pace`: how many times faster than it should all windows and waits pass; for tests.
+    """
+    written = {"groups": [_group(group, pace) for group in (baseline_group(known), *groups(slo)) if group.rules]}
     header = "# Written by Ingot (roles/monitoring.py): changes made here are lost at the next deploy.\n"
     return header + yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=110)
 
@@ -33,7 +38,8 @@ def _group(group: Group, pace: float) -> dict[str, Any]:
 
 def _rule(rule: Rule | Recording, pace: float) -> dict[str, Any]:
     if isinstance(rule, Recording):
-        return {"record": rule.record, "expr": at_pace(rule.expr, pace)}
+        labels = {"labels": dict(rule.labels)} if rule.labels else {}
+        return {"record": rule.record, "expr": at_pace(rule.expr, pace), **labels}
     return {
         "alert": rule.name,
         "expr": at_pace(rule.expr, pace),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -56,10 +57,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A series that Prometheus keeps of an expression, under a name of its own."""
+    """A series that Prometheus keeps of an expression, under a name of its own, with labels of its own besides."""
 
     record: str
     expr: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Source of the factors and windows: Google's SRE Workbook, chapter 5, table 5-8, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ingot.monitoring.rules.rule import Group, Recording, Rule, Severity
@@ -33,10 +34,7 @@ class Slo:
     def __post_init__(self) -> None:
         for said, limit, edges in (("ttft_s", self.ttft_s, TTFT_EDGES_S), ("itl_s", self.itl_s, ITL_EDGES_S)):
             if limit not in edges:
-                raise ValueError(
-                    f"{said} is {limit:g}, which is no edge of the engine's histogram; take one of "
-                    f"{', '.join(f'{edge:g}' for edge in edges)}."
-                )
+                raise ValueError(f"{said} is {limit:g}; take {nearest(edges, limit)}.")
         for said, share in (
             ("ttft_share", self.ttft_share),
             ("itl_share", self.itl_share),
@@ -44,6 +42,13 @@ class Slo:
         ):
             if not 0 < share < 1:
                 raise ValueError(f"{said} is {share:g}; it is a share between 0 and 1, such as 0.95.")
+
+
+def nearest(edges: Sequence[float], limit: float) -> str:
+    """The edges on both sides of a limit that is none, in words."""
+    below, above = [one for one in edges if one < limit], [one for one in edges if one > limit]
+    sides = " or ".join(f"{one:g}" for one in (*below[-1:], *above[:1]))
+    return f"an edge of the engines' histogram, the nearest {'are' if ' or ' in sides else 'is'} {sides}"
 
 
 @dataclass(frozen=True, slots=True)

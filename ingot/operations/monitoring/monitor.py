@@ -9,10 +9,14 @@ from pyinfra import logger
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.context import host, state
 
+from ingot.bench.baseline import baselines
+from ingot.bench.record import DIRECTORY, records
 from ingot.facts.monitoring import DEFAULTS, MONITOR_DIRECTORY, Monitoring, MonitoringHost
 from ingot.monitoring.metrics import INTERVAL_S
+from ingot.monitoring.rules.baseline import Baseline
 from ingot.monitoring.rules.inhibitions import inhibitions
 from ingot.monitoring.rules.rendered import rule_file
+from ingot.monitoring.rules.slo import Slo
 from ingot.monitoring.targets import LISTED_JOBS, Member, listings, nodes
 from ingot.operations import monitored, packages, tree, units
 from ingot.operations.monitoring import certificates, removal
@@ -112,7 +116,21 @@ def _secret(path: str, file: str | None, value: str) -> tree.Entry:
     return tree.File(path, word.read(file, value), user="prometheus", group="prometheus", mode="0400", secret=True)
 
 
-def entries(values: Settings, watched: Sequence[Member], name: str, ca_pem: str) -> list[tree.Entry]:
+def promised(values: Settings) -> Slo:
+    """What callers are promised."""
+    return Slo(
+        ttft_s=values.monitoring_ttft_s,
+        ttft_share=values.monitoring_ttft_share,
+        itl_s=values.monitoring_itl_s,
+        itl_share=values.monitoring_itl_share,
+        served_share=values.monitoring_answered_share,
+        floor=values.monitoring_floor,
+    )
+
+
+def entries(
+    values: Settings, watched: Sequence[Member], name: str, ca_pem: str, known: Sequence[Baseline]
+) -> list[tree.Entry]:
     """Configuration, targets and rules of both."""
     mail = values.monitoring_mail
     return [
@@ -124,7 +142,7 @@ def entries(values: Settings, watched: Sequence[Member], name: str, ca_pem: str)
         tree.File(PROMETHEUS, prometheus_yml(watched, name)),
         # An address may hold a password.
         tree.File(ALERTMANAGER, alertmanager_yml(values), group="prometheus", mode="0640", secret=True),
-        tree.File(RULES, rule_file()),
+        tree.File(RULES, rule_file(promised(values), known)),
     ]
 
 
@@ -145,7 +163,8 @@ def monitor() -> Generator[PyinfraCommand, None, None]:
         # The user whose files the others are comes with the packages.
         return
     yield from certificates.present(found, certificates.CLIENT)
-    wanted = entries(values, members(), host.name, certificates.authority_pem())
+    known = baselines(records(certificates.secrets_dir() / DIRECTORY))
+    wanted = entries(values, members(), host.name, certificates.authority_pem(), known)
     yield from tree.tree._inner(entries=wanted, validate=VALIDATE)
     yield from units.units._inner(
         units.Unit(

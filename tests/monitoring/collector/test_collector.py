@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from ingot.bench.served import subject
 from ingot.monitoring.collector.gpus import FIELDS, count_xids, slot_of, table
 from ingot.monitoring.metrics import CATALOGUE
 from ingot.operations.monitoring import exporter
+from tests.report.fleets import plan
 from tests.settings.values import settings
 
 pytestmark = pytest.mark.observe
@@ -190,6 +192,26 @@ def test_engines_are_listed_for_the_monitor(tmp_path: Path, told: dict[str, obje
     assert found[f"ingot_replica_running{{{labels}}}"] == 1
     assert found[f"ingot_replica_healthy{{{labels}}}"] == 0
     assert found[f"ingot_replica_in_pool{{{labels}}}"] == 0
+
+
+def test_a_model_says_by_which_plan_it_is_served_as_a_benchmark_does(tmp_path: Path, told: dict[str, object]) -> None:
+    made = plan()
+    state = Path(str(told["state"]))
+    state.mkdir()
+    (state / "plan.json").write_text(json.dumps({"plan": made.to_dict()}))
+    found = collect(tmp_path, told)
+    of = subject(made.replicas[0].model, made.engine, made.replicas, len(made.replicas))
+    labels = f'model="{of.model}",engine="{of.engine}",gpu="{of.gpu}",gpus="{of.gpus}",plan="{of.plan}"'
+    assert found[f"ingot_model_plan{{{labels}}}"] == 1
+
+    older = made.to_dict()
+    del older["replicas"][0]["kv_offload_gib"]
+    (state / "plan.json").write_text(json.dumps({"plan": older}))
+    found = collect(tmp_path, told)
+    assert (
+        not [series for series in found if "model_plan" in series]
+        and found['ingot_collector_part_up{part="plans"}'] == 1
+    )
 
 
 def test_it_writes_what_the_catalogue_names_and_nothing_else() -> None:

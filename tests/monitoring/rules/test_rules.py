@@ -10,8 +10,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ingot.monitoring.metrics import CATALOGUE
+from ingot.monitoring.rules.baseline import Baseline
 from ingot.monitoring.rules.catalogue import alerts, groups
 from ingot.monitoring.rules.page import alerts_page
 from ingot.monitoring.rules.rendered import at_pace, rule_file
@@ -175,11 +177,29 @@ def test_a_pace_changes_windows_and_nothing_else() -> None:
 
 
 def test_a_limit_of_a_service_level_is_an_edge_of_the_histogram() -> None:
-    with pytest.raises(ValueError, match=r"ttft_s is 2, which is no edge of the engine's histogram; take one of 0\.1"):
+    with pytest.raises(
+        ValueError, match=r"ttft_s is 2; take an edge of the engines' histogram, the nearest are 1 or 2\.5"
+    ):
         Slo(ttft_s=2.0)
+    with pytest.raises(ValueError, match=r"itl_s is 3; take .* the nearest is 1\."):
+        Slo(itl_s=3.0)
     with pytest.raises(ValueError, match="served_share is 1; it is a share between 0 and 1"):
         Slo(served_share=1)
     assert 'le="1.0"' in rule_file(Slo(ttft_s=1.0))
+
+
+def test_what_is_known_of_benchmarks_is_series_that_prometheus_takes(tmp_path: Path) -> None:
+    known = Baseline("qwen", "vllm 0.32.0", 'NVIDIA "L4"', 1, "ab12cd34", 0.01, 0.0005, 16, 4)
+    text = rule_file(known=[known])
+    (tmp_path / "rules.yml").write_text(text, encoding="utf-8")
+    ran = subprocess.run(["promtool", "check", "rules", str(tmp_path / "rules.yml")], capture_output=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    said = yaml.safe_load(text)["groups"][0]
+    labels = {"model": "qwen", "engine": "vllm 0.32.0", "gpu": 'NVIDIA "L4"', "gpus": "1", "plan": "ab12cd34"}
+    assert said["name"] == "ingot-bench-known"
+    assert said["rules"][0] == {"record": "ingot:bench:itl_base_seconds", "expr": "vector(0.01)", "labels": labels}
+    assert [one["expr"] for one in said["rules"][1:]] == ["vector(0.0005)", "vector(16)", "vector(4)"]
+    assert "ingot-bench-known" not in rule_file()
 
 
 def test_an_alert_that_must_wake_somebody_waits_no_longer_than_its_cause_allows() -> None:

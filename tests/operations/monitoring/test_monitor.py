@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 
 from ingot.errors import IngotError
 from ingot.monitoring.targets import Member
+from ingot.operations import tree
 from ingot.operations.monitoring import monitor
 from tests.settings.values import settings
 
@@ -79,12 +81,33 @@ def test_figures_may_fill_their_share_of_the_disk() -> None:
         ({"monitoring_mail": {**MAIL, "user": "ingot"}}, "expected user and password_file both, or neither"),
         ({"monitoring_mail": {**MAIL, "to": []}}, "monitoring_mail.to"),
         ({"monitoring_disk_share": 1.5}, "monitoring_disk_share is 1.5, expected a share of a disk"),
+        (
+            {"monitoring_ttft_s": 2},
+            "monitoring_ttft_s is 2.0, expected an edge of the engines' histogram, the nearest are 1 or 2.5",
+        ),
+        (
+            {"monitoring_itl_s": 0.001},
+            "monitoring_itl_s is 0.001, expected an edge of the engines' histogram, the nearest is 0.01",
+        ),
+        ({"monitoring_answered_share": 99}, "monitoring_answered_share is 99, expected a share between 0 and 1"),
+        ({"monitoring_floor": 0}, "monitoring_floor is 0, expected a whole number of requests from 1"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(values: dict[str, object], sentence: str) -> None:
     with pytest.raises(IngotError) as wrong:
         settings(**values)
     assert sentence.replace("65000", "65535") in str(wrong.value)
+
+
+def test_the_rules_have_the_limits_that_the_values_say() -> None:
+    values = settings(monitoring_ttft_s=5, monitoring_itl_s=0.2, monitoring_itl_share=0.9, monitoring_floor=7)
+    entries = monitor.entries(values, [], "watch-01", "", ())
+    (rules,) = [one.content for one in entries if isinstance(one, tree.File) and one.path == monitor.RULES]
+    assert 'time_to_first_token_seconds_bucket{le="5.0"}' in rules
+    assert 'inter_token_latency_seconds_bucket{le="0.2"}' in rules
+    assert "ingot:itl:bad_ratio_1h > 1.44 " in rules and "ingot:ttft:count_5m >= 7" in rules
+    said = re.sub(r"\s+", " ", rules)
+    assert "come after 5 s; 5% may." in said and "more than 0.2 s apart; 10% may." in said
 
 
 def test_an_empty_secret_is_refused(tmp_path: Path) -> None:
@@ -95,4 +118,5 @@ def test_an_empty_secret_is_refused(tmp_path: Path) -> None:
             [],
             "watch-01",
             "",
+            (),
         )
