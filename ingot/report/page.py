@@ -21,16 +21,19 @@ p { margin: .2rem 0; } .dim { color: var(--dim); }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: .3rem 0 .6rem; }
 .legend i, td i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .35em; }
 table { border-collapse: collapse; width: 100%; } td, th { padding: .2rem .7rem .2rem 0; text-align: left;
-  vertical-align: top; border-bottom: 1px solid var(--line); } td.n { text-align: right; white-space: nowrap;
+  vertical-align: top; border-bottom: 1px solid var(--line); } td.n, th.n { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
 svg .small { font-size: 10px; } figcaption { color: var(--dim); }
 .verdict { font-weight: 600; padding: .05rem .5rem; border-radius: 4px; color: #fff; white-space: nowrap; }
 .pass { background: #2a7a3a; } .warn { background: #8a5a00; } .fail { background: #b91c1c; }
-a { color: inherit; } a:focus-visible, summary:focus-visible { outline: 3px solid #4269d0; outline-offset: 2px; }
+a { color: inherit; } a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 3px solid #4269d0;
+  outline-offset: 2px; }
 .scroll { overflow-x: auto; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .6rem; margin: .6rem 0; }
 .numbers dt { color: var(--dim); } .numbers dd { margin: 0; font-size: 1.3rem; font-weight: 600; }
+.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(27rem, 100%), 1fr)); gap: 0 2rem; }
+.panels th[scope=row] { font-weight: normal; }
 h4 { font-size: 1rem; margin: .8rem 0 0; } .panel { min-width: 0; }
 svg.key { width: 1.75rem; height: .6rem; margin-right: .4rem; }
 @media print { body { max-width: none; margin: 0; } section, figure, .panel, tr { break-inside: avoid; }

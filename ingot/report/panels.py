@@ -25,7 +25,7 @@ NO_MONITOR = (
 )
 #: Points of a line.
 POINTS = 120
-#: Series that a panel names, by its shape; the others are counted.
+#: Series that a panel names, by its shape, shared out among its queries; the others are counted.
 NAMED = {Shape.LINES: 8, Shape.NUMBER: 1, Shape.BARS: 16, Shape.TABLE: 20}
 
 
@@ -122,10 +122,15 @@ def window(at: datetime, hours: float) -> Window:
 def queries() -> tuple[Asked, ...]:
     """Every query of every panel, in their order."""
     return tuple(
-        Asked(query.expr, panel.shape is Shape.LINES, NAMED[panel.shape], panel.lowest)
+        Asked(query.expr, panel.shape is Shape.LINES, _most(panel), panel.lowest)
         for panel in _panels()
         for query in panel.queries
     )
+
+
+def _most(panel: Panel) -> int:
+    """Of each query of a panel: three at least where it has several."""
+    return NAMED[panel.shape] if len(panel.queries) == 1 else max(NAMED[panel.shape] // len(panel.queries), 3)
 
 
 def _panels() -> Iterator[Panel]:

@@ -60,7 +60,7 @@ def _row(panels: Sequence[Shown], found: Panels) -> str:
     )
     others = "\n".join(_panel(one, found.window) for one in panels if one.panel.shape is not Shape.NUMBER)
     numbers = f'<dl class="numbers">{tiles}</dl>\n' if tiles else ""
-    return numbers + (f'<div class="plots">{others}</div>' if others else "")
+    return numbers + (f'<div class="panels">{others}</div>' if others else "")
 
 
 def _panel(shown: Shown, window: Window) -> str:
@@ -99,7 +99,7 @@ def _lines(shown: Shown, named: Named, window: Window) -> str:
         for number, (name, series) in enumerate(named)
     )
     unit = f", {used.word}" if used.word else ""
-    return plot + _table(shown.panel.title, (f"series{unit}", "last", "least", "mean", "most"), rows)
+    return plot + _table(shown.panel.title, (f"series{unit}", "last", "least", "mean", "most"), rows, numbers=True)
 
 
 def _summary(series: Series) -> tuple[float, float, float, float]:
@@ -112,7 +112,7 @@ def _bars(shown: Shown, named: Named, _: Window) -> str:
     used = _scale(shown, (value for _, value in newest))
     plot = bars(shown.panel.title, used.word, [Bar(name, value * used.factor) for name, value in newest])
     rows = ((escape(name), escape(used.shown(value))) for name, value in newest)
-    return plot + _table(shown.panel.title, ("series", "now"), rows)
+    return plot + _table(shown.panel.title, ("series", "now"), rows, numbers=True)
 
 
 def _listed(shown: Shown, named: Named, _: Window) -> str:
@@ -137,11 +137,13 @@ def _scale(shown: Shown, values: Iterable[float]) -> Scale:
     return scale(shown.panel.unit, max(map(abs, values)))
 
 
-def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> str:
     """A table of cells that are HTML; the first of a row names it."""
-    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in headings)
+    kind = ' class="n"' if numbers else ""
+    first, *others = (escape(one) for one in headings)
+    head = f'<th scope="col">{first}</th>' + "".join(f'<th scope="col"{kind}>{one}</th>' for one in others)
     body = "\n".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{one}</td>" for one in others)}</tr>'
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td{kind}>{one}</td>" for one in others)}</tr>'
         for first, *others in rows
     )
     named = escape(title)

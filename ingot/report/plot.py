@@ -18,6 +18,8 @@ COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a
 DASHES = ("none", "6 3", "2 2", "8 3 2 3")
 WIDTH, LEFT, RIGHT, BAR = 640, 70, 90, 18
 LINES_HEIGHT, TOP, BOTTOM = 180, 12, 26
+#: Of a plot that has half a page's width, so that its words are as large as the others'.
+HALF_WIDTH = 480
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +144,12 @@ def timeline(title: str, unit: str, series: Sequence[Line], begin_s: float, end_
     """
     values = [y for line in series for _, y in line.points]
     y_least, y_most = min(0.0, *values), max(values) * 1.08 if max(values) > 0 else 1.0
-    inner, across = LINES_HEIGHT - TOP - BOTTOM, WIDTH - LEFT - 10
+    inner, across = LINES_HEIGHT - TOP - BOTTOM, HALF_WIDTH - LEFT - 10
 
     def place(x: float, y: float) -> tuple[float, float]:
         return LEFT + x / (end_s - begin_s) * across, TOP + (y_most - y) / (y_most - y_least) * inner
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {LINES_HEIGHT}" role="img" aria-label="{escape(title)}">']
+    parts = [f'<svg viewBox="0 0 {HALF_WIDTH} {LINES_HEIGHT}" role="img" aria-label="{escape(title)}">']
     shown = "%m-%d %H:%M" if end_s - begin_s > 86_400 else "%H:%M"
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
         level = y_least + share * (y_most - y_least)
