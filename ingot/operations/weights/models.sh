@@ -126,6 +126,19 @@ room() {
   fail "$path could not be written to $dir: $(tail -n 1 "$error"); look at its disk (\`dmesg\`), then run again"
 }
 
+# The rest of a file of a mounted tree, for which curl knows no rate: as much as is allowed, each second.
+paced() {
+  {
+    curl -fsSL -r "$(size "$1")-" -- "$2"
+    echo $? >"$head"
+  } | while before=$(size "$1"); do
+    head -c "$bandwidth" >>"$1" || exit 23
+    [ "$(size "$1")" -gt "$before" ] || exit 0
+    sleep 1
+  done || return
+  return "$(cat "$head")"
+}
+
 # The bytes of one file from one source, from where an earlier attempt or run stopped; $why says why it could not be.
 fetch() {
   if [ "$3" = push ]; then
@@ -145,6 +158,7 @@ fetch() {
     # A source that sends without end fills no disk.
     (
       ulimit -f $(($2 / 512 + 64))
+      case $4 in file://*) [ -z "$bandwidth" ] || { paced "$1" "$4"; exit; } ;; esac
       # shellcheck disable=SC2086
       exec curl $rate -fsSL -C - --config "$options" --dump-header "$head" --connect-timeout 15 --speed-limit 1000 \
         --speed-time "$stall_s" -o "$1" -- "$4"

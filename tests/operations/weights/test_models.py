@@ -178,6 +178,22 @@ def test_transfers_together_take_no_more_than_they_may(cache, target, monkeypatc
     assert set((tmp_path / "curls").read_text().splitlines()) == {given}
 
 
+@pytest.mark.parametrize("cut", ["", "[ -e {0}/cut ] || {{ : >{0}/cut; exit 28; }}; "])
+def test_a_mounted_tree_is_read_no_faster_than_it_may_be(cache, target, monkeypatch, tmp_path, mirror, cut):
+    tree = tmp_path / "tree/tiny" / REVISION
+    tree.mkdir(parents=True)
+    for name, data in {**CONTENT, "ingot-manifest.json": mirror.manifest()}.items():
+        (tree / name).write_bytes(data)
+    paced = models.SCRIPT.replace("bandwidth=$(value bandwidth)", "bandwidth=100")
+    assert "    sleep 1\n" in paced
+    paced = paced.replace("    sleep 1\n", f"{cut.format(tmp_path)}echo >>{tmp_path}/seconds\n")
+    monkeypatch.setattr(models, "SCRIPT", paced)
+    assert cache({"kind": "mirror", "uri": f"file://{tmp_path}/tree"}, bandwidth_mb_s=1).succeeded
+    assert contents(target) == CONTENT
+    pieces = sum(-(-len(data) // 100) for data in CONTENT.values())
+    assert len((tmp_path / "seconds").read_text().splitlines()) == pieces - bool(cut), "one piece a second"
+
+
 def test_a_model_is_fetched_verified_and_published_and_the_second_run_reads_none_of_it(cache, target, mirror):
     first = cache()
     assert first.succeeded and first.changed, first.said
