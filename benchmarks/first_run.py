@@ -61,21 +61,18 @@ def works(host: TestHost, since: float) -> dict[str, list[tuple[float, float]]]:
     """When each unit was at work, seconds since the deploy began."""
     found: dict[str, list[tuple[float, float]]] = {}
     begun: dict[str, float] = {}
-    read = f"journalctl --quiet --output=json --output-fields=UNIT,JOB_TYPE,MESSAGE_ID,MESSAGE --since=@{int(since)}"
-    last = since
-    for line in host.succeeds(f"{read} _PID=1").splitlines():
+    read = f"journalctl --quiet --output=json --since=@{int(since)} _PID=1"
+    boot, last = "", since
+    for line in host.succeeds(read).splitlines():
         entry = json.loads(line)
         at, unit = int(entry["__REALTIME_TIMESTAMP"]) / 1e6, str(entry.get("UNIT", "")).removesuffix(".service")
-        if "Startup finished" in str(entry.get("MESSAGE", "")):
-            # What a reboot ended said nothing of it.
-            for name in list(begun):
-                if begun[name] < last:
-                    found.setdefault(name, []).append((begun.pop(name) - since, last - since))
+        ended = [unit] if unit in begun and "Deactivated" in str(entry["MESSAGE"]) else []
+        # What a reboot ended did not always say so.
+        for name in list(begun) if boot not in ("", entry["_BOOT_ID"]) else ended:
+            found.setdefault(name, []).append((begun.pop(name) - since, (at if ended else last) - since))
         if unit in WORKS and str(entry["MESSAGE"]).startswith("Started"):
             begun[unit] = at
-        elif unit in begun and ("Deactivated" in str(entry["MESSAGE"]) or "exit" in str(entry["MESSAGE"])):
-            found.setdefault(unit, []).append((begun.pop(unit) - since, at - since))
-        last = at
+        boot, last = entry["_BOOT_ID"], at
     return found
 
 

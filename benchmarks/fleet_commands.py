@@ -1,0 +1,79 @@
+"""How long the commands of every day take over live hosts: a second deploy, plan, status, drift and verify.
+
+    .venv/bin/python benchmarks/fleet_commands.py [--hosts 1 8] [--rounds 3]
+
+Boots test hosts without a GPU (root, Linux), deploys llama.cpp on all of them, and times whole processes: medians, and
+the machine's load meanwhile. The hosts share this machine's cores with the commands, which a fleet's do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+sys.path.insert(0, str(ROOT))
+
+from ingot.sandbox import Sandbox  # noqa: E402
+
+INVENTORY = """from ingot.sandbox.inventory import hosts
+serve = [{{"model": "tiny-gguf", "context": 4096, "concurrency": 2, "engine": "llama.cpp"}}]
+names = {names!r}
+gpu = [(name, {{**data, "serve": serve}}) for name, data in hosts() if name.removeprefix("@ingot/") in names]
+"""
+
+
+def took_s(command: Sequence[str | Path], timeout_s: int = 600) -> float:
+    """Seconds of a process that ends well. Raises: SystemExit."""
+    began = time.monotonic()
+    done = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL
+    )
+    if done.returncode:
+        sys.exit(f"fleet_commands: {' '.join(map(str, command))}:\n{(done.stdout + done.stderr)[-4000:]}")
+    return time.monotonic() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hosts", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    sandbox, names = Sandbox(), [f"bench-c{number}" for number in range(max(args.hosts))]
+    with tempfile.TemporaryDirectory() as temporary:
+        inventory = Path(temporary) / "fleet.py"
+        inventory.write_text(INVENTORY.format(names=names))
+        deploy = [BIN / "pyinfra", "-y", inventory, "deploy.py"]
+        try:
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(lambda name: sandbox.up(name, profile="none"), names))
+            # The second asks what the first could not know.
+            for _ in range(2):
+                took_s(deploy, 1800)
+            print(f"{'':<16}" + "".join(f"{count:>4} hosts" for count in args.hosts) + "    load")
+            for what, command in {
+                "pyinfra itself": [BIN / "pyinfra", "--version"],
+                "second deploy": deploy,
+                **{name: [BIN / "ingot", name, inventory] for name in ("plan", "status", "drift", "verify")},
+            }.items():
+                cells, load = [], os.getloadavg()[0]
+                for count in args.hosts:
+                    limit = ["--limit", ",".join(names[:count])] if what != "pyinfra itself" else []
+                    cells.append(statistics.median(took_s([*command, *limit]) for _ in range(args.rounds)))
+                print(f"{what:<16}" + "".join(f"{cell:>8.2f} s" for cell in cells) + f"{load:>8.1f}", flush=True)
+        finally:
+            for name in {host.name for host in sandbox.hosts()} & set(names):
+                sandbox.down(name)
+
+
+if __name__ == "__main__":
+    main()
