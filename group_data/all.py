@@ -283,6 +283,8 @@ gateway_teams = {}
 # --- monitoring: what a host of the group `monitor` sees of every host; without that group nothing is installed
 # Share of requests that end without a 5xx; alerts say where fewer do. Here and below, the monitor's own values count.
 monitoring_answered_share = 0.99
+# NVIDIA's DCGM exporter on hosts with GPUs of data centers, where their package sources have it: "auto", or "off".
+monitoring_dcgm = "auto"
 # Share of its disk that the monitor's figures may fill; the oldest go first.
 monitoring_disk_share = 0.3
 # Requests in an alert's shorter window below which no promise is called broken: one slow request at night wakes nobody.

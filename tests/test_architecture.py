@@ -129,6 +129,7 @@ ALLOWED = {
     },
     "ingot.operations.monitoring": {
         "ingot.bench",
+        "ingot.compat",
         "ingot.facts",
         "ingot.gateway",
         "ingot.monitoring",

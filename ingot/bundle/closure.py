@@ -117,8 +117,12 @@ class Root:
             raise IngotError("a repository names packages without SHA-256, expected one of each; take another mirror.")
         return tuple(needed)
 
-    def _apt(self, *words: str) -> str:
-        return run(["apt-get", *words], {**os.environ, "APT_CONFIG": f"{self.directory}/apt.conf"})
+    def has(self, name: str) -> bool:
+        """Whether a repository has a package that apt would take."""
+        return bool(re.search(r"^  Candidate: [0-9]", self._apt("policy", name, program="apt-cache"), re.MULTILINE))
+
+    def _apt(self, *words: str, program: str = "apt-get") -> str:
+        return run([program, *words], {**os.environ, "APT_CONFIG": f"{self.directory}/apt.conf"})
 
 
 def run(argv: Sequence[str], environment: Mapping[str, str]) -> str:

@@ -49,7 +49,7 @@ class Packages:
                 if Path(entry.path).name.startswith(f"{wish.first}_"):
                     self.store.fetch(entry.origin, entry.path, entry.sha256, entry.bytes)
                     root.pin_by(self.store.object(entry.sha256))
-        names = [*([wish.first] if wish.first else []), *wish.names]
+        names = [*([wish.first] if wish.first else []), *wish.names, *filter(root.has, wish.optional)]
         needed = root.closure(names)
         self.say(f"{name}: {len(needed)} packages, {sum(one.bytes for one in needed) / 1e6:.0f} MB")
         found |= {entry.path: entry for entry in self._fetched(needed, parts)}

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from ingot.compat import Refused, decide
 from ingot.errors import IngotError
+from ingot.facts.dcgm import PACKAGE as DCGM
 from ingot.facts.host import HostState
 from ingot.operations import archive
 from ingot.operations.containers import cdi, docker
 from ingot.operations.driver import installation
 from ingot.operations.driver.request import driver_request
 from ingot.operations.gateway import nginx_packages
-from ingot.operations.monitoring import exporter, monitor
+from ingot.operations.monitoring import dcgm, exporter, monitor
 from ingot.operations.package_source import Source, upstream, vendor
 from ingot.operations.packages import Pin
 from ingot.settings import Settings
@@ -35,7 +36,8 @@ SCRIPTS_NEED = ("gpg", "curl", "ca-certificates")
 class Wish:
     """Packages (`name` or `name=version`) from repositories, by the bundle's place of each.
 
-    `first` is installed before the others, whose versions it pins. `archive` is what the site names for its
+    `first` is installed before the others, whose versions it pins; `optional` are taken where a repository has them.
+    `archive` is what the site names for its
     distribution's own packages; None where the connected machine's is meant.
     """
 
@@ -44,6 +46,7 @@ class Wish:
     archive: Archive | None
     pins: tuple[Pin, ...] = ()
     first: str | None = None
+    optional: tuple[str, ...] = ()
 
 
 def wish(look: HostState, values: Settings, *, fronts: bool, watched: bool = False, watches: bool = False) -> Wish:
@@ -58,6 +61,7 @@ def wish(look: HostState, values: Settings, *, fronts: bool, watched: bool = Fal
     names: list[str] = list(SCRIPTS_NEED)
     pins: tuple[Pin, ...] = ()
     first = None
+    optional: tuple[str, ...] = ()
     if not fronts:
         try:
             machine = look.driver.machine(values.driver_console, partial=values.gpus_use is not None)
@@ -72,6 +76,8 @@ def wish(look: HostState, values: Settings, *, fronts: bool, watched: bool = Fal
         if chosen.repository:
             at = PLACES["nvidia_driver"].replace("{repository}", chosen.repository)
             sources[at] = upstream("nvidia", values.sources.nvidia_driver, chosen.repository)
+            if watched and dcgm.is_wanted(values, (card.device_id for card in machine.gpus)):
+                optional = (DCGM,)
         if look.docker is None:
             raise IngotError("its look tells nothing of Docker; take it again.")
         wanted, of_docker = docker.wanted(values, look.docker)
@@ -94,7 +100,7 @@ def wish(look: HostState, values: Settings, *, fronts: bool, watched: bool = Fal
         names += nginx_packages.DISTRIBUTION_PACKAGES
     names += [exporter.PACKAGE] if watched else []
     names += monitor.PACKAGES if watches else ()
-    return Wish(tuple(dict.fromkeys(names)), sources, values.sources.distribution, pins, first)
+    return Wish(tuple(dict.fromkeys(names)), sources, values.sources.distribution, pins, first, optional)
 
 
 def at_bundle(values: Settings) -> dict[str, object]:

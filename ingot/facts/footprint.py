@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pyinfra.api.facts import FactBase
 
+from ingot.facts.dcgm import UNIT, UNIT_FILE
 from ingot.facts.engine import PROJECT as ENGINE_PROJECT
 from ingot.facts.filter import PROJECT as FILTER_PROJECT
 from ingot.facts.gateway import ACME_NAME, TLS_DIRECTORY
@@ -38,6 +39,7 @@ SHARED_PATHS = (
     "/etc/letsencrypt/renewal-hooks/*/ingot*",
     "/etc/systemd/system/*.d/ingot*.conf",
     *DEFAULTS.values(),
+    UNIT_FILE,
     "/etc/prometheus/*.yml",
     "/etc/prometheus/rules/ingot.yml",
 )
@@ -230,7 +232,8 @@ class FootprintLook(FactBase[Footprint]):
                     tuple(f"/etc/nginx/{at}{name}" for at in ("", "*/") for name in (GUEST_FIRST, GUEST))
                 ),
                 "logs": f"test -e {LOGS}",
-                "gpu_users": f"{GPU_USERS}users_of_gpus $(docker ps -q --no-trunc {projects} 2>/dev/null)",
+                "gpu_users": f"{GPU_USERS}users_of_gpus $(docker ps -q --no-trunc {projects} 2>/dev/null) "
+                f"$(grep -qs '^# Written by Ingot' {UNIT_FILE} && echo {UNIT}.service)",
                 "sites": "find /etc/nginx/sites-enabled /etc/nginx/conf.d -mindepth 1 ! -name default 2>/dev/null",
             }
         )

@@ -32,6 +32,12 @@ DATA = {
     "prometheus": ("/var/lib/prometheus/metrics2",),
     "prometheus-alertmanager": ("/var/lib/prometheus/alertmanager",),
 }
+#: Removes the user that these packages make and leave, as they made it, where none of them and no process has it.
+USER_GOES = (
+    "dpkg-query -W -f='${db:Status-Abbrev}\\n' 'prometheus*' 2>/dev/null | grep -q '^.[^nc]' || "
+    "! getent passwd prometheus | grep -q ':Prometheus daemon,*:/var/lib/prometheus:' || "
+    "pgrep -u prometheus >/dev/null || userdel prometheus"
+)
 #: What tells another role's look that a host has parts of monitoring.
 TRACE = f"ls -d {DIRECTORY} {MONITOR_DIRECTORY} 2>/dev/null"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,7 @@ class Monitoring(Section):
     """Ports, how long figures are kept, what is promised, who gets notices; for inventories with a group `monitor`."""
 
     monitoring_answered_share: _Share
+    monitoring_dcgm: Annotated[Literal["auto", "off"], Expected("'auto' or 'off'")]
     monitoring_disk_share: Annotated[
         Annotated[float, Field(gt=0, le=0.9)], Expected("a share of a disk above 0 and up to 0.9 such as 0.3")
     ]

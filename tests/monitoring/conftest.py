@@ -51,7 +51,7 @@ class Watched:
         values = {**connection(self.host), "sources": sources, "secrets_dir": str(self.secrets), "serve": serve}
         # systemd-resolved, which test hosts have, and the stand-in engines.
         values |= {"verify_ports": [5355, 8000], **data}
-        entry = (f"@ingot/{NAME}", values)
+        entry = (f"@ingot/{self.host.name}", values)
         groups = f"gpu = [{entry!r}]\n" + (f"monitor = [{entry!r}]\n" if watched else "")
         inventory, deploy = self.directory / "lab.py", self.directory / "deploy.py"
         inventory.write_text(groups)
@@ -99,7 +99,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """The host, deployed: driver, gateway and monitoring, with two replicas of a model as a rollout leaves them."""
     sandbox = Sandbox()
-    made = Watched(sandbox.up(NAME, profile="rtx4090x1"), tmp_path_factory.mktemp("monitoring"))
+    made = Watched(sandbox.up(NAME, profile="a10gx4"), tmp_path_factory.mktemp("monitoring"))
     host = made.host
     host.succeeds("mkdir -p /var/lib/ingot/engine/last-good /srv/models")
     host.put(UPSTREAMS_FILE, upstreams_json([Upstream(MODEL, ENGINES)]))

@@ -21,11 +21,11 @@ BY_STATE = {
     "IngotConfigurationNotTaken": "Prometheus is told to read a broken configuration",
     "IngotAlertmanagerAway": "Alertmanager is stopped",
     "IngotNoticesFail": "the webhook answers 500",
+    "IngotPrometheusDisk": "a disk of 64 MB is put below its figures, and filled",
+    "IngotRulesLate": "Prometheus is stopped for some seconds, and goes on",
 }
 #: Why the others cannot be had on a test host; promtool tries them.
 CANNOT = {
-    "IngotRulesLate": "a Prometheus that has no time would have none for the test either",
-    "IngotPrometheusDisk": "a full disk would stop the test host's other services, too",
     "IngotWatchdog": "always fires",
 }
 #: Labels that cases have in common, and that tell them apart here.

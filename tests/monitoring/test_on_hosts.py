@@ -22,6 +22,16 @@ def test_the_monitor_sees_the_host_its_gpu_and_its_replicas(watched: Watched) ->
     watched.wait_for_sample(f'ingot_nginx_up{{host="{NAME}"}} == 1')
 
 
+def test_dcgms_figures_come_beside_those_of_nvidia_smi_by_the_same_port(watched: Watched) -> None:
+    watched.wait_for_sample(f'count(ingot_gpu_pcie_replays_total{{host="{NAME}"}}) == 4', timeout_s=180)
+    watched.wait_for_sample(f'count(DCGM_FI_DEV_ECC_DBE_VOL_TOTAL{{host="{NAME}"}}) == 4')
+    # What the host says itself is not said twice, and what the card lacks is not said.
+    watched.wait_for_sample(f'count(ingot_gpu_temperature_celsius{{host="{NAME}"}}) == 4')
+    watched.wait_for_sample(f'vector(1) unless on () ingot_gpu_memory_temperature_celsius{{host="{NAME}"}}')
+    listens = watched.host.succeeds("ss -Hltnp 'sport = :9400'").split()
+    assert listens[3] == "127.0.0.1:9400", "the package's own unit listens on every address"
+
+
 def test_a_second_run_changes_nothing(watched: Watched) -> None:
     run = watched.deploy("gateway", "monitoring")
     assert (run.status, run.changed(NAME)) == (0, []), run.output[-4000:]
@@ -58,8 +68,9 @@ class TestLast:
         run = watched.deploy("gateway", "monitoring", watched=False)
         assert run.status == 0, run.output[-6000:]
         left = "/etc/ingot/monitoring /etc/prometheus/ingot /etc/default/prometheus* /var/lib/prometheus/metrics2"
+        left += " /etc/systemd/system/nvidia-dcgm-exporter.service /usr/bin/dcgm-exporter"
         assert not host.run(f"ls -d {left} 2>/dev/null")[1].strip()
-        assert not host.run("ss -Hltn | grep -E ':(9090|9093|9100|9443|9444) '")[1].strip()
+        assert not host.run("ss -Hltn | grep -E ':(9090|9093|9100|9400|9443|9444) '")[1].strip()
         assert not host.run("ls /etc/systemd/system/ingot-m* 2>/dev/null")[1].strip()
         again = watched.deploy("gateway", "monitoring", watched=False, flags=["--debug"])
         assert (again.status, again.changed(NAME)) == (0, []), again.output[-4000:]

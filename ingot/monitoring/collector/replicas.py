@@ -79,7 +79,7 @@ def collect(figures: Figures, settings: Mapping[str, Any]) -> bool:
         figures.add("ingot_replica_hung", float(any(words in why for words in _HUNG)), **labels)
         if 0 <= one.number < len(plan):
             figures.add("ingot_replica_max_sequences", plan[one.number].get("max_num_seqs"), **labels)
-    _list_targets(settings["targets"], replicas)
+    _list_targets(settings["targets"], replicas, Path(settings["dcgm_unit"]))
     return inspected is not None or not replicas
 
 
@@ -98,7 +98,7 @@ def _containers(project: str, replicas: list[Replica]) -> dict[str, tuple[bool, 
     return found
 
 
-def _list_targets(directory: str, replicas: list[Replica]) -> None:
+def _list_targets(directory: str, replicas: list[Replica], dcgm_unit: Path) -> None:
     """The targets of this host as Prometheus' http_sd reads them; whose they are, the monitor says itself."""
     listed = [
         {
@@ -107,7 +107,9 @@ def _list_targets(directory: str, replicas: list[Replica]) -> None:
         }
         for one in replicas
     ]
-    gpu = [{"targets": ["here"], "labels": {"__metrics_path__": "/gpu"}}] if _listens(*_DCGM) else []
+    # Where it is installed and silent, Prometheus shall see that.
+    has_dcgm = dcgm_unit.exists() or _listens(*_DCGM)
+    gpu = [{"targets": ["here"], "labels": {"__metrics_path__": "/gpu"}}] if has_dcgm else []
     for name, targets in (("replica", listed), ("gpu", gpu)):
         replace(Path(directory, f"{name}.json"), json.dumps(targets) + "\n")
 

@@ -104,11 +104,14 @@ ALERTS = (
     Rule(
         "IngotPrometheusDisk",
         Severity.CRITICAL,
+        # A full disk takes no figure of itself either: what was there and comes no more tells it, by any name.
         "increase(prometheus_tsdb_wal_writes_failed_total[10m]) > 0 "
-        "or increase(prometheus_tsdb_compactions_failed_total[3h]) > 0",
-        0,
+        "or increase(prometheus_tsdb_compactions_failed_total[3h]) > 0 "
+        'or last_over_time(up{job="prometheus"}[7d]) unless on (job) last_over_time(up{job="prometheus"}[2m])',
+        60,
         "Prometheus on {{ $labels.host }} cannot write what it reads.",
-        "Its disk is full or broken: `df -h /var/lib/prometheus` there. Hosts serve on; figures of now are lost.",
+        "Its disk is full or broken: `df -h /var/lib/prometheus` there. Hosts serve on; figures of now are lost, and "
+        "without them every other alert ends within minutes, whatever is wrong.",
     ),
     Rule(
         "IngotConfigurationNotTaken",

@@ -10,9 +10,10 @@ from importlib.resources import files
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
+from ingot.facts import dcgm
 from ingot.facts.engine import STATE
 from ingot.facts.footprint import CONFIG_BEFORE, DOCKER_GOES, GPU_USERS, LOGS, Footprint, FootprintLook
-from ingot.facts.monitoring import DATA, DEFAULTS, FILES, MONITOR_DIRECTORY
+from ingot.facts.monitoring import DATA, DEFAULTS, FILES, MONITOR_DIRECTORY, USER_GOES
 from ingot.facts.nginx_sites import NGINX_KEPT
 from ingot.facts.packages import BEFORE, CHANGED_SOURCES
 from ingot.operations import changes, detached, packages
@@ -196,9 +197,14 @@ def _nginx(found: Footprint, step: _Step, stays: list[str]) -> None:
 
 def _monitoring(found: Footprint, step: _Step, stays: list[str]) -> set[str]:
     """Exporter, Prometheus and Alertmanager that Ingot closed; returns the files of those that were there before it."""
+    left: set[str] = set()
+    if dcgm.UNIT_FILE in found.paths:
+        if dcgm.PACKAGE in found.packages:
+            step(f"remove NVIDIA's DCGM exporter ({dcgm.PACKAGE})", "purge", dcgm.PACKAGE)
+        step(f"disable and remove {dcgm.UNIT}", "unit", f"{dcgm.UNIT}.service")
+        left.add(dcgm.UNIT_FILE)
     ours = [name for name, default in DEFAULTS.items() if name in found.packages and default in found.paths]
     kept = [name for name in ours if _was_there(found, (name,))]
-    left: set[str] = set()
     for name in kept:
         files = [path for path in found.paths if path in FILES[name]]
         step(f"give {name} the configuration of its package back", "packaged", name, *files)
@@ -208,6 +214,7 @@ def _monitoring(found: Footprint, step: _Step, stays: list[str]) -> set[str]:
         step(f"remove {_listed(gone)}", "purge", *gone)
         data = [path for name in gone for path in DATA[name]]
         step(f"delete the figures in {_listed(data)}", "absent", *data)
+        step("remove the user prometheus where nothing needs it any more", "user", "prometheus")
     if MONITOR_DIRECTORY in found.paths:
         rules = "/etc/prometheus/rules"
         step("delete what the monitor was told", "absent", MONITOR_DIRECTORY, f"{rules}/ingot.yml")
@@ -285,6 +292,7 @@ def remove(wish: Wish) -> Generator[PyinfraCommand, None, None]:
             "plan": "\n".join((f"host\t{host.name}", *departure.lines, "")),
             "sources.sh": packages.SOURCES,
             "gpu_users.sh": GPU_USERS,
+            "user.sh": USER_GOES,
             "changed": CHANGED_SOURCES,
             "progress": 'cat "$1/step"',
         }

@@ -199,6 +199,7 @@ while IFS= read -r line; do
     packaged) packaged "$@" ;;
     emptied) for directory; do rmdir "$directory" 2>/dev/null || echo "$directory is not empty"; done ;;
     purge) purge "$@" ;;
+    user) sh "$work/user.sh" || fail "could not remove the user $1" ;;
     sources) sources "$@" ;;
     docker) docker_with_data "$@" ;;
     daemon_json) daemon_json "$1" ;;

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host, state
 
+from ingot.facts.dcgm import UNIT_FILE as DCGM_UNIT
 from ingot.facts.engine import PROJECT, STATE
 from ingot.facts.gateway import ACME_LIVE
 from ingot.facts.gateway import TLS_DIRECTORY as GATEWAY_TLS
@@ -97,6 +98,7 @@ def told(values: Settings, name: str) -> dict[str, object]:
         "runs": detached.WORK,
         "audit": f"{detached.LOGS}/changes.jsonl",
         "access_log": LOG,
+        "dcgm_unit": DCGM_UNIT,
         "edges_s": list(FIRST_BYTE_EDGES_S),
         "teams": sorted(values.teams),
         "budgets": {

@@ -7,9 +7,11 @@ from collections.abc import Generator
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
-from ingot.facts.monitoring import DATA, DIRECTORY, FILES, MONITOR_DIRECTORY, Monitoring, MonitoringHost
+from ingot.facts.dcgm import Dcgm, DcgmLook
+from ingot.facts.monitoring import DATA, DIRECTORY, FILES, MONITOR_DIRECTORY, USER_GOES, Monitoring, MonitoringHost
 from ingot.facts.paths import Paths
 from ingot.operations import changes, monitored, packages, tree
+from ingot.operations.monitoring import dcgm
 
 #: Units of Ingot's own.
 UNITS = ("ingot-monitoring.service", "ingot-metrics.timer", "ingot-metrics.service")
@@ -22,6 +24,9 @@ def unless_watched() -> Generator[PyinfraCommand, None, None]:
     if not monitored.was_noted():
         host.noop("nobody watches the hosts of this inventory")
         return
+    found: Dcgm = host.get_fact(DcgmLook)
+    if found.ours:
+        yield from dcgm.remove()
     files = " ".join(f"/etc/systemd/system/{unit}" for unit in UNITS)
     changes.announce([f"disable and remove {', '.join(UNITS)}"])
     yield StringCommand(
@@ -50,7 +55,7 @@ def _remove(names: tuple[str, ...], left: tuple[str, ...]) -> Generator[PyinfraC
     if gone:
         yield from packages.packages._inner(names=(), absent=gone)
         # What is removed alone keeps its configuration, which is Ingot's.
-        yield StringCommand(f"dpkg --purge {' '.join(gone)}")
+        yield StringCommand(f"dpkg --purge {' '.join(gone)} && {{ {USER_GOES}; }}")
     for name in kept:
         changes.announce([f"give {name} the configuration of its package back"])
         yield StringCommand(

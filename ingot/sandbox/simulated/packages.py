@@ -71,6 +71,7 @@ def all_packages(kernel_release: str) -> tuple[Package, ...]:
         packages += _fabric(version)
     for version in TOOLKIT_VERSIONS:
         packages += _toolkit(version)
+    packages += _dcgm()
     return tuple(packages)
 
 
@@ -211,6 +212,26 @@ def _toolkit(version: str) -> Iterator[Package]:
     yield package("libnvidia-container-tools", "libnvidia-container1")
     yield package(
         "libnvidia-container1", files={f"{LIBRARIES}/libnvidia-container.so.{version}": f"Simulated: {version}\n"}
+    )
+
+
+def _dcgm() -> Iterator[Package]:
+    # Names, unit and list of counters as NVIDIA/dcgm-exporter 4.5 has them. Starting at once is the worst it may do.
+    core = "datacenter-gpu-manager-4-core"
+    yield Package(core, "1:4.5.1-1", files={f"/usr/share/doc/{core}/README": "Simulated.\n"})
+    yield Package(
+        "datacenter-gpu-manager-exporter",
+        "4.8.1-1",
+        depends=(core,),
+        files={
+            "/usr/lib/systemd/system/nvidia-dcgm-exporter.service": text("nvidia-dcgm-exporter.service"),
+            "/etc/dcgm-exporter/default-counters.csv": "DCGM_FI_DEV_GPU_TEMP, gauge, Simulated.\n",
+        },
+        programs={"/usr/bin/dcgm-exporter": launcher("dcgm_exporter")},
+        scripts={
+            "postinst": script("systemctl enable --now nvidia-dcgm-exporter.service"),
+            "prerm": script("systemctl stop nvidia-dcgm-exporter.service"),
+        },
     )
 
 

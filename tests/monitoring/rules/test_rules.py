@@ -114,6 +114,39 @@ def test_a_rule_fires_and_is_silent_on_the_other_side(number: int, case: Case) -
         assert (case.rule, host) not in fired(case.long), series
 
 
+@pytest.mark.parametrize(
+    ("figures", "names"),
+    [
+        ({"old": "1x20 _x40"}, ["old"]),
+        ({"old": "1x60"}, []),
+        # The monitor got another name.
+        ({"old": "1x20 _x40", "new": "_x20 1x40"}, []),
+    ],
+    ids=["nothing comes any more", "figures come", "they come under another name"],
+)
+def test_a_prometheus_that_stores_nothing_says_so_itself(
+    figures: dict[str, str], names: list[str], tmp_path: Path
+) -> None:
+    said = "Prometheus on old cannot write what it reads."
+    [rule] = [one for one in alerts() if one.name == "IngotPrometheusDisk"]
+    labels = {"severity": "critical", "job": "prometheus"}
+    annotations = {"summary": said, "action": rule.action, "runbook": "docs/alerts.md#ingotprometheusdisk"}
+    expected = [{"exp_labels": {**labels, "host": name}, "exp_annotations": annotations} for name in names]
+    test = {
+        "interval": "15s",
+        "input_series": [
+            {"series": f'up{{job="prometheus",host="{name}"}}', "values": values} for name, values in figures.items()
+        ],
+        "alert_rule_test": [{"eval_time": "12m", "alertname": rule.name, "exp_alerts": expected}],
+    }
+    (tmp_path / "rules.yml").write_text(rule_file(), encoding="utf-8")
+    told = {"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [test]}
+    (tmp_path / "tests.yml").write_text(json.dumps(told), encoding="utf-8")
+    command = ["promtool", "test", "rules", str(tmp_path / "tests.yml")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_there_is_a_case_for_every_rule() -> None:
     assert len(alerts()) >= 40
     assert {case.rule for case in CASES} | ALWAYS == {rule.name for rule in alerts()}

@@ -106,6 +106,15 @@ def test_an_exporter_that_was_there_gets_its_own_files_back_and_stays() -> None:
     assert "prometheus-node-exporter (it was here before Ingot)" in departure.stays
 
 
+def test_ingots_dcgm_exporter_goes_before_the_driver_and_anothers_stays() -> None:
+    unit, package = "nvidia-dcgm-exporter.service", "datacenter-gpu-manager-exporter"
+    found = replace(SERVED, packages=(*SERVED.packages, package))
+    assert package not in words(plan(found, Wish(), ROOT), "purge")
+    ours = plan(replace(found, paths=(*found.paths, f"/etc/systemd/system/{unit}")), Wish(), ROOT)
+    assert ours.lines.index(f"purge\t{package}") < ours.lines.index(f"unit\t{unit}") < verbs(ours).index("driver")
+    assert f"/etc/systemd/system/{unit}" not in words(ours, "absent"), "its step shows that the package is Ingot's"
+
+
 def test_prometheus_of_others_is_left_alone() -> None:
     departure = plan(replace(SERVED, packages=MONITOR.packages), Wish(), ROOT)
     assert not {"prometheus", "prometheus-node-exporter"} & words(departure, "purge")
