@@ -45,7 +45,8 @@ axe.run(document, {resultTypes: ["violations"]}).then(
     rule: one.id, impact: one.impact, help: one.help, nodes: one.nodes.map(node => node.html)})),
   fault => [{rule: "axe itself", help: String(fault), nodes: []}],
 ).then(found => parent.postMessage({
-  name: NAME, found, dark: matchMedia("(prefers-color-scheme: dark)").matches}, "*"));
+  name: NAME, found, dark: matchMedia("(prefers-color-scheme: dark)").matches,
+  beyond: document.documentElement.scrollWidth - document.documentElement.clientWidth}, "*"));
 """
 
 
@@ -87,7 +88,10 @@ def shown(page: Path, profile: Path, *words: str, dark: bool = False) -> subproc
 
 
 def violations(pages: Mapping[str, str], directory: Path, *, dark: bool) -> dict[str, list[dict[str, Any]]]:
-    """What axe-core finds in each page (name -> HTML), in one browser; a page loses its policy for the script."""
+    """What axe-core finds in each page (name -> HTML), in one browser; a page loses its policy for the script.
+
+    None of them is wider than the screen.
+    """
     axe = AXE.read_text(encoding="utf-8").replace("</script", "<\\/script")
     frames = []
     for name, text in pages.items():
@@ -104,4 +108,5 @@ def violations(pages: Mapping[str, str], directory: Path, *, dark: bool) -> dict
     found: dict[str, dict[str, Any]] = json.loads(unescape(text) or "{}")
     assert found.keys() == pages.keys(), said.stderr
     assert {one["dark"] for one in found.values()} == {dark}
+    assert {name: one["beyond"] for name, one in found.items()} == dict.fromkeys(pages, 0), "pixels beyond the screen"
     return {name: one["found"] for name, one in found.items()}
