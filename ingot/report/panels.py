@@ -113,9 +113,9 @@ def _panel_dict(one: Shown) -> dict[str, Any]:
 
 
 def window(at: datetime, hours: float) -> Window:
-    """The hours before a moment, at whole steps, so that a page that is made again soon shows the same points."""
+    """The hours up to a moment."""
     step = max(INTERVAL_S, round(hours * 3600 / POINTS))
-    end = int(at.timestamp()) // step * step
+    end = int(at.timestamp())
     return Window(end - step * round(hours * 3600 / step), end, step)
 
 
