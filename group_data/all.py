@@ -156,6 +156,8 @@ engine_cpu_kv_cache_bytes = 256 * 1024**2
 # Further words for the engine's command line, and further variables, for every replica.
 engine_extra_args = []
 engine_extra_env = {}
+# This host's IPv4 address for the other hosts of a group (`hosts` of what is served); None: ssh_hostname.
+engine_group_address = None
 # Seconds that a new replica must go on serving before it counts as good.
 engine_hold_s = 10
 # CUDA of the image such as "13.0", which the driver must be able to run; None: by the image's tag and version.

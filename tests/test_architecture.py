@@ -86,6 +86,7 @@ ALLOWED = {
         "ingot.operations",
         "ingot.operations.containers",
         "ingot.operations.gateway",
+        "ingot.secrets",
         "ingot.settings",
         "ingot.sizing",
     },

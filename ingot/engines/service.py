@@ -29,7 +29,8 @@ class Service:
     a loaded image). `argv` is the whole command, `env` and `ulimits` are sorted pairs, `devices` are CDI names,
     `user` is `uid:gid`. `stop_grace_s` is how long running requests may take when it stops, `start_deadline_s` how
     long a start may take before it counts as failed. `aliases` are other names that callers ask for it by. `most`
-    is how many requests the gateway gives it at once; None: any number.
+    is how many requests the gateway gives it at once; None: any number. `group` are the hosts that serve it together,
+    the head first: this is the part of one of them, on the host's own network, started by a supervisor there.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Service:
     engine: str = DEFAULT_ENGINE
     most: int | None = None
     aliases: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -80,6 +82,8 @@ class Service:
             del values["engine"], values["most"]
         if not self.aliases:
             del values["aliases"]
+        if not self.group:
+            del values["group"]
         return values
 
     @classmethod
@@ -88,7 +92,7 @@ class Service:
 
         Raises: KeyError or TypeError when it was written by a version that knew other fields.
         """
-        if {"engine", "most", "aliases", *stored} != {field.name for field in fields(cls)}:
+        if {"engine", "most", "aliases", "group", *stored} != {field.name for field in fields(cls)}:
             raise KeyError(f"fields {sorted(stored)}")
         return cls(
             **{
@@ -101,6 +105,7 @@ class Service:
                 "ulimits": tuple((key, value) for key, value in stored["ulimits"]),
                 "adapters": tuple(stored["adapters"]),
                 "aliases": tuple(stored.get("aliases", ())),
+                "group": tuple(stored.get("group", ())),
             }
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pyinfra.api.facts import FactBase
 
 from ingot.facts import sections
-from ingot.facts.engine import PROJECT
+from ingot.facts.engine import PROJECT, SILENT
 from ingot.facts.errors import ParseError
 from ingot.facts.models import DAMAGE, Damage, parse_damage
 from ingot.facts.replica_holds import HOLDS_FILE, ReplicaHold, parse_holds
@@ -26,7 +26,10 @@ _OURS = f"label=com.docker.compose.project={PROJECT}"
 _FORMAT = (
     '{{index .Config.Labels "com.docker.compose.service"}} {{index .Config.Labels "ingot.model"}} {{.State.Status}} '
     '{{index .Config.Labels "ingot.port"}} '
-    "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+    # Of several hosts that serve together only the head answers.
+    f'{{{{if eq (index .Config.Labels "ingot.health") "{SILENT}"}}}}{SILENT}{{{{else}}}}'
+    '{{with index .Config.Labels "ingot.address"}}{{.}} {{else}}'
+    "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}{{end}}{{end}}"
 )
 
 
@@ -109,15 +112,16 @@ def parse_activity(output: Iterable[str]) -> Activity:
     replicas = []
     for line in containers.output.splitlines() if containers.status == 0 else ():
         name, model, status, port, *addresses = line.split()
+        silent = addresses == [SILENT]
         metrics = after.replicas.get(name, {})
         was = before.replicas.get(name, {})
         replicas.append(
             ReplicaActivity(
                 name=name,
-                model=model,
+                model=f"{model} (part)" if silent else model,
                 status=status,
-                address=f"{addresses[0]}:{port}" if addresses else "",
-                answers=bool(metrics),
+                address=f"{addresses[0]}:{port}" if addresses and not silent else "",
+                answers=bool(metrics) or (silent and status == "running"),
                 running=_count(metrics.get(RUNNING)),
                 waiting=_count(metrics.get(WAITING)),
                 kv_used=_mean(metrics.get(KV_USED)),

@@ -22,6 +22,9 @@ PROJECT = "ingot-engine"
 #: Below it: how fast the disk reads, and how long starts took.
 STARTS = "engine/starts.json"
 
+#: The health route of a container that answers nobody.
+SILENT = "none"
+
 _OURS = f"label=com.docker.compose.project={PROJECT}"
 
 
@@ -68,13 +71,16 @@ class EngineLook(FactBase[EngineState]):
     def command(self, probe: bool = True) -> str:
         listed = f"docker ps --all --quiet --no-trunc --filter {_OURS}"
         labels = (
-            "{{.Name}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+            '{{.Name}} {{with index .Config.Labels "ingot.address"}}{{.}} {{else}}'
+            "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}{{end}}"
             '{{index .Config.Labels "ingot.port"}} {{index .Config.Labels "ingot.model"}} '
             '{{index .Config.Labels "ingot.health"}} {{or (index .Config.Labels "ingot.kind") "generate"}}'
         )
         each = (
             f"for id in $(docker ps --quiet --filter {_OURS}); do "
             f"set -- $(docker inspect --format {shlex.quote(labels)} $id); endpoint=$2:$3; model=$4; kind=$6; "
+            # Of several hosts that serve together only the head answers; its answers are those of all.
+            f'[ "$5" != {SILENT} ] || {{ echo "$1 200"; continue; }}; '
             f"code=$({CURL} --max-time 10 http://$endpoint$5); "
             'busy=$(curl --silent --noproxy "*" --max-time 10 "http://$endpoint/metrics" '
             "| awk '/(num_requests_(running|waiting)|requests_(processing|deferred))[{ ]/ {n += $NF} "
@@ -85,7 +91,13 @@ class EngineLook(FactBase[EngineState]):
             "containers": f"ids=$({listed}) && [ -z \"$ids\" ] && echo '[]' || docker inspect $ids",
             "now": "date +%s",
             "files": stored(
-                "plan.json", "measured.json", "upstreams.json", "replica-holds.json", "engine/last-good/*.json", STARTS
+                "plan.json",
+                "measured.json",
+                "upstreams.json",
+                "replica-holds.json",
+                "engine/last-good/*.json",
+                STARTS,
+                "engine/group.json",
             ),
             "compose": "cat /etc/ingot/engine/compose.yaml 2>/dev/null",
         }
@@ -149,7 +161,7 @@ def _container(one: Mapping[str, Any], now: int, codes: Mapping[str, str]) -> Co
         exit_code=int(state["ExitCode"]),
         restarts=int(one["RestartCount"]),
         age_s=max(now - _epoch(state["StartedAt"]), 0) if state["Status"] == "running" else 0,
-        address=next((str(network["IPAddress"]) for network in networks.values()), ""),
+        address=labels.get("ingot.address") or next((str(one["IPAddress"]) for one in networks.values()), ""),
         devices=tuple(device for request in requests for device in request.get("DeviceIDs") or ()),
         healthy=codes.get(one["Name"]) == "200",
     )

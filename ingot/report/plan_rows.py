@@ -72,6 +72,8 @@ def placement(replica: ReplicaPlan) -> str:
         text += f", {replica.pipeline_parallel_size} pipeline stages"
     if replica.data_parallel_size > 1:
         text += f", {replica.data_parallel_size} data parallel ranks that share the experts"
+    if replica.hosts:
+        text += f", on each of {', '.join(replica.hosts)}: one replica, whose head is {replica.hosts[0]}"
     return text
 
 

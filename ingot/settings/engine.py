@@ -80,6 +80,10 @@ class Engine(Section):
         dict[Variable, Annotated[str, *pattern(r"[^\x00-\x1f\x7f]*", "a text, in quotes")]],
         Expected("texts by variable such as {'NAME': 'value'}"),
     ]
+    engine_group_address: Annotated[
+        Annotated[str, *pattern(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}", "")] | None,
+        Expected("an IPv4 address in quotes such as '10.1.0.7', or None"),
+    ]
     engine_hold_s: SecondsOrNone
     engine_cuda: Annotated[
         Annotated[str, *pattern(r"[0-9]{2}\.[0-9]{1,2}", "")] | None,

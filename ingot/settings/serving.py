@@ -132,6 +132,13 @@ class Serve(Section):
     engine: Annotated[
         EngineName, BeforeValidator(_started), Expected("one of " + ", ".join(map(repr, ENGINE_NAMES)))
     ] = "vllm"
+    #: Hosts that serve one replica together, the head first; none: this host alone. See docs/engines.md.
+    hosts: Annotated[Many[Text], Expected("a list of hosts of the inventory, the head first")] = ()
+    #: The network interface over which they talk; None: the only one that there is.
+    interface: Annotated[
+        Annotated[str, *pattern(r"[A-Za-z0-9][\w.:@-]{0,14}", "the name of a network interface such as 'eth1'")] | None,
+        Expected("the name of a network interface such as 'eth1', or None"),
+    ] = None
     #: LoRA adapters, which callers ask for by their own names.
     adapters: Annotated[
         Many[Annotated[dict[str, Any], AfterValidator(_adapter), Expected("name, repository, revision and rank")]],
@@ -174,6 +181,7 @@ class Serve(Section):
             speculation=at(drafted) if drafted else None,
             adapters=tuple(at(entry.adapter("adapters", one)) for one in self.adapters),
             engine=engine,
+            hosts=self.hosts,
         )
 
     def beside(self, models: Mapping[str, Model]) -> Iterator[tuple[str, str, str | None]]:
@@ -183,6 +191,37 @@ class Serve(Section):
             yield f"{self.model} (draft)", request.speculation.repository, request.speculation.revision
         for one in request.adapters:
             yield f"{one.name} (adapter of {self.model})", one.repository, one.revision
+
+
+def _together(index: int, one: Serve, model: Model, others: int) -> Iterator[Wrong]:
+    """What does not go with several hosts that serve one replica."""
+    where = ("serve", index)
+    if not one.hosts:
+        if one.interface:
+            yield Wrong((*where, "interface"), one.interface, "it with `hosts` alone, which it is for")
+        return
+    if len(one.hosts) < 2:
+        yield Wrong((*where, "hosts"), list(one.hosts), "two hosts or more, or no `hosts` for this one alone")
+    if twice := sorted({name for name in one.hosts if one.hosts.count(name) > 1}):
+        yield Wrong((*where, "hosts"), list(one.hosts), f"each host once, and {twice[0]} is there more often")
+    if others:
+        words = "the only model of its hosts, since one that several hosts serve takes all their GPUs"
+        yield Wrong((*where, "model"), one.model, words)
+    if one.engine != "vllm":
+        yield Wrong((*where, "engine"), one.engine, "'vllm', the only engine that serves over several hosts here")
+    if model.kind != "generate":
+        yield Wrong((*where, "model"), one.model, f"a model that generates, {one.model} is for {model.kind}")
+    alone: tuple[tuple[str, object], ...] = (
+        ("replicas", one.replicas if one.replicas != 1 else None),
+        ("share", one.share),
+        ("speculation", one.speculation),
+        ("adapters", list(one.adapters)),
+        ("kv_offload_gib", one.kv_offload_gib),
+        ("tokens_per_s", one.tokens_per_s),
+    )
+    for name, said in alone:
+        if said:
+            yield Wrong((*where, name), said, "nothing there where several hosts serve one replica")
 
 
 def _unreadable(index: int, one: Serve, model: Model) -> Iterator[Wrong]:
@@ -266,6 +305,10 @@ class Serving(Section):
         models = {one.model for one in self.serve}
         return tuple(sorted({*models, *adapters, *(name for model in models for name in self.aliases_of(model))}))
 
+    def answers_at(self, host: str) -> bool:
+        """Whether callers of a host are given its models there: of several that serve together, at the head alone."""
+        return all(not one.hosts or one.hosts[0] == host for one in self.serve)
+
     def aliases_of(self, model: str) -> tuple[str, ...]:
         """The other names that callers use for a model, sorted."""
         return tuple(sorted(name for name, named in self.aliases.items() if named == model))
@@ -340,6 +383,7 @@ class Serving(Section):
                 yield Wrong(("serve", index, "variant"), one.variant, f"one of {', '.join(variants)}")
                 continue
             yield from _unreadable(index, one, models[one.model])
+            yield from _together(index, one, models[one.model], len(self.serve) - 1)
             if one.speculation is True and models[one.model].speculation is None:
                 words = f"method and tokens, since the catalog names no draft of {one.model}"
                 yield Wrong(("serve", index, "speculation"), True, words)

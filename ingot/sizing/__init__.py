@@ -16,6 +16,7 @@ from ingot.sizing.errors import (
     WorkloadError,
 )
 from ingot.sizing.fit import DoesNotFit
+from ingot.sizing.group import plan_group
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.host_memory import HostMemoryError, plan_on_host
 from ingot.sizing.memory import MemoryBreakdown, Term
@@ -65,6 +66,7 @@ __all__ = [
     "alternatives",
     "architecture_from_config",
     "fits",
+    "plan_group",
     "plan_host",
     "plan_on_host",
     "vllm",

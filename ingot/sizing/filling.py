@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ingot.sizing.option import Choice, Option, attempt, splits
+from ingot.sizing.option import Choice, Option, attempt, splits_of
 from ingot.sizing.placement import Pool, Slot
 from ingot.sizing.request import ModelRequest
 from ingot.sizing.search import Placed, Situation, bundle, place_bundle, place_option, served, take
@@ -39,7 +39,7 @@ def canonical(request: ModelRequest) -> tuple[str, int, int, str, str, int]:
 def candidates(situation: Situation, request: ModelRequest, choice: Choice) -> Iterator[Candidate]:
     """Every split of a choice with every number of replicas that holds what is asked, on each kind of GPU."""
     for pool in situation.pools:
-        for parallel in splits(choice.variant, pool.widest, spread=situation.engine.spreads_experts):
+        for parallel in splits_of(request, choice.variant, pool.widest, spread=situation.engine.spreads_experts):
             least = bundle(situation, request, choice, parallel, pool)
             if least is None:
                 continue
@@ -131,7 +131,7 @@ def _elsewhere(
 ) -> Placed | None:
     """A replica that holds as much as `option` on the fewest GPUs of another kind."""
     free = pool.roomiest
-    for parallel in splits(option.choice.variant, pool.widest, spread=False):
+    for parallel in splits_of(request, option.choice.variant, pool.widest, spread=False):
         other = attempt(
             request,
             option.choice,

@@ -126,6 +126,14 @@ def splits(variant: Variant, most: int, *, spread: bool = True) -> tuple[Paralle
     return (*plain, *sorted(staged, key=lambda split: (split.gpus, split.pipeline)))
 
 
+def splits_of(request: ModelRequest, variant: Variant, most: int, *, spread: bool = True) -> tuple[Parallel, ...]:
+    """The splits of a variant that a request allows: over several hosts, one stage on all GPUs of each."""
+    if not request.hosts:
+        return splits(variant, most, spread=spread)
+    hosts = len(request.hosts)
+    return (Parallel(most // hosts, hosts),) if most >= hosts else ()
+
+
 def batched_tokens(kind: Kind, sequences: int) -> int:
     """The engine's own default for this device, and never fewer than sequences (vLLM `engine/arg_utils.py`)."""
     if kind.total >= HUGE_DEVICE:

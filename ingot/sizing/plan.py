@@ -22,7 +22,8 @@ class ReplicaPlan:
     a sequence takes `sequence_blocks`. `dtype` is what unquantised weights are served in; `auto` leaves it to the
     model. Of several data parallel ranks, which share their experts (`expert_parallel`), all figures are of one, but
     `max_concurrency` and `estimate` are of all. `kv_offload_gib` of the host's memory keep what the cache drops.
-    `engine` is what serves it; figures of a replica without a GPU are of the host's memory.
+    `engine` is what serves it; figures of a replica without a GPU are of the host's memory. `hosts` serve it together,
+    the head first (none: this host alone): each with GPUs of its own, of which `gpu_uuids` are this host's.
     """
 
     model: str
@@ -53,17 +54,20 @@ class ReplicaPlan:
     expert_parallel: bool = False
     kv_offload_gib: float | None = None
     engine: str = "vllm"
+    hosts: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The replica as JSON-able values."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in ("gpu_uuids", "gpu_indices", "notes"):
+        for name in ("gpu_uuids", "gpu_indices", "notes", "hosts"):
             values[name] = list(values[name])
         values["memory"] = self.memory.to_dict()
         values["estimate"] = asdict(self.estimate) if self.estimate else None
         if self.engine == "vllm":
             # As versions wrote it that knew no other.
             del values["engine"]
+        if not self.hosts:
+            del values["hosts"]
         return values
 
     @classmethod
@@ -75,8 +79,8 @@ class ReplicaPlan:
                 for field in fields(cls)
                 if field.name in stored or field.default is MISSING
             }
-            for name in ("gpu_uuids", "gpu_indices", "notes"):
-                values[name] = tuple(values[name])
+            for name in ("gpu_uuids", "gpu_indices", "notes", "hosts"):
+                values[name] = tuple(values.get(name, ()))
             values["memory"] = MemoryBreakdown.from_dict(values["memory"])
             values["estimate"] = Throughput(**values["estimate"]) if values["estimate"] else None
         except (KeyError, TypeError) as error:

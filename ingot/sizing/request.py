@@ -106,7 +106,8 @@ class ModelRequest:
     or the shortest time of one request that comes alone. `kv_cache_dtype` fixes the cache's number format. `share`
     allows replicas of other requests on the same GPU. `arguments` are the model's own with the host's over them.
     `speculation` drafts tokens ahead, `adapters` are served beside the model, each by its own name. `kv_offload_gib` of
-    the host's memory keep, for each replica, blocks that its cache drops. `engine` is what serves it.
+    the host's memory keep, for each replica, blocks that its cache drops. `engine` is what serves it. `hosts` serve one
+    replica together, a pipeline stage each, the first being its head; empty: this host alone.
     """
 
     model: Model
@@ -121,6 +122,7 @@ class ModelRequest:
     goal: Goal = "throughput"
     kv_offload_gib: float | None = None
     engine: str = "vllm"
+    hosts: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         return hash((self.model.name, self.workload.context, self.workload.concurrency, self.variant))

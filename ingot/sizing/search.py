@@ -13,7 +13,7 @@ from itertools import islice
 from ingot.sizing.calibration import Calibration
 from ingot.sizing.engine import EngineProfile
 from ingot.sizing.hardware import Hardware
-from ingot.sizing.option import Choice, Option, attempt, choices, splits
+from ingot.sizing.option import Choice, Option, attempt, choices, splits_of
 from ingot.sizing.overheads import startup_bytes
 from ingot.sizing.pace import Peak
 from ingot.sizing.placement import Pool, Slot, free_slots, place
@@ -100,7 +100,7 @@ def _options(
         if length is not None and request.workload.context > length:
             continue
         found: list[tuple[Option, Pool]] = []
-        for parallel in splits(choice.variant, most, spread=situation.engine.spreads_experts):
+        for parallel in splits_of(request, choice.variant, most, spread=situation.engine.spreads_experts):
             fewest = min((option.gpus for option, _ in found), default=most)
             if not every and parallel.gpus > fewest:
                 continue

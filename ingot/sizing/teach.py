@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ingot.sizing.fit import DoesNotFit, arithmetic, binding_term, largest
-from ingot.sizing.option import Option, attempt, choices, splits, with_workload
+from ingot.sizing.option import Option, attempt, choices, splits_of, with_workload
 from ingot.sizing.placement import Pool
 from ingot.sizing.request import ModelRequest
 from ingot.sizing.search import Situation, best
@@ -70,7 +70,7 @@ def _closest(situation: Situation, request: ModelRequest) -> Option:
     tried: list[Option] = []
     for choice in choices(request):
         for pool in situation.pools:
-            for parallel in splits(choice.variant, pool.widest, spread=situation.engine.spreads_experts):
+            for parallel in splits_of(request, choice.variant, pool.widest, spread=situation.engine.spreads_experts):
                 replicas = max(min(len(pool.slots) // parallel.gpus, request.most_replicas), 1)
                 free = pool.roomiest[replicas * parallel.gpus - 1]
                 engine, measured = situation.engine, situation.calibrations

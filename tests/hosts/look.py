@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ingot.engines.group.firewall import CHAIN
 from ingot.facts import docker as engines
 from ingot.facts import driver, nvidia, pci
 from ingot.facts.driver import DriverState, parse_driver
@@ -95,6 +96,7 @@ QUESTIONS = {
     "rotation": "logrotate --debug /etc/logrotate.conf 2>&1 | grep -o '/var/log/ingot/[^ ]*[.]jsonl' | sort -u",
     "units": f'for u in {UNITS}; do echo "$u $(systemctl is-active $u) $(systemctl is-enabled $u 2>/dev/null)"; done',
     "listeners": "ss -Hltnp",
+    "group_rules": f"iptables -w -S {CHAIN}; iptables -w -S OUTPUT | grep -e '-j {CHAIN}'",
     "figures_age": f"echo $(($(date +%s) - $(stat -c %Y {TEXTFILE})))",
     "figures": f"grep -E '^ingot_collector_(part_up|last_run)' {TEXTFILE}",
     "readable": f"find {OURS} -xdev -type f -perm /o=r -exec grep -lE '{SECRET}' {{}} + 2>/dev/null",
@@ -192,6 +194,11 @@ class Look:
     def engines(self) -> list[dict[str, Any]]:
         """The containers that serve models."""
         return [one for one in self.ours if one["Config"]["Labels"]["com.docker.compose.project"] == PROJECT]
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """The containers of this host that serve one replica together with other hosts."""
+        return [one for one in self.engines if one["Config"]["Labels"].get("ingot.address")]
 
     @property
     def inside(self) -> dict[str, str]:

@@ -128,6 +128,8 @@ class Target:
         found: dict[str, Served] = {}
         for host in hosts:
             serving = section(host, Serving)
+            if not serving.answers_at(host.name):
+                continue
             for one in serving.serve:
                 request = one.request(serving.catalog)
                 model, said = request.model, request.arguments

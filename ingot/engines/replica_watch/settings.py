@@ -57,6 +57,9 @@ def proven_replicas(directory: Path) -> list[Replica]:
             file = json.loads(path.read_text())
             # Older versions wrote the service alone.
             service = file.get("service", file)
+            if service.get("group"):
+                # Its supervisor watches it: one host of several starts nothing alone.
+                continue
             found.append(
                 Replica(
                     name=service["name"],

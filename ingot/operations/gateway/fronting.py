@@ -71,7 +71,8 @@ def kinds() -> frozenset[str]:
 def _serves(one: Host) -> tuple[str, ...]:
     """The models of a host behind a fleet gateway."""
     try:
-        return section(one, Serving).names
+        values = section(one, Serving)
+        return values.names if values.answers_at(one.name) else ()
     except WrongValues as wrong:
         raise IngotError(
             f"who stands behind this fleet gateway is not known while a value is wrong: {wrong.sentences[0]}"

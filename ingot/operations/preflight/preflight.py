@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pyinfra import logger
@@ -11,17 +11,23 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.context import host, state
 
+from ingot.compat import Refused
+from ingot.compat import decide as decide_driver
 from ingot.errors import IngotError
 from ingot.facts.disk import Disk, DiskState
 from ingot.facts.errors import Unread
+from ingot.facts.group import Interface
 from ingot.facts.host import HostLook, HostState
 from ingot.facts.models import Asked, SourceAnswer, SourceAnswers
 from ingot.facts.monitoring import Monitoring
 from ingot.facts.way_out import WayOut
 from ingot.inventory.expectation import parse
 from ingot.operations import monitored, proxy
+from ingot.operations.containers.image import image_source
+from ingot.operations.driver.request import driver_request
 from ingot.operations.gateway import fronting, takeover
 from ingot.operations.gateway.certificate import findings as certificate_findings
+from ingot.operations.gpus_on_bus import usable
 from ingot.operations.monitoring.exporter import why_not
 from ingot.operations.operation import operation
 from ingot.operations.preflight import disk_space, model_sources, package_sources, way_out
@@ -29,10 +35,12 @@ from ingot.operations.preflight.findings import Wanted, findings, planned_now
 from ingot.operations.preflight.local_files import unusable
 from ingot.operations.preflight.notices import conversions, notes
 from ingot.operations.refuse import refused
+from ingot.operations.serving import group
 from ingot.operations.standing import standing
 from ingot.operations.weights.disk import decide
 from ingot.operations.weights.models import curl_token
 from ingot.settings import Settings, WrongValues, of_host
+from ingot.settings.serving import Serve
 
 HTTPS_PORT = 443
 #: The port at which an ACME server asks.
@@ -45,6 +53,8 @@ class Judged:
 
     stops: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    #: What it serves together with other hosts, and what must be the same there.
+    together: tuple[Serve, Mapping[str, str]] | None = None
 
 
 def judge(host: Host) -> Judged:
@@ -73,7 +83,14 @@ def judge(host: Host) -> Judged:
         *certificate_findings(host),
         *unusable(host, values),
         *_monitoring(host),
+        *group.misfits(host, values),
     )
+    together = group.item(values)
+    own = None
+    if together and not stops:
+        hosts = group.hosts_of(host, together)
+        own = group.interface(host.name, hosts, together, group.links(host, together))
+        stops = (own,) if isinstance(own, str) else ()
     # Asked last, and only where all else is well: these are the questions that leave the host.
     if not stops and values.proxy:
         address = way_out.probe(look, values, package_sources.sources(look, values, fronts=fronts), proxy.fleet())
@@ -84,7 +101,33 @@ def judge(host: Host) -> Judged:
         stops = tuple(model_sources.findings(look, values, planned, lambda asked: _asked_of(host, values, asked)))
     sources = package_sources.notes(look, values, fronts=fronts)
     sites = takeover.notes(look.nginx, values.gateway_takeover)
-    return Judged(stops, (*notes(look), *conversions(look, wanted), *sources, *sites, *_noise(host)))
+    said = (*notes(look), *conversions(look, wanted), *sources, *sites, *_noise(host))
+    if together is None or own is None or isinstance(own, str):
+        return Judged(stops, said)
+    speed = f"{own.speed_bits / 1e9:g} Gbit/s" if own.speed_bits else "a speed that it does not say"
+    link = f"{together.model} is served together with {', '.join(together.hosts)}, over {own.name} ({speed})"
+    return Judged(stops, (*said, link), (together, _sketch(look, wanted, together, own)))
+
+
+def _sketch(look: HostState, wanted: Wanted, together: Serve, own: Interface) -> dict[str, str]:
+    """What of a host must be the same on all that serve one replica, in words."""
+    values = wanted.values
+    gpus = usable(look.gpus, look.driver.bus, values.gpus_use)
+    try:
+        branch = str(decide_driver(look.driver.machine(values.driver_console), driver_request(values)).branch)
+    except Refused:
+        branch = "none"
+    variants = together.request(values.models, values.lock).model.variants
+    weights = [f"{one.name} at {one.revision}" for one in variants if together.variant in (None, one.name)]
+    return {
+        "number of GPUs": str(len(gpus)),
+        "kind of GPU": ", ".join(sorted({f"{gpu.name} ({gpu.vram_bytes >> 20} MiB)" for gpu in gpus})),
+        "driver branch": branch,
+        "architecture": look.driver.arch,
+        "image": image_source(values).reference,
+        "weights": ", ".join(weights),
+        "MTU": str(own.mtu),
+    }
 
 
 def _with_disk(host: Host, look: HostState, values: Settings) -> tuple[HostState, tuple[str, ...]]:
@@ -135,6 +178,12 @@ def preflight() -> Generator[PyinfraCommand, None, None]:
     if state.is_executing or not judged.stops:
         for note in judged.notes:
             logger.info(f"{host.print_prefix}{host.name}: {note}.")
+    if (
+        not judged.stops
+        and judged.together
+        and (differs := group.alone(host, judged.together[0]) or group.agreed(host, *judged.together))
+    ):
+        judged = replace(judged, stops=(differs,))
     if judged.stops:
         if not state.is_executing:
             # A dry run ends before execution: it must say so too.

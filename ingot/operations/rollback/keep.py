@@ -33,6 +33,9 @@ def keep() -> Generator[PyinfraCommand, None, None]:
     """
     found: Serving = standing(host, ServingLook)
     values = of_host(host)
+    if any(one.hosts for one in values.serve):
+        host.noop("no state is kept: what several hosts serve goes back on all of them, by a deploy")
+        return
     states = read(found.states)
     run = lock.held_by(host)
     current = serving(found, values, run=run.id if run else "", commit=run.commit if run else None)

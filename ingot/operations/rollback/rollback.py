@@ -58,6 +58,11 @@ def rollback(number: int | None = None) -> Commands:
     if not found.answered:
         raise Refusal(f"{host.name}: it did not say which states it keeps; see that sudo works there, and run again.")
     settings = of_host(host)
+    if any(one.hosts for one in settings.serve):
+        raise Refusal(
+            f"{host.name}: it serves one replica together with other hosts, expected a host that serves alone; set its "
+            "values back to what they were, and deploy all hosts of the group."
+        )
     states, now = read(found.states), serving(found, settings)
     wanted = target(states, now.digest, number)
     if wanted is None:

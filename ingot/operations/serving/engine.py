@@ -9,6 +9,7 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host, state
 
 from ingot.engines import Service, Step
+from ingot.engines.group_service import part
 from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, MODEL, USER
 from ingot.errors import IngotError
 from ingot.facts.disk_rate import DiskRate
@@ -22,7 +23,7 @@ from ingot.operations.gateway import drain, fronting
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
 from ingot.operations.render import template
-from ingot.operations.serving import canary, fleet, planning, replica_watch, templates
+from ingot.operations.serving import canary, fleet, group, planning, replica_watch, templates
 from ingot.operations.serving import outlook as outlooks
 from ingot.operations.serving.outlook import Outlook
 from ingot.operations.serving.rollout import COMPOSE, VALIDATE, Commands, Rollout, ask
@@ -31,14 +32,18 @@ from ingot.operations.serving.starts import Starts
 from ingot.operations.serving.stored import LAST_GOOD
 from ingot.operations.standing import standing
 from ingot.settings import Settings, of_host
+from ingot.settings.serving import service_name
 from ingot.sizing import SizingError
 
 UNIT = "/etc/systemd/system/ingot-engine.service"
 ROTATION = "/etc/logrotate.d/ingot-engine"
 
 
-def entries(accounting_days: int, fleet_port: int) -> list[tree.Entry]:
-    """The engine's directories, its boot unit, the watch over its GPUs, and its accounts, kept for so many days."""
+def entries(accounting_days: int, fleet_port: int, unit: str | None = None) -> list[tree.Entry]:
+    """The engine's directories, its boot unit, the watch over its GPUs, and its accounts, kept for so many days.
+
+    `unit` is the text of the boot unit of a host that serves together with others.
+    """
     return [
         tree.Dir(COMPOSE.rpartition("/")[0], mode="0750"),
         tree.Dir(STATE),
@@ -46,10 +51,11 @@ def entries(accounting_days: int, fleet_port: int) -> list[tree.Entry]:
         tree.Dir(f"{STATE}/engine", mode="0755"),
         tree.Dir(f"{STATE}/{LAST_GOOD}", mode="0750"),
         tree.Dir(f"{STATE}/engine/cache", mode="0711"),
-        tree.File(UNIT, template("engine/ingot-engine.service", compose=COMPOSE)),
+        tree.File(UNIT, unit or template("engine/ingot-engine.service", compose=COMPOSE)),
         tree.Dir(HOST_LIBRARY),
         tree.File(f"{HOST_LIBRARY}/{MIDDLEWARE_FILE}", MIDDLEWARE),
         *replica_watch.entries(fleet_port),
+        *(group.program() if unit else ()),
         tree.Dir(HOST_ACCOUNTS.rpartition("/")[0]),
         tree.Dir(HOST_ACCOUNTS, user=USER.partition(":")[0], mode="0750"),
         tree.File(ROTATION, logs.rotation(f"{HOST_ACCOUNTS}/*.jsonl", "roles/engine.py", accounting_days)),
@@ -60,7 +66,9 @@ def entries(accounting_days: int, fleet_port: int) -> list[tree.Entry]:
 def places() -> Commands:
     """Have the engine's directories, its boot unit and its accounts' rotation."""
     values = of_host(host)
-    wanted = entries(values.accounting_days, values.gateway_fleet_port)
+    together = group.item(values)
+    unit = group.unit(f"{service_name(together.model)}-0") if together else None
+    wanted = entries(values.accounting_days, values.gateway_fleet_port, unit)
     yield from tree.tree._inner(entries=wanted, validate=units.verified(UNIT, *replica_watch.UNITS))
 
 
@@ -73,7 +81,8 @@ def outlook() -> Commands:
     # Its own operation says what is wrong.
     except (IngotError, SizingError, ParseError):
         seen = None
-    run.saw(host.name, seen)
+    # Hosts that serve together change as one, and take no turns with others.
+    run.saw(host.name, None if group.item(of_host(host)) else seen)
     host.noop("nothing is replaced" if seen and not seen.changes else "seen")
     yield from ()
 
@@ -90,6 +99,9 @@ def look(found: EngineState | None = None) -> Outlook | None:
         return None
     starts = Starts.from_stored(seen.files.get(STARTS))
     wanted = services(planned, settings, starts.disk_bytes_per_s)
+    if together := group.item(settings):
+        at = group.place(host, together)
+        wanted = tuple(part(one, at, cpu=settings.engine_build == "cpu") for one in wanted)
     return outlooks.outlook(host.name, seen, planned, wanted, settings, starts, fronted=fronting.is_fronted())
 
 
@@ -104,6 +116,10 @@ def replicas() -> Commands:
             "`systemctl status docker` on the host."
         )
         return
+    if together := group.item(of_host(host)):
+        yield from group.serve(seen, group.place(host, together), together, of_host(host))
+        return
+    yield from group.leave(seen.found.files)
     if not (seen.changes and state.is_executing):
         yield from serve(seen, of_host(host), run)
         return

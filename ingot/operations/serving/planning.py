@@ -41,6 +41,7 @@ from ingot.sizing import (
     PlanError,
     SizingError,
     alternatives,
+    plan_group,
     plan_host,
     plan_on_host,
     vllm,
@@ -190,6 +191,8 @@ def _made(
     """A new plan: what needs GPUs on the GPUs, the rest in the host's memory. Raises: SizingError."""
     on_gpus = [one for one in asked if ENGINES[one.engine].needs_gpu]
     on_host = [one for one in asked if not ENGINES[one.engine].needs_gpu]
+    if on_gpus and on_gpus[0].hosts:
+        return plan_group(hardware, on_gpus[0], engine=engine)
     if not on_host:
         return plan_host(hardware, on_gpus, engine=engine, calibrations=measured, peaks=peaks())
     beside = plan_on_host(hardware.host, hardware.host_memory_bytes or 0, on_host)
@@ -204,9 +207,9 @@ def others(
 ) -> tuple[Alternative, ...]:
     """The next best ways to serve the same, as if it were planned anew. Raises what `plan` raises.
 
-    None where something is served from the host's memory, which is served in one way.
+    None where something is served from the host's memory, or by several hosts, which is served in one way.
     """
-    if not all(ENGINES[one.engine].needs_gpu for one in asked):
+    if not all(ENGINES[one.engine].needs_gpu and not one.hosts for one in asked):
         return ()
     gpus = unused(hardware.gpus, _stored(state.files.get("plan.json")), state)
     measured = calibrations(state.files)

@@ -422,6 +422,15 @@ def _why(service: Service, asked: str | None) -> str:
     return explain(ask(ReplicaCrash, container=container(service.name), _timeout=COMMAND_S), asked)
 
 
+def served_files(planned: Planned, served: Sequence[Service], *, answers: bool) -> list[tree.Entry]:
+    """Plan, upstreams and last good services of a host that serves its plan; `answers`: its gateway has them."""
+    return [
+        tree.File(f"{STATE}/plan.json", _json(planned.to_dict())),
+        tree.File(f"{STATE}/upstreams.json", _json(upstreams(served if answers else ()))),
+        *(tree.File(f"{STATE}/{LAST_GOOD}/{one.name}.json", _good(one), mode="0640") for one in served),
+    ]
+
+
 def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Settings, planned: Planned) -> Calibration:
     """What one start measured, under the key by which the next plan finds it."""
     non_torch = None
