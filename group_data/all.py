@@ -75,7 +75,8 @@ models_site = "inventories/models.site.yaml"
 # {"ORG/NAME": {"config.json": "<sha256>"}}. Engines load no such code; other repositories with such files are refused.
 models_waived = {}
 # What a host serves: model (a name of the catalog), context (tokens per sequence), concurrency (sequences at once that
-# the host serves in all); goal ("throughput" or "latency"), replicas and kv_offload_gib: docs/sizing.md.
+# the host serves in all); goal ("throughput" or "latency"), replicas and kv_offload_gib: docs/sizing.md;
+# hosts and interface, where several hosts serve it together: docs/engines.md.
 serve = []
 # Models of this site, in the schema of docs/models.md; or commits for models of that catalog:
 # {"qwen3-4b": {"revisions": {"bf16": "<40 hex digits>"}}}.

@@ -15,6 +15,7 @@ BYTES = 32
 def provide(directory: Path, hosts: Sequence[str]) -> str:
     """The key of these hosts, as hexadecimal digits; made where there is none."""
     name = hashlib.sha256("\n".join(hosts).encode()).hexdigest()[:16]
+    files.private_directory(directory)
     path = directory / "groups" / f"{name}.key"
     if not path.is_file():
         files.create_once(path, secrets.token_hex(BYTES) + "\n")

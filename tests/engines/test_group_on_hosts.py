@@ -1,0 +1,157 @@
+"""Two hosts serve one model together, by vLLM's CPU build, and none goes on without the other. In order."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+import pytest
+
+from ingot.engines.group_service import MASTER_PORT
+from ingot.sandbox import Sandbox, TestHost
+from ingot.secrets.keys import create
+from tests.e2e.deploying import Run, deploy
+from tests.e2e.test_deploy import client
+
+pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(1800)]
+
+NAMES, MODEL = ("group-1", "group-2"), "tiny-qwen3"
+#: How long a group may be without an answer after a fault, on a quiet machine; a busy one is given more.
+BACK_S = 180
+INVENTORY = f"""
+from ingot.sandbox.inventory import hosts
+_names = {list(NAMES)!r}
+_serve = [{{"model": {MODEL!r}, "context": 2048, "concurrency": 4, "hosts": _names}}]
+_values = {{"serve": _serve, "engine_hold_s": 0, "engine_stop_grace_s": 20}}
+sandbox = [(name, {{**data, **_values}}) for name, data in hosts() if name.removeprefix("@ingot/") in _names]
+"""
+CONTAINERS = "docker ps --quiet --filter label=ingot.address"
+
+
+@dataclass
+class Group:
+    """Both hosts, the head first, and the inventory that has them serve together."""
+
+    head: TestHost
+    member: TestHost
+    inventory: Path
+    key: str
+
+    @property
+    def hosts(self) -> tuple[TestHost, TestHost]:
+        return self.head, self.member
+
+    def deploy(self, *names: str) -> Run:
+        return deploy(*names, inventory=str(self.inventory))
+
+    def epoch(self, host: TestHost) -> int:
+        return int(json.loads(host.succeeds("cat /var/lib/ingot/engine/group.json"))["epoch"])
+
+    def answer(self) -> str:
+        """What a caller at the head's gateway is given."""
+        asked = client(self.head, self.key).with_options(timeout=30)
+        return asked.completions.create(model=MODEL, prompt="Count from one to ten.", max_tokens=4).choices[0].text
+
+    def answers_again(self, after: int, limit_s: float = 3 * BACK_S) -> float:
+        """Wait until callers are answered in a later epoch than `after`; seconds that it took."""
+        began = time.monotonic()
+        while True:
+            try:
+                if self.epoch(self.head) > after and self.answer():
+                    break
+            except (openai.OpenAIError, AssertionError):
+                pass
+            assert time.monotonic() - began < limit_s, self.head.run("journalctl -u ingot-engine -n 50 -o cat")[1]
+            time.sleep(1)
+        took = time.monotonic() - began
+        print(f"served again after {took:.0f} s")
+        assert self.epoch(self.head) == self.epoch(self.member)
+        for host in self.hosts:
+            assert len(host.succeeds(CONTAINERS).split()) == 1
+        return took
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    sandbox = Sandbox()
+    there = {one.name for one in sandbox.hosts()}
+    for name in NAMES:
+        if name in there:
+            sandbox.down(name)
+    with ThreadPoolExecutor(2) as pool:
+        head, member = pool.map(lambda name: sandbox.up(name, profile="rtx4090x1"), NAMES)
+    inventory = tmp_path_factory.mktemp("group") / "group.py"
+    inventory.write_text(INVENTORY)
+    yield Group(head, member, inventory, create(sandbox.secrets_dir, "group"))
+    for name in NAMES:
+        sandbox.down(name)
+
+
+def test_one_host_alone_is_refused_before_anything_changes(group: Group) -> None:
+    run = group.deploy(NAMES[0])
+    assert run.status != 0
+    assert f"{NAMES[1]}, which takes no part in this run" in run.output, run.output[-3000:]
+    assert run.changed(NAMES[0]) == []
+
+
+def test_a_deploy_has_both_hosts_compute_the_answer(group: Group) -> None:
+    run = group.deploy()
+    assert run.status == 0, run.output[-6000:]
+    assert group.answer()
+    said = group.member.succeeds("docker logs $(docker ps --quiet --filter label=ingot.address) 2>&1")
+    assert "headless" in said
+    assert json.loads(group.member.succeeds("cat /var/lib/ingot/upstreams.json")) == []
+
+
+def test_a_second_deploy_changes_nothing(group: Group) -> None:
+    before = [host.succeeds(CONTAINERS) for host in group.hosts]
+    run = group.deploy()
+    assert (run.status, run.changed(NAMES[0]), run.changed(NAMES[1])) == (0, [], []), run.output[-4000:]
+    assert [host.succeeds(CONTAINERS) for host in group.hosts] == before
+
+
+def test_a_stranger_reaches_no_port_of_the_engine(group: Group) -> None:
+    """This machine is on the same network, and is no host of the group."""
+    import socket
+
+    opened = group.head.succeeds("ss -Hltn | awk '{print $4}' | grep -v -e 127.0.0.1 -e '\\[::1\\]'").split()
+    ports = {int(one.rpartition(":")[2]) for one in opened} - {22, 443}
+    assert MASTER_PORT in ports or len(ports) > 1, opened
+    for port in sorted(ports):
+        with pytest.raises(OSError), socket.create_connection((group.head.address, port), timeout=2):
+            pass
+
+
+def test_a_dead_worker_is_everybodys_end_and_beginning(group: Group) -> None:
+    before = group.epoch(group.head)
+    group.member.succeeds("pkill -KILL -f 'VLLM::[W]orker'")
+    group.answers_again(before)
+
+
+def test_a_dead_engine_of_the_head_takes_its_member_along(group: Group) -> None:
+    before = group.epoch(group.head)
+    group.head.succeeds("pkill -KILL -f 'VLLM::[E]ngineCore'")
+    group.answers_again(before)
+
+
+def test_a_host_that_boots_finds_its_group_again(group: Group) -> None:
+    before = group.epoch(group.head)
+    group.member.reboot()
+    group.answers_again(before)
+
+
+def test_a_cut_between_them_leaves_no_half_group(group: Group) -> None:
+    before = group.epoch(group.head)
+    rule = "-s {} -j DROP"
+    for host, other in (group.hosts, group.hosts[::-1]):
+        host.succeeds(f"iptables -w -I INPUT {rule.format(other.address)}")
+    for host in group.hosts:
+        host.wait_until_succeeds(f'test -z "$({CONTAINERS})"', timeout_s=120)
+    for host, other in (group.hosts, group.hosts[::-1]):
+        host.succeeds(f"iptables -w -D INPUT {rule.format(other.address)}")
+    group.answers_again(before)
