@@ -58,10 +58,15 @@ def part(service: Service, place: Place, *, cpu: bool) -> Service:
         "VLLM_HOST_IP": place.address,
     }
     if cpu:
-        # Its first request over stages dies where nothing is compiled; this backend needs no compiler.
+        # Its first request over stages dies where nothing is traced, since only that warms it up (vLLM
+        # `v1/worker/cpu_model_runner.py`); mode 3 becomes the backend that needs a compiler (`platforms/cpu.py`).
         argv = [word for word in argv if word != "--enforce-eager"]
-        argv += ["-cc.mode=3", "-cc.backend=eager", "--pipeline-parallel-size", str(len(place.hosts))]
-        variables |= {"TORCH_COMPILE_DISABLE": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        argv += ["-cc.mode=2", "-cc.backend=eager", "--pipeline-parallel-size", str(len(place.hosts))]
+        variables |= {
+            "TORCH_COMPILE_DISABLE": "0",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_USE_AOT_COMPILE": "0",
+        }
     argv += ["--distributed-executor-backend", "mp", "--nnodes", str(len(place.hosts))]
     argv += ["--node-rank", str(place.rank), "--master-addr", place.hosts[0][1], "--master-port", str(MASTER_PORT)]
     return replace(

@@ -415,10 +415,11 @@ class Change:
             spent = time.monotonic() - began
             if spent > limit:
                 return f"did not answer within {spent:.0f} s ({said or 'its engine starts'})"
-            logger.info(
-                f"{host.print_prefix}{self.service.name} starts on {' and '.join(self.hosts)}: {spent:.0f} s of at "
-                f"most {limit} s{f'; {now}' if now else ''}"
-            )
+            if self.leads and spent // rollout.SLICE_S != (spent - PAUSE_S) // rollout.SLICE_S:
+                logger.info(
+                    f"{host.print_prefix}{self.service.name} starts on {' and '.join(self.hosts)}: {spent:.0f} s of at "
+                    f"most {limit} s{f'; {now}' if now else ''}"
+                )
             time.sleep(PAUSE_S)
 
     def _settled(self) -> Commands:
