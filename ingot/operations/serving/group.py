@@ -361,9 +361,10 @@ class Change:
         if run.verdict or trouble:
             yield from self._back(run.verdict or trouble or "")
             return False
-        yield from self._settled()
         if self.leads:
             yield from drain.restore(self.service.model, self.service.endpoint)
+        yield from self._settled()
+        if self.leads:
             logger.info(f"{host.print_prefix}{self.service.name} answers, on {' and '.join(self.hosts)}")
         return True
 
