@@ -119,7 +119,10 @@ def replicas() -> Commands:
     if together := group.item(of_host(host)):
         yield from group.serve(seen, group.place(host, together), together, of_host(host))
         return
-    yield from group.leave(seen.found.files)
+    if group.is_left(seen.found.files):
+        yield from group.leave()
+        if state.is_executing:
+            seen = run.outlooks[host.name] = look(ask(EngineLook)) or seen
     if not (seen.changes and state.is_executing):
         yield from serve(seen, of_host(host), run)
         return

@@ -268,12 +268,16 @@ def supervised() -> Supervised:
     return found
 
 
-def leave(found: Mapping[str, Any]) -> Commands:
+def is_left(found: Mapping[str, Any]) -> bool:
+    """Whether a host that serves alone still has its part of a group, by the files of its look."""
+    return SAYS in found
+
+
+def leave() -> Commands:
     """Clear a host that is of no group any more: its part is stopped, and so is everybody's, since one is missing."""
-    if SAYS not in found:
-        return
     announce(["stop this host's part of a model that it served with others"])
-    gone = " ".join((SETTINGS, KEY, f"{STATE}/{SAYS}", f"{STATE}/{EPOCH}", f"{STATE}/{LAST}"))
+    last_good = f"{STATE}/{LAST_GOOD}/*.json"
+    gone = " ".join((SETTINGS, KEY, f"{STATE}/{SAYS}", f"{STATE}/{EPOCH}", f"{STATE}/{LAST}", last_good))
     yield StringCommand(
         f"systemctl stop {UNIT}; for c in $(docker ps --all --quiet --filter label=ingot.address); do "
         f"docker rm --force $c >/dev/null; done; [ ! -e {SETTINGS} ] || ( cd {HOST_LIBRARY} && "
@@ -321,6 +325,11 @@ class Change:
             return "it is not there yet"
         if self.seen.found.compose.strip() != self.compose.strip() or before.settings.strip() != self.told.strip():
             return "its settings changed"
+        # A run that was cut off wrote files that nobody has read yet.
+        if before.state.get("digest", self.digest) != self.digest:
+            return "its supervisor has other settings"
+        if any(one.digest != self.service.digest for one in self.seen.found.containers):
+            return "its container has other settings"
         if self.key and before.key != tree.File(KEY, f"{self.key}\n").sha256:
             return "its key changed"
         if before.needs_reload:
@@ -353,9 +362,8 @@ class Change:
             return False
         yield from self._start(self.compose, self.told)
         trouble = self._answers(run)
-        if self.leads and run.verdict is None:
-            trouble = trouble or rollout.prove(self.service)
-            run.verdict = trouble or ""
+        if run.verdict is None and (self.leads or trouble):
+            run.verdict = trouble or rollout.prove(self.service) or ""
         elif not trouble and self._wait(run, lambda: run.verdict is not None, 3 * rollout.PROOF_S, "proved"):
             run.verdict = "was not proven in time"
         if run.verdict or trouble:
@@ -372,13 +380,17 @@ class Change:
         """Wait for the other hosts of the run. Returns: why that is in vain."""
         until = time.monotonic() + limit_s
         while not done():
-            active = {one.name for one in host.inventory.get_active_hosts()}
-            lost = [name for name in self.hosts if name not in active]
+            lost = self._lost()
             if lost or time.monotonic() > until:
                 others = ", ".join(lost or [name for name in self.hosts if name != host.name])
                 return f"{host.name}: {others} failed before all of the group {what}; mend that, and deploy again."
             time.sleep(0.2)
         return ""
+
+    def _lost(self) -> list[str]:
+        """Hosts of the group that failed in this run."""
+        active = {one.name for one in host.inventory.get_active_hosts()}
+        return [name for name in self.hosts if name not in active]
 
     def _start(self, compose: str, told: str) -> Commands:
         """Write this host's files, and have its supervisor begin anew."""
@@ -410,6 +422,8 @@ class Change:
             if run.verdict:
                 return run.verdict
             now = str(found.state.get("why", ""))
+            if lost := self._lost():
+                return f"was not waited for: {', '.join(lost)} failed in this run"
             if int(found.state.get("failures", 0)) >= 2:
                 return f"did not start ({now or said or 'it ended'})"
             said = now or said
@@ -450,11 +464,15 @@ class Change:
         )
         sentence = f"{host.name}: {self.service.name} {trouble}, expected it to serve; its logs are in {kept} there"
         was = host.get_fact(GroupLast, directory=f"{STATE}/{LAST}")
-        if was is None or was[1].strip() == self.told.strip():
-            if was is None:
-                yield StringCommand(
-                    f"systemctl stop {UNIT}; rm -f {SETTINGS} {rollout.COMPOSE}", _timeout=rollout.COMMAND_S
-                )
+        if was and (was[0].strip(), was[1].strip()) == (self.compose.strip(), self.told.strip()):
+            yield refuse(
+                f"{sentence}; it served with these settings before, so look for what changed on its hosts: their "
+                "supervisors go on trying."
+            )
+            return
+        if was is None:
+            gone = f"systemctl stop {UNIT}; rm -f {SETTINGS} {rollout.COMPOSE}"
+            yield StringCommand(gone, _timeout=rollout.COMMAND_S)
             yield refuse(f"{sentence}; there was nothing to go back to: correct its settings and deploy again.")
             return
         yield from self._start(*was)
