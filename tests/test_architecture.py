@@ -103,6 +103,7 @@ ALLOWED = {
     "ingot.operations.preflight": {
         "ingot.catalog",
         "ingot.compat",
+        "ingot.engines",
         "ingot.errors",
         "ingot.facts",
         "ingot.inventory",

@@ -13,16 +13,13 @@ from ingot.engines.tgi import TGI
 from ingot.engines.vllm import VLLM
 
 #: Every engine that a deploy starts, by the name that `serve` gives it.
-ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (VLLM, LLAMA_CPP)}
+ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (VLLM, LLAMA_CPP, SGLANG, TENSORRT_LLM, TGI)}
 #: Engines that are described, and that no deploy starts: the rest of the way to a served model is not there.
-DESCRIBED: Mapping[str, Engine] = {engine.name: engine for engine in (OLLAMA, SGLANG, TENSORRT_LLM, TGI)}
+DESCRIBED: Mapping[str, Engine] = {OLLAMA.name: OLLAMA}
 #: Why, and what to do instead: the end of a sentence. LM Studio has neither image nor checksum.
 NOT_STARTED: Mapping[str, str] = {
     "lmstudio": "LM Studio has no image to pin; llama.cpp serves its files (`ingot migrate --from lmstudio`)",
     "ollama": "nothing fills Ollama's store; llama.cpp serves its files (`ingot migrate --from ollama`)",
-    "sglang": "plans follow vLLM's arithmetic, which would not fit SGLang's; take vllm",
-    "tensorrt-llm": "plans follow vLLM's arithmetic, which would not fit TensorRT-LLM's; take vllm",
-    "tgi": "TGI is archived and its holes stay open; take vllm (`ingot migrate --from tgi`)",
 }
 
 __all__ = [

@@ -9,6 +9,8 @@ from ingot.engines.engine import Replica, Values
 from ingot.engines.service import Mount, Service
 
 USER = "2000:0"
+#: Requests that may wait in an engine beside those that it works on: the gateway gives it no more.
+WAITING = 32
 
 
 def container(
@@ -17,11 +19,11 @@ def container(
     argv: tuple[str, ...],
     environment: Mapping[str, str],
     *,
+    engine: str,
     model_at: str,
     cache_at: str,
     health_path: str,
     start_base_s: int,
-    width: int | None = None,
 ) -> Service:
     """One replica's service; its model is read-only at `model_at`, and the site's own arguments and variables win."""
     return Service(
@@ -43,5 +45,8 @@ def container(
         stop_grace_s=values.stop_grace_s,
         start_deadline_s=starts.deadline_s(start_base_s, replica.weight_bytes, values.disk_bytes_per_s),
         kind=replica.kind,
-        width=width,
+        # The gateway knows which names are its own, and how much it may be given.
+        aliases=replica.aliases,
+        engine=engine,
+        most=replica.plan.max_num_seqs + WAITING,
     )

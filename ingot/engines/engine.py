@@ -84,6 +84,7 @@ class Engine:
     + log_lines: a grep -E expression for the lines of its log that `observe` reads
     + observe: reads log lines and the text of its metrics
     + service: one replica's container
+    + warning: what each deploy says of it; None: nothing
     """
 
     name: str
@@ -102,3 +103,4 @@ class Engine:
     log_lines: str
     observe: Callable[[Iterable[str], Iterable[str]], Observed]
     service: Callable[[Replica, Values], Service]
+    warning: str | None = None

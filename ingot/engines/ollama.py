@@ -7,7 +7,7 @@ prompts without a word: llama.cpp serves the same file. See docs/engines.md, and
 from __future__ import annotations
 
 from ingot.engines import llama_cpp
-from ingot.engines.container import container
+from ingot.engines.container import WAITING, container
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.minimums import oldest
 from ingot.engines.service import Service
@@ -16,8 +16,6 @@ STORE, CACHE = "/store", "/cache"
 START_BASE_S = 120
 #: That the process lives: nothing is loaded before a first completion, which the proof of a replica asks for.
 HEALTH = "/"
-#: Requests that may wait beside those that run; beyond them it answers 503.
-WAITING = 32
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "HOME": CACHE,
@@ -50,6 +48,7 @@ def service(replica: Replica, values: Values) -> Service:
         values,
         ("/bin/ollama", "serve"),
         {**ENVIRONMENT, **settings},
+        engine=OLLAMA.name,
         model_at=STORE,
         cache_at=CACHE,
         health_path=HEALTH,

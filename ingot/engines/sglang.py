@@ -1,7 +1,6 @@
-"""SGLang: a planned replica becomes the container that would serve it (flags as of 0.5.23).
+"""SGLang: a planned replica becomes the container that serves it (flags as of 0.5.23).
 
-Read from its source and tested against its own list of flags; it never ran here. No deploy starts it: see
-docs/engines.md.
+Read from its source and tested against its own list of flags; it never ran here: see docs/engines.md.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ingot.engines.container import container
+from ingot.engines.container import WAITING, container
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.minimums import oldest
 from ingot.engines.observed import Observed
@@ -32,8 +31,6 @@ ENVIRONMENT = {
 START_BASE_S = 420
 #: State of the server: 200 when it serves. `/health` would generate a token each time.
 HEALTH = "/ready"
-#: Requests that may wait beside those that run.
-WAITING = 32
 CACHE_TYPES = {"fp8": "fp8_e4m3"}
 
 _GIB = 1024**3
@@ -52,11 +49,11 @@ def service(replica: Replica, values: Values) -> Service:
         values,
         ("python3", "-m", "sglang.launch_server", *_flags(replica, values)),
         ENVIRONMENT,
+        engine=SGLANG.name,
         model_at=MODEL,
         cache_at=CACHE,
         health_path=HEALTH,
         start_base_s=START_BASE_S,
-        width=replica.width,
     )
 
 
@@ -81,9 +78,7 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
         flags["--dtype"] = plan.dtype
     if plan.kv_cache_dtype != "auto":
         flags["--kv-cache-dtype"] = CACHE_TYPES.get(plan.kv_cache_dtype, plan.kv_cache_dtype)
-    switches = ["--enable-metrics", "--enable-cache-report"]
-    if replica.kind != "generate":
-        switches.append("--is-embedding")
+    switches = ("--enable-metrics", "--enable-cache-report")
     return (*(part for flag, value in flags.items() for part in (flag, str(value))), *switches)
 
 
@@ -121,7 +116,7 @@ SGLANG = Engine(
     title="SGLang",
     builds=("cuda",),
     model_form="directory",
-    kinds=frozenset({"generate", "embed", "rerank"}),
+    kinds=frozenset({"generate"}),
     needs_gpu=True,
     # It waits for running requests without a limit, so that the grace of the stop decides.
     drains=True,

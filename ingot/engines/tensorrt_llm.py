@@ -1,6 +1,6 @@
-"""TensorRT-LLM's server: a planned replica becomes the container that would serve it (flags as of 1.2).
+"""TensorRT-LLM's server: a planned replica becomes the container that serves it (flags as of 1.2).
 
-Read from its source; it never ran here. No deploy starts it: see docs/engines.md.
+Read from its source; it never ran here: see docs/engines.md.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def service(replica: Replica, values: Values) -> Service:
         values,
         ("trtllm-serve", directory, *_flags(replica, values)),
         ENVIRONMENT,
+        engine=TENSORRT_LLM.name,
         model_at=directory,
         cache_at=CACHE,
         health_path=HEALTH,

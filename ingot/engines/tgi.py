@@ -1,6 +1,6 @@
-"""Text Generation Inference 3.3.7, archived: the container that would serve a planned replica.
+"""Text Generation Inference 3.3.7, archived: the container that serves a planned replica.
 
-Read from its source; it never ran here. No deploy starts it, since no hole of it will be closed any more: see
+Read from its source; it never ran here. No hole of it will be closed any more, which each deploy says: see
 docs/engines.md, and `ingot migrate --from tgi`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ingot.engines.container import container
+from ingot.engines.container import WAITING, container
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.minimums import oldest
 from ingot.engines.observed import Observed
@@ -40,6 +40,7 @@ def service(replica: Replica, values: Values) -> Service:
         values,
         ("text-generation-launcher", *_flags(replica, values)),
         ENVIRONMENT,
+        engine=TGI.name,
         model_at=MODEL,
         cache_at=CACHE,
         health_path=HEALTH,
@@ -54,7 +55,8 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
         "--hostname": "0.0.0.0",
         "--port": values.port,
         "--num-shard": plan.tensor_parallel_size,
-        "--max-concurrent-requests": plan.max_num_seqs,
+        # Those that wait are among them; what runs beside each other its cache decides.
+        "--max-concurrent-requests": plan.max_num_seqs + WAITING,
         # A sequence is prompt and answer; of the prompt it wants to know by itself.
         "--max-input-tokens": max(plan.max_model_len - 1, 1),
         "--max-total-tokens": plan.max_model_len,
@@ -93,4 +95,5 @@ TGI = Engine(
     log_lines=LOG_LINES,
     observe=observe,
     service=service,
+    warning="Text Generation Inference is archived since 2026-03, and no hole of it is closed any more; move to vllm",
 )

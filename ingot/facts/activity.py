@@ -10,6 +10,7 @@ from pyinfra.api.facts import FactBase
 
 from ingot.facts import sections
 from ingot.facts.engine import PROJECT, SILENT
+from ingot.facts.engine_metrics import FIGURES, lines
 from ingot.facts.errors import ParseError
 from ingot.facts.models import DAMAGE, Damage, parse_damage
 from ingot.facts.replica_holds import HOLDS_FILE, ReplicaHold, parse_holds
@@ -17,15 +18,15 @@ from ingot.facts.replica_holds import HOLDS_FILE, ReplicaHold, parse_holds
 #: Seconds between the looks, and the most that a replica may take for one answer.
 APART_S = 1.0
 ANSWER_S = 2
-#: Metrics of vLLM 0.32 and 0.33 (vllm/v1/metrics/loggers.py); a model's ranks are summed, their caches averaged.
-RUNNING, WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
-KV_USED = "vllm:kv_cache_usage_perc"
-GENERATED, PROMPT = "vllm:generation_tokens_total", "vllm:prompt_tokens_total"
+#: A model's ranks are summed, their caches averaged.
+RUNNING, WAITING, KV_USED, GENERATED, PROMPT = "running", "waiting", "kv_used", "generated", "prompt"
+#: Stands for an engine that has no such metrics, and whose health is well.
+HEALTHY = "healthy"
 
 _OURS = f"label=com.docker.compose.project={PROJECT}"
 _FORMAT = (
     '{{index .Config.Labels "com.docker.compose.service"}} {{index .Config.Labels "ingot.model"}} {{.State.Status}} '
-    '{{index .Config.Labels "ingot.port"}} '
+    '{{index .Config.Labels "ingot.port"}} {{index .Config.Labels "ingot.health"}} '
     # Of several hosts that serve together only the head answers.
     f'{{{{if eq (index .Config.Labels "ingot.health") "{SILENT}"}}}}{SILENT}{{{{else}}}}'
     '{{with index .Config.Labels "ingot.address"}}{{.}} {{else}}'
@@ -35,7 +36,7 @@ _FORMAT = (
 
 @dataclass(frozen=True, slots=True)
 class ReplicaActivity:
-    """One replica: Docker's word for its state, whether its metrics answered, and what they said.
+    """One replica: Docker's word for its state, whether its metrics or its health answered, and what they said.
 
     `running` and `waiting` count requests, `kv_used` is a share from 0 to 1, tokens are per second between the looks.
     None: the engine has no such metric.
@@ -70,14 +71,16 @@ class EngineActivity(FactBase[Activity]):
     """Two looks at the metrics of every replica, in one command; nothing is asked of an engine but its counters."""
 
     def command(self) -> str:
-        names = "|".join(name.removeprefix("vllm:") for name in (RUNNING, WAITING, KV_USED, GENERATED, PROMPT))
+        wanted = lines(RUNNING, WAITING, KV_USED, GENERATED, PROMPT)
         # All replicas at the same time: one that hangs costs no more than one. A line is written whole. What Docker
         # says of its own trouble is no replica; whether it answers, the containers tell.
         look = (
             f"date +'now %s.%N'; {{ docker inspect --format {shlex.quote(_FORMAT)} "
-            f"$(docker ps --quiet --filter {_OURS}); }} 2>/dev/null | {{ while read -r name _ _ port address _; do ( "
-            f"said=$(curl --silent --noproxy '*' --max-time {ANSWER_S} http://$address:$port/metrics "
-            f"| grep -E '^vllm:({names})[{{ ]' | awk '{{ sub(/[{{].*/, \"\", $1); print $1 \"=\" $NF }}'); "
+            f"$(docker ps --quiet --filter {_OURS}); }} 2>/dev/null | {{ while read -r name _ _ port health address _; "
+            f"do ( said=$(curl --silent --noproxy '*' --max-time {ANSWER_S} http://$address:$port/metrics "
+            f"| grep -E '{wanted}' | awk '{{ sub(/[{{].*/, \"\", $1); print $1 \"=\" $NF }}'); "
+            '[ -n "$said" ] || [ "$(curl --silent --output /dev/null --write-out "%{http_code}" --noproxy "*" '
+            f'--max-time {ANSWER_S} http://$address:$port$health)" != 200 ] || said={HEALTHY}=1; '
             "echo $name $said ) & done; wait; }"
         )
         return sections.compose(
@@ -111,7 +114,7 @@ def parse_activity(output: Iterable[str]) -> Activity:
     apart_s = after.at_s - before.at_s
     replicas = []
     for line in containers.output.splitlines() if containers.status == 0 else ():
-        name, model, status, port, *addresses = line.split()
+        name, model, status, port, _, *addresses = line.split()
         silent = addresses == [SILENT]
         metrics = after.replicas.get(name, {})
         was = before.replicas.get(name, {})
@@ -136,7 +139,7 @@ def parse_activity(output: Iterable[str]) -> Activity:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """When it was, in seconds since the epoch, and each replica's metrics by name, a value for each rank."""
+    """When it was, in seconds since the epoch, and each replica's figures by name, a value for each rank."""
 
     at_s: float
     replicas: dict[str, dict[str, list[float]]]
@@ -152,7 +155,7 @@ def _look(text: str) -> _Look:
         metrics: dict[str, list[float]] = {}
         for one in said:
             metric, _, value = one.partition("=")
-            metrics.setdefault(metric, []).append(float(value))
+            metrics.setdefault(FIGURES.get(metric, metric), []).append(float(value))
         replicas[name] = metrics
     return _Look(at_s, replicas)
 

@@ -13,6 +13,7 @@ from typing import Any
 from pyinfra.api.facts import FactBase
 
 from ingot.facts import sections
+from ingot.facts.engine_metrics import BUSY_AWK
 from ingot.facts.probe import CURL, ask, lines_of
 from ingot.gateway.upstreams import parse_upstreams
 
@@ -83,9 +84,9 @@ class EngineLook(FactBase[EngineState]):
             f'[ "$5" != {SILENT} ] || {{ echo "$1 200"; continue; }}; '
             f"code=$({CURL} --max-time 10 http://$endpoint$5); "
             'busy=$(curl --silent --noproxy "*" --max-time 10 "http://$endpoint/metrics" '
-            "| awk '/(num_requests_(running|waiting)|requests_(processing|deferred))[{ ]/ {n += $NF} "
-            "END {print n + 0}'); "
-            f'if [ "$code$busy" = 2000 ]; then code=$({ask(30)}); fi; echo "$1 $code"; done'
+            f"| awk '{BUSY_AWK}'); "
+            # Who does not say is asked: it may have nothing to do.
+            f'case "$code $busy" in "200 0" | "200 none") code=$({ask(30)});; esac; echo "$1 $code"; done'
         )
         questions = {
             "containers": f"ids=$({listed}) && [ -z \"$ids\" ] && echo '[]' || docker inspect $ids",

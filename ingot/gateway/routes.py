@@ -69,7 +69,7 @@ OPTIONAL: Mapping[str, Mapping[str, tuple[Endpoint, ...]]] = {
     },
     # Its other routes (/v1/responses, /v1/messages, /v1/embeddings) are not proven here: they stay shut.
     "llama.cpp": {},
-    # No deploy starts these: what they open is what is least.
+    # What these open is what is least: their other routes are not proven here.
     "ollama": {},
     "sglang": {},
     "tensorrt-llm": {},

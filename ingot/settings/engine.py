@@ -70,6 +70,25 @@ Variable = Annotated[str, *pattern(r"[A-Za-z_][A-Za-z0-9_]*", "the name of a var
 Image = Annotated[str, *pattern(r"[\w.:/@-]+", "an image by name and tag such as 'vllm/vllm-openai:v0.33.0'")]
 
 
+class EngineImage(Section):
+    """The image of an engine that has no values of its own: as pinned as vLLM's is."""
+
+    image: Image
+    #: The version in it; one with a known hole is refused.
+    version: Annotated[str, *pattern(r"v?[0-9]+(?:\.[0-9]+){1,3}[\w.+-]*", "a version in quotes such as '0.5.23'")]
+    digest: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")] = None
+    archive: Annotated[Text | None, Expected("the path of a file of `docker save`, or None")] = None
+    id: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")] = None
+
+
+def _are_safe(images: dict[str, EngineImage]) -> dict[str, EngineImage]:
+    """Raises: ValueError for a version with a known hole."""
+    for engine, one in images.items():
+        if instead := wanted(engine, one.version):
+            raise ValueError(f"a version of {engine} without a known hole: {instead}")
+    return images
+
+
 class Engine(Section):
     """The engine's image, its limits, and the network it is reached on."""
 
@@ -93,6 +112,11 @@ class Engine(Section):
     engine_image_archive: Annotated[Text | None, Expected("the path of a file of `docker save`, or None")]
     engine_image_digest: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
     engine_image_id: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
+    engine_images: Annotated[
+        dict[Literal["sglang", "tensorrt-llm", "tgi"], EngineImage],
+        AfterValidator(_are_safe),
+        Expected("images by engine such as {'sglang': {'image': …, 'version': …, 'digest': …}}"),
+    ]
     engine_log_max_files: Count
     engine_log_max_size: LogSize
     engine_network: Annotated[ipaddress.IPv4Network, BeforeValidator(_network), Expected(_NETWORK)]

@@ -89,7 +89,7 @@ def _started(name: Any) -> Any:
 
 
 #: What may stand in `serve` as an engine.
-EngineName = Literal["vllm", "llama.cpp", "auto"]
+EngineName = Literal["vllm", "llama.cpp", "sglang", "tensorrt-llm", "tgi", "auto"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
 At = TypeVar("At", Speculation, Adapter)
@@ -237,7 +237,10 @@ def _unreadable(index: int, one: Serve, model: Model) -> Iterator[Wrong]:
         words = f"vllm for {one.model}, whose kind ({model.kind}) {engine.title} does not serve here"
         yield Wrong(("serve", index, "engine"), one.engine, words)
     elif engine.name != "vllm":
-        for name, said in (("speculation", one.speculation), ("adapters", one.adapters), ("arguments", one.arguments)):
+        untold: dict[str, Any] = {"speculation": one.speculation, "adapters": one.adapters, "arguments": one.arguments}
+        if engine.needs_gpu:
+            untold |= {"share": one.share, "kv_offload_gib": one.kv_offload_gib, "tokens_per_s": one.tokens_per_s}
+        for name, said in untold.items():
             if said:
                 yield Wrong(("serve", index, name), said, f"nothing with {engine.title}, which is not told of it here")
 

@@ -5,6 +5,7 @@ from ingot.sizing.architecture import Architecture
 from ingot.sizing.calibration import Calibration, CalibrationKey
 from ingot.sizing.config import architecture_from_config
 from ingot.sizing.engine import EngineProfile, vllm
+from ingot.sizing.engines.on_gpus import plan_on_gpus
 from ingot.sizing.errors import (
     CatalogError,
     CheckpointMismatch,
@@ -68,6 +69,7 @@ __all__ = [
     "fits",
     "plan_group",
     "plan_host",
+    "plan_on_gpus",
     "plan_on_host",
     "vllm",
 ]

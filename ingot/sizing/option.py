@@ -201,7 +201,7 @@ def _attempt(
         flashinfer=kind.capability is None or kind.capability >= FLASHINFER_CAPABILITY,
         switched=kind.switched,
         unified=kind.unified,
-        known=_known(variant, parallel, encoder=arguments.encoder),
+        known=known_weights(variant, parallel, encoder=arguments.encoder),
     )
     measured = _measured(variant, parallel, arguments, kind, engine, calibrations)
     if measured is not None:
@@ -296,7 +296,7 @@ def _most(device: Device, need: Demand, engine: EngineProfile) -> float:
     return max(min(engine.utilization, share), 0.0)
 
 
-def _known(variant: Variant, parallel: Parallel, *, encoder: bool) -> KnownWeights | None:
+def known_weights(variant: Variant, parallel: Parallel, *, encoder: bool) -> KnownWeights | None:
     """Weights from the variant's own files: their headers where they were read, else their size where it is known."""
     if variant.checkpoint:
         stages = variant.checkpoint.stages(variant.architecture, parallel)

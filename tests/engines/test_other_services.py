@@ -30,7 +30,7 @@ from ingot.engines import (
 from ingot.engines import ENGINES as STARTED
 from ingot.engines.minimums import MINIMUMS, numbers, wanted
 from ingot.gateway import routes
-from ingot.settings.serving import Serve
+from ingot.settings.serving import ENGINE_NAMES, Serve
 
 from .conftest import plan
 
@@ -65,17 +65,17 @@ def test_sglang(replica: Replica, values: Values) -> None:
     assert service.shm_bytes == 16 * GIB
 
 
-def test_sglang_formats_and_kinds(replica: Replica, values: Values) -> None:
-    other = replace(replica, plan=plan(kv_cache_dtype="fp8", dtype="bfloat16"), kind="embed")
+def test_sglang_formats(replica: Replica, values: Values) -> None:
+    other = replace(replica, plan=plan(kv_cache_dtype="fp8", dtype="bfloat16"))
     service = sglang.service(other, replace(values, extra_args=("--page-size", "16")))
     assert pairs(service)["--kv-cache-dtype"] == "fp8_e4m3"
     assert pairs(service)["--dtype"] == "bfloat16"
-    assert "--is-embedding" in service.argv and service.argv[-2:] == ("--page-size", "16")
+    assert service.argv[-2:] == ("--page-size", "16")
 
 
 def test_sglang_knows_every_flag(replica: Replica, values: Values) -> None:
     known = (DATA / "sglang-0.5.23-flags.txt").read_text(encoding="utf-8").splitlines()
-    other = replace(replica, plan=plan(kv_cache_dtype="fp8", dtype="bfloat16"), kind="embed")
+    other = replace(replica, plan=plan(kv_cache_dtype="fp8", dtype="bfloat16"))
     used = {word for word in sglang.service(other, values).argv if word.startswith("--")}
     assert used and used <= set(known)
     # Older guides use it; this version has it no more.
@@ -98,7 +98,7 @@ def test_tensorrt_llm(replica: Replica, values: Values) -> None:
 def test_tgi(replica: Replica, values: Values) -> None:
     assert tgi.service(replica, values).argv == (
         *("text-generation-launcher", "--model-id", "/model", "--hostname", "0.0.0.0", "--port", "8000"),
-        *("--num-shard", "2", "--max-concurrent-requests", "16", "--max-input-tokens", "8191"),
+        *("--num-shard", "2", "--max-concurrent-requests", "48", "--max-input-tokens", "8191"),
         *("--max-total-tokens", "8192", "--max-batch-prefill-tokens", "8191"),
         *("--graceful-termination-timeout", "100", "--usage-stats", "off"),
     )
@@ -228,19 +228,31 @@ def test_only_what_every_engine_answers_is_open(engine: str) -> None:
     assert not any(routes.serves(engine, path) for path in SHUT[engine])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_gateway_knows_what_is_its_own(engine: str, replica: Replica, values: Values) -> None:
+    service = ENGINES[engine].service(replace(replica, aliases=("gpt-4o",)), values)
+    assert (service.engine, service.most, service.aliases) == (engine, 16 + 32, ("gpt-4o",))
+
+
+def test_each_deploy_says_that_tgi_is_archived() -> None:
+    assert [name for name, one in STARTED.items() if one.warning] == ["tgi"]
+
+
 def test_engines_that_no_deploy_starts_say_why() -> None:
     assert not DESCRIBED.keys() & STARTED.keys()
     assert {*DESCRIBED, "lmstudio"} == NOT_STARTED.keys()
     assert {*routes.ALWAYS} == {*DESCRIBED, *STARTED}
 
 
-@pytest.mark.parametrize("engine", [*DESCRIBED.values(), STARTED["llama.cpp"]], ids=lambda engine: engine.name)
+@pytest.mark.parametrize(
+    "engine", [one for name, one in (DESCRIBED | STARTED).items() if name != "vllm"], ids=lambda engine: engine.name
+)
 def test_what_engines_say_of_themselves_is_what_they_are(engine: Engine, replica: Replica, values: Values) -> None:
     assert engine.minimum == (MINIMUMS[engine.name].version, MINIMUMS[engine.name].closed[-1])
     # None of them checks names or writes accounts: the gateway does both.
     assert not engine.checks_names and not engine.accounts
     assert engine.observe([], []).kv_cache_tokens is None
-    if engine.name in DESCRIBED:
+    if engine.name != "llama.cpp":
         assert bool(engine.service(replica, values).devices) == engine.needs_gpu
 
 
@@ -249,4 +261,4 @@ def test_a_host_that_names_one_is_refused_in_one_sentence(engine: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Serve(model="qwen3-8b", context=4096, concurrency=1, engine=engine)  # type: ignore[arg-type]
     (error,) = caught.value.errors()
-    assert f"one of 'vllm', 'llama.cpp', 'auto', since {NOT_STARTED[engine]}" in error["msg"]
+    assert f"one of {', '.join(map(repr, ENGINE_NAMES))}, since {NOT_STARTED[engine]}" in error["msg"]

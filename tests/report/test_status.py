@@ -48,7 +48,7 @@ def shown(*hosts: HostStatus) -> list[list[str]]:
     return [line.split() for line in out.get().splitlines()[1:]]
 
 
-TWO = "chat-0 chat running 8000 172.31.213.10\nchat-1 chat running 8001 172.31.213.11"
+TWO = "chat-0 chat running 8000 /health 172.31.213.10\nchat-1 chat running 8001 /health 172.31.213.11"
 
 
 def test_replicas_and_ranks_are_summed_and_rates_are_per_second() -> None:
@@ -64,6 +64,32 @@ def test_replicas_and_ranks_are_summed_and_rates_are_per_second() -> None:
     assert status.is_well
 
 
+#: What engines write, as the look prints it: of each only the figures that it has.
+ENGINES = {
+    "llama.cpp": "llamacpp:requests_processing=1 llamacpp:requests_deferred=2 llamacpp:tokens_predicted_total=40",
+    "sglang": "sglang:num_running_reqs=1.0 sglang:num_queue_reqs=2.0 sglang:token_usage=0.25",
+    "tgi": "tgi_batch_current_size=1 tgi_queue_size=2",
+    "tensorrt-llm": "healthy=1",
+}
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize(
+    ("engine", "row"),
+    [
+        ("llama.cpp", ["1/1", "1", "2", "-", "0", "-", "-"]),
+        ("sglang", ["1/1", "1", "2", "25%", "-", "-", "-"]),
+        ("tgi", ["1/1", "1", "2", "-", "-", "-", "-"]),
+        ("tensorrt-llm", ["1/1", "-", "-", "-", "-", "-", "-"]),
+    ],
+)
+def test_what_an_engine_does_not_tell_is_unknown(engine: str, row: list[str]) -> None:
+    said = f"chat-0 {ENGINES[engine]}"
+    status = host_status("gpu-01", parse_activity(answer(TWO.splitlines()[0], said, said)))
+    assert shown(status) == [["gpu-01", "chat", *row]]
+    assert status.is_well
+
+
 def test_an_engine_that_was_started_again_has_no_rate() -> None:
     first, second = metrics("chat-0", generated=(100,)), metrics("chat-0", running=(0,), generated=(3,))
     status = host_status("gpu-01", parse_activity(answer(TWO.splitlines()[0], first, second)))
@@ -71,7 +97,7 @@ def test_an_engine_that_was_started_again_has_no_rate() -> None:
 
 
 def test_what_is_wrong_is_named_replica_by_replica() -> None:
-    containers = f"{TWO}\nchat-2 chat exited 8002\nembed-0 embed running 8003 172.31.213.13"
+    containers = f"{TWO}\nchat-2 chat exited 8002 /health\nembed-0 embed running 8003 /health 172.31.213.13"
     said = "\n".join(metrics(name, running=(1,)) for name in ("chat-0", "embed-0"))
     found = parse_activity(answer(containers, said, said + "\nchat-1", {"172.31.213.10:8000": HOLD}))
     status = host_status("gpu-01", found)

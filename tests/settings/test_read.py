@@ -108,6 +108,19 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
             {"llama_cpp_version": "b8145"},
             "llama_cpp_version is 'b8145', expected b8146 or newer, which closes CVE-2026-27940",
         ),
+        (
+            {"engine_images": {"sglang": {"image": "lmsysorg/sglang:v0.5.22", "version": "0.5.22"}}},
+            "expected a version of sglang without a known hole: 0.5.23 or newer",
+        ),
+        (
+            {"engine_images": {"sglong": {"image": "a:1", "version": "0.5.23"}}},
+            "engine_images names 'sglong', expected",
+        ),
+        ({"engine_images": {"tgi": {"image": "a:1"}}}, "engine_images.tgi.version is missing"),
+        (
+            {"serve": [GOOD | {"engine": "sglang", "share": True}]},
+            "serve[0].share is True, expected nothing with SGLang",
+        ),
         ({"aliases": {"gpt 4o": "qwen3-32b"}}, "aliases names 'gpt 4o', expected"),
         ({"aliases": ["gpt-4o"]}, "aliases is ['gpt-4o'], expected models by the other names that callers use"),
         (

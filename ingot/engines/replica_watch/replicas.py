@@ -33,11 +33,14 @@ LOOP = 4
 LOOP_S = 1800
 #: Numbers that move with each step of an engine that works; a long prompt fills its cache before it makes a token.
 _COUNTED = re.compile(
-    r"^(?:vllm|llamacpp):(num_requests_running|num_requests_waiting|requests_processing|requests_deferred"
+    r"^(?:(?:vllm|llamacpp|sglang):|(?=tgi_))(num_requests_running|num_requests_waiting|requests_processing"
+    r"|requests_deferred|num_running_reqs|num_queue_reqs|tgi_batch_current_size|tgi_queue_size"
     r"|\w+_tokens_total|iteration_tokens_total_count|kv_cache_usage_perc|tokens_predicted_total|n_decode_total)"
     r"[{ ].*?([0-9.eE+-]+)$",
     re.M,
 )
+#: Of these, the requests that run or wait.
+_REQUESTS = ("num_requests", "requests_", "num_running_reqs", "num_queue_reqs", "tgi_")
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ class Verdict:
 
 def wants_an_answer(seen: Seen, memory: Memory, is_held: bool, now: float) -> bool:
     """Whether an idle replica is asked a question in this look: once a minute, and always where it is out."""
-    is_idle = seen.status == "running" and seen.health == 200 and seen.requests == 0
+    # One that tells nothing of itself has none while it is out.
+    has_none = seen.requests == 0 or (is_held and seen.requests is None and seen.progress is None)
+    is_idle = seen.status == "running" and seen.health == 200 and has_none
     return is_idle and (is_held or now - memory.asked_at >= ASK_EVERY_S)
 
 
@@ -234,8 +239,8 @@ def _engine(replica: Replica, seen: Seen) -> Seen:
     health, _ = calls.get(f"http://{replica.address}{replica.health}", HEALTH_LIMIT_S)
     status, text = calls.get(f"http://{replica.address}/metrics", HEALTH_LIMIT_S) if health == 200 else (0, "")
     counted = [(name, float(value)) for name, value in _COUNTED.findall(text)] if status == 200 else []
-    requests = [value for name, value in counted if name.startswith(("num_requests", "requests_"))]
-    moving = [value for name, value in counted if not name.startswith(("num_requests", "requests_"))]
+    requests = [value for name, value in counted if name.startswith(_REQUESTS)]
+    moving = [value for name, value in counted if not name.startswith(_REQUESTS)]
     return replace(
         seen, health=health, requests=sum(requests) if requests else None, progress=sum(moving) if moving else None
     )

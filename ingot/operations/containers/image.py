@@ -28,7 +28,7 @@ PUSHED = f"{STATE}/engine/image.tar"
 #: How long a run waits for an image of about 10 GB from a slow source, seconds.
 LIMIT_S = 2 * 3600
 UNIT = "ingot-image"
-#: How the values of each engine's image begin: those of vLLM were there before there was another.
+#: How the values of an engine's image begin, where it has values of its own; the others are in engine_images.
 PREFIXES = {"vllm": "engine", "llama.cpp": "llama_cpp"}
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -52,23 +52,31 @@ def image_source(values: Engine, engine: str = "vllm") -> ImageSource:
 
     Raises: IngotError, one sentence without the host's name, when it is not pinned.
     """
-    # Each engine's values have a name of their own.
-    prefix = PREFIXES[engine]
-    image, archive, image_id, digest = (
-        getattr(values, f"{prefix}_{part}") for part in ("image", "image_archive", "image_id", "image_digest")
-    )
+    if engine in PREFIXES:
+        prefix = f"{PREFIXES[engine]}_image"
+        named = {part: f"{prefix}_{part}" for part in ("archive", "id", "digest")}
+        image, (archive, image_id, digest) = getattr(values, prefix), (getattr(values, one) for one in named.values())
+    else:
+        said = next((one for name, one in values.engine_images.items() if name == engine), None)
+        if said is None:
+            raise IngotError(
+                f"engine_images has no image of {engine}, expected "
+                f"{{'{engine}': {{'image': …, 'version': …, 'digest': …}}}}; set it in group_data."
+            )
+        named = {part: f"{part} of engine_images[{engine!r}]" for part in ("archive", "id", "digest")}
+        image, archive, image_id, digest = said.image, said.archive, said.id, said.digest
     if archive:
         if image_id is None:
             raise IngotError(
-                f"{prefix}_image_archive is {archive} and {prefix}_image_id is not set, expected the "
+                f"{named['archive']} is {archive} and {named['id']} is not set, expected the "
                 "sha256:… id that `docker image inspect` shows after `docker load`; set it in group_data."
             )
         return ImageSource(image_id, archive)
     if digest is None:
         raise IngotError(
-            f"{prefix}_image_digest is not set, expected the sha256:… digest of {image}; read it with "
+            f"{named['digest']} is not set, expected the sha256:… digest of {image}; read it with "
             f"`docker buildx imagetools inspect {image}`, check it, and set it in group_data (or set "
-            f"{prefix}_image_archive and {prefix}_image_id for a site without a registry)."
+            f"{named['archive']} and {named['id']} for a site without a registry)."
         )
     repository, _, tag = image.rpartition(":")
     return ImageSource(f"{repository if repository and '/' not in tag else image}@{digest}", None)
@@ -126,13 +134,18 @@ def _image(wanted: ImageSource, engine: str) -> Generator[PyinfraCommand, None, 
         if not Path(wanted.archive).is_file():
             yield refuse(
                 f"{host.name}: the image archive {wanted.archive} is neither on the host nor on this machine, "
-                f"expected a file made by `docker save`; correct {PREFIXES[engine]}_image_archive."
+                f"expected a file made by `docker save`; correct {_where(engine)}."
             )
             return None
         yield FileUploadCommand(wanted.archive, PUSHED)
         members |= {"archive": PUSHED, "pushed": ""}
     yield from detached.commands(UNIT, SCRIPT, members, LIMIT_S)
     return None
+
+
+def _where(engine: str) -> str:
+    """The value that says where an engine's archive is."""
+    return f"{PREFIXES[engine]}_image_archive" if engine in PREFIXES else f"archive of engine_images[{engine!r}]"
 
 
 def _is_reachable(wanted: ImageSource, found: EngineImage) -> bool:

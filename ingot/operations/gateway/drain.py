@@ -16,6 +16,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.context import host
 
+from ingot.facts.engine_metrics import BUSY_AWK
 from ingot.facts.gateway import ENGINES, FLEET
 from ingot.facts.nginx_sites import CONFIGURATION
 from ingot.facts.pool import Pool, PoolState
@@ -125,8 +126,11 @@ def idle(addresses: Sequence[str], grace_s: int) -> str:
         f"[ $left -le {LOOK_S} ] || left={LOOK_S}; "
         'told=$(curl --silent --noproxy "*" --max-time $left --write-out "\\nstatus %{http_code}\\n" '
         '"http://$address/metrics"); status=$?; '
-        'running=$(printf "%s\\n" "$told" | awk \'/^status 5/ {n = "unknown"; exit} '
-        "/(num_requests_(running|waiting)|requests_(processing|deferred))[{ ]/ {n += $NF} END {print n ? n : 0}'); "
+        'running=$(printf "%s\\n" "$told" | awk \''
+        f"{BUSY_AWK}'); "
+        # One that does not say is asked no further: who has a request running there has a connection.
+        '[ "$running" != none ] || running=$(ss --no-header --tcp --numeric state established dst $address '
+        "| grep -c .); "
         f"if [ $status -ne 0 ] && [ $status -ne {REFUSED} ] || [ $running = unknown ]; then "
         'silent="$silent $address"; elif [ $running != 0 ]; then busy=yes; fi; done; unknown=$silent; '
         'if [ -z "$busy$silent" ]; then quiet=$((quiet + 1)); else quiet=0; fi; done; '

@@ -9,6 +9,7 @@ from typing import Any
 
 from ingot.catalog import hardware_from_name
 from ingot.compat import Machine
+from ingot.engines import VLLM
 from ingot.errors import IngotError
 from ingot.facts.driver import Driver
 from ingot.facts.engine import EngineState
@@ -200,6 +201,8 @@ def _suggest_hosts(known: Sequence[Asked], made: Forecast) -> None:
 
 def _serves(other: Asked, requests: Sequence[ModelRequest]) -> bool:
     try:
+        if not all(one.engine == VLLM.name for one in requests):
+            return bool(planning.plan(other.hardware, requests, other.engine, EngineState()))
         return fits(other.hardware, requests, engine=other.engine)
     except SizingError:
         return False

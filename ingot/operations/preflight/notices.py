@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from ingot.compat import rules, version_key
+from ingot.engines import ENGINES
 from ingot.facts.host import HostState
 from ingot.facts.xid import next_command, recovery
 from ingot.operations.containers.takeover import takeover
 from ingot.operations.preflight.findings import Wanted
+from ingot.settings.serving import Serving
 
 
 def conversions(look: HostState, wanted: Wanted) -> tuple[str, ...]:
@@ -16,6 +18,12 @@ def conversions(look: HostState, wanted: Wanted) -> tuple[str, ...]:
     if look.docker is None or wanted.fronts:
         return ()
     return takeover(look.docker, wanted.values).notes
+
+
+def of_engines(values: Serving) -> tuple[str, ...]:
+    """What each deploy says of the engines that a host's models name, one sentence each."""
+    named = dict.fromkeys(one.engine for one in values.serve)
+    return tuple(found for name in named if name in ENGINES and (found := ENGINES[name].warning))
 
 
 def notes(look: HostState) -> tuple[str, ...]:

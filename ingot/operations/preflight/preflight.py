@@ -33,7 +33,7 @@ from ingot.operations.operation import operation
 from ingot.operations.preflight import disk_space, model_sources, package_sources, way_out
 from ingot.operations.preflight.findings import Wanted, findings, planned_now
 from ingot.operations.preflight.local_files import unusable
-from ingot.operations.preflight.notices import conversions, notes
+from ingot.operations.preflight.notices import conversions, notes, of_engines
 from ingot.operations.refuse import refused
 from ingot.operations.serving import group
 from ingot.operations.standing import standing
@@ -101,7 +101,7 @@ def judge(host: Host) -> Judged:
         stops = tuple(model_sources.findings(look, values, planned, lambda asked: _asked_of(host, values, asked)))
     sources = package_sources.notes(look, values, fronts=fronts)
     sites = takeover.notes(look.nginx, values.gateway_takeover)
-    said = (*notes(look), *conversions(look, wanted), *sources, *sites, *_noise(host))
+    said = (*of_engines(values), *notes(look), *conversions(look, wanted), *sources, *sites, *_noise(host))
     if together is None or own is None or isinstance(own, str):
         return Judged(stops, said)
     speed = f"{own.speed_bits / 1e9:g} Gbit/s" if own.speed_bits else "a speed that it does not say"

@@ -43,6 +43,7 @@ from ingot.sizing import (
     alternatives,
     plan_group,
     plan_host,
+    plan_on_gpus,
     plan_on_host,
     vllm,
 )
@@ -188,17 +189,23 @@ def plan(hardware: Hardware, asked: Sequence[ModelRequest], engine: EngineProfil
 def _made(
     hardware: Hardware, asked: Sequence[ModelRequest], engine: EngineProfile, measured: Sequence[Calibration]
 ) -> HostPlan:
-    """A new plan: what needs GPUs on the GPUs, the rest in the host's memory. Raises: SizingError."""
-    on_gpus = [one for one in asked if ENGINES[one.engine].needs_gpu]
-    on_host = [one for one in asked if not ENGINES[one.engine].needs_gpu]
-    if on_gpus and on_gpus[0].hosts:
-        return plan_group(hardware, on_gpus[0], engine=engine)
-    if not on_host:
-        return plan_host(hardware, on_gpus, engine=engine, calibrations=measured, peaks=peaks())
-    beside = plan_on_host(hardware.host, hardware.host_memory_bytes or 0, on_host)
-    if not on_gpus:
-        return HostPlan(hardware.host, on_host[0].engine, beside)
-    made = plan_host(hardware, on_gpus, engine=engine, calibrations=measured, peaks=peaks())
+    """A new plan: vLLM has the GPUs that other engines leave, what needs none is in the host's memory.
+
+    Raises: SizingError.
+    """
+    by_vllm = [one for one in asked if one.engine == VLLM.name]
+    if by_vllm and by_vllm[0].hosts:
+        return plan_group(hardware, by_vllm[0], engine=engine)
+    others = [one for one in asked if one.engine != VLLM.name]
+    on_host = [one for one in others if not ENGINES[one.engine].needs_gpu]
+    beside = plan_on_gpus(hardware, [one for one in others if ENGINES[one.engine].needs_gpu])
+    taken = {uuid for one in beside for uuid in one.gpu_uuids}
+    if on_host:
+        beside += plan_on_host(hardware.host, hardware.host_memory_bytes or 0, on_host)
+    if others and not by_vllm:
+        return HostPlan(hardware.host, others[0].engine, beside)
+    left = replace(hardware, gpus=tuple(gpu for gpu in hardware.gpus if gpu.uuid not in taken))
+    made = plan_host(left, by_vllm, engine=engine, calibrations=measured, peaks=peaks())
     return replace(made, replicas=(*made.replicas, *beside))
 
 
@@ -207,9 +214,9 @@ def others(
 ) -> tuple[Alternative, ...]:
     """The next best ways to serve the same, as if it were planned anew. Raises what `plan` raises.
 
-    None where something is served from the host's memory, or by several hosts, which is served in one way.
+    None where another engine than vLLM serves something, or several hosts together, which is planned in one way.
     """
-    if not all(ENGINES[one.engine].needs_gpu and not one.hosts for one in asked):
+    if not all(one.engine == VLLM.name and not one.hosts for one in asked):
         return ()
     gpus = unused(hardware.gpus, _stored(state.files.get("plan.json")), state)
     measured = calibrations(state.files)

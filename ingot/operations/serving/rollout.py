@@ -15,7 +15,7 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.context import host, state
 
-from ingot.engines import ENGINES, Service, Step, observed, proof
+from ingot.engines import ENGINES, VLLM, Service, Step, observed, proof
 from ingot.engines.capacity import shortfall
 from ingot.engines.vllm import CACHE, HOST_ACCOUNTS
 from ingot.errors import IngotError
@@ -260,7 +260,8 @@ class Rollout:
         # One that is brought back may not be of this plan.
         if service in self.wanted:
             replica = self.planned.plan.replicas[self.wanted.index(service)]
-            if ENGINES[service.engine].needs_gpu:
+            # Of vLLM alone the arithmetic learns from starts.
+            if service.engine == VLLM.name:
                 self.measured.append(calibration(replica, numbers, self.settings, self.planned))
             # Without a GPU vLLM's cache is as large as the values say, whatever the plan counted.
             simulated = ENGINES[service.engine].needs_gpu and self.settings.engine_build == "cpu"

@@ -136,6 +136,8 @@ def test_an_idle_replica_is_asked_once_a_minute_and_a_held_one_in_every_look() -
     assert wants_an_answer(WELL, asked, True, asked.asked_at + 1)
     for seen in (replace(WELL, requests=1), replace(WELL, requests=None), replace(WELL, health=0)):
         assert not wants_an_answer(seen, Memory(), True, NOW)
+    silent = replace(WELL, requests=None, progress=None)
+    assert wants_an_answer(silent, Memory(), True, NOW) and not wants_an_answer(silent, Memory(), False, NOW)
 
 
 def test_what_was_remembered_survives_its_file_and_a_torn_one_does_not() -> None:

@@ -50,6 +50,22 @@ def test_a_tag_alone_is_refused(values: dict[str, str], sentence: str) -> None:
     assert str(refused.value).startswith(sentence)
 
 
+def test_engines_without_values_of_their_own_have_images_by_name() -> None:
+    named = {"image": "lmsysorg/sglang:v0.5.23", "version": "0.5.23"}
+    digested = settings(engine_images={"sglang": {**named, "digest": DIGEST}})
+    assert image_source(digested, "sglang") == ImageSource(f"lmsysorg/sglang@{DIGEST}", None)
+    kept = settings(engine_images={"sglang": {**named, "archive": "/srv/s.tar", "id": ID}})
+    assert image_source(kept, "sglang") == ImageSource(ID, "/srv/s.tar")
+    for values, sentence in (
+        ({}, "engine_images has no image of sglang, expected {'sglang': {'image': …, 'version': …, 'digest': …}}"),
+        ({"sglang": named}, "digest of engine_images['sglang'] is not set"),
+        ({"sglang": {**named, "archive": "/a"}}, "archive of engine_images['sglang'] is /a and id of engine_images"),
+    ):
+        with pytest.raises(IngotError) as refused:
+            image_source(settings(engine_images=values), "sglang")
+        assert str(refused.value).startswith(sentence)
+
+
 def test_an_image_that_is_there_is_left_alone() -> None:
     host = OneHost()
     host.answers[ImageLook] = EngineImage(True, ID)

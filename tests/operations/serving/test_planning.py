@@ -39,6 +39,24 @@ def test_a_plan_stays_when_only_free_memory_and_indices_change() -> None:
     assert again.because.startswith("kept as deployed")
 
 
+@pytest.mark.engines
+def test_vllm_has_the_gpus_that_other_engines_leave() -> None:
+    serve = [{**SERVED, "model": "other", "engine": "sglang"}, SERVED]
+    made = plan(gpus=[card(0), card(1)], serve=serve, site_models={"small": SMALL, "other": SMALL}).plan
+    assert {one.model: (one.engine, one.gpu_indices) for one in made.replicas} == {
+        "other": ("sglang", (0,)),
+        "small": ("vllm", (1,)),
+    }
+    with pytest.raises(SizingError, match="no GPU"):
+        plan(gpus=[card(0)], serve=serve, site_models={"small": SMALL, "other": SMALL})
+
+
+@pytest.mark.engines
+def test_a_host_without_vllm_is_planned_by_its_engine() -> None:
+    made = plan(serve=[{**SERVED, "engine": "tgi"}]).plan
+    assert (made.engine, [one.engine for one in made.replicas]) == ("tgi", ["tgi"])
+
+
 @pytest.mark.parametrize(
     ("change", "because"),
     [

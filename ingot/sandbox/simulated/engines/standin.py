@@ -1,0 +1,245 @@
+"""Simulated: stands in for SGLang, TensorRT-LLM and TGI, whose kernels need a real GPU.
+
+It takes their command lines, and answers as they do: routes, health, metrics, log lines, and how each ends. No model is
+loaded: an answer is as many words as tokens were asked for. Python's standard library alone; runs in a container.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+WORD, WORD_EVERY_S = "one ", 0.02
+MOST_WORDS = 16
+#: How long it loads: a while in which its health says so.
+LOADS_S = 1.5
+
+
+class Engine:
+    """What one of them says and does; `flags` are those of its command line by name."""
+
+    health: ClassVar[str] = "/health"
+    #: Its flag for requests at once.
+    most: ClassVar[str]
+    #: Answered as well, and never to be reached by callers.
+    shut: ClassVar[tuple[str, ...]] = ()
+    #: Whether it ends running requests when it is told to stop, and stops one whose caller hung up.
+    drains: ClassVar[bool] = False
+    frees: ClassVar[bool] = False
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = words
+        self.port = int(self.flag("--port"))
+        self.ready_at = time.monotonic() + LOADS_S
+        self.lock = threading.Lock()
+        self.running = self.waiting = self.read = self.written = self.asked = 0
+        self.slots = threading.Semaphore(int(self.flag(self.most)))
+        for line in self.log():
+            print(line, flush=True)
+
+    def flag(self, name: str) -> str:
+        return self.words[self.words.index(name) + 1]
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def is_ready(self) -> bool:
+        return time.monotonic() >= self.ready_at
+
+    def log(self) -> Iterable[str]:
+        return ()
+
+    def metrics(self) -> str | None:
+        return None
+
+
+class SGLang(Engine):
+    most = "--max-running-requests"
+    health = "/ready"
+    shut = ("/health", "/generate", "/flush_cache", "/server_info", "/get_model_info", "/v1/loads", "/abort_request")
+    drains = frees = True
+    tokens: ClassVar[int] = 4096
+
+    @property
+    def name(self) -> str:
+        return self.flag("--served-model-name")
+
+    def log(self) -> Iterable[str]:
+        yield "Load weight begin. avail mem=21.50 GB"
+        yield "Load weight end. type=Qwen3ForCausalLM, avail mem=21.49 GB, mem usage=0.01 GB."
+        yield f"KV Cache is allocated. #tokens: {self.tokens}, K size: 0.01 GB, V size: 0.01 GB"
+        yield f"max_total_num_tokens={self.tokens}, context_len={self.flag('--context-length')}"
+
+    def metrics(self) -> str | None:
+        if "--enable-metrics" not in self.words:
+            return None
+        labels = f'{{engine_type="unified",model_name="{self.name}",tp_rank="0"}}'
+        return "".join(
+            f"sglang:{name}{labels} {float(value)}\n"
+            for name, value in (
+                ("num_running_reqs", self.running),
+                ("num_queue_reqs", self.waiting),
+                ("token_usage", self.running / 100),
+                ("prompt_tokens_total", self.read),
+                ("generation_tokens_total", self.written),
+                ("cached_tokens_total", 0),
+                ("time_to_first_token_seconds_sum", self.asked * WORD_EVERY_S),
+                ("time_to_first_token_seconds_count", self.asked),
+            )
+        )
+
+
+class TensorRTLLM(Engine):
+    most = "--max_batch_size"
+    shut = ("/version", "/metrics", "/server_info", "/kv_cache_events", "/update_weights")
+
+    @property
+    def name(self) -> str:
+        return Path(self.words[0]).name
+
+    def log(self) -> Iterable[str]:
+        yield "[TRT-LLM] [I] Memory used after loading model weights (inside torch) in memory usage profiling: 0.01 GiB"
+        yield "[TensorRT-LLM][INFO] [MemUsageChange] Allocated 0.02 GiB for max tokens in paged KV cache (4096)."
+
+
+class TGI(Engine):
+    most = "--max-concurrent-requests"
+    shut = ("/generate", "/generate_stream", "/info", "/tokenize", "/invocations")
+    drains = True
+
+    def log(self) -> Iterable[str]:
+        yield "INFO text_generation_launcher: KV-cache blocks: 4096, size: 1"
+
+    def metrics(self) -> str | None:
+        return f"tgi_queue_size {self.waiting}\ntgi_batch_current_size {self.running}\ntgi_request_count {self.asked}\n"
+
+
+ENGINES: dict[str, type[Engine]] = {"sglang": SGLang, "tensorrt-llm": TensorRTLLM, "tgi": TGI}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    engine: ClassVar[Engine]
+
+    def do_GET(self) -> None:
+        engine, path = self.engine, self.path.partition("?")[0]
+        if path == engine.health:
+            return self.answer(200 if engine.is_ready else 503, "")
+        metrics = engine.metrics() if path == "/metrics" else None
+        if metrics is not None:
+            return self.answer(200, metrics, "text/plain; version=0.0.4")
+        if path == "/v1/models":
+            return self.answer(200, json.dumps({"object": "list", "data": [{"id": engine.name, "object": "model"}]}))
+        return self.answer(200 if path in engine.shut else 404, "[]")
+
+    def do_POST(self) -> None:
+        engine, path = self.engine, self.path.partition("?")[0]
+        asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
+        if path not in ("/v1/chat/completions", "/v1/completions"):
+            return self.answer(200 if path in engine.shut else 404, "{}")
+        if not engine.is_ready:
+            return self.answer(503, "{}")
+        with engine.lock:
+            engine.waiting += 1
+        with engine.slots:
+            with engine.lock:
+                engine.waiting, engine.running, engine.asked = engine.waiting - 1, engine.running + 1, engine.asked + 1
+            try:
+                self.generate(asked, chat=path.endswith("chat/completions"))
+            except OSError:
+                self.close_connection = True
+            finally:
+                with engine.lock:
+                    engine.running -= 1
+        return None
+
+    def generate(self, asked: dict[str, Any], *, chat: bool) -> None:
+        words = min(int(asked.get("max_tokens") or asked.get("max_completion_tokens") or MOST_WORDS), 4096)
+        text = " ".join(str(one["content"]) for one in asked["messages"]) if chat else str(asked["prompt"])
+        prompt = len(text.split())
+        usage = {"prompt_tokens": prompt, "completion_tokens": words, "total_tokens": prompt + words}
+        shape = {"id": "standin-1", "created": 1, "model": self.engine.name}
+        self.engine.read += prompt
+        if asked.get("stream"):
+            return self.stream(asked, shape, words, usage, chat=chat)
+        for _ in range(words):
+            time.sleep(WORD_EVERY_S)
+            self.engine.written += 1
+            if self.engine.frees and self.is_left():
+                self.close_connection = True
+                return None
+        said = {"message": {"role": "assistant", "content": WORD * words}} if chat else {"text": WORD * words}
+        choice = {"index": 0, "finish_reason": "length", **said}
+        kind = "chat.completion" if chat else "text_completion"
+        return self.answer(200, json.dumps({**shape, "object": kind, "choices": [choice], "usage": usage}))
+
+    def is_left(self) -> bool:
+        """Whether its caller hung up."""
+        ready, _, _ = select.select([self.connection], [], [], 0)
+        return bool(ready) and not self.connection.recv(1, 2)
+
+    def stream(
+        self, asked: dict[str, Any], shape: dict[str, Any], words: int, usage: dict[str, int], *, chat: bool
+    ) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        shape |= {"object": "chat.completion.chunk" if chat else "text_completion"}
+        for number in range(words):
+            said = {"delta": {"content": WORD}} if chat else {"text": WORD}
+            ends = "length" if number == words - 1 else None
+            self.piece(json.dumps({**shape, "choices": [{"index": 0, "finish_reason": ends, **said}]}))
+            self.engine.written += 1
+            time.sleep(WORD_EVERY_S)
+        if (asked.get("stream_options") or {}).get("include_usage"):
+            self.piece(json.dumps({**shape, "choices": [], "usage": usage}))
+        self.piece("[DONE]")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def piece(self, data: str) -> None:
+        event = f"data: {data}\n\n".encode()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+
+    def answer(self, status: int, text: str, kind: str = "application/json") -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def main(name: str, words: Sequence[str]) -> None:
+    """Serve as the engine of this name until it is told to stop."""
+    engine = Handler.engine = ENGINES[name](words)
+    server = ThreadingHTTPServer(("0.0.0.0", engine.port), Handler)
+    server.daemon_threads = True
+
+    def stop(*_: object) -> None:
+        def end() -> None:
+            while engine.drains and engine.running:
+                time.sleep(0.05)
+            server.shutdown()
+
+        threading.Thread(target=end, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
