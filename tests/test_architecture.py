@@ -99,6 +99,7 @@ ALLOWED = {
         "ingot.operations.serving",
         "ingot.secrets",
         "ingot.settings",
+        "ingot.sizing",
     },
     "ingot.operations.preflight": {
         "ingot.catalog",

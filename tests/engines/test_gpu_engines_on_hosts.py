@@ -52,6 +52,7 @@ def gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHost]:
         "site_models": dict.fromkeys(MODELS, known["tiny-qwen3"]),
         "engine_images": image.write(tmp_path_factory.mktemp("engines")),
         "engine_hold_s": 1,
+        "aliases": {"gpt-4o": "tiny-sglang"},
     }
     (HOST_FILES / f"{NAME}.yaml").write_text(yaml.safe_dump(said))
     yield host
@@ -101,10 +102,12 @@ def test_what_they_answer_besides_reaches_no_caller(model: str, gpus: TestHost, 
     assert answer.status_code == 404
 
 
-def test_a_name_of_nobody_is_refused(caller: openai.OpenAI) -> None:
-    assert {one.id for one in caller.models.list()} == set(MODELS)
+def test_an_alias_is_answered_and_a_name_of_nobody_refused(gpus: TestHost, caller: openai.OpenAI) -> None:
+    assert {one.id for one in caller.models.list()} == {*MODELS, "gpt-4o"}
+    assert caller.chat.completions.create(model="gpt-4o", messages=TALK, max_tokens=3).choices
+    assert until(lambda: accounts(gpus)[-1]["completion_tokens"] == 3)
     with pytest.raises(openai.NotFoundError):
-        caller.chat.completions.create(model="gpt-4o", messages=TALK)
+        caller.chat.completions.create(model="gpt-5", messages=TALK)
 
 
 @pytest.mark.parametrize("streamed", [True, False])
@@ -180,4 +183,4 @@ def test_every_check_of_a_host_holds() -> None:
 
 def test_a_queue_has_an_end(gpus: TestHost) -> None:
     known = json.loads(gpus.succeeds("cat /var/lib/ingot/upstreams.json"))
-    assert {one["model"]: one["most"] for one in known} == dict.fromkeys(MODELS, SLOTS + WAITING)
+    assert {one["model"]: one["most"] for one in known} == dict.fromkeys([*MODELS, "gpt-4o"], SLOTS + WAITING)

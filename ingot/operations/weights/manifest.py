@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +13,8 @@ from ingot.errors import IngotError
 from ingot.facts.models import MARKER
 from ingot.operations.serving.beside import Weights
 from ingot.settings.sources import Models
+from ingot.sizing import SizingError
+from ingot.sizing.gguf.parts import part_names
 
 MANIFEST = "ingot-manifest.json"
 #: Files of a repository that an engine reads. No Python and no pickles, since loading these runs code.
@@ -136,22 +138,23 @@ def chosen(
 ) -> tuple[ModelFile, ...]:
     """The files that an engine needs: weights of the root in one layout, and small files of kinds without code.
 
-    `file` is the one GGUF file that is wanted, and nothing else then; `gguf`: of a repository without safetensors, all
-    of its GGUF files are meant.
+    `file` is the one GGUF file that is wanted, or the first part of a set, all of which are wanted, and nothing else
+    then; `gguf`: of a repository without safetensors, all of its GGUF files are meant.
 
-    Raises: IngotError for a path that would leave the directory, and for a model without safetensors.
+    Raises: IngotError for a path that would leave the directory, a file or a part that is missing, and for a model
+    without safetensors.
     """
     every = tuple(listed)
     for one in every:
         path = PurePosixPath(one.path)
         if path.is_absolute() or ".." in path.parts or not re.fullmatch(r"[\w.+=@/-]+", one.path, re.ASCII):
             raise IngotError(f"{label} lists the file {one.path!r}, expected a plain relative path; refuse its source.")
-    if file is not None or (gguf and not any(one.path.endswith(".safetensors") for one in every)):
-        files = tuple(one for one in every if one.path.endswith(".gguf") and file in (None, one.path))
+    if file is not None:
+        return _parts(every, label, file)
+    if gguf and not any(one.path.endswith(".safetensors") for one in every):
+        files = tuple(one for one in every if one.path.endswith(".gguf"))
         if files:
             return files
-        if file is not None:
-            raise IngotError(f"{label} has no file {file} at this commit; correct the variant's `file`.")
     usual = any(re.fullmatch(r"model.*\.safetensors", one.path) for one in every)
     taken = tuple(
         one
@@ -169,3 +172,17 @@ def chosen(
             "formats can run code when loaded; choose a variant that has them."
         )
     return taken
+
+
+def _parts(every: Sequence[ModelFile], label: str, first: str) -> tuple[ModelFile, ...]:
+    """A GGUF file, with the other parts of its set where it begins one. Raises: IngotError."""
+    try:
+        names = part_names(first)
+    except SizingError as error:
+        raise IngotError(f"{label}: {error}") from None
+    there = {one.path: one for one in every}
+    missing = [name for name in names if name not in there]
+    if missing:
+        part = f", one of the {len(names)} parts of {first}," if len(names) > 1 else ""
+        raise IngotError(f"{label} has no file {missing[0]}{part} at this commit; correct the variant's `file`.")
+    return tuple(there[name] for name in names)
