@@ -1,6 +1,6 @@
 """What a gateway costs: side by side on one test host's loopback, before an engine that costs next to nothing.
 
-    .venv/bin/python benchmarks/gateway.py [--rounds 3] [--seconds 3] [--peers DIRECTORY]
+    .venv/bin/python benchmarks/gateway.py [--rounds 3] [--seconds 3] [--peers DIRECTORY] [--accounting]
 
 Boots a test host (root, Linux), deploys the real role there with 1,000 keys, and measures from inside the host's
 network: the engine directly, nginx with TLS alone, Ingot's gateway, the same with redaction, a FastAPI proxy as the
@@ -11,6 +11,8 @@ left out and said so). Rounds take turns, and medians are reported, for machines
 - added p50 and p99: one connection, over nginx with TLS alone
 - requests per second of one core: 32 connections, by the CPU time of the gateway's own processes
 - CPU per piece that the engine sends: 32 streams, by the CPU time of the gateway's own processes
+- accounting per piece: what it costs to count the tokens of an engine that accounts for nobody, over a model beside it
+  that accounts for itself; with `--accounting` that alone
 
 Exits 1 when a target is missed.
 """
@@ -52,7 +54,13 @@ CONNECTIONS, STREAMS, PIECES, PIECE_EVERY_S = 32, 32, 400, 0.01
 #: What the filter's container would run from; here its process runs without a container.
 IMAGE = {"engine_image_archive": "/nonexistent", "engine_image_id": "sha256:" + "0" * 64}
 ASK = json.dumps({"model": "stand-in", "messages": [{"role": "user", "content": "Say something short, please."}]})
-TARGETS = {"added p50, ms": 0.5, "times FastAPI's requests/s": 10, "redaction per piece, µs": 50}
+TARGETS = {
+    "added p50, ms": 0.5,
+    "times FastAPI's requests/s": 10,
+    "redaction per piece, µs": 50,
+    "accounting per piece, µs": 15,
+}
+VALUES: dict[str, Any] = {"gateway_requests_per_minute": 60_000_000, "gateway_concurrency": 10_000}
 TLS_ONLY_PORT, FASTAPI_PORT, LITELLM_PORT = 9443, 9444, 9445
 
 TLS_ONLY = """
@@ -101,6 +109,7 @@ class Contender:
     url: str
     key: str
     belongs: Callable[[int, str], bool]
+    model: str = "stand-in"
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
     per_s: list[float] = field(default_factory=list)
@@ -198,9 +207,14 @@ class Bench:
         done, _, _ = self.wrk(one, CONNECTIONS, seconds)
         one.per_s.append(done / seconds)
         one.per_core.append(done / max(one.cpu_s() - before, 0.01))
+        self.stream(one)
+
+    def stream(self, one: Contender) -> None:
+        """One round of streams alone."""
         before = one.cpu_s()
-        streams = self.inside(str(self.peers / "fastapi/bin/python"), str(STANDINS / "streams.py"), one.url, one.key)
-        pieces = int(subprocess.run([*streams, str(STREAMS)], capture_output=True, check=True, timeout=60).stdout)
+        python = str(self.peers / "fastapi/bin/python")
+        streams = self.inside(python, str(STANDINS / "streams.py"), one.url, one.key, str(STREAMS), one.model)
+        pieces = int(subprocess.run(streams, capture_output=True, check=True, timeout=60).stdout)
         if not pieces:
             sys.exit(f"{one.name}: no piece of any stream came; nothing is measured.")
         one.piece_us.append((one.cpu_s() - before) / (STREAMS * PIECES) * 1e6)
@@ -240,24 +254,54 @@ def _wait(host: TestHost, url: str) -> None:
     host.wait_until_succeeds(f"curl -sk --max-time 5 -o /dev/null {url}", timeout_s=90)
 
 
-def contenders(bench: Bench, stack: ExitStack) -> list[Contender]:
-    """Start what is compared; it ends with the stack."""
-    host = bench.host
+def keys_of(bench: Bench) -> dict[str, str]:
+    """Make the keys of as many teams, in the order of the teams."""
     made = {
         f"sk-{team}-{secrets.token_urlsafe(32)}": team for team in [f"team-{n}" for n in range(1, KEYS)] + [REDACTED]
     }
-    key = list(made)[KEYS // 2]
     # Written at once: `ingot keys create` reads the whole file for each.
     entries = [{"team": team, "sha256": keys.fingerprint(one), "created": "2026-11-23"} for one, team in made.items()]
     files.private_directory(bench.secrets)
     files.replace(bench.secrets / keys.KEYS_FILE, json.dumps({"keys": entries}), mode=0o600)
+    return made
+
+
+def engine_of(bench: Bench, stack: ExitStack) -> subprocess.Popen[bytes]:
+    """Start the engine that everything is before."""
     python = str(bench.peers / "fastapi/bin/python")
-    host.succeeds(f"ip address replace {ENGINE.partition(':')[0]}/32 dev lo; mkdir -p /var/lib/ingot")
-    host.put("/var/lib/ingot/upstreams.json", json.dumps([{"model": "stand-in", "replicas": [ENGINE]}]))
-    engine = stack.enter_context(
+    bench.host.succeeds(f"ip address replace {ENGINE.partition(':')[0]}/32 dev lo; mkdir -p /var/lib/ingot")
+    return stack.enter_context(
         bench.process(python, str(STANDINS / "engine.py"), *ENGINE.split(":"), str(PIECES), str(PIECE_EVERY_S))
     )
-    values = {"gateway_requests_per_minute": 60_000_000, "gateway_concurrency": 10_000}
+
+
+def accounting(bench: Bench, key: str, rounds: int) -> bool:
+    """Measure what counting costs, print it, and whether it is within its target."""
+    models = [{"model": "stand-in", "replicas": [ENGINE]}, {"model": "counted", "replicas": [ENGINE], "engine": "tgi"}]
+    bench.host.put("/var/lib/ingot/upstreams.json", json.dumps(models))
+    bench.deploy(**VALUES)
+    url, nginx = f"https://{NAME}{PATH}", bench.nginx("/etc/nginx/nginx.conf")
+    both = [Contender(str(one["model"]), url, key, nginx, str(one["model"])) for one in models]
+    for _ in range(rounds):
+        for one in both:
+            bench.stream(one)
+    own, counted = (statistics.median(one.piece_us) for one in both)
+    name = "accounting per piece, µs"
+    print(f"\nCPU per piece: {own:.1f} µs of two models, {counted:.1f} µs where the gateway counts")
+    print(
+        f"{name}: {counted - own:.2f} (target {TARGETS[name]}) {'met' if counted - own <= TARGETS[name] else 'MISSED'}"
+    )
+    return counted - own <= TARGETS[name]
+
+
+def contenders(
+    bench: Bench, stack: ExitStack, made: dict[str, str], engine: subprocess.Popen[bytes]
+) -> list[Contender]:
+    """Start what is compared; it ends with the stack."""
+    host = bench.host
+    key = list(made)[KEYS // 2]
+    host.put("/var/lib/ingot/upstreams.json", json.dumps([{"model": "stand-in", "replicas": [ENGINE]}]))
+    values = VALUES
     bench.deploy(**values)
     host.succeeds(f"echo 127.0.0.1 {NAME} >>/etc/hosts; apt-get install -y -q wrk", timeout_s=120)
     host.put("/root/tls-only.conf", TLS_ONLY.format(engine=ENGINE, port=TLS_ONLY_PORT))
@@ -376,6 +420,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="of each load")
     parser.add_argument("--peers", type=Path, default=Path.home() / ".cache/ingot/gateway-peers")
+    parser.add_argument("--accounting", action="store_true", help="measure only what counting tokens costs")
     asked = parser.parse_args()
     if not _environment(asked.peers / "fastapi", "fastapi", "uvicorn[standard]", "httpx"):
         sys.exit("fastapi, uvicorn and httpx cannot be installed; nothing to compare with.")
@@ -386,14 +431,19 @@ def main() -> int:
         host = sandbox.up(NAME, profile="none")
         stack.callback(sandbox.down, NAME)
         bench = Bench(host, Path(directory), asked.peers)
-        found = contenders(bench, stack)
+        made, engine = keys_of(bench), engine_of(bench, stack)
+        if asked.accounting:
+            bench.host.succeeds(f"echo 127.0.0.1 {NAME} >>/etc/hosts")
+            return 0 if accounting(bench, list(made)[KEYS // 2], asked.rounds) else 1
+        found = contenders(bench, stack, made, engine)
         began = time.monotonic()
         for _ in range(asked.rounds):
             for one in found:
                 bench.measure(one, asked.seconds)
         load = os.getloadavg()[0]
         print(f"{asked.rounds} rounds in {time.monotonic() - began:.0f} s on {os.cpu_count()} cores; load {load:.1f}\n")
-        return 0 if table(found) else 1
+        met = table(found)
+        return 0 if accounting(bench, list(made)[KEYS // 2], asked.rounds) and met else 1
 
 
 if __name__ == "__main__":

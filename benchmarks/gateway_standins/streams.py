@@ -1,6 +1,6 @@
 """So many streams at once, read to their end; prints how many pieces came. Callers' side of the cost of a chunk.
 
-python streams.py URL KEY STREAMS
+python streams.py URL KEY STREAMS MODEL
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-URL, KEY, STREAMS = urlsplit(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-BODY = json.dumps({"model": "stand-in", "stream": True, "messages": [{"role": "user", "content": "Go on."}]}).encode()
+URL, KEY, STREAMS, MODEL = urlsplit(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+BODY = json.dumps({"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "Go on."}]}).encode()
 HEAD = (
     f"POST {URL.path} HTTP/1.1\r\nHost: {URL.hostname}\r\nAuthorization: Bearer {KEY}\r\n"
     f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\nConnection: close\r\n\r\n"

@@ -49,10 +49,12 @@ def gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHost]:
         "user": host.user,
         "ssh_key": str(host.key_path),
         "serve": SERVE,
-        "site_models": dict.fromkeys(MODELS, known["tiny-qwen3"]),
-        "engine_images": image.write(tmp_path_factory.mktemp("engines")),
-        "engine_hold_s": 1,
-        "aliases": {"gpt-4o": "tiny-sglang"},
+        "values": {
+            "site_models": dict.fromkeys(MODELS, known["tiny-qwen3"]),
+            "engine_images": image.write(tmp_path_factory.mktemp("engines")),
+            "engine_hold_s": 1,
+            "aliases": {"gpt-4o": "tiny-sglang"},
+        },
     }
     (HOST_FILES / f"{NAME}.yaml").write_text(yaml.safe_dump(said))
     yield host
