@@ -84,6 +84,11 @@ site_models = {}
 # Other names by which callers may ask for a model, of the whole fleet: {"gpt-4o": "qwen3-32b"}. Where a host serves the
 # model, its engine and its gateway answer for both; answers carry the model's own name.
 aliases = {}
+# Models that stand in for another, of the whole fleet: {"qwen3-32b": ["qwen3-8b"]}. A fleet gateway gives a request to
+# a host that serves one of them where no host can be used that serves the model; answers carry the name of who spoke.
+fallback = {}
+# Share of requests that fleet gateways give this host beside the other hosts of a model: 1 beside a 9 is a tenth.
+fleet_weight = 1
 
 # --- cache: the models on a host's disk
 # An *empty* disk that deploys shall format (ext4) and mount at cache_mount, by its lasting name such as

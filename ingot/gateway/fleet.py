@@ -14,11 +14,17 @@ from ingot.gateway.upstreams import Engine, Server
 
 @dataclass(frozen=True)
 class Member:
-    """A host behind a fleet gateway, the address that the gateway reaches it by, and its models in sorted order."""
+    """A host behind a fleet gateway, the address that the gateway reaches it by, and its models in sorted order.
+
+    Of these, `stands_in_for` are others' that it answers for where no host can that serves them. `weight` is its share
+    of requests beside other hosts.
+    """
 
     name: str
     address: str
     models: tuple[str, ...]
+    stands_in_for: tuple[str, ...] = ()
+    weight: int = 1
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,18 @@ class Place:
 
 
 def engines(members: Sequence[Member], first_port: int) -> list[Engine]:
-    """An nginx upstream per model of the fleet, with every host that serves it."""
+    """An nginx upstream per model of the fleet, with every host that serves it, and those that stand in for these.
+
+    A model that no host serves is answered by those that stand in for it.
+    """
     served: dict[str, list[Server]] = {}
+    by_themselves = {model for one in members for model in one.models if model not in one.stands_in_for}
     for member in members:
         host = f"[{member.address}]" if ":" in member.address else member.address
         for index, model in enumerate(member.models):
-            served.setdefault(model, []).append(Server(f"{host}:{first_port + index}"))
+            backup = model in member.stands_in_for and model in by_themselves
+            one = Server(f"{host}:{first_port + index}", weight=member.weight, backup=backup)
+            served.setdefault(model, []).append(one)
     return [Engine(f"engine_{index}", model, tuple(served[model])) for index, model in enumerate(sorted(served))]
 
 

@@ -46,10 +46,15 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Server:
-    """A replica's address for nginx; a replica that is `down` gets no new requests."""
+    """A replica's address for nginx; a replica that is `down` gets no new requests.
+
+    `weight` is its share of requests; one that is a `backup` gets them while no other can be used.
+    """
 
     address: str
     down: bool = False
+    weight: int = 1
+    backup: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class Engine:
     ready_at: int = 0
     engine: str = ""
     most: int | None = None
+
+    @property
+    def has_backup(self) -> bool:
+        """Whether a server waits for the others to fail, which nginx does not do where a hash chooses."""
+        return any(server.backup for server in self.servers)
 
     @property
     def queries(self) -> tuple[str, ...]:

@@ -274,6 +274,12 @@ class Serving(Section):
     site_models: Annotated[dict[str, Any], AfterValidator(_described), Expected("models by name")]
     #: Of those of the fleet, the ones of models that this host serves hold here.
     aliases: Annotated[dict[ModelName, Text], Expected("models by the other names that callers use")]
+    #: Of the whole fleet, as aliases are.
+    fallback: Annotated[
+        dict[Text, Annotated[Many[Text], Expected("a list of models")]],
+        Expected("lists of models by the model that they stand in for, such as {'qwen3-32b': ['qwen3-8b']}"),
+    ]
+    fleet_weight: Annotated[int, Field(ge=1, le=1000), Expected("a whole number from 1 to 1000")]
 
     @model_validator(mode="before")
     @classmethod
@@ -303,10 +309,30 @@ class Serving(Section):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What callers ask for: models, their aliases, and adapters by their own names."""
+        """What callers ask for: models, their aliases, what they stand in for, and adapters by their own names."""
         adapters = {adapter["name"] for one in self.serve for adapter in one.adapters}
         models = {one.model for one in self.serve}
-        return tuple(sorted({*models, *adapters, *(name for model in models for name in self.aliases_of(model))}))
+        others = {name for model in models for name in (*self.aliases_of(model), *self.fallbacks_of(model))}
+        return tuple(sorted({*models, *adapters, *others}))
+
+    @property
+    def stands_in_for(self) -> tuple[str, ...]:
+        """The names that this host answers for only where no host of the fleet can that serves the model, sorted."""
+        return tuple(sorted({name for one in self.serve for name in self.fallbacks_of(one.model)}))
+
+    def fallbacks_of(self, model: str) -> tuple[str, ...]:
+        """The models, with their aliases, that one of this host stands in for: of those that it does not serve itself.
+
+        Where several could, the first of its list that is served here.
+        """
+        served = {one.model for one in self.serve}
+        found = {
+            name
+            for missing, standing in self.fallback.items()
+            if missing not in served and next((one for one in standing if one in served), None) == model
+            for name in (missing, *self.aliases_of(missing))
+        }
+        return tuple(sorted(found))
 
     def answers_at(self, host: str) -> bool:
         """Whether callers of a host are given its models there: of several that serve together, at the head alone."""
@@ -403,3 +429,14 @@ class Serving(Section):
                 yield Wrong(("aliases", alias), model, words)
             if alias in names:
                 yield Wrong(("aliases",), alias, "names that no model or adapter of this host has")
+        for missing, standing in self.fallback.items():
+            for one in (missing, *standing):
+                if one not in models:
+                    words = f"models of the catalog or of site_models{nearest(one, models)}"
+                    yield Wrong(("fallback", missing), one, words)
+            if missing in standing:
+                yield Wrong(("fallback", missing), missing, "other models than itself")
+            if any(
+                one in models and missing in models and models[one].kind != models[missing].kind for one in standing
+            ):
+                yield Wrong(("fallback", missing), list(standing), f"models of its kind ({models[missing].kind})")

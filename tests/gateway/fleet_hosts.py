@@ -25,7 +25,7 @@ NAMES = ("t-g4-front", "t-g4-a", "t-g4-b")
 
 INVENTORY = """
 _serve = [{{"model": "qwen3-4b", "context": 4096, "concurrency": 1}}]
-gpu = [(name, {{**data, "serve": _serve}}) for name, data in {gpu!r}]
+gpu = [(name, {{"serve": _serve, **data}}) for name, data in {gpu!r}]
 gateway = {front!r}
 """
 
@@ -49,13 +49,18 @@ class Fleet:
         done = subprocess.run([*command, *names], cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
         assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
-    def write_inventory(self) -> None:
+    def write_inventory(self, *, apart: bool = False) -> None:
+        """The hosts as an inventory. `apart`: the second serves another model, which stands in for the first's."""
+
         def entry(one: GatewayHost) -> tuple[str, dict[str, object]]:
             # Requests written as frames are a part of what is tried on members.
             values = {"secrets_dir": str(one.secrets), "gateway_http2": True}
             return f"@ingot/{one.host.name}", {**connection(one.host), **values}
 
         gpu, front = [entry(one) for one in self.members], [entry(self.front)]
+        if apart:
+            other = {"serve": [{"model": "qwen3-8b", "context": 4096, "concurrency": 1}]}
+            gpu[1] = (gpu[1][0], {**gpu[1][1], **other, "fallback": {"qwen3-4b": ["qwen3-8b"]}})
         (self.directory / "lab.py").write_text(INVENTORY.format(gpu=gpu, front=front))
 
     def served_by(self, requests: int = 12) -> set[str]:

@@ -24,10 +24,11 @@ from ingot.inventory.host_files import load
 from ingot.operations import tree
 from ingot.operations.gateway import fronting
 from ingot.operations.gateway import site as gateway
+from ingot.operations.gateway.pool import engines_conf
 from tests.gateway.conftest import ROOT
 from tests.gateway.test_site import DEBIAN_13, PRESENTED, SETTINGS, TWO_MODELS, files, lines
 from tests.operations.serving.onehost import SMALL
-from tests.settings.values import DEFAULTS, Data
+from tests.settings.values import DEFAULTS, Data, settings
 
 pytestmark = pytest.mark.gateway
 
@@ -48,6 +49,47 @@ def test_each_model_has_every_host_that_serves_it_at_the_models_own_port() -> No
     made = {engine.model: [server.address for server in engine.servers] for engine in fleet.engines(MEMBERS, 8443)}
     assert made == {"org/llama": ["10.0.0.11:8443"], "qwen": ["10.0.0.11:8444", "10.0.0.12:8443"]}
     assert fleet.engines([Member("a", "fd00::1", ("m",))], 8443)[0].servers[0].address == "[fd00::1]:8443"
+
+
+STANDING = (
+    Member("gpu-01", "10.0.0.11", ("large",), weight=9),
+    Member("gpu-02", "10.0.0.12", ("large", "small"), ("large",)),
+    Member("gpu-03", "10.0.0.13", ("gone", "small"), ("gone",)),
+)
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("affinity", [True, False])
+def test_another_model_answers_where_no_host_of_the_model_can(affinity: bool) -> None:
+    made = engines_conf(fleet.engines(STANDING, 8443), affinity=affinity, front=True)
+    pools = {line.split()[1]: body for body in made.split("\nupstream ")[1:] for line in [f"upstream {body}"]}
+    gone, large, small = pools.values()
+    assert "server 10.0.0.11:8443 max_fails=1 fail_timeout=5s weight=9;" in large
+    assert "server 10.0.0.12:8443 max_fails=1 fail_timeout=5s backup;" in large
+    # nginx takes no backup where a hash chooses.
+    assert "least_conn" in large and ("hash" in small) is affinity
+    # Nobody serves it: who stands in for it is all there is.
+    assert "10.0.0.13:8443 max_fails=1 fail_timeout=5s;" in gone and "backup" not in gone + small
+
+
+@pytest.mark.engines
+def test_a_host_stands_in_for_what_it_does_not_serve() -> None:
+    values = {"fallback": {"qwen": ["a", "b"]}, "aliases": {"gpt-4o": "qwen"}, "fleet_weight": 3}
+    hosts = [
+        host("gpu-01", ["gpu"], ["qwen", "a"], **values),
+        host("gpu-02", ["gpu"], ["b", "a"], **values),
+        front := host("gw-01", ["gateway"], **values),
+    ]
+    for one in hosts:
+        one.inventory = hosts
+    with ctx_host.use(front):
+        assert fronting.members() == (
+            Member("gpu-01", "gpu-01", ("a", "gpt-4o", "qwen"), (), 3),
+            Member("gpu-02", "gpu-02", ("a", "b", "gpt-4o", "qwen"), ("gpt-4o", "qwen"), 3),
+        )
+    serving = settings(**{**values, "serve": hosts[1].data.serve, "site_models": hosts[1].data.site_models})
+    # The first of the list that is here.
+    assert (serving.fallbacks_of("a"), serving.fallbacks_of("b")) == (("gpt-4o", "qwen"), ())
 
 
 def test_the_key_goes_on_only_over_a_connection_that_was_verified() -> None:

@@ -122,6 +122,16 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
             "serve[0].share is True, expected nothing with SGLang",
         ),
         ({"aliases": {"gpt 4o": "qwen3-32b"}}, "aliases names 'gpt 4o', expected"),
+        (
+            {"fallback": {"qwen3-32b": ["qwen3-9"]}},
+            "fallback.qwen3-32b is 'qwen3-9', expected models of the catalog or",
+        ),
+        (
+            {"fallback": {"qwen3-32b": ["qwen3-32b"]}},
+            "fallback.qwen3-32b is 'qwen3-32b', expected other models than it",
+        ),
+        ({"fallback": ["qwen3-32b"]}, "expected lists of models by the model that they stand in for"),
+        ({"fleet_weight": 0}, "fleet_weight is 0, expected a whole number from 1 to 1000"),
         ({"aliases": ["gpt-4o"]}, "aliases is ['gpt-4o'], expected models by the other names that callers use"),
         (
             {"site_models": {"mine": {"config": 3, "variants": [{}]}}},

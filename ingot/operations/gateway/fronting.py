@@ -55,11 +55,7 @@ def members() -> tuple[Member, ...]:
             "correct that file, and deploy again."
         )
     others = sorted((one for one in host.inventory if not is_front(one)), key=lambda one: one.name)
-    return tuple(
-        Member(one.name, str(one.data.get("ssh_hostname") or one.name), models)
-        for one in others
-        if (models := _serves(one))
-    )
+    return tuple(member for one in others if (member := _member(one)).models)
 
 
 def kinds() -> frozenset[str]:
@@ -68,11 +64,13 @@ def kinds() -> frozenset[str]:
     return frozenset(kind for one in hosts for kind in section(one, Serving).kinds)
 
 
-def _serves(one: Host) -> tuple[str, ...]:
-    """The models of a host behind a fleet gateway."""
+def _member(one: Host) -> Member:
+    """A host behind a fleet gateway."""
     try:
-        values = section(one, Serving)
-        return values.names if values.answers_at(one.name) else ()
+        serving = section(one, Serving)
+        names = serving.names if serving.answers_at(one.name) else ()
+        address = str(one.data.get("ssh_hostname") or one.name)
+        return Member(one.name, address, names, serving.stands_in_for, serving.fleet_weight)
     except WrongValues as wrong:
         raise IngotError(
             f"who stands behind this fleet gateway is not known while a value is wrong: {wrong.sentences[0]}"

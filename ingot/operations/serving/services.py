@@ -79,7 +79,7 @@ def services(planned: Planned, values: Settings, disk_bytes_per_s: int | None = 
                 (one, f"{values.cache_root}/{one.name}/{beside.of_adapter(one).directory}") for one in request.adapters
             ),
             file=variant.file,
-            aliases=values.aliases_of(replica.model),
+            aliases=(*values.aliases_of(replica.model), *values.fallbacks_of(replica.model)),
         )
         made.append(ENGINES[replica.engine].service(place, of_engine[replica.engine]))
     return tuple(made)
