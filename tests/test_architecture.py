@@ -188,7 +188,7 @@ ALLOWED = {
         "ingot.settings",
         "ingot.sizing",
     },
-    "ingot.migration": {"ingot.catalog", "ingot.errors", "ingot.sizing"},
+    "ingot.migration": {"ingot.catalog", "ingot.errors", "ingot.facts", "ingot.sizing"},
     "ingot.bundle": {
         "ingot.compat",
         "ingot.errors",

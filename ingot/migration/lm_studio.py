@@ -52,8 +52,11 @@ def from_settings(settings: Settings, model: str | None) -> Setup:
     )
 
 
-def from_folder(folder: Path, settings: Settings, model: str | None) -> list[Setup]:
-    """Every model of a folder of downloads (or the one that is named). Raises: IngotError where it has none."""
+def from_folder(folder: Path, settings: Settings, model: str | None, *, headers: bool = True) -> list[Setup]:
+    """Every model of a folder of downloads (or the one that is named). Raises: IngotError where it has none.
+
+    `headers`: the files themselves are there to be read.
+    """
     found = []
     for file in sorted(folder.rglob("*.gguf"))[:MOST_FILES]:
         path = file.relative_to(folder)
@@ -63,7 +66,7 @@ def from_folder(folder: Path, settings: Settings, model: str | None) -> list[Set
         repository = "/".join(path.parts[:2])
         if model not in (None, repository, path.as_posix(), file.name, file.stem):
             continue
-        trained, problem = trained_context(file)
+        trained, problem = trained_context(file) if headers else (None, None)
         said = [*DIFFERENCES, *([f"its file: {problem}"] if problem else [])]
         if any(file.parent.glob("mmproj*.gguf")):
             said.append("projector: pictures are not served from a GGUF file here; the model is served as one of text")

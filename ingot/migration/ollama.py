@@ -54,8 +54,10 @@ def _more(settings: Settings) -> Iterator[str]:
         yield f"not carried over, look at each: {', '.join(inherited)}"
 
 
-def from_store(store: Path, settings: Settings, model: str | None) -> list[Setup]:
+def from_store(store: Path, settings: Settings, model: str | None, *, headers: bool = True) -> list[Setup]:
     """Every model of a store (or the one that is named), as its manifests and files say.
+
+    `headers`: the weights themselves are there to be read.
 
     Raises: IngotError where the directory is no store, or lacks the model.
     """
@@ -66,7 +68,7 @@ def from_store(store: Path, settings: Settings, model: str | None) -> list[Setup
     for path in sorted(one for one in manifests.rglob("*") if one.is_file())[:MOST_MODELS]:
         name = _name(path.relative_to(manifests))
         if model in (None, name, name.removesuffix(":latest")):
-            found.append(_stored(store, path, name, settings))
+            found.append(_stored(store, path, name, settings, headers=headers))
     if not found:
         raise IngotError(f"{store} has no model{f' {model}' if model else ''}: `ollama list` names those it has.")
     return found
@@ -82,7 +84,7 @@ def _name(path: Path) -> str:
     return f"{'/'.join(kept)}:{tag}"
 
 
-def _stored(store: Path, path: Path, name: str, settings: Settings) -> Setup:
+def _stored(store: Path, path: Path, name: str, settings: Settings, *, headers: bool) -> Setup:
     layers = _layers(path)
     differences = [*DIFFERENCES, *_more(settings)]
     file = next((_blob(store, digest) for kind, digest in layers if kind == MODEL_LAYER), None)
@@ -100,7 +102,7 @@ def _stored(store: Path, path: Path, name: str, settings: Settings) -> Setup:
     context = given.get("num_ctx")
     for key in sorted(set(given) - {"num_ctx"}):
         differences.append(f"parameter {key}: callers send it themselves, or it is the model's own default")
-    trained, problem = trained_context(file)
+    trained, problem = trained_context(file) if headers else (None, None)
     if problem:
         differences.append(f"its file: {problem}")
     repository = re.fullmatch(r"(?:hf\.co|huggingface\.co)/([^/:]+/[^/:]+):.*", name)
@@ -109,7 +111,7 @@ def _stored(store: Path, path: Path, name: str, settings: Settings) -> Setup:
         context=context if isinstance(context, int) else settings.number("num-ctx", "OLLAMA_CONTEXT_LENGTH"),
         concurrency=settings.number("num-parallel", "OLLAMA_NUM_PARALLEL") or 1,
         repository=repository[1] if repository else None,
-        gguf=str(file),
+        gguf=str(file) if headers else file.name,
         trained_context=trained,
         differences=tuple(differences),
     )

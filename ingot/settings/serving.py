@@ -430,13 +430,11 @@ class Serving(Section):
             if alias in names:
                 yield Wrong(("aliases",), alias, "names that no model or adapter of this host has")
         for missing, standing in self.fallback.items():
-            for one in (missing, *standing):
-                if one not in models:
-                    words = f"models of the catalog or of site_models{nearest(one, models)}"
-                    yield Wrong(("fallback", missing), one, words)
-            if missing in standing:
+            unknown = next((name for name in (missing, *standing) if name not in models), None)
+            if unknown is not None:
+                words = f"models of the catalog or of site_models{nearest(unknown, models)}"
+                yield Wrong(("fallback", missing), unknown, words)
+            elif missing in standing:
                 yield Wrong(("fallback", missing), missing, "other models than itself")
-            if any(
-                one in models and missing in models and models[one].kind != models[missing].kind for one in standing
-            ):
+            elif any(models[name].kind != models[missing].kind for name in standing):
                 yield Wrong(("fallback", missing), list(standing), f"models of its kind ({models[missing].kind})")
