@@ -56,6 +56,7 @@ def service(replica: Replica, values: Values) -> Service:
         stop_grace_s=values.stop_grace_s,
         start_deadline_s=starts.deadline_s(START_BASE_S, replica.weight_bytes, values.disk_bytes_per_s),
         kind=replica.kind,
+        width=replica.width,
         # It answers for any name: the gateway knows which are its own.
         aliases=replica.aliases,
         engine=LLAMA_CPP.name,
@@ -74,6 +75,8 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
         "--ctx-size": plan.max_model_len * plan.max_num_seqs,
         "--parallel": plan.max_num_seqs,
         "--batch-size": plan.max_num_batched_tokens,
+        # A text becomes numbers in one piece.
+        **({"--ubatch-size": plan.max_num_batched_tokens} if replica.kind == "embed" else {}),
         "--n-gpu-layers": 0,
         # What does not fit is refused by the plan, not served slowly or with a shorter context.
         "--fit": "off",
@@ -82,7 +85,9 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
         "--sse-ping-interval": PING_S,
         "--log-verbosity": LOG_LEVEL,
     }
-    switches = ("--no-kv-unified", "--offline", "--no-ui", "--no-slots", "--metrics")
+    switches = ["--no-kv-unified", "--offline", "--no-ui", "--no-slots", "--metrics"]
+    if replica.kind == "embed":
+        switches.append("--embeddings")
     return (*(part for flag, value in flags.items() for part in (flag, str(value))), *switches)
 
 
@@ -95,7 +100,8 @@ def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
             cache += _mib(found[1])
             tokens = max(tokens, int(found[2]) * int(found[5]))
         elif found := _WEIGHTS.search(line):
-            weights[found[1]] = _mib(found[2])
+            # Each part of a split file has a line of its own.
+            weights[found[1]] = weights.get(found[1], 0) + _mib(found[2])
         elif found := _COMPUTE.search(line):
             compute[found[1]] = _mib(found[2])
         elif found := _BUILD.search(line):
@@ -119,7 +125,7 @@ LLAMA_CPP = Engine(
     title="llama.cpp",
     builds=("cpu",),
     model_form="gguf",
-    kinds=frozenset({"generate"}),
+    kinds=frozenset({"generate", "embed"}),
     needs_gpu=False,
     # Told to stop, it cuts every stream off.
     drains=False,

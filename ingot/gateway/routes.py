@@ -67,8 +67,8 @@ OPTIONAL: Mapping[str, Mapping[str, tuple[Endpoint, ...]]] = {
             Endpoint("POST", "/v1/score", "json"),
         ),
     },
-    # Its other routes (/v1/responses, /v1/messages, /v1/embeddings) are not proven here: they stay shut.
-    "llama.cpp": {},
+    # Its other routes (/v1/responses, /v1/messages, /v1/rerank) are not proven here: they stay shut.
+    "llama.cpp": {"embeddings": (Endpoint("POST", "/v1/embeddings", "json"),)},
     # What these open is what is least: their other routes are not proven here.
     "ollama": {},
     "sglang": {},

@@ -15,14 +15,21 @@ from typing import Any
 from ingot.sandbox import aptrepo, engine_image, llama_image
 from ingot.sandbox.paths import Paths
 from ingot.sandbox.state import locked, write_file
-from ingot.sandbox.tiny_models import adapter, embedder, generator, gguf, reranker, transcriber
+from ingot.sandbox.tiny_models import adapter, embedder, generator, gguf, gguf_embedder, reranker, transcriber
 from ingot.sandbox.tiny_models.directory import MANIFEST
 
 GUEST = "/srv/ingot-mirror"
 #: Where test hosts fetch models.
 MODELS = f"file://{GUEST}/models"
 #: The models that test hosts can serve, one of each kind.
-MAKERS = {generator: "generate", gguf: "generate", embedder: "embed", reranker: "rerank", transcriber: "transcribe"}
+MAKERS = {
+    generator: "generate",
+    gguf: "generate",
+    gguf_embedder: "embed",
+    embedder: "embed",
+    reranker: "rerank",
+    transcriber: "transcribe",
+}
 
 
 def _print(line: str) -> None:
@@ -80,7 +87,7 @@ def catalog_entry(maker: ModuleType, revision: str) -> dict[str, Any]:
         "config": dict(maker.CONFIG),
         "variants": [
             {"name": "bf16", "repository": maker.NAME, "revision": revision}
-            | ({"file": maker.FILE} if maker is gguf else {})
+            | ({"file": maker.FILE} if maker in (gguf, gguf_embedder) else {})
         ],
     }
 

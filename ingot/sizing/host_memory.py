@@ -41,7 +41,8 @@ def plan_on_host(host: str, memory_bytes: int, requests: Sequence[ModelRequest])
         count = request.replicas or 1
         slots = request.per_replica(count)
         wanted = [one for one in request.model.variants if request.variant in (None, one.name)]
-        tried = [(one, _breakdown(one, request.workload.context, slots, memory_bytes)) for one in wanted]
+        step = _micro_batch(request)
+        tried = [(one, _breakdown(one, request.workload.context, slots, memory_bytes, step)) for one in wanted]
         variant, memory = next(((one, found) for one, found in tried if _needed(found) * count <= left), tried[-1])
         needed = _needed(memory)
         if needed * count > left:
@@ -58,10 +59,15 @@ def plan_on_host(host: str, memory_bytes: int, requests: Sequence[ModelRequest])
     return tuple(made)
 
 
-def cache_bytes(architecture: Architecture, context: int, slots: int) -> int:
+def _micro_batch(request: ModelRequest) -> int:
+    """Tokens that are worked on at once: a text that becomes numbers is read in one piece."""
+    return llama_cpp.padded(request.workload.context) if request.model.kind == "embed" else MICRO_BATCH
+
+
+def cache_bytes(architecture: Architecture, context: int, slots: int, micro_batch: int = MICRO_BATCH) -> int:
     """Bytes of the cache, f16 keys and values, and of states; each slot has cells of its own for `context` tokens."""
     blocks = tuple((_kept(layer.attention),) if layer.attention else () for layer in architecture.layers)
-    asked = Settings(llama_cpp.padded(context) * slots, slots, micro_batch=MICRO_BATCH)
+    asked = Settings(llama_cpp.padded(context) * slots, slots, micro_batch=micro_batch)
     return llama_cpp.cache_bytes(blocks, asked) + llama_cpp.state_bytes(blocks, asked)
 
 
@@ -79,11 +85,13 @@ def _kept(kind: Attention) -> CacheLayer | StateLayer:
     return CacheLayer(kind.kv_heads * kind.head_dim, kind.kv_heads * kind.head_dim_v, window)
 
 
-def _compute_bytes(architecture: Architecture, context: int, slots: int) -> int:
+def _compute_bytes(architecture: Architecture, context: int, slots: int, micro_batch: int) -> int:
     """A bound that held in published starts: logits and states of a micro batch, and its mask; see docs/sizing.md."""
     cells = llama_cpp.padded(context)
-    batch = MICRO_BATCH * (architecture.vocab_size + architecture.hidden_size) * 4
-    return batch + 6 * cells * MICRO_BATCH + architecture.vocab_size * slots * 4
+    # An embedder works on more at once and computes no logits: its widest states then.
+    width = architecture.vocab_size if micro_batch == MICRO_BATCH else 2 * architecture.feed_forward
+    batch = micro_batch * (width + architecture.hidden_size) * 4
+    return batch + 6 * cells * micro_batch + architecture.vocab_size * slots * 4
 
 
 def _needed(memory: MemoryBreakdown) -> int:
@@ -91,11 +99,12 @@ def _needed(memory: MemoryBreakdown) -> int:
     return sum(part.bytes for part in parts)
 
 
-def _breakdown(variant: Variant, context: int, slots: int, memory_bytes: int) -> MemoryBreakdown:
+def _breakdown(variant: Variant, context: int, slots: int, memory_bytes: int, micro_batch: int) -> MemoryBreakdown:
     shape = variant.architecture
     known = variant.checkpoint_bytes
     weights = known or stage_weights(shape, variant.quantization, Parallel())[0]
-    cache, compute = cache_bytes(shape, context, slots), _compute_bytes(shape, context, slots)
+    cache = cache_bytes(shape, context, slots, micro_batch)
+    compute = _compute_bytes(shape, context, slots, micro_batch)
     band = int(weights * WEIGHT_BAND)
     used = weights + cache + compute + PROCESS_BYTES + band
 
@@ -150,7 +159,7 @@ def _replica(request: ModelRequest, variant: Variant, memory: MemoryBreakdown, s
         data_parallel_size=1,
         max_model_len=context,
         max_num_seqs=slots,
-        max_num_batched_tokens=BATCH,
+        max_num_batched_tokens=context if request.model.kind == "embed" else BATCH,
         gpu_memory_utilization=0.0,
         kv_cache_dtype="f16",
         quantization=variant.quantization,

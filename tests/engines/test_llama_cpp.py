@@ -42,6 +42,18 @@ def test_what_does_not_fit_is_never_served_slowly_instead(service: Service) -> N
     assert (flag(service, "--fit"), flag(service, "--cache-ram")) == ("off", "0")
 
 
+def test_an_embedder_reads_a_text_in_one_piece(replica: Replica, values: Values) -> None:
+    planned = plan(gpu_uuids=(), max_model_len=1024, max_num_seqs=2, max_num_batched_tokens=1024, engine="llama.cpp")
+    service = LLAMA_CPP.service(replace(replica, plan=planned, file="e.gguf", kind="embed", width=256), values)
+    assert (flag(service, "--batch-size"), flag(service, "--ubatch-size")) == ("1024", "1024")
+    assert "--embeddings" in service.argv and service.width == 256
+
+
+def test_parts_of_a_split_file_add_up() -> None:
+    lines = ["load_tensors:   CPU_Mapped model buffer size =     1.50 MiB"] * 2
+    assert LLAMA_CPP.observe(lines, []).weights_bytes == 3 * 1024**2
+
+
 def test_pages_slots_and_downloads_are_off_and_metrics_on(service: Service) -> None:
     assert {"--no-ui", "--no-slots", "--offline", "--metrics"} <= set(service.argv)
 
@@ -69,7 +81,7 @@ def test_services_of_the_default_engine_are_stored_as_before(replica: Replica, v
 
 def test_its_open_routes_are_few_and_known() -> None:
     assert [one.path for one in ALWAYS["llama.cpp"]] == ["/v1/models", "/v1/chat/completions", "/v1/completions"]
-    assert not OPTIONAL["llama.cpp"]
+    assert [one.path for group in OPTIONAL["llama.cpp"].values() for one in group] == ["/v1/embeddings"]
 
 
 @pytest.mark.parametrize(

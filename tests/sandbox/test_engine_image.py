@@ -190,6 +190,7 @@ def test_model_values_name_one_model_of_each_kind_that_was_made(paths: Paths) ->
     assert found == {
         "tiny-qwen3": "generate",
         "tiny-gguf": "generate",
+        "tiny-gguf-embedder": "embed",
         "tiny-bert": "embed",
         "tiny-reranker": "rerank",
         "tiny-whisper": "transcribe",

@@ -16,7 +16,7 @@ HIDDEN = qwen3.HIDDEN
 
 VERSION, ALIGNMENT = 3, 32
 #: Types of values, and of tensors.
-UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
+UINT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 2, 4, 5, 6, 7, 8, 9
 F32, BF16 = 0, 30
 #: What a token is: text, something that a decoded text leaves out, something that it shows, nothing.
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
@@ -136,4 +136,4 @@ def _value(kind: int, value: Any) -> bytes:
     if kind == ARRAY:
         inner, values = value
         return struct.pack("<IQ", inner, len(values)) + b"".join(_value(inner, one) for one in values)
-    return struct.pack({UINT32: "<I", INT32: "<i", FLOAT32: "<f", BOOL: "<?"}[kind], value)
+    return struct.pack({UINT16: "<H", UINT32: "<I", INT32: "<i", FLOAT32: "<f", BOOL: "<?"}[kind], value)
