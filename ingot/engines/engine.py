@@ -79,7 +79,6 @@ class Engine:
     + checks_names: it refuses a model that is not its own; else the gateway does
     + frees_unstreamed: it stops an answer that is not streamed when its caller hangs up
     + warm_up: a start may be warmed up with the longest prompt that its accounts know
-    + dropped_headers: headers of callers that it would obey
     + minimum: the oldest version without a known hole, and which hole that closes
     + log_lines: a grep -E expression for the lines of its log that `observe` reads
     + observe: reads log lines and the text of its metrics
@@ -98,7 +97,6 @@ class Engine:
     checks_names: bool
     frees_unstreamed: bool
     warm_up: bool
-    dropped_headers: tuple[str, ...]
     minimum: tuple[str, str] | None
     log_lines: str
     observe: Callable[[Iterable[str], Iterable[str]], Observed]

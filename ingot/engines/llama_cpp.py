@@ -134,8 +134,6 @@ LLAMA_CPP = Engine(
     checks_names=False,
     frees_unstreamed=False,
     warm_up=False,
-    # It makes an answer outlive its caller, and whoever knows the id reads it.
-    dropped_headers=("X-Conversation-Id",),
     minimum=oldest("llama.cpp"),
     log_lines=LOG_LINES,
     observe=observe,

@@ -70,7 +70,6 @@ OLLAMA = Engine(
     checks_names=False,
     frees_unstreamed=False,
     warm_up=False,
-    dropped_headers=llama_cpp.LLAMA_CPP.dropped_headers,
     minimum=oldest("ollama"),
     # What the server that it starts prints.
     log_lines=llama_cpp.LOG_LINES,

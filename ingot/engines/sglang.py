@@ -126,7 +126,6 @@ SGLANG = Engine(
     # Callers that hang up are told to it, streamed or not.
     frees_unstreamed=True,
     warm_up=False,
-    dropped_headers=(),
     minimum=oldest("sglang"),
     log_lines=LOG_LINES,
     observe=observe,

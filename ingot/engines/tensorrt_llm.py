@@ -110,7 +110,6 @@ TENSORRT_LLM = Engine(
     checks_names=False,
     frees_unstreamed=False,
     warm_up=False,
-    dropped_headers=(),
     minimum=oldest("tensorrt-llm"),
     log_lines=LOG_LINES,
     observe=observe,

@@ -90,7 +90,6 @@ TGI = Engine(
     checks_names=False,
     frees_unstreamed=False,
     warm_up=False,
-    dropped_headers=(),
     minimum=oldest("tgi"),
     log_lines=LOG_LINES,
     observe=observe,

@@ -171,7 +171,6 @@ VLLM = Engine(
     checks_names=True,
     frees_unstreamed=True,
     warm_up=True,
-    dropped_headers=(),
     minimum=None,
     log_lines=observed.LOG_LINES,
     observe=observed.parse,

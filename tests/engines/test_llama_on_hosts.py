@@ -159,7 +159,10 @@ def test_no_other_route_reaches_it(caller: openai.OpenAI, path: str) -> None:
 
 
 def test_a_caller_who_hangs_up_frees_it(bare: TestHost, caller: openai.OpenAI) -> None:
-    stream = caller.chat.completions.create(model=MODEL, messages=TALK, max_tokens=3900, stream=True)
+    # It would keep a conversation of a caller's id alive, and tell it to whoever knows the id.
+    stream = caller.chat.completions.create(
+        model=MODEL, messages=TALK, max_tokens=3900, stream=True, extra_headers={"X-Conversation-Id": "mine"}
+    )
     next(iter(stream))
     stream.close()
     assert until(lambda: not running(bare))

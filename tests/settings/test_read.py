@@ -18,6 +18,7 @@ from tests.settings.values import ALL, DEFAULTS, host
 
 SOURCES = DEFAULTS["sources"]
 GOOD = {"model": "qwen3-4b", "context": 4096, "concurrency": 4}
+GGUF_MODEL = {**SMALL, "variants": [{**SMALL["variants"][0], "file": "small-q8_0.gguf"}]}
 
 
 def sentences(**values: Any) -> tuple[str, ...]:
@@ -107,6 +108,14 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         (
             {"llama_cpp_version": "b8145"},
             "llama_cpp_version is 'b8145', expected b8146 or newer, which closes CVE-2026-27940",
+        ),
+        (
+            {"site_models": {"one-gguf": GGUF_MODEL}, "serve": [GOOD | {"model": "one-gguf"}]},
+            "serve[0].engine is 'vllm', expected an engine that reads one-gguf, for vLLM safetensors, or engine",
+        ),
+        (
+            {"serve": [GOOD | {"engine": "llama.cpp"}]},
+            "serve[0].engine is 'llama.cpp', expected an engine that reads qwen3-4b, for llama.cpp a GGUF file",
         ),
         (
             {"engine_images": {"sglang": {"image": "lmsysorg/sglang:v0.5.22", "version": "0.5.22"}}},
