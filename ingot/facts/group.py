@@ -142,6 +142,20 @@ def parse_supervised(output: Iterable[str]) -> Supervised:
     )
 
 
+class GroupLog(FactBase[list[str]]):
+    """The last words of an engine, as its supervisor kept them in the file `path`."""
+
+    def command(self, path: str) -> str:
+        return f"tail -n 25 {path} 2>/dev/null | cut -c 1-300; true"
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
 class GroupLast(FactBase[tuple[str, str] | None]):
     """The Compose file and the supervisor's settings that were good last, in `directory`; None: there are none."""
 

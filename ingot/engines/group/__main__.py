@@ -28,7 +28,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.ends = False
-        self.container = Container(settings.compose, settings.service, settings.container)
+        self.container = Container(settings.compose, settings.service, settings.container, settings.log)
         key = bytes.fromhex(Path(settings.key).read_text().strip())
         self.beats = Beats(settings.me, settings.hosts, settings.port, key, settings.digest)
         self.answers = Answers(settings.endpoint, settings.health, settings.question, settings.start_deadline_s)
@@ -111,13 +111,17 @@ class Supervisor:
     def _write(self, own: Union[Head, Member], head: Optional[Heard] = None) -> None:  # noqa: UP007, UP045
         """What the host's runs read, where it is another than before; a member knows of answers by its head."""
         told = own if isinstance(own, Head) else head
+        cause = own.cause if isinstance(own, Head) else own.why
         state = {
-            "epoch": own.epoch, "phase": own.phase, "why": own.why, "failures": told.failures if told else 0,
-            "answered": told.answered if told else False, "digest": self.settings.digest,
+            "cause": cause, "epoch": own.epoch, "phase": own.phase, "why": own.why,
+            "failures": told.failures if told else 0, "answered": told.answered if told else False,
+            "digest": self.settings.digest,
         }  # fmt: skip
         if state == self._written:
             return
         if (own.epoch, own.phase, own.why) != self._told:
+            if own.epoch != self._told[0] and cause:
+                print(f"<4>{cause}: all stop", flush=True)
             self._told = (own.epoch, own.phase, own.why)
             print(f"<5>epoch {own.epoch}: {own.phase}{f' ({own.why})' if own.why else ''}", flush=True)
         self._written = state

@@ -11,13 +11,15 @@ from ingot.engines.replica_watch import calls
 GRACE_S = 10
 #: Longer than Docker takes on a busy host, seconds.
 LIMIT_S = 120
+#: Lines of the log that are kept of the last one.
+LINES = 400
 
 
 class Container:
     """One service of the Compose project."""
 
-    def __init__(self, compose: str, service: str, name: str) -> None:
-        self.compose, self.service, self.name = compose, service, name
+    def __init__(self, compose: str, service: str, name: str, log: str) -> None:
+        self.compose, self.service, self.name, self.log = compose, service, name, log
         self._waits: Optional[subprocess.Popen[bytes]] = None  # noqa: UP045 (python 3.9)
 
     @property
@@ -42,6 +44,10 @@ class Container:
     def remove(self) -> bool:
         """Have no such container; whether that is so."""
         calls.run("docker", "stop", "--time", str(GRACE_S), self.name, limit_s=LIMIT_S)
+        if self._waits is not None:
+            # Its last words go with it.
+            words = f"docker logs --tail {LINES} {self.name} >{self.log}.new 2>&1; mv {self.log}.new {self.log}"
+            calls.run("sh", "-c", f"umask 077; {words}", limit_s=LIMIT_S)
         calls.run("docker", "rm", "--force", self.name, limit_s=LIMIT_S)
         if self._waits is not None:
             self._waits.kill()

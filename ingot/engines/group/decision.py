@@ -30,7 +30,10 @@ class Heard:
 
 @dataclass(frozen=True)
 class Head:
-    """Where the head is: `since` is when the phase began, `failures` are epochs in a row that never answered."""
+    """Where the head is: `since` is when the phase began, `failures` are epochs in a row that never answered.
+
+    `why` says whom it waits for, `cause` what ended the epoch before.
+    """
 
     epoch: int
     phase: str = STOP
@@ -38,6 +41,7 @@ class Head:
     why: str = ""
     failures: int = 0
     answered: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def lead(
         why = next(filter(None, waits), "")
         paused = now - head.since < PAUSES_S[min(head.failures, len(PAUSES_S) - 1)]
         if why or paused:
-            return replace(head, why=why or head.why)
+            return replace(head, why=why)
         return replace(head, phase=RUN, since=now, why="")
     if answered and not head.answered:
         head = replace(head, answered=True, failures=0)
@@ -73,7 +77,7 @@ def lead(
     why = ended or next(filter(None, (_lost(name, one, head, now) for name, one in heard.items())), "")
     if not why:
         return head
-    return Head(head.epoch + 1, STOP, now, why, 0 if head.answered else head.failures + 1)
+    return Head(head.epoch + 1, STOP, now, "", 0 if head.answered else head.failures + 1, cause=why)
 
 
 def _why_not(name: str, one: Optional[Heard], epoch: int, digest: str, now: float) -> str:  # noqa: UP045

@@ -15,8 +15,8 @@ class Settings:
 
     `hosts` are names and addresses, the head first; `me` is this host's name. `digest` is that of all that must be the
     same on every host: others are no members. `service` of the Compose file `compose` runs in `container`. `owner` is
-    `uid:gid` of the engine's processes. `state` is what runs read, `epoch` the number of the last epoch. `endpoint` and
-    `question` are where the head is asked, and what.
+    `uid:gid` of the engine's processes. `state` is what runs read, `epoch` the number of the last epoch, `log` the
+    last words of the engine before. `endpoint` and `question` are where the head is asked, and what.
     """
 
     hosts: Mapping[str, str]
@@ -31,6 +31,7 @@ class Settings:
     key: str
     state: str
     epoch: str
+    log: str
     endpoint: str
     health: str
     question: tuple[str, Mapping[str, Any]]

@@ -20,7 +20,7 @@ from ingot.engines.group_service import BEAT_PORT, MASTER_PORT, Place, digest
 from ingot.engines.vllm import HOST_LIBRARY, USER
 from ingot.errors import IngotError
 from ingot.facts.engine import STATE
-from ingot.facts.group import GroupLast, GroupLinks, GroupSupervised, Interface, Links, Supervised
+from ingot.facts.group import GroupLast, GroupLinks, GroupLog, GroupSupervised, Interface, Links, Supervised
 from ingot.facts.probe import question
 from ingot.operations import tree
 from ingot.operations.changes import announce
@@ -41,6 +41,8 @@ SETTINGS = "/etc/ingot/engine/group.json"
 KEY = "/etc/ingot/engine/group.key"
 #: Below STATE: what the supervisor says, the number of its last epoch, and what was good before.
 SAYS, EPOCH, LAST = "engine/group.json", "engine/group-epoch.json", "engine/last-good-group"
+#: Below it: the last words of the engine that ran here before.
+LOG = "engine/group.log"
 UNIT = "ingot-engine.service"
 #: Seconds between two looks, and what a group is given beside the start of its engine: a stop, and what is not heard.
 PAUSE_S, BESIDE_S = 2, 180
@@ -254,6 +256,7 @@ def settings_text(service: Service, place: Place) -> str:
         "key": KEY,
         "state": f"{STATE}/{SAYS}",
         "epoch": f"{STATE}/{EPOCH}",
+        "log": f"{STATE}/{LOG}",
         "endpoint": service.endpoint,
         "health": service.health_path if place.rank == 0 else "/health",
         "question": [path, {"model": service.model, **body}],
@@ -277,7 +280,9 @@ def leave() -> Commands:
     """Clear a host that is of no group any more: its part is stopped, and so is everybody's, since one is missing."""
     announce(["stop this host's part of a model that it served with others"])
     last_good = f"{STATE}/{LAST_GOOD}/*.json"
-    gone = " ".join((SETTINGS, KEY, f"{STATE}/{SAYS}", f"{STATE}/{EPOCH}", f"{STATE}/{LAST}", last_good))
+    gone = " ".join(
+        (SETTINGS, KEY, f"{STATE}/{SAYS}", f"{STATE}/{EPOCH}", f"{STATE}/{LOG}", f"{STATE}/{LAST}", last_good)
+    )
     yield StringCommand(
         f"systemctl stop {UNIT}; for c in $(docker ps --all --quiet --filter label=ingot.address); do "
         f"docker rm --force $c >/dev/null; done; [ ! -e {SETTINGS} ] || ( cd {HOST_LIBRARY} && "
@@ -421,7 +426,7 @@ class Change:
                 return None
             if run.verdict:
                 return run.verdict
-            now = str(found.state.get("why", ""))
+            now = str(found.state.get("cause") or found.state.get("why") or "")
             if lost := self._lost():
                 return f"was not waited for: {', '.join(lost)} failed in this run"
             if int(found.state.get("failures", 0)) >= 2:
@@ -456,9 +461,10 @@ class Change:
     def _back(self, trouble: str) -> Commands:
         """Go back to what was good on every host, and refuse."""
         kept = f"{STATE}/engine/failed/{self.service.name}"
-        name = container(self.service.name)
+        for line in host.get_fact(GroupLog, path=f"{STATE}/{LOG}"):
+            logger.error(f"{host.print_prefix}  {self.service.name} | {line}")
         yield StringCommand(
-            f"mkdir -p -m 0750 {kept}; docker logs {name} >{kept}/log 2>&1; journalctl -u {UNIT} -n 200 -o cat "
+            f"mkdir -p -m 0750 {kept}; cp {STATE}/{LOG} {kept}/log; journalctl -u {UNIT} -n 200 -o cat "
             f">{kept}/supervisor 2>&1; true",
             _timeout=rollout.COMMAND_S,
         )

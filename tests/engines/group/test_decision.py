@@ -55,7 +55,7 @@ RUNS = Head(7, RUN, 50, answered=True)
 def test_whatever_ends_ends_the_epoch_for_all(heard: Heard, given: dict[str, object], why: str) -> None:
     after = lead(RUNS, heard, **given)
     assert (after.epoch, after.phase, after.answered) == (8, STOP, False)
-    assert why in after.why
+    assert why in after.cause
 
 
 def test_a_member_that_has_not_heard_of_the_start_yet_is_given_time() -> None:
