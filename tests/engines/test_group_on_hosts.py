@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import pytest
 from ingot.engines.group_service import MASTER_PORT
 from ingot.sandbox import Sandbox, TestHost
 from ingot.secrets.keys import create
-from tests.e2e.deploying import Run, deploy
+from tests.e2e.deploying import INGOT, ROOT, Run, deploy
 from tests.e2e.test_deploy import client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(1800)]
@@ -114,6 +115,12 @@ def test_a_second_deploy_changes_nothing(group: Group) -> None:
     run = group.deploy()
     assert (run.status, run.changed(NAMES[0]), run.changed(NAMES[1])) == (0, [], []), run.output[-4000:]
     assert [host.succeeds(CONTAINERS) for host in group.hosts] == before
+
+
+def test_both_keep_every_promise_of_a_host(group: Group) -> None:
+    command = [str(INGOT), "verify", "--inventory", str(group.inventory)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_stranger_reaches_no_port_of_the_engine(group: Group) -> None:

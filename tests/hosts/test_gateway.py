@@ -104,18 +104,20 @@ def test_answers_tell_no_version_and_carry_their_headers(target: Target, outside
     target.expect(headers.get("server", "nginx") == "nginx", f"answers tell their server: {headers.get('server')}")
     missing = {"x-request-id", "x-content-type-options"} - set(headers)
     target.expect(not missing, f"answers lack {', '.join(sorted(missing))}; deploy again")
-    well = 503 if _only_watches(target) else 200
+    well = 503 if _gives_nothing(target) else 200
     target.expect(answer.status == well, f"/healthz answers {answer.status}")
 
 
-def _only_watches(target: Target) -> bool:
-    """Whether the host watches others and has no model, of its own or of others, to give anyone."""
-    return not target.serves and not fronting.is_front(target.host)
+def _gives_nothing(target: Target) -> bool:
+    """Whether the host has no model to give anyone: it watches others, or serves one behind the head of its group."""
+    if fronting.is_front(target.host):
+        return False
+    return not target.serves or not target.values.answers_at(target.name)
 
 
 def test_with_a_key_the_models_are_listed(target: Target, keyed: Outside) -> None:
-    if _only_watches(target):
-        pytest.skip("it watches other hosts and serves nothing")
+    if _gives_nothing(target):
+        pytest.skip("it gives no model to anyone")
     answer = keyed.models
     target.expect(not isinstance(answer, Refused), f"/v1/models has no answer: {getattr(answer, 'reason', '')}")
     assert not isinstance(answer, Refused)
@@ -150,7 +152,7 @@ def test_a_streamed_answer_comes_in_pieces(target: Target, keyed: Outside) -> No
 
 def _writes(target: Target, keyed: Outside) -> None:
     """Where no model writes text, there is nobody to talk to."""
-    if _only_watches(target):
-        pytest.skip("it watches other hosts and serves nothing")
+    if _gives_nothing(target):
+        pytest.skip("it gives no model to anyone")
     if keyed.served and not any(one.kind == "generate" for one in keyed.served):
         pytest.skip("no model here writes text")

@@ -65,6 +65,7 @@ def test_a_member_that_has_not_heard_of_the_start_yet_is_given_time() -> None:
 
 def test_starts_that_come_to_nothing_are_spaced_out_and_an_answer_ends_the_count() -> None:
     failed = lead(Head(7, RUN, 50, failures=1), said(7, ENDED))
+    assert failed.cause == "the engine ended on b"
     assert failed.failures == 2
     assert lead(failed, said(8, STOPPED)).phase == STOP
     assert lead(failed, said(8, STOPPED, at=120), now=120.0).phase == RUN
@@ -106,3 +107,11 @@ def test_however_hosts_fall_silent_no_half_group_goes_on() -> None:
     member = follow(member, said(head.epoch, STOP, at=now), now=now)
     head = lead(head, said(member.epoch, member.phase, at=now), now=now)
     assert (head.phase, follow(member, said(head.epoch, RUN, at=now), now=now).phase) == (RUN, RUNNING)
+
+
+def test_what_ended_an_epoch_is_told_until_the_next_answers() -> None:
+    ended = lead(RUNS, said(7, ENDED))
+    waits = lead(ended, said(7, ENDED))
+    assert (waits.cause, waits.why) == ("the engine ended on b", "b has not stopped yet")
+    again = lead(replace(waits, failures=0), said(8, STOPPED))
+    assert (again.phase, again.cause, again.why) == (RUN, "the engine ended on b", "")
