@@ -15,7 +15,15 @@ SHARED = ("e2e", "rollout", "gateway", "monitoring", "onboarding")
 #: Of the longest, the files whose host has its own file beside inventories/sandbox.py: half of the work.
 MEMBERS = ("test_departure.py", "test_deploy.py", "test_going_back.py", "test_kinds.py")
 #: The groups that take longest, in this order: one that begins last must be short.
-FIRST = ("e2e", "e2e/members", "tests/found/test_states.py", "rollout", "gateway", "tests/driver/test_on_hosts.py")
+FIRST = (
+    "e2e",
+    "e2e/members",
+    "tests/found/test_states.py",
+    "rollout",
+    "gateway",
+    "tests/engines/test_group_on_hosts.py",
+    "tests/driver/test_on_hosts.py",
+)
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 
 
