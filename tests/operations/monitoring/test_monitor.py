@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ingot.errors import IngotError
+from ingot.monitoring.rules.baseline import Baseline
 from ingot.monitoring.targets import Member
 from ingot.operations import tree
 from ingot.operations.monitoring import monitor
@@ -99,13 +100,15 @@ def test_a_wrong_value_is_one_sentence(values: dict[str, object], sentence: str)
     assert sentence.replace("65000", "65535") in str(wrong.value)
 
 
-def test_the_rules_have_the_limits_that_the_values_say() -> None:
+def test_the_rules_have_what_the_values_say_and_what_benchmarks_said() -> None:
     values = settings(monitoring_ttft_s=5, monitoring_itl_s=0.2, monitoring_itl_share=0.9, monitoring_floor=7)
-    entries = monitor.entries(values, [], "watch-01", "", ())
+    known = Baseline("qwen", "vllm 0.32.0", "L4", 1, "ab12cd34", 0.01, 0.0005, 16, 4)
+    entries = monitor.entries(values, [], "watch-01", "", (known,))
     (rules,) = [one.content for one in entries if isinstance(one, tree.File) and one.path == monitor.RULES]
     assert 'time_to_first_token_seconds_bucket{le="5.0"}' in rules
     assert 'inter_token_latency_seconds_bucket{le="0.2"}' in rules
     assert "ingot:itl:bad_ratio_1h > 1.44 " in rules and "ingot:ttft:count_5m >= 7" in rules
+    assert "record: ingot:bench:itl_base_seconds" in rules and "plan: ab12cd34" in rules
     said = re.sub(r"\s+", " ", rules)
     assert "come after 5 s; 5% may." in said and "more than 0.2 s apart; 10% may." in said
 
