@@ -36,7 +36,8 @@ def container(
         devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
         user=USER,
         tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
-        ulimits=tuple(sorted(values.ulimits.items())),
+        # Of a host whose GPUs are simulated, as vLLM's are not applied there either.
+        ulimits=() if values.build == "cpu" else tuple(sorted(values.ulimits.items())),
         shm_bytes=values.shm_bytes,
         pids=values.pids,
         address=replica.address,

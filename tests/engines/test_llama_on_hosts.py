@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import openai
 import pytest
@@ -17,6 +18,7 @@ import yaml
 from ingot.engines.llama_cpp import WAITING
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.membership import HOST_FILES
+from ingot.sandbox.tiny_models import gguf_embedder
 from ingot.secrets.keys import create
 from tests.e2e.deploying import INGOT, ROOT, deploy
 from tests.e2e.test_deploy import client
@@ -24,7 +26,12 @@ from tests.e2e.test_deploy import client
 pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(900)]
 
 NAME, MODEL, TEAM, SLOTS = "llama", "tiny-gguf", "engines", 2
-SERVE = [{"model": MODEL, "context": 4096, "concurrency": SLOTS, "engine": "auto"}]
+#: Its weights lie in two parts.
+EMBEDDER = "tiny-gguf-embedder"
+SERVE = [
+    {"model": MODEL, "context": 4096, "concurrency": SLOTS, "engine": "auto"},
+    {"model": EMBEDDER, "context": 1024, "concurrency": 1, "engine": "llama.cpp"},
+]
 TOKENS = "/var/log/ingot/gateway/tokens.jsonl"
 TALK = [{"role": "user", "content": "Größe is a German word"}]
 
@@ -69,8 +76,19 @@ def until(holds: object, seconds: float = 20.0) -> bool:
     return False
 
 
+def planned(host: TestHost, model: str = MODEL) -> dict[str, Any]:
+    """The one replica of a model."""
+    (found,) = (
+        one
+        for one in json.loads(host.succeeds("cat /var/lib/ingot/plan.json"))["plan"]["replicas"]
+        if one["model"] == model
+    )
+    return dict(found)
+
+
 def running(host: TestHost) -> bool:
-    address = json.loads(host.succeeds("cat /var/lib/ingot/upstreams.json"))[0]["replicas"][0]
+    known = json.loads(host.succeeds("cat /var/lib/ingot/upstreams.json"))
+    address = next(one["replicas"][0] for one in known if one["model"] == MODEL)
     said = host.succeeds(f"curl -s http://{address}/metrics | grep '^llamacpp:requests_'")
     return any(not line.endswith(" 0") for line in said.splitlines())
 
@@ -78,17 +96,31 @@ def running(host: TestHost) -> bool:
 def test_it_is_deployed_without_anything_of_nvidia(bare: TestHost, key: str) -> None:
     run = deploy(NAME)
     assert run.status == 0, run.output[-6000:]
-    assert "gave a completion" in run.output
+    assert "gave a completion" in run.output and "gave an embedding" in run.output
     assert bare.succeeds("dpkg-query -W -f '${Package}\\n' | grep -c nvidia || true").strip() == "0"
-    (replica,) = json.loads(bare.succeeds("cat /var/lib/ingot/plan.json"))["plan"]["replicas"]
+    replica = planned(bare)
     assert (replica["engine"], replica["gpu_uuids"], replica["max_num_seqs"]) == ("llama.cpp", [], SLOTS)
 
 
-def test_its_cache_is_as_large_as_planned(bare: TestHost) -> None:
-    (replica,) = json.loads(bare.succeeds("cat /var/lib/ingot/plan.json"))["plan"]["replicas"]
-    said = bare.succeeds("docker logs ingot-engine-tiny-gguf-0 2>&1 | grep -oE 'llama_kv_cache: size = +[0-9.]+ MiB'")
-    found = float(said.split()[-2]) * 1024**2
-    assert found == replica["memory"]["kv_cache"]["bytes"]
+@pytest.mark.parametrize("model", [MODEL, EMBEDDER])
+def test_its_cache_is_as_large_as_planned(model: str, bare: TestHost) -> None:
+    log = f"docker logs ingot-engine-{model}-0 2>&1"
+    said = bare.succeeds(f"{log} | grep -oE 'llama_kv_cache: size = +[0-9.]+ MiB'")
+    memory = planned(bare, model)["memory"]
+    assert float(said.split()[-2]) * 1024**2 == memory["kv_cache"]["bytes"]
+    computed = bare.succeeds(f"{log} | grep -oE 'CPU compute buffer size = +[0-9.]+ MiB' | tail -n 1")
+    assert float(computed.split()[-2]) * 1024**2 <= memory["activation"]["bytes"]
+
+
+def test_a_text_becomes_numbers_and_its_tokens_are_counted(bare: TestHost, caller: openai.OpenAI) -> None:
+    # As long as it may be: what is read at once holds it.
+    found = caller.embeddings.create(model=EMBEDDER, input="word " * 200)
+    assert len(found.data[0].embedding) == gguf_embedder.HIDDEN
+    assert until(lambda: accounts(bare)[-1]["model"] == EMBEDDER)
+    assert (accounts(bare)[-1]["prompt_tokens"], accounts(bare)[-1]["completion_tokens"]) == (
+        found.usage.prompt_tokens,
+        0,
+    )
 
 
 def test_the_gateway_counts_what_an_answer_took(bare: TestHost, caller: openai.OpenAI) -> None:
@@ -114,7 +146,7 @@ def test_a_stream_tells_its_usage_to_who_asked_and_to_the_accounts(
 
 
 def test_a_name_that_it_would_answer_for_is_refused(caller: openai.OpenAI) -> None:
-    assert [one.id for one in caller.models.list()] == [MODEL]
+    assert {one.id for one in caller.models.list()} == {MODEL, EMBEDDER}
     with pytest.raises(openai.NotFoundError):
         caller.chat.completions.create(model="gpt-4o", messages=TALK)
 
@@ -127,7 +159,10 @@ def test_no_other_route_reaches_it(caller: openai.OpenAI, path: str) -> None:
 
 
 def test_a_caller_who_hangs_up_frees_it(bare: TestHost, caller: openai.OpenAI) -> None:
-    stream = caller.chat.completions.create(model=MODEL, messages=TALK, max_tokens=3900, stream=True)
+    # It would keep a conversation of a caller's id alive, and tell it to whoever knows the id.
+    stream = caller.chat.completions.create(
+        model=MODEL, messages=TALK, max_tokens=3900, stream=True, extra_headers={"X-Conversation-Id": "mine"}
+    )
     next(iter(stream))
     stream.close()
     assert until(lambda: not running(bare))

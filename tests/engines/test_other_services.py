@@ -235,6 +235,12 @@ def test_the_gateway_knows_what_is_its_own(engine: str, replica: Replica, values
     assert (service.engine, service.most, service.aliases) == (engine, 16 + 32, ("gpt-4o",))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_limits_of_a_real_host_are_not_asked_of_a_simulated_one(engine: str, replica: Replica, values: Values) -> None:
+    assert ENGINES[engine].service(replica, replace(values, build="cpu")).ulimits == ()
+    assert ENGINES[engine].service(replica, values).ulimits == (("memlock", -1), ("nofile", 1048576))
+
+
 def test_each_deploy_says_that_tgi_is_archived() -> None:
     assert [name for name, one in STARTED.items() if one.warning] == ["tgi"]
 

@@ -19,6 +19,7 @@ FLEET_PORT = 8443
 #: curl ends with 7 where nothing listens.
 SHUT = f"curl -sk --max-time 3 https://{{}}:{FLEET_PORT}/healthz"
 
+GATEWAY = "from roles.gateway import gateway\n\ngateway()\n"
 #: The engine's role writes upstreams.json; here stand-ins serve, and only the gateway's role runs on their hosts.
 DRAIN = """
 from pyinfra.api import operation
@@ -66,6 +67,21 @@ def test_a_host_with_another_certificate_gets_no_key(fleet: Fleet) -> None:
         liar.fails("grep -a Bearer /root/liar/said")
     finally:
         liar.succeeds("systemctl stop liar; systemctl start nginx")
+
+
+@pytest.mark.engines
+def test_another_model_stands_in_while_no_host_of_the_model_can(fleet: Fleet) -> None:
+    fleet.write_inventory(apart=True)
+    try:
+        fleet.pyinfra(GATEWAY, fleet.front)
+        assert {one["id"] for one in fleet.front.caller.get("/v1/models").json["data"]} == {"qwen3-4b", "qwen3-8b"}
+        assert fleet.served_by() == {"t-g4-a"}, "it has a host of its own"
+        fleet.members[0].host.succeeds("systemctl stop nginx")
+        assert fleet.served_by() == {"t-g4-b"}
+    finally:
+        fleet.members[0].host.succeeds("systemctl start nginx")
+        fleet.write_inventory()
+        fleet.pyinfra(GATEWAY, fleet.front)
 
 
 def test_no_request_fails_while_replicas_and_then_a_whole_host_are_replaced(fleet: Fleet) -> None:
