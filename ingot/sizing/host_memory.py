@@ -18,6 +18,8 @@ from ingot.sizing.weights import stage_weights
 
 #: Tokens that it reads of a prompt at once, and works on at once (its -b and -ub, which are the defaults).
 BATCH, MICRO_BATCH = 2048, 512
+#: Vectors of the model's width that an embedder's layer holds for each token beside its feed-forward.
+EMBEDDER_STATES = 9
 #: Of the host's memory, what the system, Docker and the gateway keep.
 SYSTEM_BYTES = 2 * GIB
 #: The server itself without a model: 35 to 43 MB measured with a tiny one.
@@ -88,9 +90,11 @@ def _kept(kind: Attention) -> CacheLayer | StateLayer:
 def _compute_bytes(architecture: Architecture, context: int, slots: int, micro_batch: int) -> int:
     """A bound that held in published starts: logits and states of a micro batch, and its mask; see docs/sizing.md."""
     cells = llama_cpp.padded(context)
-    # An embedder works on more at once and computes no logits: its widest states then.
-    width = architecture.vocab_size if micro_batch == MICRO_BATCH else 2 * architecture.feed_forward
-    batch = micro_batch * (width + architecture.hidden_size) * 4
+    # An embedder works on more at once and computes no logits: a layer's states, by two starts of b11669 (14,377 bytes
+    # a token at a width of 256 and a feed-forward of 768).
+    layer = 2 * architecture.feed_forward + EMBEDDER_STATES * architecture.hidden_size
+    width = architecture.vocab_size + architecture.hidden_size if micro_batch == MICRO_BATCH else layer
+    batch = micro_batch * width * 4
     return batch + 6 * cells * micro_batch + architecture.vocab_size * slots * 4
 
 

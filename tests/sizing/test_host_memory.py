@@ -107,3 +107,14 @@ def test_a_context_beyond_the_models_is_refused() -> None:
 def test_what_each_kind_of_layer_keeps(kind: Attention | None, kept: int) -> None:
     shape = replace(ARCHITECTURE, layers=(Layer(kind, ()),))
     assert cache_bytes(shape, 8192, 2) == kept
+
+
+@pytest.mark.parametrize(("context", "computed_mib"), [(1024, 16.04), (2048, 36.08)])
+def test_an_embedders_texts_are_read_in_one_piece(context: int, computed_mib: float) -> None:
+    """As starts of b11669 with the tiny model allocated it."""
+    shape = architecture_from_config(TINY)
+    variant = Variant("f16", "tiny", None, "none", shape, file="tiny.gguf")
+    model = Model("tiny", (variant,), kind="embed")
+    (made,) = plan_on_host("h", 16 * GIB, [ModelRequest(model, Workload(context, 1), engine="llama.cpp")])
+    assert made.max_num_batched_tokens == context
+    assert computed_mib * MIB <= made.memory.activation.bytes < 2 * computed_mib * MIB
