@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--key", "keys", type=FILE, multiple=True, help="Public key to install (repeatable).")
 @click.option("--harden", is_flag=True, help="Switch password and root logins off, once the new login is proven.")
 @click.option("--no-gpu", is_flag=True, help="It only fronts other hosts, without a GPU of its own.")
+@click.option("--processor", is_flag=True, help="It serves on its processor, by llama.cpp, without a GPU.")
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),

@@ -36,6 +36,7 @@ class Options:
     keys: tuple[Path, ...]
     harden: bool
     no_gpu: bool
+    processor: bool
     wait: float
     dry: bool
     password: str | None = field(default=None, repr=False)
@@ -97,6 +98,7 @@ def request(asked: Options, server: Server, known: Mapping[str, Any]) -> Request
             accept_new=asked.accept_new,
             harden=asked.harden,
             needs_gpu=not asked.no_gpu,
+            on_processor=asked.processor,
             wait_s=asked.wait,
             dry=asked.dry,
         )

@@ -32,6 +32,7 @@ class Request:
     accept_new: bool = False
     harden: bool = False
     needs_gpu: bool = True
+    on_processor: bool = False
     wait_s: float = WAIT_S
     dry: bool = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ def onboard(request: Request, talk: Talk) -> Outcome:
     connection = contact.first()
     try:
         talk.say(request.name, f"logged in {connection.how}")
-        needs_gpu = request.needs_gpu and fronting.GROUP not in before.get("groups", ())
+        on_processor = request.on_processor or _serves_on_processor(before)
+        fronts = not request.needs_gpu or fronting.GROUP in before.get("groups", ())
+        needs_gpu = not (fronts or on_processor)
         _look(request, contact, connection, talk, outcome, needs_gpu=needs_gpu)
         _account(request, contact, connection, talk, outcome)
         _harden(request, contact, connection, talk, outcome)
-        _write(request, outcome)
+        _write(request, outcome, on_processor=on_processor)
         stated = before.get("gpus")
         if stated and outcome.seen and not description.are_gpus(str(stated), outcome.seen):
             found = description.gpus_of(outcome.seen) or description.gpu_line(outcome.seen.gpus)
@@ -71,8 +73,16 @@ def _look(
     if needs_gpu and not outcome.seen.gpus:
         raise IngotError(
             f"{request.name}: no NVIDIA GPU on its PCI bus, expected at least one; check that the cards are seated, "
-            "powered and listed by the BIOS, or pass --no-gpu for a host that only fronts others."
+            "powered and listed by the BIOS, or pass --processor for a host that serves by llama.cpp without one, or "
+            "--no-gpu for a host that only fronts others."
         )
+
+
+def _serves_on_processor(before: Mapping[str, Any]) -> bool:
+    """Whether a host's file names an engine that needs no GPU."""
+    items = before.get("serve")
+    named = [one.get("engine") for one in items if isinstance(one, Mapping)] if isinstance(items, list) else []
+    return any(name in ("auto", "llama.cpp") for name in named)
 
 
 def _allow_root(contact: Contact, connection: Connection, seen: FirstLook, talk: Talk) -> None:
@@ -162,7 +172,7 @@ def _harden(request: Request, contact: Contact, connection: Connection, talk: Ta
     hardening.confirm(connection)
 
 
-def _write(request: Request, outcome: Outcome) -> None:
+def _write(request: Request, outcome: Outcome, *, on_processor: bool) -> None:
     """Write the member's host file."""
     assert outcome.seen is not None
     target = request.way.target
@@ -171,7 +181,7 @@ def _write(request: Request, outcome: Outcome) -> None:
         "user": request.deploy_user,
         "port": target.port,
         "gpus": description.gpus_of(outcome.seen),
-        "groups": None if outcome.seen.gpus else [fronting.GROUP],
+        "groups": None if outcome.seen.gpus or on_processor else [fronting.GROUP],
     }
 
     def portable(path: Path) -> Path:

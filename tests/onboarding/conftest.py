@@ -79,7 +79,7 @@ class Lab:
         values: dict[str, Any] = {
             "inventory": self.inventory, "user": "installer", "port": server.port, "jump": None, "ssh_config": None,
             "ssh_key": None, "fingerprint": None, "jump_fingerprint": None, "accept_new": True, "deploy_user": None,
-            "keys": (), "harden": False, "no_gpu": False, "wait": 30.0, "dry": False,
+            "keys": (), "harden": False, "no_gpu": False, "processor": False, "wait": 30.0, "dry": False,
         }  # fmt: skip
         return request(Options(**values | changes), Row(name, address), {})
 

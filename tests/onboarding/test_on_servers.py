@@ -84,7 +84,7 @@ class Releasing(Recorder):
         (
             f"{INSTALLER}; mount -t tmpfs none /sys/bus/pci/devices",
             "installer",
-            r"^new-01: no NVIDIA GPU on its PCI bus, expected at least one; .* or pass --no-gpu for a host",
+            r"^new-01: no NVIDIA GPU on its PCI bus, expected at least one; .* pass --processor for .*, or --no-gpu",
         ),
         (
             f"{INSTALLER}; mount -t tmpfs -o size=64k none /tmp; ! head -c 1M /dev/zero >/tmp/full",
@@ -129,6 +129,13 @@ def test_a_gateway_without_a_gpu_becomes_a_member_where_it_is_meant_to(lab: Lab,
     onboard(lab.wish(server, password=PASSWORD, no_gpu=True), Recorder())
     assert "groups: [gateway]\n" in lab.files()["new-01.yaml"]
     # From then on the inventory says it.
+    assert onboard(lab.wish(server), Recorder()).changes == []
+    # The same server as one that serves without a GPU.
+    file = lab.inventory.parent / lab.inventory.stem / "new-01.yaml"
+    file.unlink()
+    onboard(lab.wish(server, processor=True), Recorder())
+    assert "groups" not in lab.files()["new-01.yaml"]
+    file.write_text(file.read_text() + "serve:\n  - {model: tiny, context: 1024, concurrency: 1, engine: llama.cpp}\n")
     assert onboard(lab.wish(server), Recorder()).changes == []
 
 

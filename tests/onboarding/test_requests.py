@@ -28,7 +28,7 @@ def options(**changes: Any) -> Options:
     values: dict[str, Any] = {
         "inventory": Path("inventories/prod.py"), "user": None, "port": None, "jump": None, "ssh_config": None,
         "ssh_key": None, "fingerprint": None, "jump_fingerprint": None, "accept_new": False, "deploy_user": None,
-        "keys": (), "harden": False, "no_gpu": False, "wait": 600.0, "dry": False,
+        "keys": (), "harden": False, "no_gpu": False, "processor": False, "wait": 600.0, "dry": False,
     }  # fmt: skip
     return Options(**values | changes)
 
