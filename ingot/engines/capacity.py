@@ -30,3 +30,21 @@ def shortfall(plan: ReplicaPlan, found: Observed) -> str | None:
     if found.available_kv_bytes is None:
         return words
     return f"{words} ({found.available_kv_bytes / 1024**3:.2f} of {plan.memory.kv_cache.bytes / 1024**3:.2f} GiB)"
+
+
+def beyond(plan: ReplicaPlan, found: Observed) -> str | None:
+    """What a replica without a GPU takes beyond its plan and that plan's bands, as a clause; None where it does not.
+
+    Of its cache and what it computes in: its weights are a file that the host maps, beside which a processor may keep
+    some of them in another order, so that their sum says little.
+    """
+    if plan.gpu_uuids or found.available_kv_bytes is None or found.activation_bytes is None:
+        return None
+    planned = sum(one.bytes for one in (plan.memory.kv_cache, plan.memory.activation, plan.memory.margin))
+    taken = found.available_kv_bytes + found.activation_bytes
+    if taken <= planned + ROUNDING_BYTES:
+        return None
+    return (
+        f"took {taken / 1024**3:.2f} GiB of the host's memory beside its weights, its plan allows no more than "
+        f"{planned / 1024**3:.2f}"
+    )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ingot.engines import Replica
-from ingot.engines.capacity import shortfall
+from ingot.engines.capacity import beyond, shortfall
 from ingot.engines.observed import Observed
 
 pytestmark = pytest.mark.rollout
@@ -48,3 +48,17 @@ def test_a_first_compilation_is_not_held_against_a_plan_that_was_measured_withou
 
 def test_a_model_without_a_cache_is_not_judged(plan) -> None:
     assert shortfall(replace(plan, kv_cache_tokens=0), Observed(available_kv_bytes=0)) is None
+
+
+@pytest.mark.engines
+def test_what_takes_more_of_a_hosts_memory_than_planned_is_said(plan) -> None:
+    on_host = replace(plan, gpu_uuids=())
+    memory = on_host.memory
+    as_planned = Observed(available_kv_bytes=10 * GIB, activation_bytes=memory.activation.bytes)
+    assert beyond(on_host, as_planned) is None
+    more = replace(as_planned, activation_bytes=memory.activation.bytes + memory.margin.bytes + 2 * GIB)
+    assert beyond(on_host, more) == (
+        "took 13.00 GiB of the host's memory beside its weights, its plan allows no more than 11.00"
+    )
+    # On GPUs the engine itself stays within its share.
+    assert beyond(plan, more) is None

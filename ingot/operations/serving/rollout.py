@@ -16,7 +16,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.context import host, state
 
 from ingot.engines import ENGINES, VLLM, Service, Step, observed, proof
-from ingot.engines.capacity import shortfall
+from ingot.engines.capacity import beyond, shortfall
 from ingot.engines.vllm import CACHE, HOST_ACCOUNTS
 from ingot.errors import IngotError
 from ingot.facts.asking import Answer, Asked
@@ -266,6 +266,8 @@ class Rollout:
             # Without a GPU vLLM's cache is as large as the values say, whatever the plan counted.
             simulated = ENGINES[service.engine].needs_gpu and self.settings.engine_build == "cpu"
             self.short = None if simulated else shortfall(replica, numbers)
+            if more := beyond(replica, numbers):
+                logger.warning(f"{host.print_prefix}{host.name}: {service.name} {more}; leave more of it free.")
         return None
 
     def _good(self, service: Service) -> tree.File:
