@@ -12,7 +12,8 @@ from ingot.sandbox.paths import Paths
 
 NAME = "ingot/simulated-engines:1"
 SCRIPT = Path(__file__).parent / "standin.py"
-LIBRARY = "usr/lib/ingot-simulated"
+#: Not where the stand-ins of the driver come to lie, which cover what is there.
+LIBRARY = "usr/lib/simulated-engines"
 #: Engine -> the version whose command line it takes, and where that begins, below the root of the image.
 PROGRAMS = {
     "sglang": ("0.5.23", f"{LIBRARY}/sglang/launch_server.py"),
