@@ -12,8 +12,8 @@ from ingot.sandbox.paths import Paths
 
 NAME = "ingot/simulated-engines:1"
 SCRIPT = Path(__file__).parent / "standin.py"
-#: Not where the stand-ins of the driver come to lie, which cover what is there.
-LIBRARY = "usr/lib/simulated-engines"
+#: Where Debian's Python looks by itself: the simulated GPUs set PYTHONPATH.
+LIBRARY = "usr/lib/python3/dist-packages"
 #: Engine -> the version whose command line it takes, and where that begins, below the root of the image.
 PROGRAMS = {
     "sglang": ("0.5.23", f"{LIBRARY}/sglang/launch_server.py"),
@@ -63,7 +63,7 @@ def write(directory: Path) -> dict[str, Any]:
             python_layer(Path(work) / "python.tar"),
             write_layer(Path(work) / "own.tar", own, owners=lambda name: (0, 0)),
         ]
-        config = {"Env": ["PATH=/usr/bin:/bin", f"PYTHONPATH=/{LIBRARY}"]}
+        config = {"Env": ["PATH=/usr/bin:/bin"]}
         made = write_archive(directory / "engines.tar", NAME, layers, config)
     archive = {"image": NAME, "archive": str(directory / "engines.tar"), "id": made.image_id}
     return {engine: {**archive, "version": version} for engine, (version, _) in PROGRAMS.items()}
