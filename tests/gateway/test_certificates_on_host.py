@@ -22,6 +22,7 @@ from tests.gateway.checkers import sslyze
 from tests.gateway.conftest import ENGINE, ROOT, GatewayHost
 from tests.gateway.test_on_host import CHAT, NO_CHANGE, STREAM
 from tests.hosts.https import Caller
+from tests.monitoring.conftest import Watched
 from tests.settings.values import DEFAULTS
 
 pytestmark = [pytest.mark.gateway, pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -100,6 +101,18 @@ def test_a_pair_of_files_serves_on_the_oldest_nginx_and_is_replaced_under_a_stre
     assert renewed.changed == ["Gateway | Certificate, keys and nginx configuration"], renewed.output
     assert presented(debian_12, NAME) == str(second.certificate.serial_number)
     assert debian_12.deploy(**values).changed == NO_CHANGE
+
+
+@pytest.mark.observe
+def test_the_oldest_prometheus_watches_and_is_watched(debian_12: GatewayHost) -> None:
+    """Debian 12: Prometheus 2.42, Alertmanager 0.25, node exporter 1.5, nginx 1.22."""
+    watched = Watched(debian_12.host, debian_12.directory)
+    run = watched.deploy("monitoring")
+    assert run.status == 0, run.output[-6000:]
+    watched.wait_for_sample(f'up{{job="node",host="{debian_12.host.name}"}} == 1', timeout_s=120)
+    watched.wait_for_sample("time() - ingot_collector_last_run_seconds < 60")
+    again = watched.deploy("monitoring")
+    assert (again.status, again.changed(debian_12.host.name)) == (0, []), again.output[-4000:]
 
 
 def presented(served: GatewayHost, name: str) -> str:
