@@ -40,6 +40,9 @@ def proven(state: str, first: str) -> list[Replica]:
         try:
             # Older versions wrote the service alone.
             service = content.get("service", content)
+            # Of several hosts that serve together only the head answers, and on no address of the engines' network.
+            if service.get("group") and service["health_path"] == "none":
+                continue
             number = int(ipaddress.ip_address(service["address"])) - int(ipaddress.ip_address(first))
             found.append(
                 Replica(
@@ -106,6 +109,7 @@ def _list_targets(directory: str, replicas: list[Replica], dcgm_unit: Path) -> N
             "labels": {"__metrics_path__": f"/replica/{one.number}", "model": one.model, "replica": one.name},
         }
         for one in replicas
+        if one.number >= 0
     ]
     # Where it is installed and silent, Prometheus shall see that.
     has_dcgm = dcgm_unit.exists() or _listens(*_DCGM)

@@ -194,6 +194,20 @@ def test_engines_are_listed_for_the_monitor(tmp_path: Path, told: dict[str, obje
     assert found[f"ingot_replica_in_pool{{{labels}}}"] == 0
 
 
+def test_of_several_hosts_that_serve_together_only_the_head_is_a_replica(
+    tmp_path: Path, told: dict[str, object]
+) -> None:
+    services = Path(str(told["state"]), "engine/last-good")
+    services.mkdir(parents=True)
+    Path(str(told["targets"])).mkdir(exist_ok=True)
+    part = {"name": "m-0", "model": "m", "address": "127.0.0.1", "port": 8000, "group": ["gpu-01", "gpu-02"]}
+    for health, known in (("/health", True), ("none", False)):
+        (services / "m-0.json").write_text(json.dumps({"service": {**part, "health_path": health}}))
+        found = collect(tmp_path, told)
+        assert ('ingot_replica_healthy{model="m",replica="m-0"}' in found) is known
+        assert json.loads(Path(str(told["targets"]), "replica.json").read_text()) == []
+
+
 def test_a_model_says_by_which_plan_it_is_served_as_a_benchmark_does(tmp_path: Path, told: dict[str, object]) -> None:
     made = plan()
     state = Path(str(told["state"]))
