@@ -41,6 +41,11 @@ def accept(chosen: Selected, options: runner.Options, say: Say) -> Accepted:
     def one(host: Host) -> Outcome | IngotError:
         name = host.name
         try:
+            if any(isinstance(item, dict) and item.get("hosts") for item in host.data.get("serve") or ()):
+                raise IngotError(
+                    f"{name}: it serves one replica together with other hosts, expected a host whose GPUs can be taken "
+                    "from it; accept it before it joins them, or take the item out of `serve` and deploy."
+                )
             say(name, "connecting", "")
             with connected(host):
                 _hold(host)
