@@ -170,7 +170,8 @@ engine_hold_s = 10
 engine_cuda = None
 # Image by name and tag; what runs is decided by its digest, or by its id where it comes from an archive.
 engine_image = "vllm/vllm-openai:v0.33.0"
-# A file of `docker save`, on the host or (then pushed) on this machine, instead of a registry; needs engine_image_id.
+# A file of `docker save` instead of a registry: on the host, else on this machine (then pushed), or an https address.
+# Needs engine_image_id.
 engine_image_archive = None
 # Registry digest (sha256:...) of engine_image: read and checked by you, nothing is pulled without it.
 engine_image_digest = None

@@ -57,10 +57,11 @@ def push(
     *,
     to: str = TO,
     older: bool = False,
+    whole: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Pushed:
-    """Bring what this host needs of a proven bundle; it is connected. Raises: IngotError, naming the host."""
-    wanted = bundle.of_host(host.name)
+    """Bring what this host needs of a proven bundle, or the whole. Raises: IngotError, naming the host."""
+    wanted = bundle.files if whole else bundle.of_host(host.name)
     connector = cast(IngotConnector, host.connector)
 
     def ask(step: str, feed: Callable[[BinaryIO], None] | None = None) -> str:

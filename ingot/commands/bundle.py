@@ -1,7 +1,8 @@
-"""`ingot bundle look|create|verify|values|push`: everything that the hosts of a closed site need, carried to them."""
+"""`ingot bundle look|create|verify|values|push|serve`: all that the hosts of a closed site need, carried to them."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ KEY = Path("inventories/bundle.pub")
 MOST = 8
 #: Where it is on hosts.
 AT = "/srv/ingot-bundle"
+#: Where the whole of it is on the host that serves it to the others.
+SERVED = "/srv/ingot-served"
 _key = click.option(
     "--key", type=FILE, default=KEY, show_default=True, help="The public key that the bundle must be signed by."
 )
@@ -29,6 +32,13 @@ def _absolute(context: click.Context, parameter: click.Parameter, value: str) ->
     if not re.fullmatch(r"(?!.*/\.\.?(/|$))(/[\w.@+=-]+)+/?", value):
         raise click.BadParameter("an absolute path of letters, digits and . _ - + = @ is expected.")
     return value.rstrip("/")
+
+
+def _networks(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(one)) for one in value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
 
 
 @click.group("bundle")
@@ -191,6 +201,104 @@ def push(
     if as_json:
         print_json({"hosts": shown, "errors": errors})
     end(errors)
+
+
+@bundle_group.command("serve")
+@hosts_options
+@click.option("--from", "directory", type=DIRECTORY, help="The bundle's directory on this machine.")
+@click.option("--at", "to", callback=_absolute, default=SERVED, show_default=True, help="Its directory on the HOST.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8445, show_default=True, help="The port it serves on.")
+@click.option(
+    "--allow",
+    "networks",
+    callback=_networks,
+    multiple=True,
+    metavar="NETWORK",
+    help="Who may take it; repeatable.  [default: the addresses of the inventory's hosts]",
+)
+@click.option("--older", is_flag=True, help="Also take the place of a newer bundle.")
+@click.option("--stop", is_flag=True, help="Serve no more; the bundle stays in its directory.")
+@_key
+@json_option
+def serve(
+    directory: Path | None,
+    inventory: Path | None,
+    hosts: tuple[str, ...],
+    to: str,
+    port: int,
+    networks: tuple[str, ...],
+    older: bool,
+    stop: bool,
+    key: Path,
+    as_json: bool,
+) -> None:
+    """Have one HOST serve a bundle to the other hosts over TLS, by an nginx of its own.
+
+    The whole bundle is proven and brought there first. Its certificate, by Ingot's own CA, is for a year: run it again
+    within half of that.
+    """
+    from ingot.bundle import serve as serving
+    from ingot.bundle.store import Store
+    from ingot.errors import IngotError
+    from ingot.inventory.fleet import asked, secrets_of, selected
+    from ingot.secrets import pki
+    from ingot.settings import section
+    from ingot.settings.gateway import Gateway
+
+    chosen = selected(inventory, hosts)
+    if not hosts or len(chosen.hosts) != 1:
+        raise click.UsageError("name the one host that serves the bundle.")
+    if stop:
+        answers = asked(chosen, lambda host: serving.stop(host, at=to, port=port))
+        errors = [str(one) for one in answers if isinstance(one, IngotError)]
+        if as_json:
+            print_json({"errors": errors})
+        elif not errors:
+            click.echo(f"{chosen.names[0]}: serves no bundle; what it served is in {to}")
+        end(errors)
+        return
+    if directory is None:
+        raise click.UsageError("Missing option '--from'.")
+    (host,) = chosen.hosts
+    allowed = networks or serving.networks(chosen.state.inventory)
+    manifest, errors = _proven(directory, key)
+    if errors:
+        end(errors)
+    ca = pki.authority(secrets_of(chosen.path, chosen.state), section(host, Gateway).gateway_ca_scope)
+    (answer,) = asked(
+        chosen,
+        lambda one: serving.serve(
+            Store(directory),
+            manifest,
+            one,
+            ca,
+            allowed,
+            at=to,
+            port=port,
+            older=older,
+            say=lambda line: click.echo(line, err=True),
+        ),
+    )
+    if isinstance(answer, IngotError):
+        if as_json:
+            print_json({"errors": [str(answer)]})
+        end([answer])
+        return
+    if as_json:
+        print_json(
+            {
+                "address": answer.address,
+                "new": answer.pushed.new,
+                "new_bytes": answer.pushed.new_bytes,
+                "changed": answer.changed,
+                "errors": [],
+            }
+        )
+        return
+    click.echo(
+        f"{host.name}: serves {directory} at {answer.address}; {answer.pushed.new_bytes / 1e9:.2f} GB travelled. Its "
+        f"values: ingot bundle values {directory} --at {answer.address}"
+    )
 
 
 def _public(key: Path) -> str:

@@ -261,8 +261,9 @@ def parse_listeners(text: str, groups: str = "", published: str = "") -> tuple[L
 
 
 def _whose(process: str, group: str, port: str, published: str) -> str:
-    # The second is the one by which figures leave the host.
-    if process == "nginx" and group and not group.endswith(("/nginx.service", "/ingot-monitoring.service")):
+    # By the second one figures leave the host; the third serves a bundle.
+    ours = ("/nginx.service", "/ingot-monitoring.service", "/ingot-bundle.service")
+    if process == "nginx" and group and not group.endswith(ours):
         return "an nginx that nginx.service has not started"
     if process in ("docker-proxy", "dockerd"):
         for container, _, ports in (line.partition("\t") for line in published.splitlines()):

@@ -14,7 +14,9 @@ from urllib.parse import quote, urlsplit
 
 from pyinfra.context import host
 
+from ingot.operations import served_bundle
 from ingot.operations.hidden import Hidden
+from ingot.operations.served_bundle import fleet
 from ingot.secrets import proxy as secrets
 from ingot.settings import of_host
 from ingot.settings.proxy import Proxy
@@ -40,28 +42,28 @@ def variables(value: Proxy, direct: Iterable[str] = ()) -> dict[str, str]:
     return {"http_proxy": through, "https_proxy": through, "no_proxy": without}
 
 
-def fleet() -> tuple[str, ...]:
-    """Names and addresses of the hosts of the inventory in context, which reach each other without a proxy."""
-    known = ((one.name, str(one.data.get("ssh_hostname") or one.name)) for one in host.inventory)
-    return tuple(sorted({name for names in known for name in names}))
-
-
-def shell(value: Proxy | None, direct: Iterable[str] = ()) -> str:
-    """Shell text that sets the environment, for a file or a standard input that others cannot read; "" without a proxy.
+def shell(value: Proxy | None, direct: Iterable[str] = (), authority: str = "") -> str:
+    """Shell text that sets the environment, for a file or a standard input that others cannot read; "" where nothing is
+    to be set. `authority` (PEM) is trusted beside the proxy's.
 
     Raises: IngotError for a login or a CA that cannot be read.
     """
-    if value is None:
-        return ""
-    text = "".join(f"export {name}={shlex.quote(one)}\n" for name, one in variables(value, direct).items())
-    if value.ca_file:
-        text += f"proxy_home={HOME} proxy_ca={shlex.quote(secrets.authority(value.ca_file))}\n{TRUST}"
+    text = ""
+    if value is not None:
+        text = "".join(f"export {name}={shlex.quote(one)}\n" for name, one in variables(value, direct).items())
+        if value.ca_file:
+            authority = secrets.authority(value.ca_file) + authority
+    if authority:
+        text += f"proxy_home={HOME} proxy_ca={shlex.quote(authority)}\n{TRUST}"
     return text
 
 
 def members() -> Mapping[str, str]:
-    """The file `proxy` for scripts that fetch on the host in context; none without a proxy. Raises: IngotError."""
-    text = shell(of_host(host).proxy, fleet())
+    """The file `proxy` for scripts that fetch on the host in context; none where nothing is to be set.
+
+    Raises: IngotError.
+    """
+    text = shell(of_host(host).proxy, fleet(), served_bundle.authority())
     return {"proxy": text} if text else {}
 
 
@@ -72,4 +74,5 @@ def asking(secret: str = "") -> dict[str, str]:
 
     Raises: IngotError.
     """
-    return {"_stdin": Hidden(f"{shell(of_host(host).proxy, fleet())}secret={shlex.quote(str.__str__(secret))}\n")}
+    text = shell(of_host(host).proxy, fleet(), served_bundle.authority())
+    return {"_stdin": Hidden(f"{text}secret={shlex.quote(str.__str__(secret))}\n")}

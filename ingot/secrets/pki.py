@@ -31,6 +31,8 @@ CLOCK_SKEW = timedelta(hours=1)
 CA_LIFETIME = timedelta(days=3650)
 #: The longest lifetime of public certificates from 2029 on (CA/Browser Forum ballot SC-081v3).
 LEAF_LIFETIME = timedelta(days=47)
+#: A bundle's server shows its certificate to hosts of the inventory alone; `ingot bundle serve` renews it.
+BUNDLE_LIFETIME = timedelta(days=366)
 #: A deploy renews a certificate that ends sooner than this.
 RENEW_BEFORE = timedelta(days=30)
 #: Deploys warn this long before the CA ends: every caller must get the new CA first.
@@ -138,6 +140,36 @@ def of_a_day(ca: Authority, names: Sequence[str], now: datetime | None = None) -
 
     Raises: IngotError when the CA's scope does not cover a name.
     """
+    roles = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+    return _with_key(ca, names, timedelta(days=1), roles, now)
+
+
+def of_a_bundle(ca: Authority, names: Sequence[str], now: datetime | None = None) -> str:
+    """A certificate and its key (PEM) by which one host serves a bundle to the others.
+
+    Raises: IngotError when the CA's scope does not cover a name.
+    """
+    return _with_key(ca, names, BUNDLE_LIFETIME, (ExtendedKeyUsageOID.SERVER_AUTH,), now)
+
+
+def serves_bundle(ca: Authority, certificate_pem: str, names: Sequence[str], now: datetime | None = None) -> bool:
+    """Whether a certificate of `of_a_bundle` is for these names, by this CA, and good for half of its time still."""
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate_pem.encode())
+        leaf.verify_directly_issued_by(ca.certificate)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    left = leaf.not_valid_after_utc - (now or datetime.now(UTC))
+    return certificate_names(leaf) == frozenset(normal(name) for name in names) and left > BUNDLE_LIFETIME / 2
+
+
+def _with_key(
+    ca: Authority,
+    names: Sequence[str],
+    lifetime: timedelta,
+    roles: Sequence[x509.ObjectIdentifier],
+    now: datetime | None,
+) -> str:
     outside = names_outside(ca.certificate, names)
     if outside:
         raise IngotError(
@@ -146,7 +178,6 @@ def of_a_day(ca: Authority, names: Sequence[str], now: datetime | None = None) -
         )
     key = ec.generate_private_key(ec.SECP256R1())
     begin = (now or datetime.now(UTC)) - CLOCK_SKEW
-    roles = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])]))
@@ -154,7 +185,7 @@ def of_a_day(ca: Authority, names: Sequence[str], now: datetime | None = None) -
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
-        .not_valid_after(min(begin + CLOCK_SKEW + timedelta(days=1), ca.certificate.not_valid_after_utc))
+        .not_valid_after(min(begin + CLOCK_SKEW + lifetime, ca.certificate.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage(roles), critical=False)

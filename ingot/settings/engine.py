@@ -109,7 +109,9 @@ class Engine(Section):
         Expected("a CUDA version in quotes such as '13.0', or None"),
     ]
     engine_image: Image
-    engine_image_archive: Annotated[Text | None, Expected("the path of a file of `docker save`, or None")]
+    engine_image_archive: Annotated[
+        Text | None, Expected("the path or the https address of a file of `docker save`, or None")
+    ]
     engine_image_digest: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
     engine_image_id: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
     engine_images: Annotated[

@@ -14,7 +14,7 @@ from ingot.errors import IngotError
 from ingot.facts.engine import STATE
 from ingot.facts.footprint import IMAGES
 from ingot.facts.image import EngineImage, ImageLook
-from ingot.operations import detached
+from ingot.operations import detached, proxy
 from ingot.operations.changes import announce
 from ingot.operations.refuse import refuse
 from ingot.operations.standing import standing
@@ -23,7 +23,7 @@ from ingot.settings.engine import Engine
 
 SCRIPT = (files(__package__) / "image.sh").read_text()
 PROGRESS = (files(__package__) / "image_progress.sh").read_text()
-#: Where an archive of the control machine lies on the host while it is loaded.
+#: Where an archive of the control machine, or of an address, lies on the host while it is loaded.
 PUSHED = f"{STATE}/engine/image.tar"
 #: How long a run waits for an image of about 10 GB from a slow source, seconds.
 LIMIT_S = 2 * 3600
@@ -38,11 +38,22 @@ Commands = Generator[PyinfraCommand, None, None]
 class ImageSource:
     """Where the image comes from: `reference` is what Compose runs and is immutable.
 
-    `archive` is a path on the host or, if it is not there, on the control machine; None means a registry.
+    `archive` is a path on the host or, if it is not there, on the control machine; or an address that the host fetches
+    it from; None means a registry.
     """
 
     reference: str
     archive: str | None
+
+    @property
+    def address(self) -> str | None:
+        """Where the host fetches the archive from."""
+        return self.archive if self.archive and self.archive.startswith(("https://", "http://")) else None
+
+    @property
+    def path(self) -> str:
+        """Where the archive is, if it is a file of this machine or of the host; else ""."""
+        return "" if self.address else self.archive or ""
 
 
 def image_source(values: Engine, engine: str = "vllm") -> ImageSource:
@@ -98,7 +109,7 @@ def begun(engines: Sequence[str]) -> Commands:
         except IngotError as error:
             host.noop(f"what image is wanted cannot be told ({error})")
             return
-        found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.archive or "")
+        found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.path)
         if not found.present and _is_reachable(wanted, found):
             announce([f"begin to {_doing(wanted)}"])
             yield from detached.begun(UNIT, SCRIPT, _members(wanted))
@@ -121,11 +132,11 @@ def brought(engines: Sequence[str]) -> Commands:
 
 def _image(wanted: ImageSource, engine: str) -> Generator[PyinfraCommand, None, str | None]:
     """Have one image. Returns: what is said of one that is there; None where something is done."""
-    found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.archive or "")
+    found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.path)
     if not found.present and _is_reachable(wanted, found) and state.is_executing:
         # It may be on its way since the weights are waited for.
         yield from detached.joined(UNIT, LIMIT_S)
-        found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.archive or "")
+        found = standing(host, ImageLook, reference=wanted.reference, archive=wanted.path)
     if found.present:
         return f"image {wanted.reference} is already here"
     announce([_doing(wanted)])
@@ -150,7 +161,7 @@ def _where(engine: str) -> str:
 
 def _is_reachable(wanted: ImageSource, found: EngineImage) -> bool:
     """Whether the host can take the image without this machine."""
-    return wanted.archive is None or found.archive_bytes is not None
+    return not wanted.path or found.archive_bytes is not None
 
 
 def _doing(wanted: ImageSource) -> str:
@@ -160,11 +171,14 @@ def _doing(wanted: ImageSource) -> str:
 
 
 def _members(wanted: ImageSource) -> dict[str, str | bytes]:
-    """What image.sh reads."""
+    """What image.sh reads. Raises: IngotError for a proxy's files."""
     members: dict[str, str | bytes] = {
         "host": host.name,
         "image": wanted.reference,
         "known": IMAGES,
         "progress": PROGRESS,
+        **proxy.members(),
     }
+    if wanted.address:
+        return members | {"address": wanted.address, "archive": PUSHED, "pushed": ""}
     return members | ({"archive": wanted.archive} if wanted.archive else {})

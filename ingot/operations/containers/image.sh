@@ -1,5 +1,6 @@
-# Brings the engine's image: loads $1/archive where there is one, else pulls $1/image from its registry.
-# $1/host names the host in sentences; with $1/pushed the archive is removed afterwards. $1/known names the list of images
+# Brings the engine's image: loads $1/archive where there is one, which $1/address is fetched to; else pulls $1/image from
+# its registry. $1/host names the host in sentences; with $1/pushed the archive is removed afterwards, $1/proxy sets the
+# way to the address. $1/known names the list of images
 # that Ingot has brought: what was here before is not in it, and never Ingot's to remove.
 set -u
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -19,6 +20,29 @@ last() {
   tail -n 1 "$work/said"
 }
 
+[ ! -e "$work/proxy" ] || . "$work/proxy"
+trap 'rm -f "$work/proxy"' EXIT
+
+# The address as a file, from where an earlier attempt or run stopped.
+fetched() {
+  part=$2.$(printf '%s' "$image" | tail -c 12).part
+  echo "$part" >"$work/part"
+  attempt=1
+  until curl -fsSL -C - --connect-timeout 15 --speed-limit 1000 --speed-time 30 -o "$part" -- "$1" >"$work/said" 2>&1; do
+    cat "$work/said" >>"$log"
+    case $(last) in
+      # All of it is there, or more than all.
+      *' 416'*) mv -fT -- "$part" "$2" && return ;;
+      *'error: 40'*) attempt=6 ;;
+    esac
+    [ "$attempt" -lt 6 ] ||
+      fail "the image archive $1 could not be fetched ($(last)); correct engine_image_archive, or see to that server"
+    sleep $((attempt * 3))
+    attempt=$((attempt + 1))
+  done
+  mv -fT -- "$part" "$2"
+}
+
 timeout 30 docker version >"$work/said" 2>&1 || fail "Docker does not answer ($(last)), expected it to take an image"
 
 known=$(cat "$work/known")
@@ -27,6 +51,7 @@ docker image inspect "$image" >/dev/null 2>&1 || grep -qxF "$image" "$known" 2>/
 
 if [ -e "$work/archive" ]; then
   archive=$(cat "$work/archive")
+  [ ! -e "$work/address" ] || fetched "$(cat "$work/address")" "$archive"
   docker load --quiet <"$archive" >"$work/said" 2>&1 &
   echo $! >"$work/pid"
   wait $!

@@ -22,7 +22,7 @@ from ingot.facts.models import Asked, SourceAnswer, SourceAnswers
 from ingot.facts.monitoring import Monitoring
 from ingot.facts.way_out import WayOut
 from ingot.inventory.expectation import parse
-from ingot.operations import monitored, proxy
+from ingot.operations import monitored, proxy, served_bundle
 from ingot.operations.containers.image import image_source
 from ingot.operations.driver.request import driver_request
 from ingot.operations.gateway import fronting, takeover
@@ -93,7 +93,9 @@ def judge(host: Host) -> Judged:
         stops = (own,) if isinstance(own, str) else ()
     # Asked last, and only where all else is well: these are the questions that leave the host.
     if not stops and values.proxy:
-        address = way_out.probe(look, values, package_sources.sources(look, values, fronts=fronts), proxy.fleet())
+        address = way_out.probe(
+            look, values, package_sources.sources(look, values, fronts=fronts), served_bundle.fleet()
+        )
         if address:
             stops = tuple(way_out.findings(values.proxy, address, host.get_fact(WayOut, address, **proxy.asking())))
     if not stops and not fronts:
