@@ -26,9 +26,9 @@ def _placed(said: Mapping[str, Any], base: str) -> dict[str, Any]:
 
 
 def shared(each: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The values that all hosts have alike."""
-    first, *others = each.values()
-    return {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
+    """The values that no two hosts have differently."""
+    said = {name: [one[name] for one in each.values() if name in one] for one in each.values() for name in one}
+    return {name: values[0] for name, values in said.items() if all(one == values[0] for one in values)}
 
 
 def as_python(each: Mapping[str, Mapping[str, Any]]) -> str:

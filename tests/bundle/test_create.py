@@ -45,6 +45,8 @@ def test_values_are_python_with_what_hosts_have_of_their_own() -> None:
         "front": {"sources": {"models": {"kind": "mirror"}}},
     }
     assert shared(each) == {"sources": {"models": {"kind": "mirror"}}}
+    alone = {name: each[name] for name in ("gpu-01", "front")}
+    assert shared(alone)["engine_image_id"] == "sha256:1", "who serves no model does not mind"
     said: dict[str, object] = {}
     exec(as_python(each), said)  # noqa: S102
     assert said["sources"] == {"models": {"kind": "mirror"}} and "engine_image_id" not in said

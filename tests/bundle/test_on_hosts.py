@@ -1,11 +1,12 @@
-"""A closed site: hosts of two distributions, with no way out and no names, are deployed from a bundle alone."""
+"""A closed site, by the very commands of docs/airgap.md: hosts of two distributions, with no way out and no names."""
 
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,13 @@ import pytest
 
 from ingot.bundle.manifest import Manifest, parse
 from ingot.bundle.store import Store
-from ingot.sandbox import Paths, Sandbox, TestHost, aptrepo, mirror
-from tests.e2e import standin_image
-from tests.e2e.deploying import INGOT, ROOT, Run, deploy
+from ingot.sandbox import Sandbox, TestHost
+from tests.bundle.page import Machine, another_revision, blocks, machines
 
-pytestmark = [pytest.mark.e2e, pytest.mark.cache, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.cache, pytest.mark.timeout(1800)]
 
-NAMES = ("closed-gpu", "closed-front")
-INVENTORY = "tests/bundle/site.py"
+#: As the page has them.
+NAMES = GPU, FRONT = "gpu-01", "gw-01"
 #: No way out, no names, nothing that was fetched before, and no mirror of this machine's.
 CUT = """set -e
 sed -i '/^Gateway=/d' /etc/systemd/network/10-host0.network
@@ -49,114 +49,165 @@ COUNT = """table ip {table} {{
 
 @dataclass(frozen=True)
 class Site:
-    """The hosts, and the bundle for them."""
+    """Two hosts, the machine with internet, the site's, and the lines of the page."""
 
     hosts: tuple[TestHost, TestHost]
-    bundle: Path
-    values: dict[str, Any]
+    connected: Machine
+    here: Machine
+    directory: Path
+
+    def follow(self, step: str, number: int = 0) -> str:
+        """Do what a block of the page says, on the machine that its step is about: what it printed."""
+        machine = self.connected if (step, number) in (("2", 0), ("5", 0)) else self.here
+        # Ingot's own packages, some 100 MB, are the internet's; and the address is this site's.
+        words = {"10.0.0.17": self.hosts[1].address, "--to bundle": "--without-ingot --to bundle"}
+        done = machine.follow(blocks()[step][number], words)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
 
     def ingot(self, *words: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "INGOT_TEST_VALUES": json.dumps(dict.fromkeys(NAMES, self.values))}
-        return subprocess.run(
-            [str(INGOT), "bundle", *words, "--key", str(self.bundle.parent / "bundle.pub")],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def deploy(self) -> Run:
-        """With the values that the bundle itself prints."""
-        said = self.ingot("values", str(self.bundle), "--json")
-        assert said.returncode == 0, said.stderr
-        os.environ["INGOT_TEST_VALUES"] = json.dumps(json.loads(said.stdout)["hosts"])
-        return deploy(*NAMES, inventory=INVENTORY)
+        return self.here.run(["ingot", *words])
 
     @property
     def manifest(self) -> Manifest:
-        return parse((self.bundle / "manifest.json").read_bytes(), "manifest.json")
+        return parse((self.here.checkout / "bundle/manifest.json").read_bytes(), "manifest.json")
+
+    def are_served(self) -> None:
+        """Both hosts are what the page promises."""
+        for host in self.hosts:
+            host.succeeds('test -z "$(ip route show default)" && ! getent hosts debian.org && nginx -v')
+        self.hosts[0].succeeds("docker ps --format '{{.Names}}' | grep -q ingot-engine")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    cache = Paths.from_environment().cache
-    directory = tmp_path_factory.mktemp("bundle")
-    vendor = aptrepo.source_values()["sources"]["nvidia_driver"] | {
-        "uri": f"file:{cache}/mirror/apt",
-        "key_url": f"file:{cache}/mirror/apt/{aptrepo.KEY_NAME}",
-    }
-    mirror.model_values()
-    models = {"kind": "mirror", "uri": f"file://{cache}/mirror/models"}
-    values = {
-        **standin_image.write(directory),
-        "sources": {"nvidia_driver": vendor, "nvidia_toolkit": vendor, "models": models},
-    }
+    directory = tmp_path_factory.mktemp("site")
     sandbox = Sandbox()
     try:
-        gpu = sandbox.up(NAMES[0], profile="rtx4090x1")
-        front = sandbox.up(NAMES[1], profile="none", os="debian12")
-        made = Site((gpu, front), directory / "bundle", values)
-        done = made.ingot("create", INVENTORY, "--to", str(made.bundle), "--without-ingot")
-        assert done.returncode == 0, done.stderr
-        yield made
+        gpu = sandbox.up(GPU, profile="rtx4090x1")
+        front = sandbox.up(FRONT, profile="none", os="debian12")
+        for host in (gpu, front):
+            host.succeeds(CUT)
+        yield Site((gpu, front), *machines(directory, gpu, front), directory)
     finally:
-        os.environ.pop("INGOT_TEST_VALUES", None)
-        for name in NAMES:
-            if any(host.name == name for host in sandbox.hosts()):
-                sandbox.down(name)
+        for host in sandbox.hosts():
+            if host.name in NAMES:
+                sandbox.down(host.name)
 
 
 @pytest.fixture(scope="module")
-def deployed(site: Site) -> Run:
-    for host in site.hosts:
-        host.succeeds(CUT)
-    with outside(site.hosts[0]) as seen:
-        done = site.ingot("push", INVENTORY, "--from", str(site.bundle))
-        assert done.returncode == 0, done.stderr
-        run = site.deploy()
-        assert run.status == 0, run.output[-5000:]
-        assert seen() == []
-    return run
+def carried(site: Site) -> Site:
+    """The page's first three steps: the bundle is on the site's machine, and proven."""
+    site.follow("1")
+    (site.connected.checkout / f"{GPU}.state").write_bytes((site.here.checkout / f"{GPU}.state").read_bytes())
+    site.follow("2")
+    for name in ("bundle", "commits"):
+        site.connected.carried_on(name)
+    said = site.follow("3")
+    assert f"every byte is as signed at {site.manifest.created}; it is for {GPU}, {FRONT}" in said
+    assert "Signature Verified Successfully" in site.follow("3", 1)
+    return site
 
 
-def test_a_flipped_byte_is_found_before_anything_is_pushed(site: Site) -> None:
-    one = next(one for one in site.manifest.files if one.path.endswith(".deb"))
-    file = Store(site.bundle).object(one.sha256)
+def test_a_flipped_byte_is_found_before_anything_is_pushed(carried: Site) -> None:
+    one = next(one for one in carried.manifest.files if one.path.endswith(".deb"))
+    file = Store(carried.here.checkout / "bundle").object(one.sha256)
     before = file.read_bytes()
     file.write_bytes(before[:99] + bytes([before[99] ^ 1]) + before[100:])
     try:
-        for words in (("verify", str(site.bundle)), ("push", INVENTORY, "--from", str(site.bundle))):
-            done = site.ingot(*words)
+        for words in (["verify", "bundle"], ["push", "--from", "bundle"], ["serve", FRONT, "--from", "bundle"]):
+            done = carried.ingot("bundle", *words)
             assert done.returncode == 1 and one.path in done.stderr and "copy it again" in done.stderr, done.stderr
     finally:
         file.write_bytes(before)
-    for host in site.hosts:
-        host.fails("ls /srv/ingot-bundle")
+    for host in carried.hosts:
+        host.fails("ls -d /srv/ingot-*/objects")
 
 
-def test_hosts_with_no_way_out_are_deployed_from_the_bundle_alone(site: Site, deployed: Run) -> None:
-    for host in site.hosts:
-        host.succeeds('test -z "$(ip route show default)" && ! getent hosts debian.org')
-        assert "file:/" in host.succeeds("apt-cache policy nginx") and host.succeeds("nginx -v")
-    assert "Engine | Serve the plan" in deployed.changed(NAMES[0])
+@pytest.fixture(scope="module")
+def pushed(carried: Site) -> Site:
+    """Each host has its own part, and is deployed from it."""
+    with outside(carried.hosts[0]) as seen:
+        carried.follow("4")
+        assert seen() == []
+    return carried
 
 
-def test_a_second_run_and_a_second_push_change_nothing(site: Site, deployed: Run) -> None:
-    again = site.deploy()
-    assert again.status == 0 and not [one for name in NAMES for one in again.changed(name)], again.output[-3000:]
-    said = json.loads(site.ingot("push", INVENTORY, "--from", str(site.bundle), "--json").stdout)
+def test_hosts_with_no_way_out_are_deployed_from_what_is_pushed_to_them(pushed: Site) -> None:
+    pushed.are_served()
+    for host in pushed.hosts:
+        assert "file:/srv/ingot-bundle" in host.succeeds("apt-cache policy nginx")
+    said = json.loads(pushed.ingot("bundle", "push", "--from", "bundle", "--json").stdout)
     assert [one["new"] for one in said["hosts"]] == [0, 0]
 
 
-def test_an_older_bundle_is_refused_unless_told_to(site: Site, deployed: Run) -> None:
-    front = site.hosts[1]
-    front.succeeds(f"echo {site.manifest.serial + 1} >/srv/ingot-bundle/serial")
-    words = ("push", INVENTORY, NAMES[1], "--from", str(site.bundle))
-    done = site.ingot(*words)
-    assert done.returncode == 1 and f"{NAMES[1]}: it has a newer bundle" in done.stderr, done.stderr
-    assert site.ingot(*words, "--older").returncode == 0
-    assert front.succeeds("cat /srv/ingot-bundle/serial").strip() == str(site.manifest.serial)
+@pytest.fixture(scope="module")
+def served(pushed: Site) -> Site:
+    """The hosts leave, nothing of the pushed bundle stays, and one of them serves it to both."""
+    site = pushed
+
+    def leaves(host: TestHost) -> None:
+        done = site.ingot("decommission", host.name, "--wipe-models", "--yes")
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        host.fails("ls -d /etc/ingot || ls -d /srv/models/*/* || grep -rl 'ngot' /etc/apt")
+        host.succeeds("rm -r /srv/ingot-bundle && apt-get indextargets | grep -q '^Suite: .*-security'")
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(leaves, site.hosts))
+    site.here.run(["git", "checkout", "-q", "--", "inventories"])
+    with outside(site.hosts[0]) as seen:
+        site.follow("4", 1)
+        assert seen() == []
+    return site
+
+
+def test_hosts_with_no_way_out_are_deployed_from_the_one_that_serves(served: Site) -> None:
+    served.are_served()
+    at = f"https://{served.hosts[1].address}:8445"
+    for host in served.hosts:
+        assert at in host.succeeds("apt-get update 2>&1 && apt-cache policy nginx"), "by their own apt too"
+    served.hosts[0].fails("ls -d /srv/ingot-bundle || ls -d /srv/ingot-served")
+    again = served.ingot("bundle", "serve", FRONT, "--from", "bundle", "--json")
+    assert json.loads(again.stdout) == {"address": at, "new": 0, "new_bytes": 0, "changed": False, "errors": []}
+
+
+def test_who_is_none_of_the_sites_hosts_is_given_nothing(served: Site) -> None:
+    front = served.hosts[1]
+    ask = f"curl -sk -o /dev/null -w '%{{http_code}}' https://{front.address}:8445"
+    assert front.succeeds(f"{ask}/keys/") == "403", "no list of what is there"
+    path = next(one.path for one in served.manifest.files if one.path.startswith("keys/"))
+    assert front.succeeds(f"{ask}/{path}") == "200"
+    stranger = subprocess.run(["bash", "-c", f"{ask}/{path}"], capture_output=True, text=True, check=False)
+    assert stranger.stdout == "403"
+
+
+def test_a_second_bundle_brings_what_is_new_and_an_older_one_is_refused(served: Site) -> None:
+    first = served.manifest
+    revision = another_revision(served.connected, served.directory)
+    said = served.follow("5")
+    for name in ("bundle-2", "commits"):
+        served.connected.carried_on(name)
+    new = len(list((served.connected.drive / "bundle-2/objects").rglob("*/*")))
+    assert 0 < new < 30, said
+    with outside(served.hosts[0]) as seen:
+        served.follow("5", 1)
+        assert seen() == []
+    assert served.manifest.serial > first.serial
+    served.hosts[0].succeeds(f"docker inspect $(docker ps -q) | grep -q /srv/models/tiny-qwen3/bf16/{revision}")
+    older = ("bundle", "serve", FRONT, "--from", str(served.connected.checkout / "bundle"))
+    refused = served.ingot(*older)
+    assert refused.returncode == 1 and f"{FRONT}: it has a newer bundle" in refused.stderr, refused.stderr
+    assert re.search(r"give --older to go back", refused.stderr)
+    deployed = served.here.run(["pyinfra", "inventories/prod.py", "deploy.py", "--json"])
+    results = json.loads(deployed.stdout[deployed.stdout.find("{") :])["results"]["operations"]
+    assert not [one["name"] for one in results if one["success"]], deployed.stdout[-3000:]
+
+
+def test_who_serves_no_more_leaves_the_files(served: Site) -> None:
+    front = served.hosts[1]
+    assert served.ingot("bundle", "serve", FRONT, "--stop").returncode == 0
+    front.succeeds("test -d /srv/ingot-served/objects && ! ss -ltnH 'sport = :8445' | grep -q .")
+    front.fails("ls /etc/systemd/system/ingot-bundle.service /etc/ingot/bundle")
 
 
 @contextmanager

@@ -57,6 +57,7 @@ class Mirror:
     statuses: dict[str, list[int]] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     stalls: set[str] = field(default_factory=set)
+    holds_at: dict[str, int] = field(default_factory=dict)
     go_on: threading.Event = field(default_factory=threading.Event)
 
     def manifest(self, **changed: Any) -> bytes:
@@ -78,7 +79,7 @@ def other() -> Iterator[Mirror]:
     yield from serving()
 
 
-def serving() -> Iterator[Mirror]:
+def serving(on: str = "127.0.0.1") -> Iterator[Mirror]:
     served = Mirror(dict(CONTENT))
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -104,15 +105,19 @@ def serving() -> Iterator[Mirror]:
             self.end_headers()
             if name in served.stalls:
                 served.go_on.wait(60)
+            if start < served.holds_at.get(name, 0):
+                self.wfile.write(data[start : served.holds_at[name]])
+                served.go_on.wait(60)
+                return
             end = served.cut_at[name].pop(0) if served.cut_at.get(name) else len(data)
             self.wfile.write(data[start:end])
 
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer((on, 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    served.url = f"http://127.0.0.1:{server.server_address[1]}/models"
+    served.url = f"http://{on}:{server.server_address[1]}/models"
     yield served
     served.go_on.set()
     server.shutdown()
