@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ingot.bundle import program
 from ingot.bundle.store import Entry, Store
-from ingot.errors import IngotError
 
 #: What `make env` and `make checkers` install.
 LOCKS = ("requirements.lock", "requirements-checkers.lock")
@@ -30,12 +29,10 @@ def checkout(store: Store, root: Path, work: Path) -> Iterator[Entry]:
 
 
 def _run(argv: Sequence[str]) -> None:
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    except FileNotFoundError:
-        raise IngotError(f"{argv[0]} is not on this machine; install it.") from None
-    except subprocess.TimeoutExpired:
-        raise IngotError(f"`{' '.join(argv[:4])}` did not end within {LIMIT_S} s; run it again.") from None
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise IngotError(f"`{' '.join(argv[:4])}` failed ({' '.join(reason)}); see that this is a checkout of Ingot.")
+    line = " ".join(argv[:4])
+    words = program.Words(
+        f"{argv[0]} is not on this machine; install it.",
+        f"`{line}` did not end within {LIMIT_S} s; run it again.",
+        lambda *said: f"`{line}` failed ({program.last_line(*said)}); see that this is a checkout of Ingot.",
+    )
+    program.run(argv, words, LIMIT_S)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from ingot.bundle import program
 from ingot.errors import IngotError
 from ingot.operations.packages import Pin
 
@@ -100,7 +99,7 @@ class Root:
     def pin_by(self, package: Path) -> None:
         """Add the preferences that a package brings."""
         into = self.directory / "pinning"
-        run(["dpkg-deb", "--extract", str(package), str(into)], dict(os.environ))
+        run(["dpkg-deb", "--extract", str(package), str(into)], {})
         for file in (into / "etc/apt/preferences.d").glob("*"):
             shutil.copy(file, self.directory / "etc/preferences.d")
 
@@ -122,20 +121,19 @@ class Root:
         return bool(re.search(r"^  Candidate: [0-9]", self._apt("policy", name, program="apt-cache"), re.MULTILINE))
 
     def _apt(self, *words: str, program: str = "apt-get") -> str:
-        return run([program, *words], {**os.environ, "APT_CONFIG": f"{self.directory}/apt.conf"})
+        return run([program, *words], {"APT_CONFIG": f"{self.directory}/apt.conf"})
 
 
 def run(argv: Sequence[str], environment: Mapping[str, str]) -> str:
     """What one of apt's tools prints. Raises: IngotError with its reasons."""
-    try:
-        done = subprocess.run(
-            argv, env={**environment, "LC_ALL": "C.UTF-8"}, capture_output=True, text=True, timeout=LIMIT_S, check=False
-        )
-    except FileNotFoundError:
-        raise IngotError(f"{argv[0]} is not on this machine; make bundles on Debian or Ubuntu.") from None
-    except subprocess.TimeoutExpired:
-        raise IngotError(f"`{' '.join(argv[:2])}` did not end within {LIMIT_S} s; try again.") from None
-    if done.returncode:
-        reasons = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("E: ", " ", "dpkg"))]
-        raise IngotError(f"{' '.join(argv[:2])}: {' '.join(' '.join(reasons[:6]).split()) or 'failed'}.")
-    return done.stdout
+
+    def reasons(output: str, errors: str) -> str:
+        lines = [line for line in (output + errors).splitlines() if line.startswith(("E: ", " ", "dpkg"))]
+        return f"{' '.join(argv[:2])}: {' '.join(' '.join(lines[:6]).split()) or 'failed'}."
+
+    words = program.Words(
+        f"{argv[0]} is not on this machine; make bundles on Debian or Ubuntu.",
+        f"`{' '.join(argv[:2])}` did not end within {LIMIT_S} s; try again.",
+        reasons,
+    )
+    return program.run(argv, words, LIMIT_S, environment)

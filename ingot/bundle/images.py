@@ -10,13 +10,13 @@ import hashlib
 import io
 import json
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ingot.bundle import program
 from ingot.bundle.store import Entry, Store
 from ingot.errors import IngotError
 from ingot.operations.containers.image import ImageSource, image_source
@@ -101,17 +101,13 @@ def _pulled(wanted: ImageSource, name: str, work: Path) -> Path:
     shutil.rmtree(layout, ignore_errors=True)
     layout.mkdir(parents=True)
     argv = ["skopeo", "copy", "--quiet", "--preserve-digests", f"docker://{wanted.reference}", f"dir:{layout}"]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    except FileNotFoundError:
-        raise IngotError(
-            f"skopeo is not on this machine, expected it to fetch {wanted.reference}; `apt-get install skopeo`, or set "
-            "engine_image_archive to a file of `docker save`."
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise IngotError(f"{wanted.reference} was not fetched within {LIMIT_S} s; run it again.") from None
-    if done.returncode:
-        raise IngotError(f"{wanted.reference} cannot be fetched ({done.stderr.strip().splitlines()[-1:]}).")
+    words = program.Words(
+        f"skopeo is not on this machine, expected it to fetch {wanted.reference}; `apt-get install skopeo`, or set "
+        "engine_image_archive to a file of `docker save`.",
+        f"{wanted.reference} was not fetched within {LIMIT_S} s; run it again.",
+        lambda *said: f"{wanted.reference} cannot be fetched ({program.last_line(*said)}).",
+    )
+    program.run(argv, words, LIMIT_S)
     return loadable(layout, name, work / "image.tar")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from functools import cache
 
@@ -37,4 +36,4 @@ def parse_archives(lines: Iterable[str]) -> dict[str, Archive]:
 @cache
 def _archives() -> dict[str, Archive]:
     argv = ["apt-get", "indextargets", "--format", FORM, "Created-By: Packages"]
-    return parse_archives(run(argv, os.environ).splitlines())
+    return parse_archives(run(argv, {}).splitlines())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha1, sha256
@@ -37,36 +37,56 @@ class Repository:
 
 @dataclass
 class StandIn:
-    """The hub: its address, repositories, what it was asked, and answers that come before the right ones."""
+    """The hub: its address, repositories, what it was asked, and answers that come before the right ones.
+
+    With `cdn`, the address of another server, large files are there, as the hub's are: `from_cdn` is what it was asked.
+    test_real_client.py has the hub's own client judge it.
+    """
 
     url: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     first: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     token: str = "hf_right"
+    cdn: str = ""
+    from_cdn: list[tuple[str, str | None]] = field(default_factory=list)
 
-    def answer(self, path: str, authorization: str | None) -> tuple[int, bytes]:
-        """Status and body."""
+    def answer(self, path: str, authorization: str | None) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body."""
         words = unquote(path.partition("?")[0]).strip("/").split("/")
         api = words[:2] == ["api", "models"]
         name = "/".join(words[2:4] if api else words[:2])
         found = self.repositories.get(name)
         if found is None:
             # As the hub says it: what is not there and what is private look the same without a token.
-            return 401, b'{"error": "Invalid username or password."}'
+            return 401, {"X-Error-Code": "RepoNotFound"}, b'{"error": "Invalid username or password."}'
         if found.gated and authorization != f"Bearer {self.token}":
-            return 403, b'{"error": "Access to model is restricted"}'
-        revision = words[5] if api else words[3]
+            return 403, {"X-Error-Code": "GatedRepo"}, b'{"error": "Access to model is restricted"}'
+        # `/api/models/NAME` is its newest commit; `tree/COMMIT` lists a commit's files otherwise.
+        revision = (words[5] if len(words) > 5 else "main") if api else words[3]
         commit = found.main if revision == "main" else revision
         if commit not in found.commits:
-            return 404, b'{"error": "Revision Not Found"}'
+            return 404, {"X-Error-Code": "RevisionNotFound"}, b'{"error": "Revision Not Found"}'
         if not api:
-            content = found.commits[commit].get("/".join(words[4:]))
-            return (200, content) if isinstance(content, bytes) else (404, b"Entry not found")
+            return self._file(found.commits[commit], commit, "/".join(words[4:]))
+        if words[4:5] == ["tree"]:
+            listed = [_in_tree(path, content) for path, content in found.commits[commit].items()]
+            return 200, {}, json.dumps(listed).encode()
         siblings = [_sibling(path, content) for path, content in found.commits[commit].items()]
-        return 200, json.dumps(
-            {"id": name, "sha": commit, "gated": found.gated and "manual", "siblings": siblings}
-        ).encode()
+        said = {"id": name, "sha": commit, "gated": found.gated and "manual", "siblings": siblings}
+        return 200, {}, json.dumps({**said, "private": False, "disabled": False}).encode()
+
+    def _file(self, files: dict[str, bytes | int], commit: str, path: str) -> tuple[int, dict[str, str], bytes]:
+        content = files.get(path)
+        if not isinstance(content, bytes):
+            return 404, {"X-Error-Code": "EntryNotFound"}, b"Entry not found"
+        listed = _sibling(path, content)
+        digest = listed["lfs"]["sha256"] if "lfs" in listed else listed["blobId"]
+        headers = {"ETag": f'"{digest}"', "X-Repo-Commit": commit}
+        if "lfs" in listed and self.cdn:
+            large = {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(content))}
+            return 302, {**headers, **large, "Location": f"{self.cdn}/{digest}?Signature=of-the-hub"}, b""
+        return 200, headers, content
 
 
 def _sibling(path: str, content: bytes | int) -> dict[str, Any]:
@@ -78,9 +98,20 @@ def _sibling(path: str, content: bytes | int) -> dict[str, Any]:
     return listed
 
 
+def _in_tree(path: str, content: bytes | int) -> dict[str, Any]:
+    listed = _sibling(path, content)
+    found = {"type": "file", "oid": listed["blobId"], "size": listed["size"], "path": path}
+    if "lfs" in listed:
+        found["lfs"] = {"oid": listed["lfs"]["sha256"], "size": listed["size"], "pointerSize": 135}
+    return found
+
+
 @contextmanager
-def hub() -> Iterator[StandIn]:
-    """A hub that runs, with Qwen3-0.6B at two commits, its FP8 copy, and a gated model."""
+def hub(on: str = "127.0.0.1", *, cdn: bool = False) -> Iterator[StandIn]:
+    """A hub that runs, with Qwen3-0.6B at two commits, its FP8 copy, and a gated model.
+
+    It is `on` an address of this machine; with `cdn` its large files are at another server.
+    """
     files: dict[str, bytes | int] = {
         ".gitattributes": 1570, "README.md": 13965, "config.json": json.dumps(QWEN3).encode(),
         "generation_config.json": b"{}", "merges.txt": 1671853, "model.safetensors": 1503300328,
@@ -99,6 +130,8 @@ def hub() -> Iterator[StandIn]:
     )
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             authorization = self.headers.get("Authorization")
             made.asked.append((self.path, authorization))
@@ -106,21 +139,55 @@ def hub() -> Iterator[StandIn]:
             if made.first:
                 status, headers = made.first.pop(0)
             else:
-                status, body = made.answer(self.path, authorization)
-            if status == 200 and not headers and (wanted := self.headers.get("Range")):
-                first, _, last = wanted.removeprefix("bytes=").partition("-")
-                status, body = 206, body[int(first) : int(last) + 1]
-            self.send_response(status)
-            for key, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            self.wfile.write(body)
+                status, headers, body = made.answer(self.path, authorization)
+            _send(self, status, headers, body)
+
+        do_HEAD = do_GET
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    class Cdn(Handler):
+        def do_GET(self) -> None:
+            made.from_cdn.append((self.path, self.headers.get("Authorization")))
+            wanted = self.path.strip("/").partition("?")[0]
+            contents = (
+                content
+                for one in made.repositories.values()
+                for files in one.commits.values()
+                for content in files.values()
+                if isinstance(content, bytes)
+            )
+            body = next((content for content in contents if sha256(content).hexdigest() == wanted), None)
+            _send(self, 404 if body is None else 200, {}, body or b"")
+
+        do_HEAD = do_GET
+
+    with (
+        http.server.ThreadingHTTPServer((on, 0), Handler) as server,
+        http.server.ThreadingHTTPServer((on, 0), Cdn) as elsewhere,
+    ):
+        made.url = f"http://{on}:{server.server_port}"
+        made.cdn = f"http://{on}:{elsewhere.server_port}" if cdn else ""
+        for one in (server, elsewhere):
+            one.daemon_threads = True
+            threading.Thread(target=one.serve_forever, daemon=True).start()
         yield made
-        server.shutdown()
+        for one in (server, elsewhere):
+            one.shutdown()
+
+
+def _send(handler: http.server.BaseHTTPRequestHandler, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """An answer, or the part of it that is asked for."""
+    wanted = handler.headers.get("Range")
+    if status == 200 and wanted:
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        end = int(last) + 1 if last else len(body)
+        headers = {**headers, "Content-Range": f"bytes {first}-{min(end, len(body)) - 1}/{len(body)}"}
+        status, body = 206, body[int(first) : end]
+    handler.send_response(status)
+    for key, value in {**headers, "Content-Length": str(len(body))}.items():
+        handler.send_header(key, value)
+    handler.end_headers()
+    if handler.command != "HEAD":
+        handler.wfile.write(body)

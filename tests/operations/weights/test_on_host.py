@@ -1,4 +1,4 @@
-"""What is wrong with a source, a disk or a peer, on a booted host: a sentence, nothing damaged visible, and it goes on."""
+"""What is wrong with a source, a disk or a peer, on a booted host: one sentence, and the next run goes on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ingot.operations.serving import planning
 from ingot.operations.weights import models, peers
 from ingot.sandbox import Sandbox, TestHost
 from ingot.secrets import pki
+from tests.hub.standin import Repository, hub
 from tests.operations.weights.swarm import Member
 from tests.operations.weights.test_models import CONTENT, REVISION, SHARD, Mirror, damaged_by, entry, serving, wanted
 
@@ -60,20 +61,24 @@ def fetch(
     monkeypatch.setattr(planning, "host_plan", lambda: None)
     monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(ROOT),))
 
-    def run(**changed: Any) -> Any:
+    def run(
+        source: dict[str, str] | None = None, token_file: str | None = None, repository: str = "tiny", **changed: Any
+    ) -> Any:
         lock = tmp_path / "models.lock.yaml"
         files = json.loads(Mirror(dict(CONTENT)).manifest(**changed))["files"]
         lock.write_text(
-            json.dumps({"schema": 1, "hub": mirror.url, "repositories": {"tiny": {"commit": REVISION, "files": files}}})
+            json.dumps(
+                {"schema": 1, "hub": mirror.url, "repositories": {repository: {"commit": REVISION, "files": files}}}
+            )
         )
         data = {
             "cache_root": ROOT,
-            "cache_hub_token_file": None,
-            "sources": {"models": {"kind": "mirror", "uri": mirror.url}},
+            "cache_hub_token_file": token_file,
+            "sources": {"models": source or {"kind": "mirror", "uri": mirror.url}},
             "models_lock": str(lock),
             "models_site": None,
             "serve": [{"model": "tiny", "context": 1024, "concurrency": 1}],
-            "site_models": {"tiny": entry()},
+            "site_models": {"tiny": entry(repository)},
         }
         return run_operation(models.cached, on=host, data=data)
 
@@ -217,3 +222,20 @@ def test_a_peer_of_another_fleet_is_not_believed(
     is_whole(host)
     assert {name for name, _ in mirror.asked} == set(CONTENT)
     host.succeeds(f"grep 'peer {member.name}: ' /var/log/ingot/ingot-models.log")
+
+
+def test_the_hub_is_fetched_from_as_its_own_client_does_and_the_token_stays_with_it(
+    host: TestHost, machine: str, fetch: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("hf_right\n")
+    token.chmod(0o600)
+    with hub(machine, cdn=True) as standin:
+        standin.repositories["org/tiny"] = Repository({REVISION: dict(CONTENT)}, REVISION, gated=True)
+        monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(ROOT, "org/tiny"),))
+        source = {"kind": "hub", "uri": standin.url}
+        run = fetch(source=source, token_file=str(token), repository="org/tiny")
+        assert run.succeeded and standin.token not in run.everything, run.said
+        is_whole(host)
+        assert {said for _, said in standin.asked} == {"Bearer hf_right"}
+        assert [said for _, said in standin.from_cdn] == [None], "where the redirect leads"
