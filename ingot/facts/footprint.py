@@ -55,6 +55,7 @@ SECRETS = (
     "/etc/ingot/monitoring/tls/key.pem",
     f"{MONITOR_DIRECTORY}/key.pem",
     "/etc/ingot/docker/proxy.env",
+    "/etc/ingot/bundle/pair.pem",
     "/etc/nginx/ingot/*.map",
     "/etc/nginx/ingot/pair.pem",
     f"/etc/letsencrypt/archive/{ACME_NAME}/privkey*.pem",

@@ -25,6 +25,7 @@ ON_HOSTS = {
     "bench": (),
     "bundle create": ("--to", "bundle"),
     "bundle push": ("--from", "bundle"),
+    "bundle serve": ("--from", "bundle"),
     "decommission": ("--yes",),
     "drift": (),
     "history": (),
@@ -48,7 +49,7 @@ ON_HOSTS = {
 CONNECTING = {
     command: needed
     for command, needed in ON_HOSTS.items()
-    if command not in ("alerts", "bundle push", "models check", "models lock", "panels")
+    if command not in ("alerts", "bundle push", "bundle serve", "models check", "models lock", "panels")
 }
 #: Runs the command line of each argument list, in one process, since loading pyinfra is what takes the time.
 RUN = """

@@ -22,10 +22,11 @@ tab=$(printf '\t')
 lanes=4
 attempts=6
 stall_s=30
-# Seconds between two questions to peers.
+# Seconds between two rounds of questions to peers, and how many of them a round asks, but for the first and the last one.
 turn_s=1
-# Questions for one file, after which what peers promise is not waited for any longer: an hour.
-turns=3600
+several=6
+# Seconds after which what peers promise for one file is not waited for any longer.
+promise_s=3600
 
 # The first failure is the one that is said.
 fail() {
@@ -204,6 +205,18 @@ ask_peer() {
   )
 }
 
+# Whom this round asks: everybody where $round is 0, else several of them in turn, and last the one who fetches from
+# outside, since that one keeps its answer until the file is there.
+asked_peers() {
+  awk -F"$tab" -v leader="$leader" -v round="$round" -v several="$several" '
+    $3 == leader { last = $0; next } { others[n++] = $0 }
+    END {
+      if (round == 0 || several > n) several = n
+      for (i = 0; i < several; i++) print others[(round * several + i) % n]
+      if (last != "") print last
+    }' "$work/peers"
+}
+
 # A file from a peer that has it. One that sends what is not wanted is named, and not asked for this file again; one that
 # is away is asked again after a minute. While another fetches the model from outside, or waits and comes before this host,
 # this one waits; else it fetches for all, and returns 1. Two that took the lead at once see each other: the first keeps it.
@@ -212,9 +225,12 @@ from_peers() {
   me=$(sed -n "s/^me$tab\([0-9]*\)$tab.*/\1/p" "$work/plan")
   bad=' '
   wrong=
-  asked=0
+  leader=
+  round=0
+  began=$(date +%s)
   while :; do
     waits=
+    asked_peers >"$work/asked.$number"
     while IFS="$tab" read -r _ index name address port; do
       case $bad in *" $name "*) continue ;; esac
       [ -z "$(find "$work/away.$name" -mmin -1 2>/dev/null)" ] || continue
@@ -236,6 +252,7 @@ from_peers() {
             [ "$tries" -gt 0 ] || { bad="$bad$name " wrong="$wrong${wrong:+; }$path of peer $name has $found, expected $expected"; }
             ;;
           503)
+            leader=$name
             if [ ! -e "$lead" ]; then
               waits=yes
             elif [ "$index" -lt "$me" ]; then
@@ -248,6 +265,11 @@ from_peers() {
             [ "$index" -gt "$me" ] || [ -e "$lead" ] || waits=yes
             break
             ;;
+          # It has the file, and sends others just now.
+          429)
+            waits=yes
+            break
+            ;;
           000)
             echo "peer $name: $(tail -n 1 "$error")"
             touch "$work/away.$name"
@@ -256,8 +278,10 @@ from_peers() {
           *) break ;;
         esac
       done
-    done <"$work/peers"
+    done <"$work/asked.$number"
     if [ -z "$waits" ]; then
+      # Nobody fetches for all who has not asked all.
+      [ "$round" -eq 0 ] || { round=0 && continue; }
       if [ ! -e "$lead" ]; then
         : >"$lead"
       elif [ -z "$(find "$lead" -newermt '-3 seconds' 2>/dev/null)" ]; then
@@ -265,8 +289,8 @@ from_peers() {
         return 1
       fi
     fi
-    asked=$((asked + 1))
-    [ "$asked" -lt "$turns" ] || { echo "no peer gave $path within $asked questions" && return 1; }
+    [ -n "$waits" ] && round=$((round + 1))
+    [ $(($(date +%s) - began)) -lt "$promise_s" ] || { echo "no peer gave $path within $promise_s s" && return 1; }
     sleep "$turn_s"
   done
 }

@@ -7,7 +7,9 @@ that it fetches: `NAME.wants` is locked while one is wanted, `NAME.leads` is the
 outside; NAME is the sha256 of the directory's path. A GET of `/DIRECTORY/FILE` is answered with
 
 - 200 or 206 and the file, once it is whole: its reader proves it, and need not trust this host
-- 503 while this host fetches the directory from outside, so that the file will come
+- 429 where others are sent files just now: two at a time, those first that were given away least, so that a host which
+  has what nobody else has spreads all of it once before it sends anything twice
+- 503 while this host fetches the directory from outside, so that the file will come; it is waited for a while first
 - 409 while this host waits for the directory itself
 - 404 otherwise
 
@@ -24,6 +26,9 @@ import ssl
 import sys
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -31,6 +36,45 @@ from urllib.parse import unquote
 MADE = ".ingot-made"
 NOBODY = 65534
 TIMEOUT_S = 60
+#: Files that are sent at a time.
+AT_ONCE = 2
+#: How long a caller waits for its turn, and for a file that this host is fetching, seconds.
+TURN_S, COMING_S = 2.0, 5.0
+
+
+class Turns:
+    """Who is sent a file next: at most so many at a time, and of those who wait, who wants what was given least."""
+
+    def __init__(self, at_once: int) -> None:
+        self.free = at_once
+        self.given: Counter[str] = Counter()
+        self.waiting: list[list[str]] = []
+        self.changed = threading.Condition()
+
+    @contextmanager
+    def turn(self, path: str, patience_s: float) -> Iterator[bool]:
+        """Wait for the turn of a path. Yields: whether it came in time."""
+        mine, until = [path], time.monotonic() + patience_s
+        with self.changed:
+            self.waiting.append(mine)
+            while not (self.free and self._next() is mine) and time.monotonic() < until:
+                self.changed.wait(until - time.monotonic())
+            came = bool(self.free) and self._next() is mine
+            self.waiting = [one for one in self.waiting if one is not mine]
+            if came:
+                self.free -= 1
+                self.given[path] += 1
+            self.changed.notify_all()
+        try:
+            yield came
+        finally:
+            if came:
+                with self.changed:
+                    self.free += 1
+                    self.changed.notify_all()
+
+    def _next(self) -> list[str]:
+        return min(self.waiting, key=lambda one: self.given[one[0]])
 
 
 class Peer(http.server.ThreadingHTTPServer):
@@ -42,6 +86,7 @@ class Peer(http.server.ThreadingHTTPServer):
     def __init__(self, root: Path, at_work: Path, port: int, context: ssl.SSLContext) -> None:
         self.root, self.at_work, self.context = root, at_work, context
         self.asked_at = time.monotonic()
+        self.turns = Turns(AT_ONCE)
         super().__init__(("", port), Handler)
 
     def finish_request(self, request, client_address) -> None:  # type: ignore[no-untyped-def]
@@ -94,9 +139,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """A file, or the part of it from where the reader stopped."""
         status, file = self.server.found(unquote(self.path))
+        until = time.monotonic() + COMING_S
+        while status == 503 and time.monotonic() < until:
+            time.sleep(0.2)
+            status, file = self.server.found(unquote(self.path))
         if file is None:
             self._head(status, 0)
             return
+        with self.server.turns.turn(self.path, TURN_S) as came:
+            if came:
+                self._send(file)
+            else:
+                self._head(429, 0)
+
+    def _send(self, file: Path) -> None:
         with file.open("rb") as opened:
             size = os.fstat(opened.fileno()).st_size
             asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")

@@ -74,6 +74,9 @@ class Member:
     index: int
     home: Path
     port: int
+    address: str = "127.0.0.1"
+    #: What its programs are started by: `ip netns exec NAME` where it has a network of its own.
+    within: tuple[str, ...] = ()
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -94,7 +97,7 @@ class Member:
         (self.home / "peer-ca.pem").write_text(ca.certificate_pem)
         line = [sys.executable, "-I", peers.__file__.replace("peers.py", "peer_on_host.py")]
         words = [str(self.root), str(self.home), str(self.port), str(idle_s)]
-        process = subprocess.Popen([*line, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([*self.within, *line, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.processes.append(process)
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"serving ")
@@ -112,15 +115,15 @@ class Member:
         """Begin to fetch the model, as its unit does."""
         work = self.home / "work"
         work.mkdir()
-        text = peers.plan_text([peers.Peer(one.index, one.name, "127.0.0.1") for one in members], self.name, 0)
+        text = peers.plan_text([peers.Peer(one.index, one.name, one.address) for one in members], self.name, 0)
         for one in members:
-            text = text.replace(f"\t{one.name}\t127.0.0.1\t0\n", f"\t{one.name}\t127.0.0.1\t{one.port}\n")
+            text = text.replace(f"\t{one.name}\t{one.address}\t0\n", f"\t{one.name}\t{one.address}\t{one.port}\n")
         text = text.replace(peers.HOME, str(self.home))
         origin = Origin("mirror", hub)
         plan = models.plan_text(self.name, wanted(self.root), [origin], listed(files), ModelDirectory(), peers=text)
         (work / "plan").write_text(plan.replace("damage\t/var/lib", f"damage\t{self.home}"))
         (work / "run.sh").write_text(script)
-        line = ["sh", str(work / "run.sh"), str(work), str(self.home / "log")]
+        line = [*self.within, "sh", str(work / "run.sh"), str(work), str(self.home / "log")]
         self.processes.append(subprocess.Popen(line, start_new_session=True))
 
     def ended(self, limit_s: float = 120) -> str:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ import pytest
 
 from ingot.errors import IngotError
 from ingot.operations.weights import models, peers
+from ingot.operations.weights.peer_on_host import Turns
 from ingot.operations.weights.peers import Peer
 from ingot.secrets import pki
 from tests.operations.weights.swarm import Hub, Member
@@ -115,7 +117,7 @@ def test_a_peer_that_promises_and_never_gives_is_not_waited_for_without_end(flee
         fcntl.flock(wants, fcntl.LOCK_EX)
         promises.serve(ca)
         host.serve(ca)
-        host.fetch([promises, host], hub.url, FILES, SCRIPT.replace("turns=3600", "turns=4"))
+        host.fetch([promises, host], hub.url, FILES, SCRIPT.replace("promise_s=3600", "promise_s=2"))
         assert host.ended() == "" and host.has(FILES)
     assert hub.copies() == 1
 
@@ -159,6 +161,48 @@ def test_a_server_ends_when_nobody_asks(fleet, ca: pki.Authority):
 def test_a_certificate_is_for_a_day_and_within_the_scope_of_the_ca(tmp_path: Path):
     with pytest.raises(IngotError, match="cannot sign for gpu-01"):
         pki.of_a_day(pki.authority(tmp_path, ["corp.example"]), ["gpu-01"])
+
+
+def test_of_those_who_wait_who_wants_what_was_given_least_is_sent_it_next():
+    turns, order = Turns(1), []
+    turns.given.update({"a": 2, "b": 1})
+
+    def asks(path: str) -> None:
+        with turns.turn(path, 60) as came:
+            order.append((path, came))
+
+    with turns.turn("a", 60) as came:
+        assert came
+        with turns.turn("a", 0.01) as late:
+            assert not late, "nobody waits longer than it may"
+        callers = [threading.Thread(target=asks, args=(path,)) for path in ("a", "b", "c")]
+        for count, one in enumerate(callers, 1):
+            one.start()
+            _until(lambda count=count: len(turns.waiting) == count)  # type: ignore[misc]
+    for one in callers:
+        one.join(timeout=60)
+    assert order == [("c", True), ("b", True), ("a", True)] and turns.free == 1
+
+
+@pytest.mark.parametrize(
+    ("round_", "leader", "asked"),
+    [
+        (0, "", [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (0, "gpu-3", [1, 2, 4, 5, 6, 7, 8, 9, 3]),
+        (1, "gpu-3", [8, 9, 1, 2, 4, 5, 3]),
+        (2, "", [4, 5, 6, 7, 8, 9]),
+    ],
+)
+def test_a_round_asks_everybody_once_then_some_in_turn_and_who_fetches_last(
+    tmp_path: Path, round_: int, leader: str, asked: list[int]
+):
+    (tmp_path / "peers").write_text("".join(f"peer\t{one}\tgpu-{one}\t10.0.0.{one}\t8444\n" for one in range(1, 10)))
+    function = models.SCRIPT[models.SCRIPT.index("asked_peers() {") :].partition("\n}\n")[0]
+    script = (
+        f"tab=$(printf '\\t') several=6 work={tmp_path} round={round_} leader={leader}\n{function}\n}}\nasked_peers"
+    )
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert [int(line.split("\t")[1]) for line in done.stdout.splitlines()] == asked
 
 
 def test_each_host_asks_the_ones_after_it_first():
