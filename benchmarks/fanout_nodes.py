@@ -3,7 +3,7 @@
     python -m benchmarks.fanout_nodes [--mb 128] [--files 32] [--mb-per-s 5] [--receivers 1 2 4 8]
 
 Hosts are network namespaces of this machine (root, Linux), whose cables carry at most --mb-per-s in each direction
-(tc, a token bucket). What leaves the host that has it is read from its cable. Transfers of many hosts share the cores of
+(tc, a token bucket). What leaves the host that has it is read from its cable. All transfers share the cores of
 this machine: what that costs is printed, so that a cap which they cannot carry is seen.
 """
 

@@ -140,6 +140,14 @@ paced() {
   return "$(cat "$head")"
 }
 
+# The host that a source redirects to, where it is another one: a mirror of the hub may pass on who holds the data, whom
+# this host cannot reach.
+elsewhere() {
+  asked=${1#*://} at=$(cat "$work/at.$number" 2>/dev/null)
+  at=${at#*://}
+  [ -z "$at" ] || [ "${at%%/*}" = "${asked%%/*}" ] || echo ", which leads to ${at%%/*}"
+}
+
 # The bytes of one file from one source, from where an earlier attempt or run stopped; $why says why it could not be.
 fetch() {
   if [ "$3" = push ]; then
@@ -151,7 +159,7 @@ fetch() {
   attempt=0
   while [ "$(size "$1")" -ne "$2" ]; do
     [ "$(size "$1")" -le "$2" ] || rm -f -- "$1"
-    [ "$attempt" -lt "$attempts" ] || { why="could not fetch $4: $(tail -n 1 "$error")" && return 1; }
+    [ "$attempt" -lt "$attempts" ] || { why="could not fetch $4$(elsewhere "$4"): $(tail -n 1 "$error")" && return 1; }
     [ "$attempt" -eq 0 ] || pause "${wait_s:-$((attempt * 3))}" "$(tail -n 1 "$error")"
     wait_s=
     before=$(size "$1")
@@ -162,8 +170,8 @@ fetch() {
       case $4 in file://*) [ -z "$bandwidth" ] || { paced "$1" "$4"; exit; } ;; esac
       # shellcheck disable=SC2086
       exec curl $rate -fsSL -C - --config "$options" --dump-header "$head" --connect-timeout 15 --speed-limit 1000 \
-        --speed-time "$stall_s" -o "$1" -- "$4"
-    ) 2>"$error"
+        --speed-time "$stall_s" -w '%{url_effective}' -o "$1" -- "$4"
+    ) 2>"$error" >"$work/at.$number"
     status=$?
     after=$(size "$1")
     [ "$after" -le "$2" ] || {

@@ -358,6 +358,13 @@ def test_a_file_of_another_size_is_said_at_once_and_fills_no_disk(locked, target
     assert sum(path.stat().st_size for path in (tmp_path / "models").rglob("*")) < 2 * len(CONTENT[SHARD])
 
 
+def test_a_source_that_leads_to_another_host_is_named_with_that_host(locked, target, mirror):
+    mirror.statuses[SHARD], mirror.headers["Location"] = [302] * 9, "http://cas.invalid:9/xorbs/1"
+    failed = locked()
+    assert not failed.succeeded and not target.exists()
+    assert f"could not fetch {mirror.url}/tiny/{REVISION}/{SHARD}, which leads to cas.invalid:9: curl: (6)" in failed.said
+
+
 def test_a_wrong_digest_in_the_lock_is_named_with_what_the_source_has(locked, target):
     failed = locked({SHARD: {"sha256": "e" * 64}})
     assert not failed.succeeded and not target.exists()
