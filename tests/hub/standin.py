@@ -138,9 +138,9 @@ def hub(on: str = "127.0.0.1", *, cdn: bool = False) -> Iterator[StandIn]:
             status, headers, body = 200, {}, b""
             if made.first:
                 status, headers = made.first.pop(0)
-            else:
-                status, headers, body = made.answer(self.path, authorization)
-            _send(self, status, headers, body)
+                _send(self, status, headers, body, None)
+                return
+            _send(self, *made.answer(self.path, authorization), self.headers.get("Range"))
 
         do_HEAD = do_GET
 
@@ -159,7 +159,7 @@ def hub(on: str = "127.0.0.1", *, cdn: bool = False) -> Iterator[StandIn]:
                 if isinstance(content, bytes)
             )
             body = next((content for content in contents if sha256(content).hexdigest() == wanted), None)
-            _send(self, 404 if body is None else 200, {}, body or b"")
+            _send(self, 404 if body is None else 200, {}, body or b"", self.headers.get("Range"))
 
         do_HEAD = do_GET
 
@@ -177,9 +177,14 @@ def hub(on: str = "127.0.0.1", *, cdn: bool = False) -> Iterator[StandIn]:
             one.shutdown()
 
 
-def _send(handler: http.server.BaseHTTPRequestHandler, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """An answer, or the part of it that is asked for."""
-    wanted = handler.headers.get("Range")
+def _send(
+    handler: http.server.BaseHTTPRequestHandler,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    wanted: str | None,
+) -> None:
+    """An answer, or the part of it that is wanted."""
     if status == 200 and wanted:
         first, _, last = wanted.removeprefix("bytes=").partition("-")
         end = int(last) + 1 if last else len(body)

@@ -362,7 +362,9 @@ def test_a_source_that_leads_to_another_host_is_named_with_that_host(locked, tar
     mirror.statuses[SHARD], mirror.headers["Location"] = [302] * 9, "http://cas.invalid:9/xorbs/1"
     failed = locked()
     assert not failed.succeeded and not target.exists()
-    assert f"could not fetch {mirror.url}/tiny/{REVISION}/{SHARD}, which leads to cas.invalid:9: curl: (6)" in failed.said
+    assert (
+        f"could not fetch {mirror.url}/tiny/{REVISION}/{SHARD}, which leads to cas.invalid:9: curl: (6)" in failed.said
+    )
 
 
 def test_a_wrong_digest_in_the_lock_is_named_with_what_the_source_has(locked, target):

@@ -21,6 +21,7 @@ from ingot.operations.weights import models, peers
 from ingot.operations.weights.peer_on_host import Turns
 from ingot.operations.weights.peers import Peer
 from ingot.secrets import pki
+from tests.operations.weights import many_hosts
 from tests.operations.weights.swarm import Hub, Member
 
 pytestmark = pytest.mark.cache
@@ -251,3 +252,8 @@ def _until(true: Callable[[], bool], limit_s: float = 60) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_of_many_hosts_that_begin_at_once_one_fetches_from_outside(tmp_path: Path):
+    copies, _ = many_hosts.outside(tmp_path, hosts=12, files=3)
+    assert copies <= 1.1
