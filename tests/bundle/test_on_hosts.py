@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,22 +143,30 @@ def test_hosts_with_no_way_out_are_deployed_from_what_is_pushed_to_them(pushed: 
 
 @pytest.fixture(scope="module")
 def served(pushed: Site) -> Site:
-    """The hosts leave, nothing of the pushed bundle stays, and one of them serves it to both."""
-    site = pushed
-
-    def leaves(host: TestHost) -> None:
-        done = site.ingot("decommission", host.name, "--wipe-models", "--yes")
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-        host.fails("ls -d /etc/ingot || ls -d /srv/models/*/* || grep -rl 'ngot' /etc/apt")
-        host.succeeds("rm -r /srv/ingot-bundle && apt-get indextargets | grep -q '^Suite: .*-security'")
-
+    """One host has left, the other is a new one, nothing of the pushed bundle stays; and one serves it to both."""
+    site, front = pushed, pushed.hosts[1]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(leaves, site.hosts))
+        fresh = pool.submit(_new_host, GPU)
+        done = site.ingot("decommission", FRONT, "--yes")
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        gpu = fresh.result()
+    front.fails("ls -d /etc/ingot /etc/nginx/ingot || grep -rl ngot /etc/apt || apt-get indextargets | grep srv/ingot")
+    front.succeeds("rm -r /srv/ingot-bundle && apt-get indextargets | grep -q debian && ! command -v nginx")
     site.here.run(["git", "checkout", "-q", "--", "inventories"])
-    with outside(site.hosts[0]) as seen:
+    (site.here.checkout / "inventories/prod/known_hosts").write_text(f"{gpu.pin}\n{front.pin}\n")
+    site = replace(site, hosts=(gpu, front))
+    with outside(gpu) as seen:
         site.follow("4", 1)
         assert seen() == []
     return site
+
+
+def _new_host(name: str) -> TestHost:
+    sandbox = Sandbox()
+    sandbox.down(name)
+    host = sandbox.up(name, profile="rtx4090x1")
+    host.succeeds(CUT)
+    return host
 
 
 def test_hosts_with_no_way_out_are_deployed_from_the_one_that_serves(served: Site) -> None:
