@@ -6,12 +6,10 @@ An https source at the name or address of a host of the inventory is such a bund
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.inventory import Inventory
 from pyinfra.context import host
 
 from ingot.operations import tree
@@ -24,16 +22,20 @@ CERTIFICATE = "/etc/ingot/bundle-ca.pem"
 APT = "/etc/apt/apt.conf.d/51ingot-bundle"
 
 
+class _Fleet:
+    """The names and addresses of the inventory that was asked for last: each of its hosts asks for all of them."""
+
+    inventory: object = None
+    names: tuple[str, ...] = ()
+
+
 def fleet() -> tuple[str, ...]:
     """Names and addresses of the hosts of the inventory in context, which reach each other without a proxy."""
-    return _fleet(host.inventory)
-
-
-@lru_cache(maxsize=1)
-def _fleet(inventory: Inventory) -> tuple[str, ...]:
-    # Of hundreds of hosts each asks for all of them.
-    known = ((one.name, str(one.data.get("ssh_hostname") or one.name)) for one in inventory)
-    return tuple(sorted({name for names in known for name in names}))
+    if _Fleet.inventory is not host.inventory:
+        known = ((one.name, str(one.data.get("ssh_hostname") or one.name)) for one in host.inventory)
+        _Fleet.names = tuple(sorted({name for names in known for name in names}))
+        _Fleet.inventory = host.inventory
+    return _Fleet.names
 
 
 def servers(values: Settings, known: Collection[str]) -> tuple[str, ...]:
