@@ -150,8 +150,8 @@ def served(pushed: Site) -> Site:
         done = site.ingot("decommission", FRONT, "--yes")
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         gpu = fresh.result()
-    front.fails("ls -d /etc/ingot /etc/nginx/ingot || grep -rl ngot /etc/apt || apt-get indextargets | grep srv/ingot")
-    front.succeeds("rm -r /srv/ingot-bundle && apt-get indextargets | grep -q debian && ! command -v nginx")
+    front.fails("ls -d /etc/ingot || ls -d /etc/nginx/ingot || grep -rl ngot /etc/apt || command -v nginx")
+    front.succeeds("rm -r /srv/ingot-bundle && grep -rqE '^(deb|URIs:) ' /etc/apt/sources.list /etc/apt/sources.list.d")
     site.here.run(["git", "checkout", "-q", "--", "inventories"])
     (site.here.checkout / "inventories/prod/known_hosts").write_text(f"{gpu.pin}\n{front.pin}\n")
     site = replace(site, hosts=(gpu, front))

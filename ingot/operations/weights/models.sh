@@ -24,7 +24,7 @@ attempts=6
 stall_s=30
 # Seconds between two rounds of questions to peers, and how many of them a round asks, but for the first and the last one.
 turn_s=1
-several=6
+several=3
 # Seconds after which what peers promise for one file is not waited for any longer.
 promise_s=3600
 
@@ -213,8 +213,8 @@ ask_peer() {
   )
 }
 
-# Whom this round asks: everybody where $round is 0, else several of them in turn, and last the one who fetches from
-# outside, since that one keeps its answer until the file is there.
+# Whom this round asks: everybody where $round is 0, else several of them in turn, and last the one who has the file or
+# fetches it, since that one keeps its answer for a while.
 asked_peers() {
   awk -F"$tab" -v leader="$leader" -v round="$round" -v several="$several" '
     $3 == leader { last = $0; next } { others[n++] = $0 }
@@ -233,17 +233,20 @@ from_peers() {
   me=$(sed -n "s/^me$tab\([0-9]*\)$tab.*/\1/p" "$work/plan")
   bad=' '
   wrong=
+  # Who had or fetched the file before has this one, too, or will: not everybody is asked again.
   leader=
   round=0
+  [ ! -s "$work/holder" ] || { read -r leader <"$work/holder" && round=$number; }
   began=$(date +%s)
   while :; do
     waits=
+    at=$(date +%s)
     asked_peers >"$work/asked.$number"
     while IFS="$tab" read -r _ index name address port; do
       case $bad in *" $name "*) continue ;; esac
-      [ -z "$(find "$work/away.$name" -mmin -1 2>/dev/null)" ] || continue
+      [ ! -e "$work/away.$name" ] || [ -z "$(find "$work/away.$name" -mmin -1)" ] || continue
       tries=2
-      [ "$(size "$part")" -gt 0 ] || tries=1
+      [ -s "$part" ] || tries=1
       while [ "$tries" -gt 0 ]; do
         tries=$((tries - 1))
         ask_peer "$name" "$address" "$port"
@@ -261,6 +264,7 @@ from_peers() {
             ;;
           503)
             leader=$name
+            echo "$name" >"$work/holder"
             if [ ! -e "$lead" ]; then
               waits=yes
             elif [ "$index" -lt "$me" ]; then
@@ -275,6 +279,8 @@ from_peers() {
             ;;
           # It has the file, and sends others just now.
           429)
+            leader=$name
+            echo "$name" >"$work/holder"
             waits=yes
             break
             ;;
@@ -298,8 +304,10 @@ from_peers() {
       fi
     fi
     [ -n "$waits" ] && round=$((round + 1))
-    [ $(($(date +%s) - began)) -lt "$promise_s" ] || { echo "no peer gave $path within $promise_s s" && return 1; }
-    sleep "$turn_s"
+    now=$(date +%s)
+    [ $((now - began)) -lt "$promise_s" ] || { echo "no peer gave $path within $promise_s s" && return 1; }
+    # One that kept its answer was waited for.
+    [ $((now - at)) -gt 1 ] || sleep "$turn_s"
   done
 }
 
@@ -422,7 +430,16 @@ if [ -n "$home" ] && [ -s "$home/peer.pem" ]; then
   exec 9>"${lead%.leads}.wants" && flock -n 9 || rm -f "$work/peers"
 fi
 count=$(wc -l <"$work/list")
-seq "$count" | xargs -n 1 -P "$lanes" sh "$0" "$work" "$log" || {
+# Hosts that share begin with different ones of each few files, so that they have something to give each other.
+me=$(sed -n "s/^me$tab\([0-9]*\)$tab.*/\1/p" "$work/plan")
+seq "$count" | awk -v me="${me:-0}" -v few=8 '
+  { line[NR] = $0 }
+  END {
+    for (at = 0; at < NR; at += few) {
+      size = NR - at < few ? NR - at : few
+      for (i = 0; i < size; i++) print line[at + (i + me) % size + 1]
+    }
+  }' | xargs -n 1 -P "$lanes" sh "$0" "$work" "$log" || {
   [ -e "$work/sentence" ] || fail "the files of $target could not be had"
   exit 1
 }

@@ -16,7 +16,7 @@ from ingot.operations.weights import models, peers
 _BEGIN, _END = "# Whom this round asks", "# Asks one source after the other"
 #: $1 is where the hosts are, $2 the host's name; what is asked for is a file of no size.
 _HOST = r"""set -u
-tab=$(printf '\t') fleet=$1 work=$1/$2 promise_s=600 turn_s=0.2 several=6 sha=- git=-
+tab=$(printf '\t') fleet=$1 work=$1/$2 promise_s=600 turn_s=0.2 several=3 sha=- git=-
 me=$2 lead=$1/$2/leads part=$1/$2/part bytes=0
 size() { echo 0; }
 good() { true; }
@@ -35,7 +35,7 @@ mkdir -p "$work/notes"
 : >"$work/wants"
 error=$work/error
 for path in @files@; do
-  number=$path
+  number=${path#f}
   from_peers >/dev/null || { echo "$path" >>"$fleet/outside"; sleep 0.3; }
   : >"$work/have.$path"
 done
