@@ -22,6 +22,7 @@ FIRST = (
     "rollout",
     "gateway",
     "tests/engines/test_group_on_hosts.py",
+    "tests/bundle/test_on_hosts.py",
     "tests/driver/test_on_hosts.py",
 )
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")

@@ -133,7 +133,7 @@ def test_a_source_that_is_wrong_refuses_or_stalls_leaves_nothing_visible_and_the
 def test_inodes_that_run_out_in_the_middle_are_one_sentence_and_the_next_run_goes_on(
     host: TestHost, fetch: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host.succeeds(f"mkdir -p {ROOT} && mount -t tmpfs -o nr_inodes=8 none {ROOT}")
+    host.succeeds(f"mkdir -p {ROOT} && mount -t tmpfs -o nr_inodes=7 none {ROOT}")
     try:
         with monkeypatch.context() as meanwhile:
             # There were some when it was looked at, and somebody else has taken them since.
@@ -151,6 +151,8 @@ def test_inodes_that_run_out_in_the_middle_are_one_sentence_and_the_next_run_goe
 def test_a_host_that_loses_power_in_the_middle_goes_on_from_where_it_stopped(
     host: TestHost, mirror: Mirror, fetch: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What the mirror holds back is no stall yet when the power goes.
+    monkeypatch.setattr(models, "SCRIPT", models.SCRIPT.replace("stall_s=1\n", "stall_s=60\n"))
     mirror.holds_at[SHARD] = 150_000
     part = f"{TARGET}.incomplete/{SHARD}.part"
 
