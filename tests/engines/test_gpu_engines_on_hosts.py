@@ -1,0 +1,191 @@
+"""SGLang, TensorRT-LLM and TGI on one host with GPUs, behind one gateway: their stand-ins, since no GPU is real here.
+
+What is proven is all that is Ingot's: plan, image, container, health, proof, routes, accounts, queue, end, verify. In
+order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import openai
+import pytest
+import yaml
+
+from ingot.engines.container import WAITING
+from ingot.sandbox import Sandbox, TestHost, mirror
+from ingot.sandbox.membership import HOST_FILES
+from ingot.sandbox.simulated.engines import image
+from ingot.secrets.keys import create
+from tests.e2e.deploying import INGOT, ROOT, deploy
+from tests.e2e.test_deploy import client
+from tests.engines.test_llama_on_hosts import TALK, accounts, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(900)]
+
+NAME, TEAM, SLOTS = "engines", "engines-gpu", 2
+#: Model -> engine. Each is the same tiny one by another name.
+MODELS = {"tiny-sglang": "sglang", "tiny-trt": "tensorrt-llm", "tiny-tgi": "tgi"}
+SERVE = [{"model": model, "context": 2048, "concurrency": SLOTS, "engine": engine} for model, engine in MODELS.items()]
+
+
+@pytest.fixture(scope="module")
+def gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHost]:
+    """A host with four GPUs, whose file says what serves on them."""
+    sandbox = Sandbox()
+    if any(one.name == NAME for one in sandbox.hosts()):
+        sandbox.down(NAME)
+    host = sandbox.up(NAME, profile="a10gx4")
+    HOST_FILES.mkdir(exist_ok=True)
+    with (HOST_FILES / "known_hosts").open("a") as pins:
+        pins.write(f"{host.pin}\n")
+    known = mirror.model_values()["site_models"]
+    said = {
+        "address": host.address,
+        "user": host.user,
+        "ssh_key": str(host.key_path),
+        "serve": SERVE,
+        "values": {
+            "site_models": dict.fromkeys(MODELS, known["tiny-qwen3"]),
+            "engine_images": image.write(tmp_path_factory.mktemp("engines")),
+            "engine_hold_s": 1,
+            "aliases": {"gpt-4o": "tiny-sglang"},
+        },
+    }
+    (HOST_FILES / f"{NAME}.yaml").write_text(yaml.safe_dump(said))
+    yield host
+    sandbox.down(NAME)
+
+
+@pytest.fixture(scope="module")
+def key(gpus: TestHost) -> str:
+    return create(Sandbox().secrets_dir, TEAM)
+
+
+@pytest.fixture
+def caller(gpus: TestHost, key: str) -> openai.OpenAI:
+    return client(gpus, key)
+
+
+def address(host: TestHost, model: str) -> str:
+    known = json.loads(host.succeeds("cat /var/lib/ingot/upstreams.json"))
+    return str(next(one["replicas"][0] for one in known if one["model"] == model))
+
+
+def test_they_are_planned_on_gpus_of_their_own_and_proven(gpus: TestHost, key: str) -> None:
+    run = deploy(NAME)
+    assert run.status == 0, run.output[-6000:]
+    assert run.output.count("gave a completion") == len(MODELS)
+    assert "Text Generation Inference is archived" in run.output
+    plan = json.loads(gpus.succeeds("cat /var/lib/ingot/plan.json"))["plan"]["replicas"]
+    assert {one["model"]: one["engine"] for one in plan} == MODELS
+    assert len({uuid for one in plan for uuid in one["gpu_uuids"]}) == len(MODELS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_gateway_counts_for_them(model: str, gpus: TestHost, caller: openai.OpenAI) -> None:
+    answer = caller.chat.completions.create(model=model, messages=TALK, max_tokens=6)
+    assert answer.usage and answer.usage.completion_tokens == 6
+    pieces = list(caller.chat.completions.create(model=model, messages=TALK, max_tokens=5, stream=True))
+    assert not any(one.usage for one in pieces), "the caller did not ask for it"
+    assert until(lambda: [one["completion_tokens"] for one in accounts(gpus)[-2:]] == [6, 5])
+    assert {(one["team"], one["model"]) for one in accounts(gpus)[-2:]} == {(TEAM, model)}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_they_answer_besides_reaches_no_caller(model: str, gpus: TestHost, caller: openai.OpenAI) -> None:
+    shut = {"tiny-sglang": "/server_info", "tiny-trt": "/kv_cache_events", "tiny-tgi": "/info"}[model]
+    assert gpus.succeeds(f"curl -s -o /dev/null -w '%{{http_code}}' http://{address(gpus, model)}{shut}") == "200"
+    bearer = {"Authorization": f"Bearer {caller.api_key}"}
+    answer = caller._client.get(str(caller.base_url).replace("/v1/", shut), headers=bearer)
+    assert answer.status_code == 404
+
+
+def test_an_alias_is_answered_and_a_name_of_nobody_refused(gpus: TestHost, caller: openai.OpenAI) -> None:
+    assert {one.id for one in caller.models.list()} == {*MODELS, "gpt-4o"}
+    assert caller.chat.completions.create(model="gpt-4o", messages=TALK, max_tokens=3).choices
+    assert until(lambda: accounts(gpus)[-1]["completion_tokens"] == 3)
+    with pytest.raises(openai.NotFoundError):
+        caller.chat.completions.create(model="gpt-5", messages=TALK)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_caller_who_hangs_up_frees_sglang(streamed: bool, gpus: TestHost, caller: openai.OpenAI) -> None:
+    said = f"curl -s http://{address(gpus, 'tiny-sglang')}/metrics | grep num_running_reqs"
+    if streamed:
+        stream = caller.chat.completions.create(model="tiny-sglang", messages=TALK, max_tokens=4000, stream=True)
+        next(iter(stream))
+        assert not gpus.succeeds(said).strip().endswith(" 0.0")
+        stream.close()
+    else:
+        with pytest.raises(openai.APITimeoutError):
+            caller.with_options(timeout=1, max_retries=0).chat.completions.create(
+                model="tiny-sglang", messages=TALK, max_tokens=4000
+            )
+    assert until(lambda: gpus.succeeds(said).strip().endswith(" 0.0"))
+
+
+def test_status_tells_what_each_can_tell(gpus: TestHost, caller: openai.OpenAI) -> None:
+    done = subprocess.run(
+        [str(INGOT), "status", NAME, "--inventory", "inventories/sandbox.py", "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    found = json.dumps(json.loads(done.stdout))
+    replicas = {one["model"]: one for one in _replicas(json.loads(done.stdout))}
+    assert replicas.keys() == MODELS.keys(), found
+    assert (replicas["tiny-sglang"]["running"], replicas["tiny-sglang"]["waiting"]) == (0, 0)
+    assert (replicas["tiny-tgi"]["running"], replicas["tiny-tgi"]["kv_used"]) == (0, None)
+    # Its metrics are JSON and empty themselves: nobody asks them.
+    assert replicas["tiny-trt"]["running"] is None
+
+
+def _replicas(value: object) -> Iterator[dict[str, object]]:
+    if isinstance(value, dict):
+        if "kv_used" in value:
+            yield value
+        for one in value.values():
+            yield from _replicas(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _replicas(one)
+
+
+def test_a_second_deploy_changes_nothing() -> None:
+    run = deploy(NAME)
+    assert (run.status, run.changed(NAME)) == (0, []), run.output[-3000:]
+
+
+def test_every_check_of_a_host_holds() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "INGOT_API_KEY"}
+    done = subprocess.run(
+        [str(INGOT), "verify", NAME, "--inventory", "inventories/sandbox.py"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_queue_has_an_end(gpus: TestHost) -> None:
+    known = json.loads(gpus.succeeds("cat /var/lib/ingot/upstreams.json"))
+    assert {one["model"]: one["most"] for one in known} == dict.fromkeys([*MODELS, "gpt-4o"], SLOTS + WAITING)
+
+
+def test_a_replacement_waits_for_running_answers(gpus: TestHost, caller: openai.OpenAI) -> None:
+    """TensorRT-LLM cuts its answers off when it is told to stop, so that the gateway has to wait for them."""
+    heard: list[str] = []
+
+    def ask() -> None:
+        answer = caller.chat.completions.create(model="tiny-trt", messages=TALK, max_tokens=700, stream=True)
+        heard.extend(one.choices[0].delta.content or "" for one in answer if one.choices)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert until(lambda: heard)
+    serve = [{**one, "context": 1024} if one["model"] == "tiny-trt" else one for one in SERVE]
+    run = deploy(NAME, data=[f"serve={json.dumps(serve)}"])
+    asking.join(60)
+    assert run.status == 0, run.output[-6000:]
+    assert len(heard) == 700
