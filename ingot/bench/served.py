@@ -90,7 +90,7 @@ def served(host: str, state: EngineState, model: str | None) -> Served:
 
 def place(replicas: Sequence[Replica]) -> Place:
     """What a replica has that the load needs."""
-    (mount,) = [one for one in replicas[0].mounts if one.target == "/model"]
+    (mount,) = [one for one in replicas[0].mounts if one.is_model]
     return Place(replicas[0].image, replicas[0].user, mount.source)
 
 

@@ -12,6 +12,10 @@ from typing import Any
 DEFAULT_ENGINE = "vllm"
 
 
+#: Where a container has its model; one whose engine reads the model's name there has it in a directory of that name.
+MODEL_AT = "/model"
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
     """A directory of the host inside the container."""
@@ -19,6 +23,11 @@ class Mount:
     source: str
     target: str
     read_only: bool = True
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is the model's weights."""
+        return self.target == MODEL_AT or self.target.startswith(f"{MODEL_AT}/")
 
 
 @dataclass(frozen=True, slots=True)

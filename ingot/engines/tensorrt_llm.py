@@ -12,11 +12,11 @@ from ingot.engines.container import container
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.minimums import oldest
 from ingot.engines.observed import Observed
-from ingot.engines.service import Service
+from ingot.engines.service import MODEL_AT, Service
 from ingot.sizing.engines.tensorrt_llm import SHARE
 
 #: Callers' name of the model is the last part of its directory: the gateway gives it that name.
-MODELS, CACHE = "/models", "/cache"
+CACHE = "/cache"
 #: Each of the first three alone turns its telemetry off, which is on; all are set.
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -42,7 +42,7 @@ LOG_LINES = "MemUsageChange|Memory used after loading model weights|tokens per b
 
 def service(replica: Replica, values: Values) -> Service:
     """The container of one replica."""
-    directory = f"{MODELS}/{replica.served_name.rpartition('/')[2]}"
+    directory = f"{MODEL_AT}/{replica.served_name.rpartition('/')[2]}"
     return container(
         replica,
         values,

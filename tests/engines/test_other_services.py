@@ -85,11 +85,11 @@ def test_sglang_knows_every_flag(replica: Replica, values: Values) -> None:
 def test_tensorrt_llm(replica: Replica, values: Values) -> None:
     service = tensorrt_llm.service(replace(replica, served_name="Qwen/Qwen2.5-7B"), values)
     assert service.argv == (
-        *("trtllm-serve", "/models/Qwen2.5-7B", "--backend", "pytorch", "--host", "0.0.0.0", "--port", "8000"),
+        *("trtllm-serve", "/model/Qwen2.5-7B", "--backend", "pytorch", "--host", "0.0.0.0", "--port", "8000"),
         *("--tp_size", "2", "--pp_size", "1", "--max_batch_size", "16", "--max_num_tokens", "2048"),
         *("--max_seq_len", "8192", "--kv_cache_free_gpu_memory_fraction", "0.9"),
     )
-    assert service.mounts[0] == Mount(replica.model_directory, "/models/Qwen2.5-7B")
+    assert service.mounts[0] == Mount(replica.model_directory, "/model/Qwen2.5-7B")
     assert service.ulimits == (("memlock", -1), ("nofile", 1048576))
     experts = tensorrt_llm.service(replace(replica, plan=plan(expert_parallel=True)), values)
     assert pairs(experts)["--ep_size"] == "2"

@@ -52,7 +52,10 @@ UNITS = (
 _LABEL = "--filter label=com.docker.compose.project"
 _EACH_MODEL = (
     f"for c in $(docker ps -aq {_LABEL}={PROJECT} 2>/dev/null); do "
-    "docker inspect --format '{{range .Mounts}}{{if eq .Destination \"/model\"}}{{.Source}}{{end}}{{end}}' $c; "
+    # Below it where an engine takes the model's name from its directory.
+    "docker inspect --format '{{range .Mounts}}"
+    '{{if eq (printf "%.6s" .Destination) "/model"}}{{.Source}}{{end}}'
+    "{{end}}' $c; "
     "done | sort -u | while read -r d; do"
 )
 

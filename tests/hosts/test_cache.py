@@ -38,8 +38,12 @@ def _file(target: Target, path: str) -> str | None:
     return next((one.file for one in variants if path.endswith(f"/{one.directory}") and one.file), None)
 
 
+def _is_model(path: str) -> bool:
+    return path == "/model" or path.startswith("/model/")
+
+
 def test_every_served_model_is_as_it_was_verified(target: Target, look: Look) -> None:
-    mounted = {mount["Source"] for one in look.engines for mount in one["Mounts"] if mount["Destination"] == "/model"}
+    mounted = {mount["Source"] for one in look.engines for mount in one["Mounts"] if _is_model(mount["Destination"])}
     target.expect(mounted, "no engine has a model; deploy")
     unverified = sorted(path for path, _, text in _cells(look, "markers") if not text.startswith("{"))
     target.expect(not unverified, f"never verified ({MARKER} is missing): {', '.join(unverified)}; deploy again")

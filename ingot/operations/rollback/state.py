@@ -68,7 +68,7 @@ class GoodState:
 
     def _model(self, name: str) -> str:
         replicas = [one for one in self.services if one.model == name]
-        weights = next((mount.source for mount in replicas[0].mounts if mount.target == "/model"), "")
+        weights = next((mount.source for mount in replicas[0].mounts if mount.is_model), "")
         revision = weights.rpartition("/")[2][:12]
         times = f"{len(replicas)} x " if len(replicas) > 1 else ""
         return f"{times}{name}{f' at {revision}' if revision else ''}, image {_short(replicas[0].image)}"

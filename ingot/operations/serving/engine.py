@@ -10,7 +10,7 @@ from pyinfra.context import host, state
 
 from ingot.engines import Service, Step
 from ingot.engines.group_service import part
-from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, MODEL, USER
+from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, USER
 from ingot.errors import IngotError
 from ingot.facts.disk_rate import DiskRate
 from ingot.facts.engine import STARTS, STATE, EngineLook, EngineState
@@ -191,7 +191,7 @@ def serve(seen: Outlook, settings: Settings, run: fleet.Fleet | None = None) -> 
 def _timed(seen: Outlook) -> Outlook:
     """The same with deadlines that follow from how fast the disk reads what is started, where that can be measured."""
     first = next(step.service for step in seen.todo if step.action == "replace")
-    weights = next(mount.source for mount in first.mounts if mount.target == MODEL)
+    weights = next(mount.source for mount in first.mounts if mount.is_model)
     rate: int | None = host.get_fact(DiskRate, directory=weights)
     if rate is None:
         return seen

@@ -33,7 +33,8 @@ def _kept(name: str) -> bool:
     if len(parts) == 1 or parts[1] == "lib64":
         return True
     if parts[1] == "bin":
-        return len(parts) == 2 or parts[2].startswith("python3")
+        # With env, by which the simulated GPUs' nvidia-smi starts.
+        return len(parts) == 2 or parts[2].startswith(("env", "python3"))
     if parts[1] == "lib":
         return len(parts) == 2 or parts[2].startswith("python3") or _is_library(parts[2:])
     return False
