@@ -198,6 +198,7 @@ BAD_INDEXES = {
 }
 
 
+@pytest.mark.cache
 @pytest.mark.parametrize("fault", BAD_INDEXES)
 def test_an_index_that_is_not_as_signed_or_too_old_is_refused(host, run_operation, fault):
     harm, words = BAD_INDEXES[fault]
@@ -396,6 +397,7 @@ def test_a_daemon_json_that_dockerd_refuses_never_replaces_the_old_one(host, run
     assert host.succeeds("cat /etc/docker/daemon.json") == before
 
 
+@pytest.mark.cache
 def test_a_model_that_does_not_fit_is_refused_before_it_is_fetched(host, run_operation, monkeypatch):
     host.succeeds("mkdir -p /srv/models && mount -t tmpfs -o size=1m none /srv/models")
     refused = run_operation(models.cached, on=host, data=model_data(monkeypatch))
@@ -428,6 +430,7 @@ def test_a_disk_that_fills_in_the_middle_is_one_sentence_and_the_next_run_goes_o
         host.succeeds("umount /srv/models")
 
 
+@pytest.mark.cache
 def test_a_model_is_fetched_from_the_mirror_in_a_unit_of_its_own(host, run_operation, monkeypatch):
     data = model_data(monkeypatch)
     first = run_operation(models.cached, on=host, data=data)
@@ -437,6 +440,7 @@ def test_a_model_is_fetched_from_the_mirror_in_a_unit_of_its_own(host, run_opera
     assert not run_operation(models.cached, on=host, data=data).changed
 
 
+@pytest.mark.cache
 def test_a_model_is_pushed_by_a_user_who_is_not_root(host, run_operation, monkeypatch):
     data = model_data(monkeypatch)
     here = {"kind": "push", "uri": str(Paths.from_environment().mirror / "models")}
