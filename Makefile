@@ -67,7 +67,7 @@ test-unit: env checkers ## Tests that need no test host
 # Several sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
 test-e2e: env checkers clients ## Tests on real booted test hosts (root, Linux)
 	@$(BIN)/ingot sandbox check
-	$(BIN)/pytest $$(grep -rlF --include='test_*.py' pytest.mark.e2e tests | grep -v '^tests/sandbox/test_') -m e2e \
+	$(BIN)/pytest $$(grep -rlF --include='test_*.py' pytest.mark.e2e tests | grep -v '^tests/sandbox/test_' | sort) -m e2e \
 	  -n $(or $(WORKERS),3) --dist loadscope --no-loadscope-reorder
 	$(BIN)/pytest tests/sandbox --ignore=tests/sandbox/simulated -m e2e
 
