@@ -19,8 +19,10 @@ from ingot.facts.sections import TAKEN, Question, Section, compose, joined, spli
 FILE = "/var/lib/ingot/look.sh"
 #: How long a look may take, seconds; what has not answered by then is asked by itself.
 LIMIT_S = 60
-#: For how long an answer is taken while nothing changes the host, seconds: a run may wait for other hosts meanwhile.
+#: For how long an answer is taken while nothing changes the host, seconds: a run may wait for other hosts meanwhile,
+#: and the more so the more of them there are.
 VALID_S = 30
+VALID_FOR_EACH_HOST_S = 0.25
 #: The same of a look after this run's change, which may have left something on the host that is still under way.
 VALID_AFTER_CHANGE_S = 5
 #: How much a look may answer, and how many questions a host keeps.
@@ -48,11 +50,14 @@ def command(first: int) -> str:
 class Look:
     """What is known of one host while nothing changes it, and what a run asks of it.
 
-    `clock` counts seconds, `time_of_day` is this machine's clock, seconds since 1970.
+    `hosts` is how many the run has, `clock` counts seconds, `time_of_day` is this machine's clock, seconds since 1970.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, time_of_day: Callable[[], float] = time.time
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        time_of_day: Callable[[], float] = time.time,
+        hosts: int = 1,
     ) -> None:
         #: Scripts that this run asked, by key, which of them tell a moment, and the number of the last operation that
         #: asked each.
@@ -64,6 +69,7 @@ class Look:
         self.known: frozenset[str] | None = None
         self._kept = ""
         self._clock, self._time_of_day = clock, time_of_day
+        self._valid_s = VALID_S + VALID_FOR_EACH_HOST_S * (hosts - 1)
         self._answers: dict[str, Section] = {}
         self._begun = self._took = self._taken_at = 0.0
         self._changing = 0
@@ -100,7 +106,7 @@ class Look:
         if self.known is None:
             return True
         if self._answers:
-            valid_s = VALID_AFTER_CHANGE_S if self._changed else VALID_S
+            valid_s = VALID_AFTER_CHANGE_S if self._changed else self._valid_s
             # A host that is slow to answer is not asked again for each question.
             return self._clock() - self._begun > max(valid_s, 2 * self._took)
         return self.known.issuperset(question.keys.values()) and (self._served > 1 or self._alone > 0)

@@ -65,7 +65,7 @@ class IngotConnector(SSHConnector):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._look = Look()
+        self._look = Look(hosts=len(self.state.inventory))
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:

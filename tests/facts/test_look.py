@@ -164,6 +164,17 @@ def test_old_answers_are_looked_at_again() -> None:
     assert not found.is_due(ONE)
 
 
+def test_answers_last_longer_where_a_run_waits_for_more_hosts() -> None:
+    now = [0.0]
+    alone, of_many = Look(clock=lambda: now[0]), Look(clock=lambda: now[0], hosts=200)
+    for found in (alone, of_many):
+        found.take(answered(ONE), found.begin())
+    now[0] = looks.VALID_S + 40.0
+    assert alone.is_due(ONE) and not of_many.is_due(ONE)
+    now[0] = looks.VALID_S + looks.VALID_FOR_EACH_HOST_S * 200
+    assert of_many.is_due(ONE)
+
+
 def test_a_look_whose_time_is_over_says_what_it_knows(tmp_path: Path) -> None:
     questions = {f"q{number}": f"echo {number}" for number in range(looks.LANES)} | {"never": "sleep 100", "then": "id"}
     text = kept(script(questions, dict.fromkeys(questions, 0), ["then"]), tmp_path)
