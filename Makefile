@@ -8,7 +8,7 @@ CLIENTS := .venv-clients
 AGENTS := .venv-agents
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help env lock checkers clients lint test test-unit test-e2e test-driver gpu demo demo-down clean mutants zero-failures kill-sweep
+.PHONY: help env lock checkers clients lint test test-unit test-e2e test-long test-driver gpu demo demo-down clean mutants zero-failures kill-sweep
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,11 +65,17 @@ test-unit: env checkers ## Tests that need no test host
 	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e" -n auto
 
 # Several sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
+ON_HOSTS = $(BIN)/pytest $$(grep -rlF --include='test_*.py' pytest.mark.e2e tests | grep -v '^tests/sandbox/test_' | sort) \
+  -n $(or $(WORKERS),3) --dist loadscope --no-loadscope-reorder
+
 test-e2e: env checkers clients ## Tests on real booted test hosts (root, Linux)
 	@$(BIN)/ingot sandbox check
-	$(BIN)/pytest $$(grep -rlF --include='test_*.py' pytest.mark.e2e tests | grep -v '^tests/sandbox/test_' | sort) -m e2e \
-	  -n $(or $(WORKERS),3) --dist loadscope --no-loadscope-reorder
+	$(ON_HOSTS) -m "e2e and not long"
 	$(BIN)/pytest tests/sandbox --ignore=tests/sandbox/simulated -m e2e
+
+test-long: env checkers clients ## More proofs on booted hosts, some ten minutes (no part of test)
+	@$(BIN)/ingot sandbox check
+	$(ON_HOSTS) -m "e2e and long"
 
 test: lint test-unit test-e2e ## Every test
 

@@ -169,6 +169,7 @@ def _new_host(name: str) -> TestHost:
     return host
 
 
+@pytest.mark.long
 def test_hosts_with_no_way_out_are_deployed_from_the_one_that_serves(served: Site) -> None:
     served.are_served()
     at = f"https://{served.hosts[1].address}:8445"
@@ -179,6 +180,7 @@ def test_hosts_with_no_way_out_are_deployed_from_the_one_that_serves(served: Sit
     assert json.loads(again.stdout) == {"address": at, "new": 0, "new_bytes": 0, "changed": False, "errors": []}
 
 
+@pytest.mark.long
 def test_who_is_none_of_the_sites_hosts_is_given_nothing(served: Site) -> None:
     front = served.hosts[1]
     ask = f"curl -sk -o /dev/null -w '%{{http_code}}' https://{front.address}:8445"
@@ -189,6 +191,7 @@ def test_who_is_none_of_the_sites_hosts_is_given_nothing(served: Site) -> None:
     assert stranger.stdout == "403"
 
 
+@pytest.mark.long
 def test_a_second_bundle_brings_what_is_new_and_an_older_one_is_refused(served: Site) -> None:
     first = served.manifest
     revision = another_revision(served.connected, served.directory)
@@ -211,6 +214,7 @@ def test_a_second_bundle_brings_what_is_new_and_an_older_one_is_refused(served: 
     assert not [one["name"] for one in results if one["success"]], deployed.stdout[-3000:]
 
 
+@pytest.mark.long
 def test_who_serves_no_more_leaves_the_files(served: Site) -> None:
     front = served.hosts[1]
     assert served.ingot("bundle", "serve", FRONT, "--stop").returncode == 0

@@ -25,7 +25,7 @@ from tests.e2e.deploying import INGOT, ROOT, deploy
 from tests.e2e.test_deploy import client
 from tests.engines.test_llama_on_hosts import TALK, accounts, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.engines, pytest.mark.timeout(900)]
 
 NAME, TEAM, SLOTS = "engines", "engines-gpu", 2
 #: Model -> engine. Each is the same tiny one by another name.
