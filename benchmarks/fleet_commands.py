@@ -26,9 +26,10 @@ sys.path.insert(0, str(ROOT))
 from ingot.sandbox import Sandbox  # noqa: E402
 
 INVENTORY = """from ingot.sandbox.inventory import hosts
-serve = [{{"model": "tiny-gguf", "context": 4096, "concurrency": 2, "engine": "llama.cpp"}}]
-names = {names!r}
-gpu = [(name, {{**data, "serve": serve}}) for name, data in hosts() if name.removeprefix("@ingot/") in names]
+_serve = [{{"model": "tiny-gguf", "context": 4096, "concurrency": 2, "engine": "llama.cpp"}}]
+_names = {names!r}
+_values = {{"serve": _serve, "docker_source": "distribution", "docker_default_ulimits": {{}}}}
+gpu = [(name, {{**data, **_values}}) for name, data in hosts() if name.removeprefix("@ingot/") in _names]
 """
 
 
@@ -67,8 +68,9 @@ def main() -> None:
             }.items():
                 cells, load = [], os.getloadavg()[0]
                 for count in args.hosts:
-                    limit = ["--limit", ",".join(names[:count])] if what != "pyinfra itself" else []
-                    cells.append(statistics.median(took_s([*command, *limit]) for _ in range(args.rounds)))
+                    chosen = {"pyinfra itself": [], "second deploy": ["--limit", ",".join(names[:count])]}
+                    whole = [*command, *chosen.get(what, names[:count])]
+                    cells.append(statistics.median(took_s(whole) for _ in range(args.rounds)))
                 print(f"{what:<16}" + "".join(f"{cell:>8.2f} s" for cell in cells) + f"{load:>8.1f}", flush=True)
         finally:
             for name in {host.name for host in sandbox.hosts()} & set(names):
