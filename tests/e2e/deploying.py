@@ -48,6 +48,15 @@ class Run:
         return [line for line in self.output.splitlines() if host in line]
 
 
+def verify(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`ingot verify` to its end, with the keys that it finds by itself."""
+    environment = {key: value for key, value in os.environ.items() if key != "INGOT_API_KEY"}
+    return subprocess.run(
+        [str(INGOT), "verify", *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
 def deploy(
     *hosts: str,
     inventory: str = "inventories/sandbox.py",

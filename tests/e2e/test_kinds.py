@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shlex
 import subprocess
 import wave
@@ -21,7 +20,7 @@ from ingot.engines.registry import registry
 from ingot.sandbox import TestHost
 from ingot.sandbox.membership import HOST_FILES
 from tests.e2e import snippets
-from tests.e2e.deploying import INGOT, ROOT, deploy
+from tests.e2e.deploying import INGOT, ROOT, deploy, verify
 from tests.e2e.test_deploy import client, containers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.models, pytest.mark.timeout(900)]
@@ -205,16 +204,7 @@ def test_a_model_that_is_for_something_else_says_so(caller: openai.OpenAI) -> No
 
 
 def test_every_kind_is_verified(mixed: TestHost) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "INGOT_API_KEY"}
-    done = subprocess.run(
-        [str(INGOT), "verify", NAME],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = verify(NAME)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

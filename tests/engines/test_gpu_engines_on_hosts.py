@@ -7,7 +7,6 @@ order.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from ingot.sandbox import Sandbox, TestHost, mirror
 from ingot.sandbox.membership import HOST_FILES
 from ingot.sandbox.simulated.engines import image
 from ingot.secrets.keys import create
-from tests.e2e.deploying import INGOT, ROOT, deploy
+from tests.e2e.deploying import INGOT, ROOT, deploy, verify
 from tests.e2e.test_deploy import client
 from tests.engines.test_llama_on_hosts import TALK, accounts, until
 
@@ -160,11 +159,7 @@ def test_a_second_deploy_changes_nothing() -> None:
 
 
 def test_every_check_of_a_host_holds() -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "INGOT_API_KEY"}
-    done = subprocess.run(
-        [str(INGOT), "verify", NAME, "--inventory", "inventories/sandbox.py"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    done = verify(NAME, "--inventory", "inventories/sandbox.py")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
