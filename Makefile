@@ -7,6 +7,8 @@ CHECKERS := .venv-checkers
 CLIENTS := .venv-clients
 AGENTS := .venv-agents
 export PYTHONUNBUFFERED := 1
+# Each of a thousand processes would compile Ingot anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env lock checkers clients lint test test-unit test-e2e test-long test-driver gpu demo demo-down clean mutants zero-failures kill-sweep
 

@@ -63,13 +63,14 @@ def main() -> None:
             print(f"{'':<16}" + "".join(f"{count:>4} hosts" for count in args.hosts) + "    load")
             for what, command in {
                 "pyinfra itself": [BIN / "pyinfra", "--version"],
+                "ingot --help": [BIN / "ingot", "--help"],
                 "second deploy": deploy,
                 **{name: [BIN / "ingot", name, inventory] for name in ("plan", "status", "drift", "verify")},
             }.items():
                 cells, load = [], os.getloadavg()[0]
                 for count in args.hosts:
                     limits = [part for name in names[:count] for part in ("--limit", name)]
-                    chosen = {"pyinfra itself": [], "second deploy": limits}
+                    chosen = {"pyinfra itself": [], "ingot --help": [], "second deploy": limits}
                     whole = [*command, *chosen.get(what, names[:count])]
                     cells.append(statistics.median(took_s(whole) for _ in range(args.rounds)))
                 print(f"{what:<16}" + "".join(f"{cell:>8.2f} s" for cell in cells) + f"{load:>8.1f}", flush=True)

