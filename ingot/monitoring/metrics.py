@@ -205,6 +205,12 @@ HOST = (
     ),
     _gauge("ingot_cache_size_bytes", (), "Size of the cache's file system.", "statvfs"),
     _gauge("ingot_cache_free_bytes", (), "Bytes free on the cache's file system.", "statvfs"),
+    _gauge(
+        "ingot_disk_forced_readonly",
+        ("device", "mountpoint"),
+        "1 where errors made a disk read-only, 0 where not, or where it is mounted so on purpose.",
+        "/proc/1/mountinfo",
+    ),
     _gauge("ingot_clock_synchronized", (), "1 where the kernel's clock is kept by a time service.", "adjtimex"),
     _gauge("ingot_clock_offset_seconds", (), "Estimated error of the clock.", "adjtimex"),
     _gauge("ingot_unit_failed", ("unit",), "1 for each failed unit of systemd.", "systemctl list-units --failed"),

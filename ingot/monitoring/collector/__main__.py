@@ -29,6 +29,7 @@ def main(file: str) -> int:
         "nginx": lambda: gateway.collect_status(figures, settings["gateway_name"]),
         "budgets": lambda: gateway.collect_budgets(figures, settings),
         "cache": lambda: host.collect_cache(figures, settings),
+        "disks": lambda: host.collect_disks(figures, settings),
         "clock": lambda: host.collect_clock(figures, settings),
         "units": lambda: host.collect_units(figures, settings),
         "certificates": lambda: host.collect_certificates(figures, settings),

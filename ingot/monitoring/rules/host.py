@@ -57,10 +57,10 @@ ALERTS = (
     Rule(
         "IngotDiskReadOnly",
         Severity.CRITICAL,
-        f"node_filesystem_readonly{_REAL} == 1",
+        "ingot_disk_forced_readonly == 1",
         120,
-        f"{_DISK} cannot be written.",
-        "The kernel makes a disk read-only after errors: read `dmesg`, have the disk checked, then remount.",
+        f"{_DISK} was made read-only by the kernel.",
+        "It does so after errors, and nothing is written any more: read `dmesg`, have the disk checked, then remount.",
     ),
     Rule(
         "IngotMountUnreadable",

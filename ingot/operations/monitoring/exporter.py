@@ -111,6 +111,8 @@ def told(values: Settings, name: str) -> dict[str, object]:
             if team.tokens_per_day or team.tokens_per_month
         },
         "ledger": COUNTS,
+        # Its own unit sees the system read-only.
+        "mountinfo": "/proc/1/mountinfo",
         "cache_root": values.cache_root,
         "cache_mount": values.cache_mount,
         "certificates": [_PRESENTED[values.gateway_certificate], f"{TLS_DIRECTORY}/certificate.pem"],

@@ -14,6 +14,7 @@ import pytest
 
 from ingot.bench.served import subject
 from ingot.monitoring.collector.gpus import FIELDS, count_xids, slot_of, table
+from ingot.monitoring.collector.host import forced_read_only
 from ingot.monitoring.metrics import CATALOGUE
 from ingot.operations.monitoring import exporter
 from tests.report.fleets import plan
@@ -175,6 +176,33 @@ def test_budgets_and_runs_are_told(tmp_path: Path, told: dict[str, object]) -> N
     assert found['ingot_team_budget_used_tokens{team="sales",period="day"}'] == 80, "what was taken over counts once"
     assert found["ingot_deploy_succeeded"] == 0 and found["ingot_acceptance_passed"] == 0
     assert found["ingot_cache_mounted"] == 0
+
+
+#: As Linux 6.18 tells them of an ext4 on a loop device: before and after `trigger_fs_error`, with `mount -o ro`, and
+#: with `mount -o remount,bind,ro` of a second place; older kernels say `ro` after an error.
+_HEALTHY = "154 27 7:0 / /srv/models rw,relatime - ext4 /dev/loop0 rw,errors=remount-ro"
+_FAILED = f"{_HEALTHY},emergency_ro"
+_FAILED_BEFORE = "154 27 7:0 / /srv/models rw,relatime shared:9 - ext4 /dev/loop0 ro,errors=remount-ro"
+_MEANT = "154 27 7:0 / /srv/models ro,relatime - ext4 /dev/loop0 ro"
+_BOUND = f"{_HEALTHY}\n155 27 7:0 / /srv/shown ro,relatime - ext4 /dev/loop0 rw"
+
+
+@pytest.mark.parametrize(
+    ("mountinfo", "forced"),
+    [(_HEALTHY, False), (_FAILED, True), (_FAILED_BEFORE, True), (_MEANT, False), (_BOUND, False)],
+    ids=["healthy", "an error", "an error, older kernel", "mounted so", "bound so"],
+)
+def test_a_disk_that_errors_made_read_only_is_told_from_one_that_is_mounted_so(mountinfo: str, forced: bool) -> None:
+    others = "22 27 0:21 / /proc rw - proc proc ro\n23 27 0:22 / /run ro - tmpfs tmpfs ro\nno line"
+    assert forced_read_only(f"{others}\n{mountinfo}\n") == {("/dev/loop0", "/srv/models"): forced}
+
+
+def test_disks_are_told_as_the_host_mounts_them(tmp_path: Path, told: dict[str, object]) -> None:
+    assert told["mountinfo"] == "/proc/1/mountinfo", "the collector's own unit sees the system read-only"
+    (tmp_path / "mounts").write_text(_FAILED)
+    found = collect(tmp_path, {**told, "mountinfo": str(tmp_path / "mounts")})
+    assert found['ingot_disk_forced_readonly{device="/dev/loop0",mountpoint="/srv/models"}'] == 1
+    assert found['ingot_collector_part_up{part="disks"}'] == 1
 
 
 def test_engines_are_listed_for_the_monitor(tmp_path: Path, told: dict[str, object]) -> None:

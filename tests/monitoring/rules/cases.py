@@ -351,9 +351,9 @@ GATEWAY = (
 )
 
 _DISK_LABELS = 'NODE,device="/dev/sda1",fstype="ext4",mountpoint="/"'
-_AVAILABLE, _SIZE, _FILES_FREE, _FILES, _READONLY, _DEVICE_ERROR = (
+_AVAILABLE, _SIZE, _FILES_FREE, _FILES, _DEVICE_ERROR = (
     f"node_filesystem_{name}{{{_DISK_LABELS}}}"
-    for name in ("avail_bytes", "size_bytes", "files_free", "files", "readonly", "device_error")
+    for name in ("avail_bytes", "size_bytes", "files_free", "files", "device_error")
 )
 _MD = 'NODE,device="md0"'
 
@@ -383,7 +383,7 @@ HOST = (
         {_FILES_FREE: always(4), _FILES: always(100)},
         ({_FILES_FREE: always(6), _FILES: always(100)},),
     ),
-    flag("IngotDiskReadOnly", _READONLY),
+    flag("IngotDiskReadOnly", 'ingot_disk_forced_readonly{NODE,device="/dev/sda1",mountpoint="/"}'),
     flag("IngotMountUnreadable", _DEVICE_ERROR),
     Case(
         "IngotRaidDegraded",
