@@ -46,10 +46,11 @@ class Watch:
     monitor: TestHost
     inventory: Path
 
-    def has(self, query: str, timeout_s: float = 120) -> None:
-        """Wait until a query of the monitor's Prometheus has a result."""
+    def has(self, query: str, timeout_s: float = 120) -> str:
+        """Wait until a query of the monitor's Prometheus has a result, and return its first value."""
         asked = f"curl -sf -G --data-urlencode {query_word(query)} http://127.0.0.1:9090/api/v1/query"
-        self.monitor.wait_until_succeeds(f"{asked} | grep -q '\"value\":'", timeout_s=timeout_s)
+        answer = self.monitor.wait_until_succeeds(f"{asked} | grep '\"value\":'", timeout_s=timeout_s)
+        return str(json.loads(answer)["data"]["result"][0]["value"][1])
 
     def fires(self, name: str, timeout_s: float = 120) -> None:
         self.has(f'ALERTS{{alertstate="firing",alertname="{name}",host="{NAME}"}}', timeout_s)
@@ -133,3 +134,20 @@ def test_a_benchmark_of_a_dying_engine_ends_and_people_are_told_of_the_engine(wa
     watch.ended("IngotReplicaDown")
     ended = f'grep IngotReplicaDown {receivers_at.DIRECTORY}/posts.jsonl | grep -q \'"status": "resolved"\''
     watch.monitor.wait_until_succeeds(ended, timeout_s=60)
+
+
+def test_the_host_serves_on_while_its_monitor_is_down_and_nothing_is_lost_but_the_time_between(
+    watch: Watch, key: str
+) -> None:
+    requests = f'ingot_gateway_requests_total{{host="{NAME}",model="{MODEL}",team="e2e",status="200"}}'
+    before = float(watch.has(requests))
+    watch.monitor.kill()
+    for _ in range(3):
+        ask(watch.host, key)
+    alerts = watch.ingot("alerts")
+    _, said = alerts.communicate(timeout=120)
+    assert alerts.returncode == 1 and said.startswith(f"ingot: {MONITOR}: ") and "Traceback" not in said, said
+    watch.monitor.start()
+    watch.has(f"{requests} >= {before + 3:g}", timeout_s=180)
+    watch.has(f'up{{job="replica",host="{NAME}"}} == 1')
+    watch.has(f"min_over_time({requests}[1h]) <= {before:g}")

@@ -103,6 +103,15 @@ ALERTS = (
         "Look at `chronyc tracking` or `timedatectl timesync-status`; keys and certificates end by this clock.",
     ),
     Rule(
+        "IngotClockApart",
+        Severity.WARNING,
+        # Where no time service answers, the kernel knows nothing of its error. A scrape takes less than a second.
+        "abs(node_time_seconds - timestamp(node_time_seconds)) > 2",
+        600,
+        "The clocks of {{ $labels.host }} and of its monitor are {{ $value }} s apart.",
+        "Ask both with `timedatectl` which is right: keys and certificates end by the host's clock.",
+    ),
+    Rule(
         "IngotClockUnsynchronised",
         Severity.WARNING,
         "ingot_clock_synchronized == 0",

@@ -397,6 +397,7 @@ HOST = (
         ({"node_memory_MemAvailable_bytes{NODE}": always(6), "node_memory_MemTotal_bytes{NODE}": always(100)},),
     ),
     both("IngotClockOff", "ingot_clock_offset_seconds{NODE}", always(-0.06), always(0.04)),
+    both("IngotClockApart", "node_time_seconds{NODE}", rises(60, 3), rises(60, 1)),
     flag("IngotClockUnsynchronised", "ingot_clock_synchronized{NODE}", 0),
     flag("IngotUnitFailed", 'ingot_unit_failed{NODE,unit="docker.service"}'),
     both("IngotHostRebooted", "node_boot_time_seconds{NODE}", steps(100, 5000), always(100)),
