@@ -16,7 +16,6 @@ from pyinfra.context import host
 
 from ingot.operations import served_bundle
 from ingot.operations.hidden import Hidden
-from ingot.operations.served_bundle import fleet
 from ingot.secrets import proxy as secrets
 from ingot.settings import of_host
 from ingot.settings.proxy import Proxy
@@ -63,7 +62,7 @@ def members() -> Mapping[str, str]:
 
     Raises: IngotError.
     """
-    text = shell(of_host(host).proxy, fleet(), served_bundle.authority())
+    text = shell(of_host(host).proxy, served_bundle.fleet(), served_bundle.authority())
     return {"proxy": text} if text else {}
 
 
@@ -74,5 +73,5 @@ def asking(secret: str = "") -> dict[str, str]:
 
     Raises: IngotError.
     """
-    text = shell(of_host(host).proxy, fleet(), served_bundle.authority())
+    text = shell(of_host(host).proxy, served_bundle.fleet(), served_bundle.authority())
     return {"_stdin": Hidden(f"{text}secret={shlex.quote(str.__str__(secret))}\n")}
