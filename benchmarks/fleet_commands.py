@@ -2,14 +2,16 @@
 
     .venv/bin/python benchmarks/fleet_commands.py [--hosts 1 8] [--rounds 3]
 
-Boots test hosts without a GPU (root, Linux), deploys llama.cpp on all of them, and times whole processes: medians, and
-the machine's load meanwhile. The hosts share this machine's cores with the commands, which a fleet's do not.
+Boots test hosts without a GPU (root, Linux), deploys llama.cpp on all of them, and times whole processes: medians, the
+processor time that the command itself takes, and the machine's load meanwhile. The hosts share this machine's cores
+with the commands, which a fleet's do not.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -33,15 +35,16 @@ gpu = [(name, {{**data, **_values}}) for name, data in hosts() if name.removepre
 """
 
 
-def took_s(command: Sequence[str | Path], timeout_s: int = 600) -> float:
-    """Seconds of a process that ends well, or finds a check that failed. Raises: SystemExit."""
-    began = time.monotonic()
+def took_s(command: Sequence[str | Path], timeout_s: int = 600) -> tuple[float, float]:
+    """Seconds of a process that ends well, or finds a check that failed, and those of a core. Raises: SystemExit."""
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL
     )
     if done.returncode and "verify" not in command:
         sys.exit(f"fleet_commands: {' '.join(map(str, command))}:\n{(done.stdout + done.stderr)[-4000:]}")
-    return time.monotonic() - began
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.monotonic() - began, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
@@ -60,7 +63,7 @@ def main() -> None:
             # The second asks what the first could not know.
             for _ in range(2):
                 took_s(deploy, 1800)
-            print(f"{'':<16}" + "".join(f"{count:>4} hosts" for count in args.hosts) + "    load")
+            print(f"{'':<16}" + "".join(f"{count:>5} hosts (core)" for count in args.hosts) + "    load")
             for what, command in {
                 "pyinfra itself": [BIN / "pyinfra", "--version"],
                 "ingot --help": [BIN / "ingot", "--help"],
@@ -72,8 +75,14 @@ def main() -> None:
                     limits = [part for name in names[:count] for part in ("--limit", name)]
                     chosen = {"pyinfra itself": [], "ingot --help": [], "second deploy": limits}
                     whole = [*command, *chosen.get(what, names[:count])]
-                    cells.append(statistics.median(took_s(whole) for _ in range(args.rounds)))
-                print(f"{what:<16}" + "".join(f"{cell:>8.2f} s" for cell in cells) + f"{load:>8.1f}", flush=True)
+                    rounds = [took_s(whole) for _ in range(args.rounds)]
+                    cells.append(tuple(statistics.median(figures) for figures in zip(*rounds, strict=True)))
+                print(
+                    f"{what:<16}"
+                    + "".join(f"{took:>7.2f} s {f'({core:.2f} s)':>9}" for took, core in cells)
+                    + f"{load:>8.1f}",
+                    flush=True,
+                )
         finally:
             for name in {host.name for host in sandbox.hosts()} & set(names):
                 sandbox.down(name)

@@ -37,8 +37,6 @@ from ingot.settings.changes import Changes
 #: Seconds between SSH keepalives; seconds after which unanswered data ends a connection (the link loses packets).
 KEEPALIVE_S = 15
 DEAD_LINK_S = 60
-#: Seconds after which a connection on which nothing arrives looks whether its keepalive is due.
-IDLE_LOOK_S = 5
 
 #: Printed where a login prints something by itself, between that and the answer of a command.
 _MARK = "@@ingot-answer"
@@ -323,7 +321,6 @@ class IngotConnector(SSHConnector):
         transport = self.client.get_transport()
         assert transport is not None
         transport.set_keepalive(KEEPALIVE_S)
-        transport.sock.settimeout(IDLE_LOOK_S)
         # Behind a jump host the transport runs over a channel, which has no socket options.
         if isinstance(transport.sock, socket.socket):
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
