@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ingot.bench.place import Place
@@ -101,7 +101,8 @@ def subject(model: str, engine: str, replicas: Sequence[ReplicaPlan], running: i
     first = replicas[0]
     return Subject(
         model=model,
-        plan=digest([one.to_dict() for one in replicas]),
+        # How weights are read decides starts alone.
+        plan=digest([replace(one, loading=None).to_dict() for one in replicas]),
         engine=engine,
         variant=first.variant,
         repository=first.repository,

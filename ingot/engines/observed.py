@@ -22,12 +22,14 @@ _USAGE = re.compile(r"Actual usage is ([\d.]+) GiB for (?:consumed memory|weight
 _FREE = re.compile(r"Free memory on device \(([\d.]+)/([\d.]+) GiB\) on startup")
 # vllm/compilation/backends.py: a graph that is not in the compile cache is compiled.
 _COMPILED = re.compile(r"Compiling a graph for .* takes [\d.]+ s")
+# model_executor/model_loader/default_loader.py; each rank says it, and again for a draft.
+_LOADING = re.compile(r"Loading weights took ([\d.]+) s")
 _VERSION = re.compile(r"vLLM API server version (\S+)")
 
 #: Lines that carry one of the numbers above, as a grep -E expression for the host.
 LOG_LINES = (
-    "Model loading took|KV cache memory|KV cache size|Maximum concurrency|Graph capturing finished|"
-    "Actual usage is|API server version|Compiling a graph for"
+    "Model loading took|Loading weights took|KV cache memory|KV cache size|Maximum concurrency|"
+    "Graph capturing finished|Actual usage is|API server version|Compiling a graph for"
 )
 
 
@@ -35,7 +37,7 @@ LOG_LINES = (
 class Observed:
     """One start's real numbers; None is what was not said. Bytes are of one GPU; GPUs of a replica that differ
     are given by the tightest (most weights, least cache). `compiled` says that the start compiled the model, which
-    keeps memory that a start with a compile cache has for its cache."""
+    keeps memory that a start with a compile cache has for its cache. `loading_s` is the slowest rank's."""
 
     engine_version: str | None = None
     weights_bytes: int | None = None
@@ -50,6 +52,7 @@ class Observed:
     num_blocks: int | None = None
     block_size: int | None = None
     compiled: bool = False
+    loading_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers as JSON-able values."""
@@ -78,6 +81,7 @@ def parse(log: Iterable[str], metrics: Iterable[str]) -> Observed:
         num_blocks=_int(labels.get("num_gpu_blocks")),
         block_size=_int(labels.get("block_size")),
         compiled=any(_COMPILED.search(line) for line in lines),
+        loading_s=max((float(match[1]) for line in lines if (match := _LOADING.search(line))), default=None),
     )
 
 

@@ -147,6 +147,8 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
             flags["--dtype"] = plan.dtype
         if plan.kv_cache_dtype != "auto":
             flags["--kv-cache-dtype"] = plan.kv_cache_dtype
+    if plan.loading:
+        flags["--safetensors-load-strategy"] = plan.loading.way
     switches = ["--disable-fastapi-docs", "--disable-uvicorn-access-log", "--no-enable-log-requests"]
     if values.build != "cpu" and plan.expert_parallel:
         switches.append("--enable-expert-parallel")

@@ -47,12 +47,16 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """What one look found: `docker` says whether Docker answered, `files` are JSON files below STATE by path."""
+    """What one look found: `docker` says whether Docker answered, `files` are JSON files below STATE by path.
+
+    `free_memory_bytes` of the host's memory are free, or hold only what is on its disks as well.
+    """
 
     docker: bool = False
     containers: tuple[Container, ...] = ()
     files: Mapping[str, Any] = field(default_factory=dict)
     compose: str = ""
+    free_memory_bytes: int | None = None
 
     @property
     def marked(self) -> frozenset[str]:
@@ -100,6 +104,7 @@ class EngineLook(FactBase[EngineState]):
                 STARTS,
                 "engine/group.json",
             ),
+            "free_memory": "awk '/^MemAvailable:/ {printf \"%.0f\", $2 * 1024}' /proc/meminfo",
             "compose": "cat /etc/ingot/engine/compose.yaml 2>/dev/null",
         }
         if probe:
@@ -127,7 +132,9 @@ def parse_look(output: Iterable[str]) -> EngineState:
     codes = dict(line.split()[:2] for line in lines_of(found, "probes") if len(line.split()) >= 2)
     files = parse_stored(found)
     compose = found["compose"].output if "compose" in found else ""
-    return EngineState(docker, tuple(_container(one, now, codes) for one in inspected), files, compose)
+    free = found["free_memory"].line if "free_memory" in found else ""
+    containers = tuple(_container(one, now, codes) for one in inspected)
+    return EngineState(docker, containers, files, compose, int(free) if free.isdigit() else None)
 
 
 def stored(*patterns: str) -> str:

@@ -46,10 +46,11 @@ def _replica(
         f'<span><i style="background:{row.colour}"></i>{escape(row.label)} {escape(row.size)}</span>' for row in rows
     )
     facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica, benchmarks))]
+    real = plan_rows.measurement(plan, replica, measured)
+    facts.append(("loading", plan_rows.loading(replica, real)))
     facts.append(("arguments", ", ".join(f"{name} {value}" for name, value in plan_rows.arguments(replica))))
     facts += [("note", note) for note in replica.notes]
     lines = "\n".join(f'<p><span class="dim">{name}</span> {escape(value)}</p>' for name, value in facts if value)
-    real = plan_rows.measurement(plan, replica, measured)
     return (
         f"<h3>{escape(replica.model)} {escape(replica.variant)} on {escape(plan_rows.placement(replica))}</h3>\n"
         f'{bars}\n<div class="legend">{legend}</div>\n{_terms(rows)}\n{lines}\n'

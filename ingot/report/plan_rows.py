@@ -116,6 +116,21 @@ def speed(replica: ReplicaPlan, benchmarks: Mapping[str, str]) -> str:
     )
 
 
+def loading(replica: ReplicaPlan, measured: Calibration | None) -> str:
+    """How a start reads its weights and why, and how long the last one took; empty where the engine decides."""
+    parts = []
+    if chosen := replica.loading:
+        free = f"{show_gib(chosen.free_bytes)} of the host's memory free"
+        if chosen.way == "prefetch":
+            parts.append(f"{show_gib(chosen.file_bytes)} of files read ahead, {free}")
+        else:
+            parts.append(f"mapped and read as used: {show_gib(chosen.file_bytes)} of files, {free}")
+    if measured and measured.loading_s is not None:
+        ways = {"prefetch": "read ahead", "lazy": "mapped", None: "the engine's own way"}
+        parts.append(f"the last start took {measured.loading_s:g} s ({ways.get(measured.loading, measured.loading)})")
+    return "; ".join(parts)
+
+
 def alternatives_of(found: Sequence[Alternative]) -> list[str]:
     """The next best ways to serve each model and why they lost, one line each."""
     lines = []

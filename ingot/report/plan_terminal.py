@@ -121,6 +121,8 @@ def _replica(
     parts.append(Text.assemble(bar(replica), f" {total} per GPU"))
     parts.append(_table(replica, formulas=formulas))
     facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica, benchmarks))]
+    real = plan_rows.measurement(plan, replica, measured)
+    facts.append(("loading", plan_rows.loading(replica, real)))
     facts.append(("arguments", ", ".join(f"{name} {value}" for name, value in plan_rows.arguments(replica))))
     facts.extend(("note", note) for note in replica.notes)
     lines = Table(box=None, pad_edge=False, show_header=False)
@@ -128,7 +130,6 @@ def _replica(
         if value:
             lines.add_row(Text(name, style="dim"), value)
     parts.append(lines)
-    real = plan_rows.measurement(plan, replica, measured)
     if real is not None and plan_rows.differences(replica, real):
         parts.append(_differences(replica, real))
     return Group(*parts)

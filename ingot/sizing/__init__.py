@@ -20,9 +20,10 @@ from ingot.sizing.fit import DoesNotFit
 from ingot.sizing.group import plan_group
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.host_memory import HostMemoryError, plan_on_host
+from ingot.sizing.loading import kept_loading, with_loading
 from ingot.sizing.memory import MemoryBreakdown, Term
 from ingot.sizing.pace import Peak
-from ingot.sizing.plan import HostPlan, ReplicaPlan
+from ingot.sizing.plan import HostPlan, Loading, ReplicaPlan
 from ingot.sizing.planner import fits, plan_host
 from ingot.sizing.request import GOALS, Goal, Model, ModelRequest, Variant, Workload
 from ingot.sizing.serving import KINDS, Adapter, EngineArguments, Kind, Speculation, Yarn
@@ -49,6 +50,7 @@ __all__ = [
     "HostMemoryError",
     "HostPlan",
     "Kind",
+    "Loading",
     "MemoryBreakdown",
     "Model",
     "ModelRequest",
@@ -67,9 +69,11 @@ __all__ = [
     "alternatives",
     "architecture_from_config",
     "fits",
+    "kept_loading",
     "plan_group",
     "plan_host",
     "plan_on_gpus",
     "plan_on_host",
     "vllm",
+    "with_loading",
 ]

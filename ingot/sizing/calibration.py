@@ -34,7 +34,8 @@ class Calibration:
 
     They come from its log ("Model loading took", "Available KV cache memory", graph capture) and from the metric
     `vllm:cache_config_info`. What a start says that `compiled` the model holds for its weights alone: the next one
-    finds the compile cache and has more left.
+    finds the compile cache and has more left. `loading_s` is how long it read weights ("Loading weights took"), in the
+    way `loading` of its plan; None: the engine's own.
     """
 
     key: CalibrationKey
@@ -49,6 +50,8 @@ class Calibration:
     gpu_memory_utilization: float | None = None
     measured_at: str | None = None
     compiled: bool = False
+    loading_s: float | None = None
+    loading: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The measurement as JSON-able values; `from_dict` reads it back."""

@@ -44,6 +44,7 @@ class EngineProfile:
     + expert_chunk: tokens that experts work on at once; 0 for all there are
     + overlaps_steps: it prepares a step while the one before runs
     + offloads_cache: blocks that the cache drops may be kept in the host's memory
+    + prefetches: it can be told to read weights ahead into the host's memory
     + block_size: tokens per cache block unless the attention backend wants another
     """
 
@@ -72,6 +73,7 @@ class EngineProfile:
     expert_chunk: int = 0
     overlaps_steps: bool = True
     offloads_cache: bool = True
+    prefetches: bool = True
     block_size: int = 16
 
     def __hash__(self) -> int:
@@ -94,7 +96,8 @@ class EngineProfile:
 # wording, the share of memory, the Triton sampler, the counted context, prefix caching beside states. The second model
 # runner, the default since 0.27, estimates CUDA graphs since 0.32 (`v1/worker/gpu/cudagraph_utils.py`); until then
 # requested = consumed + activation + cache in every log. Since then a start that compiles keeps about 2 GiB that a
-# warm one does not (six logs), since 0.31 about 1.1 GiB (three logs).
+# warm one does not (six logs), since 0.31 about 1.1 GiB (three logs). Reading ahead was read in 0.32; of older versions
+# it is not known.
 CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
     (
         (0,),
@@ -121,6 +124,7 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
             "expert_chunk": 32768,
             "overlaps_steps": False,
             "offloads_cache": False,
+            "prefetches": False,
         },
     ),
     ((0, 7, 1), {"latent_cache": True}),
@@ -149,7 +153,7 @@ CHANGES: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
     ((0, 28), {"state_prefix_caching": True}),
     ((0, 30), {"null_blocks": 1}),
     ((0, 31), {"compiling_gib": (1.1, 0.2)}),
-    ((0, 32), {"graphs_in_budget": True}),
+    ((0, 32), {"graphs_in_budget": True, "prefetches": True}),
 )
 
 

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from ingot.sizing.errors import PlanError
 from ingot.sizing.memory import MemoryBreakdown
 from ingot.sizing.throughput import Throughput
 
 SCHEMA = 2
+
+#: vLLM's words for it: the host's memory is filled with the files first, or pages are read as they are used.
+Way = Literal["prefetch", "lazy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How a start reads `file_bytes` of weights: `free_bytes` of the host's memory were free for them."""
+
+    way: Way
+    file_bytes: int
+    free_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +35,8 @@ class ReplicaPlan:
     model. Of several data parallel ranks, which share their experts (`expert_parallel`), all figures are of one, but
     `max_concurrency` and `estimate` are of all. `kv_offload_gib` of the host's memory keep what the cache drops.
     `engine` is what serves it; figures of a replica without a GPU are of the host's memory. `hosts` serve it together,
-    the head first (none: this host alone): each with GPUs of its own, of which `gpu_uuids` are this host's.
+    the head first (none: this host alone): each with GPUs of its own, of which `gpu_uuids` are this host's. `loading`
+    is how a start reads its weights; None leaves that to the engine.
     """
 
     model: str
@@ -55,6 +68,7 @@ class ReplicaPlan:
     kv_offload_gib: float | None = None
     engine: str = "vllm"
     hosts: tuple[str, ...] = ()
+    loading: Loading | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The replica as JSON-able values."""
@@ -68,6 +82,10 @@ class ReplicaPlan:
             del values["engine"]
         if not self.hosts:
             del values["hosts"]
+        if self.loading is None:
+            del values["loading"]
+        else:
+            values["loading"] = asdict(self.loading)
         return values
 
     @classmethod
@@ -83,6 +101,7 @@ class ReplicaPlan:
                 values[name] = tuple(values.get(name, ()))
             values["memory"] = MemoryBreakdown.from_dict(values["memory"])
             values["estimate"] = Throughput(**values["estimate"]) if values["estimate"] else None
+            values["loading"] = Loading(**values["loading"]) if values.get("loading") else None
         except (KeyError, TypeError) as error:
             raise PlanError(f"A stored replica cannot be read ({error}): deploy again.") from error
         return cls(**values)

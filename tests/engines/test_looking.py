@@ -43,6 +43,15 @@ def test_a_serving_host() -> None:
     assert found.files["upstreams.json"] == [{"model": "tiny-qwen3", "replicas": ["172.31.213.10:8000"]}]
 
 
+@pytest.mark.cache
+@pytest.mark.parametrize(("said", "free"), [("8219082752", 8219082752), ("", None)])
+def test_the_hosts_free_memory(said: str, free: int | None) -> None:
+    assert (
+        parse_look([*capture("look"), "@@ingot-begin free_memory", said, "@@ingot-end free_memory 0"]).free_memory_bytes
+        == free
+    )
+
+
 def test_a_replica_whose_health_route_is_silent_is_not_healthy() -> None:
     found = parse_look(
         [line.replace("ingot-engine-tiny-qwen3-0 200", "ingot-engine-tiny-qwen3-0 000") for line in capture("look")]

@@ -17,6 +17,8 @@ CPU_METRICS = [
 
 # Wordings of vLLM 0.32's sources (v1/worker/gpu_worker.py, v1/core/kv_cache_utils.py), two ranks.
 GPU_LOG = """\
+(Worker_TP0) INFO 07-23 10:22:20 [default_loader.py:272] Loading weights took 3.22 seconds
+(Worker_TP1) INFO 07-23 10:22:20 [default_loader.py:272] Loading weights took 3.31 seconds
 (Worker_TP0) INFO Model loading took 7.12 GiB memory and 3.401 seconds
 (Worker_TP1) INFO Model loading took 7.20 GiB memory and 3.402 seconds
 (Worker_TP0) INFO Available KV cache memory: 11.50 GiB
@@ -50,6 +52,7 @@ def test_of_several_ranks_the_tightest_counts() -> None:
         free_at_start_bytes=int(21.75 * GIB),
         kv_cache_tokens=210640,
         max_concurrency=25.71,
+        loading_s=3.31,
     )
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from ingot.engines import ENGINES, VLLM, Mount, Replica, Service, Values, accounting, starts
+from ingot.engines.registry import registry
 from ingot.engines.vllm import START_BASE_S
 from ingot.operations.serving.services import upstreams
-from ingot.sizing import Adapter, EngineArguments, Speculation, Yarn
+from ingot.sizing import Adapter, EngineArguments, Loading, Speculation, Yarn
 
 from .conftest import plan
 
@@ -70,6 +71,14 @@ def test_a_replica_on_two_gpus(replica: Replica, values: Values) -> None:
         stop_grace_s=120,
         start_deadline_s=420 + 30 * 1024**3 // 150_000_000,
     )
+
+
+@pytest.mark.cache
+@pytest.mark.parametrize("way", ["prefetch", "lazy"])
+def test_weights_are_read_in_the_way_of_the_plan(way: str, replica: Replica, values: Values) -> None:
+    chosen = replace(replica, plan=replace(replica.plan, loading=Loading(way, 1, 2)))  # type: ignore[arg-type]
+    assert f"--safetensors-load-strategy {way}" in " ".join(VLLM.service(chosen, values).argv)
+    assert "safetensors-load-strategy" in registry("0.32.0").arguments
 
 
 def test_the_processor_build_gets_a_fixed_cache_numbers_of_32_bits_and_no_gpu_flags(

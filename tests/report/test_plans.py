@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 
 import pytest
@@ -11,7 +13,17 @@ from rich.console import Console
 from ingot.catalog import hardware_from_name, peaks
 from ingot.report.plan_page import render_page
 from ingot.report.plan_terminal import BAR_WIDTH, bar, misfit, print_plan
-from ingot.sizing import Calibration, CalibrationKey, DoesNotFit, HostPlan, ModelRequest, Workload, plan_host, vllm
+from ingot.sizing import (
+    Calibration,
+    CalibrationKey,
+    DoesNotFit,
+    HostPlan,
+    Loading,
+    ModelRequest,
+    Workload,
+    plan_host,
+    vllm,
+)
 from ingot.sizing.units import show_gib
 from tests.sizing.conftest import GIB, model
 
@@ -97,6 +109,20 @@ def test_a_benchmark_stands_in_for_the_estimate(found: HostPlan) -> None:
     for shown in (text, page):
         assert "99 tokens/s; measured" in shown and "estimate: from peak figures" not in shown
     assert "estimate: from peak figures" in printed(found, benchmarks={"another": "1 token/s"})
+
+
+@pytest.mark.cache
+def test_how_weights_are_read_is_stated_beside_what_the_last_start_took(found: HostPlan) -> None:
+    chosen = Loading("prefetch", 16 * GIB, 100 * GIB)
+    plan = replace(found, replicas=tuple(replace(one, loading=chosen) for one in found.replicas))
+    real = replace(measured(found), loading_s=9.4, loading="prefetch")
+    said = "16.00 GiB of files read ahead, 100.00 GiB of the host's memory free; the last start took 9.4 s (read ahead)"
+    assert said in printed(plan, measured=[real])
+    assert escape(said) in render_page([plan], measured={plan.host: [real]})
+    mapped = replace(plan, replicas=(replace(plan.replicas[0], loading=replace(chosen, way="lazy")),))
+    assert "mapped and read as used: 16.00 GiB of files, 100.00 GiB of the host's memory free" in printed(mapped)
+    assert "the last start took 9.4 s (the engine's own way)" in printed(found, measured=[replace(real, loading=None)])
+    assert "loading" not in printed(found)
 
 
 def test_a_misfit_shows_its_arithmetic_and_what_would_fit(refused: DoesNotFit) -> None:

@@ -41,11 +41,13 @@ from ingot.sizing import (
     PlanError,
     SizingError,
     alternatives,
+    kept_loading,
     plan_group,
     plan_host,
     plan_on_gpus,
     plan_on_host,
     vllm,
+    with_loading,
 )
 from ingot.sizing.calibration import load as load_calibrations
 
@@ -182,6 +184,11 @@ def plan(hardware: Hardware, asked: Sequence[ModelRequest], engine: EngineProfil
         return Planned(kept, models, stored["free_bytes"], made_from, words, tuple(asked))
     gpus = unused(hardware.gpus, stored, state)
     made = _made(replace(hardware, gpus=tuple(gpus)), asked, engine, calibrations(state.files))
+    files = {(one.name, each.name): each.checkpoint_bytes or 0 for one in models.values() for each in one.variants}
+    made = with_loading(made, files, state.free_memory_bytes, hardware, engine)
+    # Another engine starts anew in any case.
+    if stored and "engine" not in changed:
+        made = kept_loading(made, HostPlan.from_dict(stored["plan"]))
     because = f"new: {' and '.join(changed)} changed since the last deploy" if stored else "new: none is stored there"
     return Planned(made, models, {gpu.uuid: gpu.free_bytes for gpu in gpus}, made_from, because, tuple(asked))
 

@@ -463,6 +463,8 @@ def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Sett
         gpu_total_bytes=numbers.total_bytes,
         gpu_memory_utilization=replica.gpu_memory_utilization,
         compiled=numbers.compiled,
+        loading_s=numbers.loading_s,
+        loading=replica.loading.way if replica.loading else None,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -81,6 +81,20 @@ def test_a_changed_architecture_changes_the_plan() -> None:
     assert again.plan.replicas[0].memory.weights.bytes > first.plan.replicas[0].memory.weights.bytes
 
 
+@pytest.mark.cache
+def test_memory_that_others_take_changes_no_replica_that_stays_and_a_new_engine_is_told_anew() -> None:
+    first = plan(EngineState(True, free_memory_bytes=64 << 30))
+    assert first.plan.replicas[0].loading is not None and first.plan.replicas[0].loading.way == "prefetch"
+    full = replace(stored(first), free_memory_bytes=1 << 20)
+
+    def ways(**change: Any) -> list[str]:
+        return [one.loading.way for one in plan(full, **change).plan.replicas if one.loading]
+
+    assert ways() == ["prefetch"]
+    assert ways(gpus=[card(0), card(1)]) == ["prefetch", "lazy"]
+    assert ways(engine_version="0.32.0") == ["lazy"]
+
+
 def test_a_title_changes_nothing() -> None:
     first = plan()
     again = plan(stored(first), site_models={"small": {**SMALL, "title": "Small and new", "license": "mit"}})
