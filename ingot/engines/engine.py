@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ingot.engines.observed import Observed
+from ingot.engines.rates import Rates
 from ingot.engines.service import Service
 from ingot.sizing import Adapter, EngineArguments, Kind, ReplicaPlan, Speculation, Yarn
 
@@ -83,6 +84,7 @@ class Engine:
     + log_lines: a grep -E expression for the lines of its log that `observe` reads
     + observe: reads log lines and the text of its metrics
     + service: one replica's container
+    + rates: reads how fast one request was from its answer; None: its answers do not say
     + warning: what each deploy says of it; None: nothing
     """
 
@@ -101,4 +103,5 @@ class Engine:
     log_lines: str
     observe: Callable[[Iterable[str], Iterable[str]], Observed]
     service: Callable[[Replica, Values], Service]
+    rates: Callable[[str], Rates | None] | None = None
     warning: str | None = None

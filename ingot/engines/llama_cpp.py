@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ingot.engines import starts
+from ingot.engines import rates, starts
 from ingot.engines.engine import Engine, Replica, Values
 from ingot.engines.minimums import oldest
 from ingot.engines.observed import Observed
@@ -138,4 +138,5 @@ LLAMA_CPP = Engine(
     log_lines=LOG_LINES,
     observe=observe,
     service=service,
+    rates=rates.of_timings,
 )

@@ -45,8 +45,8 @@ def _replica(
     legend = "".join(
         f'<span><i style="background:{row.colour}"></i>{escape(row.label)} {escape(row.size)}</span>' for row in rows
     )
-    facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica, benchmarks))]
     real = plan_rows.measurement(plan, replica, measured)
+    facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica, benchmarks, real))]
     facts.append(("loading", plan_rows.loading(replica, real)))
     facts.append(("arguments", ", ".join(f"{name} {value}" for name, value in plan_rows.arguments(replica))))
     facts += [("note", note) for note in replica.notes]

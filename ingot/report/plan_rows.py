@@ -100,10 +100,18 @@ def capacity(replica: ReplicaPlan) -> str:
     return text
 
 
-def speed(replica: ReplicaPlan, benchmarks: Mapping[str, str]) -> str:
-    """What a benchmark measured, by model; else the estimated rates, labelled so; empty without the GPU's peaks."""
+def speed(replica: ReplicaPlan, benchmarks: Mapping[str, str], measured: Calibration | None) -> str:
+    """What a benchmark measured, by model; else its first start; else the estimated rates, labelled so.
+
+    Empty where nothing was measured, and the GPU's peaks are not known.
+    """
     if replica.model in benchmarks:
         return benchmarks[replica.model]
+    if measured and measured.decode_tokens_per_s and measured.prefill_tokens_per_s:
+        return (
+            f"{measured.decode_tokens_per_s:,.3g} tokens/s for one sequence, {measured.prefill_tokens_per_s:,.3g} "
+            f"tokens/s prefill; measured by its start at {measured.measured_at}"
+        )
     rates = replica.estimate
     if rates is None:
         return ""
@@ -182,7 +190,7 @@ def measurement(plan: HostPlan, replica: ReplicaPlan, measured: tuple[Calibratio
         if (
             key.repository == replica.repository
             and key.quantization == replica.quantization
-            and key.engine == plan.engine
+            and key.engine == plan.engine_of(replica)
             and key.tensor_parallel_size == replica.tensor_parallel_size
             and key.pipeline_parallel_size == replica.pipeline_parallel_size
             and key.data_parallel_size == replica.data_parallel_size

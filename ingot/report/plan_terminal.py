@@ -120,8 +120,8 @@ def _replica(
     total = show_gib(replica.memory.total.bytes)
     parts.append(Text.assemble(bar(replica), f" {total} per GPU"))
     parts.append(_table(replica, formulas=formulas))
-    facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica, benchmarks))]
     real = plan_rows.measurement(plan, replica, measured)
+    facts = [("holds", plan_rows.capacity(replica)), ("speed", plan_rows.speed(replica, benchmarks, real))]
     facts.append(("loading", plan_rows.loading(replica, real)))
     facts.append(("arguments", ", ".join(f"{name} {value}" for name, value in plan_rows.arguments(replica))))
     facts.extend(("note", note) for note in replica.notes)

@@ -25,6 +25,7 @@ from ingot.sizing.memory import MemoryBreakdown, Term
 from ingot.sizing.pace import Peak
 from ingot.sizing.plan import HostPlan, Loading, ReplicaPlan
 from ingot.sizing.planner import fits, plan_host
+from ingot.sizing.processor import Processor
 from ingot.sizing.request import GOALS, Goal, Model, ModelRequest, Variant, Workload
 from ingot.sizing.serving import KINDS, Adapter, EngineArguments, Kind, Speculation, Yarn
 from ingot.sizing.throughput import Throughput
@@ -56,6 +57,7 @@ __all__ = [
     "ModelRequest",
     "Peak",
     "PlanError",
+    "Processor",
     "ReplicaPlan",
     "SizingError",
     "Speculation",

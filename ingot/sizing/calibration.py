@@ -35,7 +35,8 @@ class Calibration:
     They come from its log ("Model loading took", "Available KV cache memory", graph capture) and from the metric
     `vllm:cache_config_info`. What a start says that `compiled` the model holds for its weights alone: the next one
     finds the compile cache and has more left. `loading_s` is how long it read weights ("Loading weights took"), in the
-    way `loading` of its plan; None: the engine's own.
+    way `loading` of its plan; None: the engine's own. The rates are those of one request that came alone, where the
+    engine's answers tell them.
     """
 
     key: CalibrationKey
@@ -52,10 +53,16 @@ class Calibration:
     compiled: bool = False
     loading_s: float | None = None
     loading: str | None = None
+    prefill_tokens_per_s: float | None = None
+    decode_tokens_per_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The measurement as JSON-able values; `from_dict` reads it back."""
-        return asdict(self)
+        values = asdict(self)
+        if self.decode_tokens_per_s is None:
+            # As versions wrote it that knew no rates.
+            del values["prefill_tokens_per_s"], values["decode_tokens_per_s"]
+        return values
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Calibration:

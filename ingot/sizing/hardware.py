@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ingot.sizing.errors import HardwareError
+from ingot.sizing.processor import Processor
 from ingot.sizing.units import GIB, gib, show_gib
 
 # cudaMemGetInfo's total is smaller than nvidia-smi's memory.total by what the driver keeps (nvidia-smi calls it
@@ -92,12 +93,13 @@ class GPU:
 class Hardware:
     """The GPUs of one host, and the memory of the host itself that programs may take, where it is known.
 
-    The order of `gpus` never matters: `ordered` sorts by index.
+    `processor` computes what no GPU does. The order of `gpus` never matters: `ordered` sorts by index.
     """
 
     host: str
     gpus: tuple[GPU, ...]
     host_memory_bytes: int | None = None
+    processor: Processor | None = None
 
     @cached_property
     def ordered(self) -> tuple[GPU, ...]:

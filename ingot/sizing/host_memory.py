@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.attention import Attention, ChunkedLocal, GatedDeltaNet, LatentAttention, Mamba2, SlidingWindow
@@ -11,8 +12,10 @@ from ingot.sizing.engines.llama_cpp import CacheLayer, Settings, StateLayer
 from ingot.sizing.errors import SizingError
 from ingot.sizing.memory import Basis, MemoryBreakdown, Term
 from ingot.sizing.plan import ReplicaPlan
+from ingot.sizing.processor import Processor, ProcessorPace
 from ingot.sizing.request import ModelRequest, Variant
 from ingot.sizing.split import Parallel
+from ingot.sizing.throughput import Throughput, estimate
 from ingot.sizing.units import GIB, show_gib
 from ingot.sizing.weights import stage_weights
 
@@ -32,10 +35,13 @@ class HostMemoryError(SizingError):
     """The models that a host shall serve on its processor do not fit in its memory."""
 
 
-def plan_on_host(host: str, memory_bytes: int, requests: Sequence[ModelRequest]) -> tuple[ReplicaPlan, ...]:
+def plan_on_host(
+    host: str, memory_bytes: int, requests: Sequence[ModelRequest], processor: Processor | None = None
+) -> tuple[ReplicaPlan, ...]:
     """The replicas of requests that are served on the processor: each as asked, the best variant that fits.
 
-    `memory_bytes` is all of the host's. Raises: HostMemoryError, one sentence with the arithmetic.
+    `memory_bytes` is all of the host's; without its `processor` no rate is estimated.
+    Raises: HostMemoryError, one sentence with the arithmetic.
     """
     left = memory_bytes - SYSTEM_BYTES
     made: list[ReplicaPlan] = []
@@ -57,7 +63,7 @@ def plan_on_host(host: str, memory_bytes: int, requests: Sequence[ModelRequest])
             )
         _check_context(host, request, variant)
         left -= needed * count
-        made += [_replica(request, variant, memory, slots)] * count
+        made += [_replica(request, variant, memory, slots, processor)] * count
     return tuple(made)
 
 
@@ -148,7 +154,21 @@ def _check_context(host: str, request: ModelRequest, variant: Variant) -> None:
         )
 
 
-def _replica(request: ModelRequest, variant: Variant, memory: MemoryBreakdown, slots: int) -> ReplicaPlan:
+def _rates(
+    request: ModelRequest, variant: Variant, memory: MemoryBreakdown, slots: int, processor: Processor | None
+) -> Throughput | None:
+    """What answers may come at; an embedder gives none."""
+    if processor is None or request.model.kind == "embed":
+        return None
+    context = llama_cpp.padded(request.workload.context)
+    token_bytes = memory.kv_cache.bytes / (context * slots)
+    pace = ProcessorPace(variant.architecture, processor, memory.weights.bytes, token_bytes)
+    return replace(estimate(pace, context=context, sequences=slots), basis=processor.basis)
+
+
+def _replica(
+    request: ModelRequest, variant: Variant, memory: MemoryBreakdown, slots: int, processor: Processor | None
+) -> ReplicaPlan:
     context = llama_cpp.padded(request.workload.context)
     per_slot = memory.kv_cache.bytes // slots
     return ReplicaPlan(
@@ -175,4 +195,5 @@ def _replica(request: ModelRequest, variant: Variant, memory: MemoryBreakdown, s
         sequence_blocks=1,
         gpu_name="processor",
         engine=request.engine,
+        estimate=_rates(request, variant, memory, slots, processor),
     )

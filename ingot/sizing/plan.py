@@ -115,6 +115,10 @@ class HostPlan:
     engine: str
     replicas: tuple[ReplicaPlan, ...]
 
+    def engine_of(self, replica: ReplicaPlan) -> str:
+        """What serves one of its replicas: the plan's engine with its version, or another that is beside it."""
+        return self.engine if replica.engine == "vllm" else replica.engine
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-able values."""
         return {

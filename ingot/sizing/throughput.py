@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from ingot.sizing.pace import Pace
+from typing import Protocol
 
 # What is assumed of requests where nobody says it: sequences end at half of their context, three quarters of it prompt.
 FILLED, PROMPT_SHARE = 0.5, 0.75
+
+
+class Paced(Protocol):
+    """Times of one replica's steps, in seconds: on GPUs (`ingot.sizing.pace`) or on a processor."""
+
+    def decode_s(self, sequences: float, context: float) -> float: ...
+    def prefill_s(self, prompt: float) -> float: ...
+    def bound(self, sequences: float, context: float) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class Throughput:
     sequences: int = 0
 
 
-def output_rate(pace: Pace, load: Load) -> float:
+def output_rate(pace: Paced, load: Load) -> float:
     """Output tokens/s of one replica under a load: decoding and reading prompts take turns on the same GPUs."""
     sequences = max(load.sequences, 1)
     context = load.prompt + load.answer / 2
@@ -68,7 +75,7 @@ def typical(context: int, sequences: float) -> Load:
     return Load(held * PROMPT_SHARE, held * (1 - PROMPT_SHARE), sequences)
 
 
-def estimate(pace: Pace, *, context: int, sequences: int) -> Throughput:
+def estimate(pace: Paced, *, context: int, sequences: int) -> Throughput:
     """Rates of one replica that is planned for `sequences` of `context` tokens at once."""
     held = context * FILLED
     step = pace.decode_s(sequences, held)

@@ -85,6 +85,11 @@ def planned(host: TestHost, model: str = MODEL) -> dict[str, Any]:
     return dict(found)
 
 
+def ingot(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [str(INGOT), *words, "--inventory", "inventories/sandbox.py"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
 def running(host: TestHost) -> bool:
     known = json.loads(host.succeeds("cat /var/lib/ingot/upstreams.json"))
     address = next(one["replicas"][0] for one in known if one["model"] == MODEL)
@@ -99,6 +104,16 @@ def test_it_is_deployed_without_anything_of_nvidia(bare: TestHost, key: str) -> 
     assert bare.succeeds("dpkg-query -W -f '${Package}\\n' | grep -c nvidia || true").strip() == "0"
     replica = planned(bare)
     assert (replica["engine"], replica["gpu_uuids"], replica["max_num_seqs"]) == ("llama.cpp", [], SLOTS)
+
+
+def test_a_plan_shows_how_fast_its_first_start_was(bare: TestHost) -> None:
+    assert planned(bare)["estimate"]["basis"].startswith("estimate: from ")
+    (measured,) = json.loads(bare.succeeds("cat /var/lib/ingot/measured.json"))["measured"]
+    assert measured["key"]["gpu"] == "processor" and measured["decode_tokens_per_s"] > 0
+    done = ingot("plan", NAME)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Wrapped as wide as a terminal.
+    assert f"tokens/s prefill; measured by its start at {measured['measured_at']}" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize("model", [MODEL, EMBEDDER])
@@ -200,10 +215,7 @@ def test_its_log_holds_nothing_of_what_was_asked(bare: TestHost) -> None:
 
 
 def test_usage_sums_what_the_gateway_counted() -> None:
-    done = subprocess.run(
-        [str(INGOT), "usage", NAME, "--inventory", "inventories/sandbox.py", "--json"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = ingot("usage", NAME, "--json")
     assert done.returncode == 0 and f'"{TEAM}"' in done.stdout, done.stdout + done.stderr
 
 

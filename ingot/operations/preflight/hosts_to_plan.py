@@ -10,7 +10,7 @@ from ingot.errors import IngotError
 from ingot.facts.driver import Driver
 from ingot.facts.engine import EngineLook
 from ingot.facts.errors import Unread
-from ingot.facts.memory import HostMemory
+from ingot.facts.processor import HostProcessor
 from ingot.facts.together import Wanted, together
 from ingot.inventory.fleet import Selected, at_once, connected
 from ingot.inventory.host_files import ERROR_KEY
@@ -24,7 +24,7 @@ from ingot.operations.serving import planning
 from ingot.operations.serving.requests import all_need_gpus, need_gpu, requests
 from ingot.settings import Settings
 from ingot.settings import of_host as settings_of
-from ingot.sizing import Hardware, ModelRequest, SizingError
+from ingot.sizing import GPU, Hardware, ModelRequest, Processor, SizingError
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -65,7 +65,7 @@ def _stated(host: Host, values: Settings, asks: tuple[ModelRequest, ...]) -> Ask
 def _looked_at(host: Host, values: Settings, asks: tuple[ModelRequest, ...]) -> Asked:
     """A live host, with what is stored there; one without a driver has the GPUs that its PCI bus promises."""
     with connected(host):
-        from_memory: list[Wanted] = [(HostMemory, {})] if _chooses(values) or not all_need_gpus(asks) else []
+        from_memory: list[Wanted] = [(HostProcessor, {})] if _chooses(values) or not all_need_gpus(asks) else []
         seen, state, *memory = together(host, (Driver, {}), (EngineLook, {"probe": False}), *from_memory)
     if isinstance(seen, Unread):
         raise IngotError(seen.sentence(host.name))
@@ -74,7 +74,7 @@ def _looked_at(host: Host, values: Settings, asks: tuple[ModelRequest, ...]) -> 
         asks = requests(values, has_gpu=False)
     own = next(iter(memory), None)
     if not need_gpu(asks):
-        return Asked(Hardware(host.name, (), own), asks, planning.profile(values), state)
+        return Asked(_hardware(host.name, (), own), asks, planning.profile(values), state)
     machine = seen.state.machine(values.driver_console, partial=values.gpus_use is not None)
     driver = answer(host.name, machine, driver_request(values))
     fault = seen.gpus.fault
@@ -83,7 +83,11 @@ def _looked_at(host: Host, values: Settings, asks: tuple[ModelRequest, ...]) -> 
     found = usable(seen.gpus, seen.state.bus, values.gpus_use)
     if (fault and not found) or (fault and fault.kind not in HEALED and not set(found) <= set(fault.healthy)):
         raise IngotError(fault.sentence(host.name))
-    return Asked(Hardware(host.name, found, own), asks, planning.profile(values), state, driver)
+    return Asked(_hardware(host.name, found, own), asks, planning.profile(values), state, driver)
+
+
+def _hardware(name: str, found: tuple[GPU, ...], own: Processor | None) -> Hardware:
+    return Hardware(name, found, own.memory_bytes if own else None, own)
 
 
 def _chooses(values: Settings) -> bool:

@@ -19,8 +19,8 @@ from ingot.errors import IngotError
 from ingot.facts.driver import Driver
 from ingot.facts.engine import EngineLook, EngineState
 from ingot.facts.errors import Unread
-from ingot.facts.memory import HostMemory
 from ingot.facts.nvidia import Gpus
+from ingot.facts.processor import HostProcessor
 from ingot.facts.smi_fault import GpuFault
 from ingot.operations import gpus_on_bus, gpus_use
 from ingot.operations.refuse import Refusal
@@ -123,9 +123,12 @@ def _asked(values: Settings) -> tuple[ModelRequest, ...]:
     return requests(values, has_gpu=isinstance(seen, Unread) or bool(seen.state.bus.gpus))
 
 
-def _memory(asked: Sequence[ModelRequest]) -> int | None:
-    """The host's memory, which is looked at where something is served from it."""
-    return None if all(ENGINES[one.engine].needs_gpu for one in asked) else standing(host, HostMemory)
+def _hardware(found: Sequence[GPU], asked: Sequence[ModelRequest]) -> Hardware:
+    """These GPUs, and the host's memory and processor, which are looked at where something is served by them."""
+    if all(ENGINES[one.engine].needs_gpu for one in asked):
+        return Hardware(host.name, tuple(found))
+    own = standing(host, HostProcessor)
+    return Hardware(host.name, tuple(found), own.memory_bytes, own)
 
 
 def _plan_of(reported: Sequence[GPU] | GpuFault, state: EngineState | None = None) -> Planned:
@@ -136,7 +139,7 @@ def _plan_of(reported: Sequence[GPU] | GpuFault, state: EngineState | None = Non
         raise Refusal(found.sentence(host.name))
     if state is None:
         state = standing(host, EngineLook, probe=False)
-    return plan(Hardware(host.name, found, _memory(asked)), asked, profile(values), state)
+    return plan(_hardware(found, asked), asked, profile(values), state)
 
 
 def expected_plan() -> Planned | None:
@@ -157,7 +160,7 @@ def expected_plan() -> Planned | None:
             return None
         found = gpus_on_bus.usable(seen.gpus, seen.state.bus, values.gpus_use)
         state = standing(host, EngineLook, probe=False)
-        return plan(Hardware(host.name, found, _memory(asked)), asked, profile(values), state)
+        return plan(_hardware(found, asked), asked, profile(values), state)
     except (IngotError, SizingError):
         return None
 
@@ -208,7 +211,7 @@ def _made(
     beside = plan_on_gpus(hardware, [one for one in others if ENGINES[one.engine].needs_gpu])
     taken = {uuid for one in beside for uuid in one.gpu_uuids}
     if on_host:
-        beside += plan_on_host(hardware.host, hardware.host_memory_bytes or 0, on_host)
+        beside += plan_on_host(hardware.host, hardware.host_memory_bytes or 0, on_host, hardware.processor)
     if others and not by_vllm:
         return HostPlan(hardware.host, others[0].engine, beside)
     left = replace(hardware, gpus=tuple(gpu for gpu in hardware.gpus if gpu.uuid not in taken))

@@ -15,8 +15,9 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.context import host, state
 
-from ingot.engines import ENGINES, VLLM, Service, Step, observed, proof
+from ingot.engines import ENGINES, VLLM, Service, Step, observed, proof, rates
 from ingot.engines.capacity import beyond, shortfall
+from ingot.engines.rates import Rates
 from ingot.engines.vllm import CACHE, HOST_ACCOUNTS
 from ingot.errors import IngotError
 from ingot.facts.asking import Answer, Asked
@@ -260,9 +261,11 @@ class Rollout:
         # One that is brought back may not be of this plan.
         if service in self.wanted:
             replica = self.planned.plan.replicas[self.wanted.index(service)]
-            # Of vLLM alone the arithmetic learns from starts.
+            # Of vLLM alone the arithmetic learns from starts; of others a plan shows how fast they were.
             if service.engine == VLLM.name:
                 self.measured.append(calibration(replica, numbers, self.settings, self.planned))
+            elif found := rates_of(service, replica):
+                self.measured.append(paced(calibration(replica, numbers, self.settings, self.planned), found))
             # Without a GPU vLLM's cache is as large as the values say, whatever the plan counted.
             simulated = ENGINES[service.engine].needs_gpu and self.settings.engine_build == "cpu"
             self.short = None if simulated else shortfall(replica, numbers)
@@ -420,6 +423,28 @@ def prove(service: Service) -> str | None:
     return None
 
 
+def rates_of(service: Service, replica: ReplicaPlan) -> Rates | None:
+    """How fast a replica answers a request that comes alone; None where its engine does not tell. Raises: Lost."""
+    read = ENGINES[service.engine].rates
+    if read is None or service.kind != "generate":
+        return None
+    asked = rates.question(service, replica.max_model_len)
+    (answer,) = ask(
+        Asked,
+        endpoint=service.endpoint,
+        requests=[(asked.path, asked.body, asked.speech)],
+        seconds=PROOF_S,
+        _timeout=PROOF_S + COMMAND_S,
+    )
+    found = read(answer.text) if answer.status == "200" else None
+    if found:
+        logger.info(
+            f"{host.print_prefix}{service.name} alone: {found.decode_tokens_per_s:,.3g} tokens/s, "
+            f"{found.prefill_tokens_per_s:,.3g} tokens/s of prompts"
+        )
+    return found
+
+
 def _why(service: Service, asked: str | None) -> str:
     """What the host knows about a replica that ended by itself. Raises: Lost."""
     return explain(ask(ReplicaCrash, container=container(service.name), _timeout=COMMAND_S), asked)
@@ -443,7 +468,7 @@ def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Sett
         key=CalibrationKey(
             repository=replica.repository,
             quantization=replica.quantization,
-            engine=planned.plan.engine,
+            engine=planned.plan.engine_of(replica),
             build=settings.engine_build,
             gpu=replica.gpu_name,
             tensor_parallel_size=replica.tensor_parallel_size,
@@ -466,6 +491,17 @@ def calibration(replica: ReplicaPlan, numbers: observed.Observed, settings: Sett
         loading_s=numbers.loading_s,
         loading=replica.loading.way if replica.loading else None,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def paced(measured: Calibration, found: Rates) -> Calibration:
+    """A measurement with rates. Of memory it keeps what is compared with a plan: files are mapped, not loaded."""
+    return replace(
+        measured,
+        weights_bytes=None,
+        available_kv_bytes=None,
+        prefill_tokens_per_s=round(found.prefill_tokens_per_s, 2),
+        decode_tokens_per_s=round(found.decode_tokens_per_s, 2),
     )
 
 
