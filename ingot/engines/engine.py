@@ -79,6 +79,7 @@ class Engine:
     + accounts: it writes down what each request used; else the gateway reads that from its answers
     + checks_names: it refuses a model that is not its own; else the gateway does
     + frees_unstreamed: it stops an answer that is not streamed when its caller hangs up
+    + gathered: the gateway asks it for a stream instead, and gathers the answer, since it would not stop
     + warm_up: a start may be warmed up with the longest prompt that its accounts know
     + minimum: the oldest version without a known hole, and which hole that closes
     + log_lines: a grep -E expression for the lines of its log that `observe` reads
@@ -104,4 +105,5 @@ class Engine:
     observe: Callable[[Iterable[str], Iterable[str]], Observed]
     service: Callable[[Replica, Values], Service]
     rates: Callable[[str], Rates | None] | None = None
+    gathered: bool = False
     warning: str | None = None

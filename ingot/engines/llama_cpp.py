@@ -139,4 +139,5 @@ LLAMA_CPP = Engine(
     observe=observe,
     service=service,
     rates=rates.of_timings,
+    gathered=True,
 )

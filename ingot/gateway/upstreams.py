@@ -24,7 +24,8 @@ class Upstream:
 
     `ready_at`: when those are expected to serve again, in seconds since 1970; 0 where nobody knows. `engine` is the
     name of one that leaves accounts and the check of names to the gateway, "" of one that does both. `most` is how many
-    requests one replica is given at once; None: any number.
+    requests one replica is given at once; None: any number. `gathered`: it is asked for streams where callers ask for
+    one piece, since it stops for callers who leave in the middle of streams alone.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Upstream:
     ready_at: int = 0
     engine: str = ""
     most: int | None = None
+    gathered: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of UPSTREAMS_FILE."""
@@ -41,6 +43,7 @@ class Upstream:
             marks["ready_at"] = self.ready_at
         marks |= {"engine": self.engine} if self.engine else {}
         marks |= {"most": self.most} if self.most is not None else {}
+        marks |= {"gathered": True} if self.gathered else {}
         return {"model": self.model, "replicas": list(self.replicas), **marks}
 
 
@@ -61,7 +64,7 @@ class Server:
 class Engine:
     """An nginx upstream: a name, the model it serves, its servers, why none of them may be used, and until when.
 
-    `engine` and `most` are those of its `Upstream`.
+    `engine`, `most` and `gathered` are those of its `Upstream`.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Engine:
     ready_at: int = 0
     engine: str = ""
     most: int | None = None
+    gathered: bool = False
 
     @property
     def has_backup(self) -> bool:
@@ -113,6 +117,7 @@ def _upstream(entry: dict[str, Any]) -> Upstream:
         ready_at,
         str(entry.get("engine", "")),
         None if most is None else int(most),
+        bool(entry.get("gathered")),
     )
 
 
@@ -152,7 +157,7 @@ def engines(upstreams: Sequence[Upstream], *, held_out: bool = False, held: Coll
         servers = tuple(Server(address, address in one.draining or address in held) for address in one.replicas)
         out: Out = "held out" if held_out else "draining" if all(server.down for server in servers) else ""
         ready_at = one.ready_at if out == "draining" else 0
-        made.append(Engine(f"engine_{index}", one.model, servers, out, ready_at, one.engine, one.most))
+        made.append(Engine(f"engine_{index}", one.model, servers, out, ready_at, one.engine, one.most, one.gathered))
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ SERVE = [
     {"model": EMBEDDER, "context": 1024, "concurrency": 1, "engine": "llama.cpp"},
 ]
 TOKENS = "/var/log/ingot/gateway/tokens.jsonl"
+ON_AND_ON = {"ignore_eos": True}
 TALK = [{"role": "user", "content": "Größe is a German word"}]
 
 
@@ -90,10 +92,13 @@ def ingot(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
-def running(host: TestHost) -> bool:
+def address(host: TestHost) -> str:
     known = json.loads(host.succeeds("cat /var/lib/ingot/upstreams.json"))
-    address = next(one["replicas"][0] for one in known if one["model"] == MODEL)
-    said = host.succeeds(f"curl -s http://{address}/metrics | grep '^llamacpp:requests_'")
+    return str(next(one["replicas"][0] for one in known if one["model"] == MODEL))
+
+
+def running(host: TestHost) -> bool:
+    said = host.succeeds(f"curl -s http://{address(host)}/metrics | grep '^llamacpp:requests_'")
     return any(not line.endswith(" 0") for line in said.splitlines())
 
 
@@ -181,6 +186,50 @@ def test_a_caller_who_hangs_up_frees_it(bare: TestHost, caller: openai.OpenAI) -
     stream.close()
     assert until(lambda: not running(bare))
     assert until(lambda: accounts(bare)[-1]["finished"] is False)
+
+
+def decoded(host: TestHost) -> int:
+    """Steps that its engine has made."""
+    said = host.succeeds(f"curl -s http://{address(host)}/metrics | grep '^llamacpp:n_decode_total'")
+    return int(float(said.split()[-1]))
+
+
+@pytest.mark.parametrize("kind", ["chat", "completion"])
+def test_a_caller_of_one_piece_who_hangs_up_frees_it(bare: TestHost, caller: openai.OpenAI, kind: str) -> None:
+    before, impatient = decoded(bare), caller.with_options(timeout=1, max_retries=0)
+    with pytest.raises(openai.APITimeoutError):
+        if kind == "chat":
+            impatient.chat.completions.create(model=MODEL, messages=TALK, max_tokens=3900, extra_body=ON_AND_ON)
+        else:
+            impatient.completions.create(model=MODEL, prompt="on", max_tokens=3900, extra_body=ON_AND_ON)
+    assert until(lambda: not running(bare))
+    assert decoded(bare) - before < 3900, "it ran on to its end"
+    assert until(lambda: accounts(bare)[-1]["finished"] is False)
+
+
+WORKS = {"type": "object", "properties": {"works": {"type": "boolean"}}, "required": ["works"]}
+TOOL = {"type": "function", "function": {"name": "report", "strict": True, "parameters": WORKS}}
+ASKED: dict[str, dict[str, Any]] = {
+    "chat/completions": {"messages": TALK, "max_tokens": 12, "logprobs": True, "top_logprobs": 2},
+    "completions": {"prompt": "on", "max_tokens": 12, "logprobs": 2},
+    "chat/completions?tool": {"messages": TALK, "max_tokens": 256, "tools": [TOOL], "tool_choice": "required"},
+}
+
+
+@pytest.mark.parametrize("path", ASKED)
+def test_an_answer_in_one_piece_is_what_the_engine_says_in_one(
+    bare: TestHost, caller: openai.OpenAI, path: str
+) -> None:
+    body, path = {"model": MODEL, "temperature": 0, "cache_prompt": False, **ASKED[path]}, path.partition("?")[0]
+    sent = shlex.quote(json.dumps(body))
+    own = json.loads(bare.succeeds(f"curl -s --json {sent} http://{address(bare)}/v1/{path}"))
+    found = dict(caller.post(f"/{path}", body=body, cast_to=object))  # type: ignore[call-overload]
+    for one in (own, found):
+        for changing in ("id", "created", "timings"):
+            one.pop(changing, None)
+        for call in one["choices"][0].get("message", {}).get("tool_calls", ()):
+            call.pop("id")
+    assert found == own
 
 
 def test_more_than_may_wait_are_told_to_come_again(bare: TestHost, caller: openai.OpenAI) -> None:

@@ -304,6 +304,7 @@ def by_model(served: Sequence[Engine], settings: Settings) -> str | None:
         refused_by_team=json.dumps(settings.teams.refused(served)),
         affinity=settings.affinity,
         metered=json.dumps([one.name for one in served if one.engine]) if _is_metered(served, settings) else None,
+        gathered=json.dumps([one.name for one in served if one.gathered]),
     )
 
 

@@ -128,8 +128,9 @@ def upstreams(wanted: Iterable[Service]) -> list[dict[str, Any]]:
 def _way(service: Service) -> dict[str, Any]:
     """What the gateway must know of an engine that does not do everything itself; nothing of one that does."""
     engine = ENGINES[service.engine]
-    known = {"engine": engine.name} if not (engine.accounts and engine.checks_names) else {}
-    return {**known, **({"most": service.most} if service.most is not None else {})}
+    known: dict[str, Any] = {"engine": engine.name} if not (engine.accounts and engine.checks_names) else {}
+    known |= {"most": service.most} if service.most is not None else {}
+    return {**known, **({"gathered": True} if engine.gathered else {})}
 
 
 def container(service: str) -> str:
