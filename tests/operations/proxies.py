@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import http.server
+import json
 import socket
 import ssl
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.common.types import HostPort
 from proxy.http.proxy import HttpProxyBasePlugin
+
+from ingot.sandbox import docker_archive
 
 ROOT = Path(__file__).parents[2]
 #: What lies behind the proxies: a name that nobody but they knows, and its address.
@@ -57,6 +62,42 @@ def _wait_for(address: tuple[str, int], process: subprocess.Popen[bytes], log: P
     raise AssertionError(f"the proxy does not listen on {address}: {log.read_text()}")
 
 
+@dataclass(frozen=True)
+class Site:
+    """A proxy on this `machine` that asks for a login and opens TLS by a CA of its own; `files` lie on an https server
+    `behind` it."""
+
+    machine: str
+    proxy: str
+    ca: Path
+    log: Path
+    behind: str
+    files: dict[str, bytes]
+
+
+@contextmanager
+def site(home: Path, machine: str, login: str) -> Iterator[Site]:
+    """Such a proxy, and the server behind it, until the block ends."""
+    ca, key, signing = authority(home)
+    both, files = certificate(home), dict[str, bytes]()
+    opens = (
+        "--ca-key-file",
+        key,
+        "--ca-cert-file",
+        ca,
+        "--ca-signing-key-file",
+        signing,
+        "--ca-cert-dir",
+        home / "made",
+    )
+    words = (*opens, "--ca-file", home / "server.crt", "--basic-auth", login)
+    with (
+        running(*map(str, words), log=home / "log", on=machine) as port,
+        server(files, [], both) as behind,
+    ):
+        yield Site(machine, f"http://{machine}:{port}", ca, home / "log", behind, files)
+
+
 def authority(directory: Path) -> tuple[Path, Path, Path]:
     """A CA, its key, and a key for what it signs."""
     key, certificate, signing = (directory / name for name in ("ca.key", "ca.pem", "signing.key"))
@@ -71,13 +112,18 @@ def server(files: dict[str, bytes], seen: list[str], tls: Path | None = None) ->
     """A web server behind the proxies with these files: its address. `seen` gets the Via of each request, or ""."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+        def do_HEAD(self) -> bytes:
             seen.append(self.headers.get("Via") or "")
             data = files.get(self.path)
             self.send_response(404 if data is None else 200)
             self.send_header("Content-Length", str(len(data or b"")))
+            if "/manifests/" in self.path:
+                self.send_header("Content-Type", "application/vnd.oci.image.manifest.v1+json")
             self.end_headers()
-            self.wfile.write(data or b"")
+            return data or b""
+
+        def do_GET(self) -> None:
+            self.wfile.write(self.do_HEAD())
 
         def log_message(self, *_: object) -> None:
             pass
@@ -93,6 +139,21 @@ def server(files: dict[str, bytes], seen: list[str], tls: Path | None = None) ->
     finally:
         listener.shutdown()
         listener.server_close()
+
+
+def registry(name: str, home: Path) -> tuple[str, dict[str, bytes]]:
+    """An image with one small file: the digest of its manifest, and what a registry answers that has it, by path."""
+    (home / "root").mkdir()
+    (home / "root/model").write_text("none")
+    layer = docker_archive.write_layer(home / "layer.tar", home / "root")
+    docker_archive.write_archive(home / "image.tar", f"{name}:1", [layer], {})
+    with tarfile.open(home / "image.tar") as packed:
+        held = {one.name: packed.extractfile(one).read() for one in packed}  # type: ignore[union-attr]
+    digest = str(json.loads(held["index.json"])["manifests"][0]["digest"])
+    blobs = {path.rpartition("/")[2]: data for path, data in held.items() if path.startswith("blobs/")}
+    answers = {f"/v2/{name}/blobs/sha256:{sha256}": data for sha256, data in blobs.items()}
+    manifest = {f"/v2/{name}/manifests/{digest}": blobs[digest.removeprefix("sha256:")]}
+    return digest, {"/v2/": b"{}", **manifest, **answers}
 
 
 def certificate(directory: Path) -> Path:

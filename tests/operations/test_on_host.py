@@ -16,25 +16,31 @@ import pytest
 from pyinfra.context import host as pyinfra_host
 
 from ingot.catalog import load_models
+from ingot.engines import Mount
 from ingot.facts.apt_sources import AptSources
 from ingot.facts.boot import BootId
 from ingot.facts.models import DAMAGE, MARKER
 from ingot.facts.packages import AptLook
 from ingot.operations import detached, packages, reboot, tree, units
 from ingot.operations.bundle import pack
-from ingot.operations.containers import docker
+from ingot.operations.containers import docker, image
 from ingot.operations.containers import proxy as docker_proxy
 from ingot.operations.driver import debian_archive
 from ingot.operations.operation import operation
 from ingot.operations.package_source import Source
 from ingot.operations.preflight import preflight
 from ingot.operations.serving import planning
+from ingot.operations.serving.services import compose_file
 from ingot.operations.weights import models, scrub
+from ingot.operations.weights.manifest import MANIFEST
 from ingot.sandbox import Sandbox, TestHost
 from ingot.sandbox.aptrepo import source_values
 from ingot.sandbox.mirror import model_values
 from ingot.sandbox.paths import Paths
+from ingot.settings import of_host
 from tests.operations import proxies
+from tests.operations.serving.onehost import OneHost
+from tests.operations.weights.test_models import CONTENT, REVISION, Mirror, serving, wanted
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -358,34 +364,87 @@ def test_daemon_json_is_merged_and_dockerd_restarted_once(host, run_operation):
     assert not run_operation(units.units, dockerd, on=host).changed
 
 
+@operation()
+def brought():
+    yield from image.brought(("vllm",))
+
+
+@pytest.fixture
+def only_a_proxy(host: TestHost, tmp_path: Path) -> Iterator[proxies.Site]:
+    """A host that reaches nothing but this machine, and a site's proxy there that asks for a login and opens TLS."""
+    machine = host.succeeds("ip route show default | cut -d' ' -f3").strip()
+    # The package's unit allows three starts a minute.
+    host.succeeds("mkdir -p /run/systemd/system/docker.service.d && ip route del default")
+    host.put("/run/systemd/system/docker.service.d/test.conf", "[Unit]\nStartLimitIntervalSec=0\n")
+    try:
+        with proxies.site(tmp_path, machine, "user:pass-word-of-the-site") as site:
+            yield site
+    finally:
+        host.succeeds(f"ip route add default via {machine}; rm -rf /srv/models /run/engine.yaml")
+
+
 @pytest.mark.cache
-def test_dockerd_pulls_through_the_sites_proxy_and_its_login_is_seen_nowhere(host, run_operation, tmp_path):
+def test_all_comes_through_the_sites_proxy_alone_and_engines_and_logs_see_none_of_it(
+    host, run_operation, tmp_path, monkeypatch, only_a_proxy
+):
+    site, secret, planned = only_a_proxy, "pass-word", OneHost()
+    service = planned.wanted()[0]
     values = {key: value for key, value in group_data().items() if key.startswith(("docker_", "sources"))}
     (tmp_path / "login").write_text("user:pass-word-of-the-site")
+    through = {"uri": site.proxy, "login_file": str(tmp_path / "login"), "ca_file": str(site.ca)}
+    with_proxy = {**values, "proxy": {**through, "direct": [site.machine]}}
+    host.fails("curl -sS --max-time 5 http://deb.debian.org")
+
+    # apt
+    fetched = run_operation(packages.packages, ("hello",), on=host, data=with_proxy)
+    assert fetched.succeeded and secret not in fetched.everything, fetched.said
+    assert re.search(r"GET \S+/hello_\S+\.deb", site.log.read_text())
+
+    # Models: from a hub that only the proxy reaches and opens, and from a mirror that is near and is asked directly.
+    monkeypatch.setattr(planning, "host_plan", lambda: None)
+    monkeypatch.setattr(models, "wanted_models", lambda root, _: (wanted(root),))
+    cached = {"cache_hub_token_file": None, "proxy": with_proxy["proxy"]}
+    below = f"/models/tiny/{REVISION}"
+    site.files.update({f"{below}/{name}": data for name, data in CONTENT.items()})
+    site.files[f"{below}/{MANIFEST}"] = Mirror(dict(CONTENT)).manifest()
+    far = {"models": {"kind": "mirror", "uri": f"{site.behind}/models"}}
+    got = run_operation(models.cached, on=host, data={**cached, "cache_root": "/srv/models/far", "sources": far})
+    assert got.succeeded and secret not in got.everything, got.said
+    for mirror in serving(site.machine):
+        near = {"models": {"kind": "mirror", "uri": mirror.url}}
+        got = run_operation(models.cached, on=host, data={**cached, "cache_root": "/srv/models/near", "sources": near})
+        assert got.succeeded and mirror.asked and mirror.url not in site.log.read_text(), got.said
+    assert len(host.succeeds(f"ls /srv/models/*/tiny/bf16/{REVISION}/{MARKER}").split()) == 2
+
+    # Docker
     dockerd = units.Unit("docker", restart_on=(docker.CONFIG, *docker_proxy.FILES))
-    machine = host.succeeds("ip route show default | cut -d' ' -f3").strip()
-    with proxies.running("--basic-auth", "user:pass-word-of-the-site", log=tmp_path / "log", on=machine) as port:
-        through = {"uri": f"http://{machine}:{port}", "login_file": str(tmp_path / "login")}
-        with_proxy = {**values, "proxy": through}
-        # The package's unit allows three starts a minute.
-        host.succeeds("mkdir -p /run/systemd/system/docker.service.d")
-        host.put("/run/systemd/system/docker.service.d/test.conf", "[Unit]\nStartLimitIntervalSec=0\n")
-        fetched = run_operation(packages.packages, ("hello",), on=host, data=with_proxy)
-        assert fetched.succeeded and "pass-word" not in fetched.everything, fetched.said
-        assert re.search(r"GET \S+/hello_\S+\.deb", (tmp_path / "log").read_text())
-        assert "pass-word" not in host.succeeds("grep -rs pass-word /run/ingot /var/log || true")
-        first = run_operation(docker.engine, on=host, data=with_proxy, diff=True)
-        assert first.succeeded and "pass-word" not in first.everything, first.said
-        assert run_operation(units.units, dockerd, on=host).succeeded
-        assert not run_operation(docker.engine, on=host, data=with_proxy).changed
-        assert not run_operation(units.units, dockerd, on=host).changed
-        assert "hub.example" in host.fails("docker pull hub.example/none:1 2>&1")
-        assert "CONNECT hub.example:443" in (tmp_path / "log").read_text()
-        assert host.succeeds(f"stat -c '%a %U' {docker_proxy.VARIABLES}") == "600 root\n"
-        assert "pass-word" not in host.succeeds("docker info; systemctl show docker; ps axww; journalctl -b -u docker")
-        assert run_operation(docker.engine, on=host, data=values).succeeded
-        assert run_operation(units.units, dockerd, on=host).succeeded
-        host.succeeds(f"! ls -d {' '.join(docker_proxy.FILES)} 2>/dev/null")
+    first = run_operation(docker.engine, on=host, data=with_proxy, diff=True)
+    assert first.succeeded and secret not in first.everything, first.said
+    assert run_operation(units.units, dockerd, on=host).succeeded
+    assert not run_operation(docker.engine, on=host, data=with_proxy).changed
+    assert not run_operation(units.units, dockerd, on=host).changed
+    digest, answers = proxies.registry("tiny", tmp_path)
+    site.files.update(answers)
+    registry = site.behind.removeprefix("https://")
+    pinned = {"engine_image": f"{registry}/tiny:1", "engine_image_digest": digest, "engine_image_archive": None}
+    pulled = run_operation(brought, on=host, data={**with_proxy, **pinned})
+    assert pulled.succeeded and secret not in pulled.everything, pulled.said
+
+    # What a container of an engine is given is what its service says, and nothing else.
+    mounts = (Mount("/srv/models", "/model"),)
+    service = replace(service, image=f"{registry}/tiny@{digest}", devices=(), mounts=mounts)
+    host.put("/run/engine.yaml", compose_file([service], of_host(planned)))
+    host.succeeds("docker compose --file /run/engine.yaml create 2>&1")
+    given = json.loads(host.succeeds(f"docker inspect --format '{{{{json .Config.Env}}}}' ingot-engine-{service.name}"))
+    assert sorted(given) == [f"{name}={value}" for name, value in service.env]
+    host.succeeds("docker compose --file /run/engine.yaml down")
+
+    assert host.succeeds(f"stat -c '%a %U' {docker_proxy.VARIABLES}") == "600 root\n"
+    assert secret not in host.succeeds("grep -rs pass-word /run/ingot /var/log || true")
+    assert secret not in host.succeeds("docker info; systemctl show docker; ps axww; journalctl -b -u docker")
+    assert run_operation(docker.engine, on=host, data=values).succeeded
+    assert run_operation(units.units, dockerd, on=host).succeeded
+    host.succeeds(f"! ls -d {' '.join(docker_proxy.FILES)} 2>/dev/null")
 
 
 def test_a_daemon_json_that_dockerd_refuses_never_replaces_the_old_one(host, run_operation):

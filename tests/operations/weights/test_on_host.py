@@ -6,12 +6,14 @@ import hashlib
 import json
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ingot.operations import detached
 from ingot.operations.serving import planning
 from ingot.operations.weights import models, peers
 from ingot.sandbox import Sandbox, TestHost
@@ -144,6 +146,36 @@ def test_inodes_that_run_out_in_the_middle_are_one_sentence_and_the_next_run_goe
         is_whole(host)
     finally:
         host.succeeds(f"umount {ROOT}")
+
+
+def test_a_host_that_loses_power_in_the_middle_goes_on_from_where_it_stopped(
+    host: TestHost, mirror: Mirror, fetch: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the mirror holds back is no stall yet when the power goes.
+    monkeypatch.setattr(models, "SCRIPT", models.SCRIPT.replace("stall_s=1\n", "stall_s=60\n"))
+    mirror.holds_at[SHARD] = 150_000
+    part = f"{TARGET}.incomplete/{SHARD}.part"
+
+    def power() -> None:
+        # curl writes in blocks: the last of them is not on the disk yet.
+        host.wait_until_succeeds(f'[ "$(stat -c %s {part})" -gt 100000 ]', timeout_s=120)
+        host.kill()
+        host.start()
+
+    cut = threading.Thread(target=power)
+    cut.start()
+    monkeypatch.setattr(detached, "RECONNECT_S", 60)
+    failed = fetch()
+    cut.join(timeout=300)
+    assert not failed.succeeded and f"{NAME}: " in failed.said, failed.said
+    host.fails(f"ls {TARGET}")
+    kept = int(host.succeeds(f"stat -c %s {part}"))
+    mirror.holds_at.clear()
+    mirror.asked.clear()
+    healed = fetch()
+    assert healed.succeeded and kept > 100_000, healed.said
+    is_whole(host)
+    assert (SHARD, f"bytes={kept}-") in mirror.asked and not fetch().changed
 
 
 @pytest.fixture
