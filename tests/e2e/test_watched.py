@@ -141,12 +141,14 @@ def test_the_host_serves_on_while_its_monitor_is_down_and_nothing_is_lost_but_th
 ) -> None:
     requests = f'ingot_gateway_requests_total{{host="{NAME}",model="{MODEL}",team="e2e",status="200"}}'
     before = float(watch.has(requests))
-    watch.monitor.kill()
+    watch.monitor.cut_network()
     for _ in range(3):
         ask(watch.host, key)
     alerts = watch.ingot("alerts")
     _, said = alerts.communicate(timeout=120)
     assert alerts.returncode == 1 and said.startswith(f"ingot: {MONITOR}: ") and "Traceback" not in said, said
+    watch.monitor.restore_network()
+    watch.monitor.kill()
     watch.monitor.start()
     watch.has(f"{requests} >= {before + 3:g}", timeout_s=180)
     watch.has(f'up{{job="replica",host="{NAME}"}} == 1')
