@@ -140,6 +140,7 @@ def test_the_host_serves_on_while_its_monitor_is_down_and_nothing_is_lost_but_th
     watch: Watch, key: str
 ) -> None:
     requests = f'ingot_gateway_requests_total{{host="{NAME}",model="{MODEL}",team="e2e",status="200"}}'
+    watch.has(f'ingot_replica_in_pool{{host="{NAME}",replica="{REPLICA}"}} == 1')
     before = float(watch.has(requests))
     watch.monitor.cut_network()
     for _ in range(3):
