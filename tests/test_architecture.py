@@ -191,6 +191,7 @@ ALLOWED = {
     "ingot.migration": {"ingot.catalog", "ingot.errors", "ingot.facts", "ingot.sizing"},
     "ingot.bundle": {
         "ingot.compat",
+        "ingot.engines",
         "ingot.errors",
         "ingot.facts",
         "ingot.inventory",

@@ -15,18 +15,21 @@ from pyinfra.api.host import Host
 
 from ingot.bundle import manifest as manifests
 from ingot.bundle.checkout import checkout
-from ingot.bundle.images import Image, image
+from ingot.bundle.images import Image, image, values_of
 from ingot.bundle.manifest import Manifest
 from ingot.bundle.packages import Packages
 from ingot.bundle.store import OBJECTS, WORK, Entry, Store
 from ingot.bundle.target import Target
 from ingot.bundle.weights import weights
 from ingot.bundle.wishes import at_bundle, wish
+from ingot.engines import ENGINES, VLLM
 from ingot.errors import IngotError
 from ingot.operations import monitored
+from ingot.operations.containers.image import image_source
 from ingot.operations.gateway import fronting
 from ingot.operations.preflight.disk_space import CONTAINERD_ROOT, image_root
 from ingot.operations.preflight.findings import Wanted, planned_now
+from ingot.operations.serving.planning import Planned
 from ingot.secrets import bundle_key
 from ingot.settings import Settings, of_host
 
@@ -112,18 +115,32 @@ def _of_host(
         said["gateway_certificate"] = settings.gateway_certificate
     brought: list[Image] = []
     if settings.serve and not fronts:
-        say(f"{host.name}: the engine's image")
-        one = image(store, settings, work)
-        brought.append(one)
-        needed.append(one.entry)
-        said["engine_image_archive"] = f"{{base}}/{one.entry.path}"
-        said["engine_image_id"] = _id(one, target, settings)
         planned, why_not = planned_now(target.look, Wanted(host.name, settings))
         if planned is None or why_not:
             raise IngotError(f"{why_not or 'no GPU is seen that a model could be planned for'}.")
+        for engine in _engines(settings, planned):
+            say(f"{host.name}: the image of {ENGINES[engine].title}")
+            one = image(store, settings, engine, work)
+            brought.append(one)
+            needed.append(one.entry)
+            placed = values_of(settings, engine, f"{{base}}/{one.entry.path}", _id(one, target, settings))
+            said |= {**placed, "engine_images": {**said.get("engine_images", {}), **placed.get("engine_images", {})}}
+        if not said["engine_images"]:
+            del said["engine_images"]
         say(f"{host.name}: weights")
         needed += weights(store, settings, planned)
     return needed, said, brought
+
+
+def _engines(settings: Settings, planned: Planned) -> list[str]:
+    """The engines whose images a host needs: what its plan names, and vLLM's, of which filter and acceptance run."""
+    named = [one.engine for one in planned.plan.replicas]
+    try:
+        image_source(settings, VLLM.name)
+    except IngotError:
+        # Nobody pinned it: what would run from it is not wanted here.
+        return list(dict.fromkeys(named))
+    return list(dict.fromkeys([VLLM.name, *named]))
 
 
 def _id(one: Image, target: Target, settings: Settings) -> str:

@@ -19,8 +19,8 @@ from typing import Any
 from ingot.bundle import program
 from ingot.bundle.store import Entry, Store
 from ingot.errors import IngotError
-from ingot.operations.containers.image import ImageSource, image_source
-from ingot.settings.engine import Engine
+from ingot.operations.containers.image import PREFIXES, ImageSource, image_source
+from ingot.settings.engine import Engine, EngineImage
 
 #: How long a registry may take for an image, seconds.
 LIMIT_S = 2 * 3600
@@ -38,27 +38,45 @@ class Image:
     manifest: str | None
 
 
-def image(store: Store, values: Engine, work: Path) -> Image:
-    """The engine's image of a host, out of its archive or its registry. Raises: IngotError."""
-    wanted = image_source(values)
+def image(store: Store, values: Engine, engine: str, work: Path) -> Image:
+    """An engine's image of a host, out of its archive or its registry. Raises: IngotError."""
+    wanted = image_source(values, engine)
     if wanted.archive is None:
-        archive = _pulled(wanted, values.engine_image, work)
+        archive = _pulled(wanted, _name(values, engine), work)
         origin = wanted.reference
     else:
         archive, origin = Path(wanted.archive).expanduser(), wanted.archive
         if not archive.is_file():
             raise IngotError(
-                f"engine_image_archive {archive} is not on this machine, expected a file of `docker save`; bring it, "
-                "or set engine_image_digest to take the image from its registry."
+                f"the archive {archive} of {engine}'s image is not on this machine, expected a file of `docker save`; "
+                "bring it, or set a digest instead to take the image from its registry."
             )
     config, manifest = digests(archive)
     if wanted.archive and wanted.reference not in (config, manifest):
         raise IngotError(
-            f"{archive} holds the image {config} (manifest {manifest or 'unknown'}), expected engine_image_id "
+            f"{archive} holds the image {config} (manifest {manifest or 'unknown'}), expected {engine}'s, whose id is "
             f"{wanted.reference}; correct one of them."
         )
     entry = store.take(archive, f"images/{config.removeprefix('sha256:')}.tar", origin)
     return Image(entry, config, manifest)
+
+
+def values_of(values: Engine, engine: str, archive: str, image_id: str) -> dict[str, Any]:
+    """What a host's values say where an engine's image is an archive of a bundle."""
+    if engine in PREFIXES:
+        return {f"{PREFIXES[engine]}_image_archive": archive, f"{PREFIXES[engine]}_image_id": image_id}
+    said = _said(values, engine)
+    own = {"image": said.image, "version": said.version, "archive": archive, "id": image_id}
+    return {"engine_images": {engine: own}}
+
+
+def _name(values: Engine, engine: str) -> str:
+    return str(getattr(values, f"{PREFIXES[engine]}_image")) if engine in PREFIXES else _said(values, engine).image
+
+
+def _said(values: Engine, engine: str) -> EngineImage:
+    """An image without values of its own. `image_source` refused one that is not there."""
+    return next(one for name, one in values.engine_images.items() if name == engine)
 
 
 def digests(archive: Path) -> tuple[str, str | None]:
@@ -103,7 +121,7 @@ def _pulled(wanted: ImageSource, name: str, work: Path) -> Path:
     argv = ["skopeo", "copy", "--quiet", "--preserve-digests", f"docker://{wanted.reference}", f"dir:{layout}"]
     words = program.Words(
         f"skopeo is not on this machine, expected it to fetch {wanted.reference}; `apt-get install skopeo`, or set "
-        "engine_image_archive to a file of `docker save`.",
+        "an archive (a file of `docker save`).",
         f"{wanted.reference} was not fetched within {LIMIT_S} s; run it again.",
         lambda *said: f"{wanted.reference} cannot be fetched ({program.last_line(*said)}).",
     )

@@ -20,8 +20,11 @@ def _placed(said: Mapping[str, Any], base: str) -> dict[str, Any]:
     # A path on the host, where an address of a file is none.
     path = base.removeprefix("file://")
     found: dict[str, Any] = json.loads(text.replace("{base}", base))
-    if "engine_image_archive" in said:
-        found["engine_image_archive"] = str(said["engine_image_archive"]).replace("{base}", path)
+    for name in said:
+        if name.endswith("_image_archive"):
+            found[name] = str(said[name]).replace("{base}", path)
+    for engine, one in said.get("engine_images", {}).items():
+        found["engine_images"][engine]["archive"] = str(one["archive"]).replace("{base}", path)
     return found
 
 

@@ -75,9 +75,14 @@ class EngineImage(Section):
 
     image: Image
     #: The version in it; one with a known hole is refused.
-    version: Annotated[str, *pattern(r"v?[0-9]+(?:\.[0-9]+){1,3}[\w.+-]*", "a version in quotes such as '0.5.23'")]
+    version: Annotated[
+        str,
+        *pattern(r"v?[0-9]+(?:\.[0-9]+){1,3}[\w.+-]*", "a version in quotes such as '0.5.23'"),
+    ]
     digest: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")] = None
-    archive: Annotated[Text | None, Expected("the path of a file of `docker save`, or None")] = None
+    archive: Annotated[Text | None, Expected("the path or the https address of a file of `docker save`, or None")] = (
+        None
+    )
     id: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")] = None
 
 
@@ -133,7 +138,9 @@ class Engine(Section):
         Expected("the version of the engine in quotes such as '0.33.0'"),
     ]
     llama_cpp_image: Image
-    llama_cpp_image_archive: Annotated[Text | None, Expected("the path of a file of `docker save`, or None")]
+    llama_cpp_image_archive: Annotated[
+        Text | None, Expected("the path or the https address of a file of `docker save`, or None")
+    ]
     llama_cpp_image_digest: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
     llama_cpp_image_id: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
     llama_cpp_version: Annotated[
