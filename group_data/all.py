@@ -82,7 +82,8 @@ serve = []
 # {"qwen3-4b": {"revisions": {"bf16": "<40 hex digits>"}}}.
 site_models = {}
 # Other names by which callers may ask for a model, of the whole fleet: {"gpt-4o": "qwen3-32b"}. Where a host serves the
-# model, its engine and its gateway answer for both; answers carry the model's own name.
+# model, its engine and its gateway answer for both; answers carry the model's own name. Several models may share one:
+# {"gpt-4o": {"qwen3-32b": 9, "qwen3-32b-next": 1}} gives the second a tenth of the requests.
 aliases = {}
 # Models that stand in for another, of the whole fleet: {"qwen3-32b": ["qwen3-8b"]}. A fleet gateway gives a request to
 # a host that serves one of them where no host can be used that serves the model; answers carry the name of who spoke.

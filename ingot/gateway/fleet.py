@@ -6,8 +6,10 @@ method: draining and held-out hosts are passed by at once, and no gateway has to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
 
 from ingot.gateway.upstreams import Engine, Server
 
@@ -17,7 +19,7 @@ class Member:
     """A host behind a fleet gateway, the address that the gateway reaches it by, and its models in sorted order.
 
     Of these, `stands_in_for` are others' that it answers for where no host can that serves them. `weight` is its share
-    of requests beside other hosts.
+    of requests beside other hosts. `parts` are the shares of its models by the names that several models have.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Member:
     models: tuple[str, ...]
     stands_in_for: tuple[str, ...] = ()
     weight: int = 1
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,31 @@ def engines(members: Sequence[Member], first_port: int) -> list[Engine]:
         host = f"[{member.address}]" if ":" in member.address else member.address
         for index, model in enumerate(member.models):
             backup = model in member.stands_in_for and model in by_themselves
-            one = Server(f"{host}:{first_port + index}", weight=member.weight, backup=backup)
+            one = Server(f"{host}:{first_port + index}", weight=weights(members, model)[member.name], backup=backup)
             served.setdefault(model, []).append(one)
     return [Engine(f"engine_{index}", model, tuple(served[model])) for index, model in enumerate(sorted(served))]
+
+
+def weights(members: Sequence[Member], name: str) -> Mapping[str, int]:
+    """Each member's weight for a name; of one that models share, each model's hosts have its share together."""
+    if not any(name in one.parts for one in members):
+        return {one.name: one.weight for one in members}
+    of_model: dict[str, int] = {}
+    for one in members:
+        for model in one.parts.get(name, {}):
+            of_model[model] = of_model.get(model, 0) + one.weight
+    exact = {
+        one.name: sum(
+            (Fraction(share * one.weight, of_model[model]) for model, share in one.parts.get(name, {}).items()),
+            Fraction(0),
+        )
+        for one in members
+    }
+    whole = math.lcm(*(share.denominator for share in exact.values()))
+    scaled = {member: int(share * whole) for member, share in exact.items()}
+    least = math.gcd(*scaled.values())
+    # Who has none of them stands in for one.
+    return {member: max(share // least, 1) for member, share in scaled.items()}
 
 
 def open_ports(served: Sequence[Engine], first_port: int) -> list[int]:

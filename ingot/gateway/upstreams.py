@@ -25,7 +25,8 @@ class Upstream:
     `ready_at`: when those are expected to serve again, in seconds since 1970; 0 where nobody knows. `engine` is the
     name of one that leaves accounts and the check of names to the gateway, "" of one that does both. `most` is how many
     requests one replica is given at once; None: any number. `gathered`: it is asked for streams where callers ask for
-    one piece, since it stops for callers who leave in the middle of streams alone.
+    one piece, since it stops for callers who leave in the middle of streams alone. `weights` are the shares of replicas
+    by address where they are of several models; 1 where nothing is said.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Upstream:
     engine: str = ""
     most: int | None = None
     gathered: bool = False
+    weights: tuple[tuple[str, int], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of UPSTREAMS_FILE."""
@@ -44,6 +46,7 @@ class Upstream:
         marks |= {"engine": self.engine} if self.engine else {}
         marks |= {"most": self.most} if self.most is not None else {}
         marks |= {"gathered": True} if self.gathered else {}
+        marks |= {"weights": dict(self.weights)} if self.weights else {}
         return {"model": self.model, "replicas": list(self.replicas), **marks}
 
 
@@ -118,6 +121,7 @@ def _upstream(entry: dict[str, Any]) -> Upstream:
         str(entry.get("engine", "")),
         None if most is None else int(most),
         bool(entry.get("gathered")),
+        tuple(sorted((str(address), int(weight)) for address, weight in entry.get("weights", {}).items())),
     )
 
 
@@ -154,7 +158,11 @@ def engines(upstreams: Sequence[Upstream], *, held_out: bool = False, held: Coll
     """
     made = []
     for index, one in enumerate(upstreams):
-        servers = tuple(Server(address, address in one.draining or address in held) for address in one.replicas)
+        weights = dict(one.weights)
+        servers = tuple(
+            Server(address, address in one.draining or address in held, weights.get(address, 1))
+            for address in one.replicas
+        )
         out: Out = "held out" if held_out else "draining" if all(server.down for server in servers) else ""
         ready_at = one.ready_at if out == "draining" else 0
         made.append(Engine(f"engine_{index}", one.model, servers, out, ready_at, one.engine, one.most, one.gathered))

@@ -88,6 +88,20 @@ def _started(name: Any) -> Any:
     return name
 
 
+_SHARES = "a model, or shares from 1 to 1000 by model such as {'qwen3-32b': 9, 'qwen3-32b-next': 1}"
+
+
+def _alias(value: Any) -> Any:
+    if isinstance(value, str) and value:
+        return value
+    if not isinstance(value, dict) or not value or not all(isinstance(model, str) for model in value):
+        raise ValueError(_SHARES)
+    for share in value.values():
+        if isinstance(share, bool) or not isinstance(share, int) or not 1 <= share <= 1000:
+            raise ValueError(f"{_SHARES}; a share of {share!r} is none")
+    return value
+
+
 #: What may stand in `serve` as an engine.
 EngineName = Literal["vllm", "llama.cpp", "sglang", "tensorrt-llm", "tgi", "auto"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
@@ -272,8 +286,11 @@ class Serving(Section):
     ]
     serve: Annotated[Many[Serve], Expected("a list of models, each with model, context and concurrency")]
     site_models: Annotated[dict[str, Any], AfterValidator(_described), Expected("models by name")]
-    #: Of those of the fleet, the ones of models that this host serves hold here.
-    aliases: Annotated[dict[ModelName, Text], Expected("models by the other names that callers use")]
+    #: Of those of the fleet, the ones of models that this host serves hold here. Several models may share one.
+    aliases: Annotated[
+        dict[ModelName, Annotated[str | dict[str, int], BeforeValidator(_alias), Expected(_SHARES)]],
+        Expected("models by the other names that callers use"),
+    ]
     #: Of the whole fleet, as aliases are.
     fallback: Annotated[
         dict[Text, Annotated[Many[Text], Expected("a list of models")]],
@@ -331,6 +348,8 @@ class Serving(Section):
             for missing, standing in self.fallback.items()
             if missing not in served and next((one for one in standing if one in served), None) == model
             for name in (missing, *self.aliases_of(missing))
+            # One that models share is answered for by those of them that are here.
+            if not served & self.shares.get(name, {}).keys()
         }
         return tuple(sorted(found))
 
@@ -340,7 +359,23 @@ class Serving(Section):
 
     def aliases_of(self, model: str) -> tuple[str, ...]:
         """The other names that callers use for a model, sorted."""
-        return tuple(sorted(name for name, named in self.aliases.items() if named == model))
+        return tuple(sorted(name for name, shares in self.shares.items() if model in shares))
+
+    @property
+    def shares(self) -> Mapping[str, Mapping[str, int]]:
+        """Alias -> model -> its share of the requests for that name."""
+        return {name: {named: 1} if isinstance(named, str) else named for name, named in self.aliases.items()}
+
+    @property
+    def parts(self) -> Mapping[str, Mapping[str, int]]:
+        """Of the names that several models share: the models that this host serves, with their shares."""
+        served = {one.model for one in self.serve}
+        shared = {name: shares for name, shares in self.shares.items() if len(shares) > 1}
+        found = {
+            name: {model: share for model, share in shares.items() if model in served}
+            for name, shares in shared.items()
+        }
+        return {name: shares for name, shares in found.items() if shares}
 
     @property
     def lock(self) -> Lock | None:
@@ -423,12 +458,27 @@ class Serving(Section):
                     words = "a name that no other model or adapter of this host has"
                     yield Wrong(("serve", index, "adapters", number, "name"), adapter["name"], words)
                 names.append(adapter["name"])
-        for alias, model in self.aliases.items():
-            if model not in models:
-                words = f"a model of the catalog or of site_models{nearest(model, models)}"
-                yield Wrong(("aliases", alias), model, words)
+        for alias, shares in self.shares.items():
+            yield from self._unlike(alias, shares, models)
             if alias in names:
                 yield Wrong(("aliases",), alias, "names that no model or adapter of this host has")
+        yield from self._standing(models)
+
+    def _unlike(self, alias: str, shares: Mapping[str, int], models: Mapping[str, Model]) -> Iterator[Wrong]:
+        """Models of an alias that nobody described, or that cannot take each other's requests."""
+        unknown = next((model for model in shares if model not in models), None)
+        if unknown is not None:
+            words = f"a model of the catalog or of site_models{nearest(unknown, models)}"
+            yield Wrong(("aliases", alias), unknown, words)
+            return
+        if len(kinds := {models[model].kind for model in shares}) > 1:
+            words = f"models of one kind, and these are for {' and '.join(sorted(kinds))}"
+            yield Wrong(("aliases", alias), list(shares), words)
+        if len(engines := {one.engine for one in self.serve if one.model in shares}) > 1:
+            words = f"models that one engine serves on a host, and here {' and '.join(sorted(engines))} do"
+            yield Wrong(("aliases", alias), list(shares), words)
+
+    def _standing(self, models: Mapping[str, Model]) -> Iterator[Wrong]:
         for missing, standing in self.fallback.items():
             unknown = next((name for name in (missing, *standing) if name not in models), None)
             if unknown is not None:

@@ -66,7 +66,7 @@ def test_it_has_no_gpu_and_may_write_nowhere_but_to_memory(service: Service) -> 
 def test_the_gateway_does_what_it_does_not(service: Service) -> None:
     assert service.most == 3 + WAITING
     entry = {"model": service.model, "replicas": [service.endpoint], "engine": "llama.cpp", "most": 3 + WAITING}
-    assert upstreams([service]) == [{**entry, "gathered": True}]
+    assert upstreams([service], {}) == [{**entry, "gathered": True}]
 
 
 def test_a_service_survives_being_stored(service: Service) -> None:

@@ -213,5 +213,5 @@ def test_a_model_answers_for_its_aliases_too(replica: Replica, values: Values) -
     assert Service.from_dict(service.to_dict()) == service
     plain = VLLM.service(replica, values)
     assert "aliases" not in plain.to_dict(), "another digest would restart it"
-    assert [one["model"] for one in upstreams([service])] == ["gpt-4o", "o3", "qwen2.5-7b-instruct"]
-    assert len({tuple(one["replicas"]) for one in upstreams([service])}) == 1
+    assert [one["model"] for one in upstreams([service], {})] == ["gpt-4o", "o3", "qwen2.5-7b-instruct"]
+    assert len({tuple(one["replicas"]) for one in upstreams([service], {})}) == 1

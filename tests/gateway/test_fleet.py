@@ -73,6 +73,35 @@ def test_another_model_answers_where_no_host_of_the_model_can(affinity: bool) ->
 
 
 @pytest.mark.engines
+def test_models_that_share_a_name_get_their_shares_over_all_hosts() -> None:
+    shares = {"large": 9, "next": 1}
+    members = [
+        *(Member(f"gpu-0{n}", f"10.0.0.1{n}", ("gpt", "large"), parts={"gpt": {"large": 9}}) for n in range(3)),
+        Member("gpu-03", "10.0.0.13", ("gpt", "next"), parts={"gpt": {"next": 1}}),
+    ]
+    # Three hosts share nine tenths.
+    assert list(fleet.weights(members, "gpt").values()) == [3, 3, 3, 1]
+    assert set(fleet.weights(members, "large").values()) == {1}
+    both = [*members[:1], Member("gpu-09", "10.0.0.19", ("gpt", "large", "next"), weight=2, parts={"gpt": shares})]
+    # Of the first model's share one third and two thirds, and all of the other's.
+    assert fleet.weights(both, "gpt") == {"gpu-00": 3, "gpu-09": 7}
+    made = engines_conf(fleet.engines(members, 8443), affinity=False, front=True)
+    assert "server 10.0.0.10:8443 max_fails=1 fail_timeout=5s weight=3;" in made
+    assert "server 10.0.0.13:8443 max_fails=1 fail_timeout=5s;" in made
+
+
+@pytest.mark.engines
+def test_who_stands_in_for_a_shared_name_has_no_share_of_it() -> None:
+    members = [
+        Member("gpu-01", "a", ("gpt", "large"), parts={"gpt": {"large": 9}}),
+        Member("gpu-02", "b", ("gpt", "small"), ("gpt",)),
+    ]
+    assert fleet.weights(members, "gpt") == {"gpu-01": 1, "gpu-02": 1}
+    (gpt, *_) = fleet.engines(members, 8443)
+    assert [one.backup for one in gpt.servers] == [False, True]
+
+
+@pytest.mark.engines
 def test_a_host_stands_in_for_what_it_does_not_serve() -> None:
     values = {"fallback": {"qwen": ["a", "b"]}, "aliases": {"gpt-4o": "qwen"}, "fleet_weight": 3}
     hosts = [

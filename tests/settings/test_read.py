@@ -130,6 +130,29 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
             {"serve": [GOOD | {"engine": "sglang", "share": True}]},
             "serve[0].share is True, expected nothing with SGLang",
         ),
+        (
+            {"aliases": {"gpt-4o": {"qwen3-32b": 9, "qwen3-32": 1}}},
+            "aliases.gpt-4o is 'qwen3-32', expected a model of the catalog or of",
+        ),
+        (
+            {"aliases": {"gpt-4o": {"qwen3-32b": 9, "qwen3-8b": 0}}},
+            "expected a model, or shares from 1 to 1000 by model",
+        ),
+        ({"aliases": {"gpt-4o": {"qwen3-32b": True}}}, "a share of True is none"),
+        ({"aliases": {"gpt-4o": {}}}, "expected a model, or shares from 1 to 1000 by model"),
+        ({"aliases": {"gpt-4o": 3}}, "aliases.gpt-4o is 3, expected a model, or shares from 1 to 1000 by model"),
+        (
+            {"aliases": {"gpt-4o": {"qwen3-32b": 9, "qwen3-embedding-0.6b": 1}}},
+            "expected models of one kind, and these are for embed and generate",
+        ),
+        (
+            {
+                "site_models": {"one-gguf": GGUF_MODEL},
+                "serve": [GOOD, GOOD | {"model": "one-gguf", "engine": "llama.cpp"}],
+                "aliases": {"gpt-4o": {"qwen3-4b": 9, "one-gguf": 1}},
+            },
+            "expected models that one engine serves on a host, and here llama.cpp and vllm do",
+        ),
         ({"aliases": {"gpt 4o": "qwen3-32b"}}, "aliases names 'gpt 4o', expected"),
         (
             {"fallback": {"qwen3-32b": ["qwen3-9"]}},
@@ -347,3 +370,13 @@ def test_aliases_are_of_the_models_that_a_host_serves() -> None:
     assert values.names == tuple(sorted((GOOD["model"], "gpt-4o", "o3")))
     (sentence,) = sentences(serve=[GOOD], aliases={GOOD["model"]: GOOD["model"]})
     assert "expected names that no model or adapter of this host has" in sentence
+
+
+def test_models_that_share_a_name_each_have_it() -> None:
+    aliases = {"gpt-4o": {GOOD["model"]: 9, "qwen3-8b": 1}, "o3": GOOD["model"]}
+    values = of_host(host(serve=[GOOD], aliases=aliases))
+    assert values.aliases_of(GOOD["model"]) == ("gpt-4o", "o3")
+    assert values.parts == {"gpt-4o": {GOOD["model"]: 9}}
+    standing = {"qwen3-8b": [GOOD["model"]]}
+    both = of_host(host(serve=[GOOD], aliases=aliases, fallback=standing))
+    assert both.stands_in_for == ("qwen3-8b",), "for the shared name it answers by itself"

@@ -70,7 +70,7 @@ def _member(one: Host) -> Member:
         serving = section(one, Serving)
         names = serving.names if serving.answers_at(one.name) else ()
         address = str(one.data.get("ssh_hostname") or one.name)
-        return Member(one.name, address, names, serving.stands_in_for, serving.fleet_weight)
+        return Member(one.name, address, names, serving.stands_in_for, serving.fleet_weight, serving.parts)
     except WrongValues as wrong:
         raise IngotError(
             f"who stands behind this fleet gateway is not known while a value is wrong: {wrong.sentences[0]}"

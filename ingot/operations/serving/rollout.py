@@ -89,7 +89,7 @@ class Rollout:
         return (
             self.found.compose.strip() == compose_file(self.wanted, self.settings).strip()
             and files.get("plan.json") == json.loads(_json(self.planned.to_dict()))
-            and files.get("upstreams.json") == upstreams(self.wanted)
+            and files.get("upstreams.json") == upstreams(self.wanted, self.settings.parts)
             and all(files.get(f"{LAST_GOOD}/{one.name}.json") == json.loads(_good(one)) for one in self.wanted)
         )
 
@@ -103,7 +103,7 @@ class Rollout:
         return [
             tree.File(COMPOSE, compose_file(self.wanted, self.settings), mode="0640"),
             tree.File(f"{STATE}/plan.json", _json(self.planned.to_dict())),
-            tree.File(f"{STATE}/upstreams.json", _json(upstreams(self.wanted))),
+            tree.File(f"{STATE}/upstreams.json", _json(upstreams(self.wanted, self.settings.parts))),
             tree.File(f"{STATE}/{STARTS}", _json(self.starts.of(one.name for one in self.wanted).to_dict())),
             *(self._good(one) for one in self.wanted),
             *(
@@ -454,7 +454,7 @@ def served_files(planned: Planned, served: Sequence[Service], *, answers: bool) 
     """Plan, upstreams and last good services of a host that serves its plan; `answers`: its gateway has them."""
     return [
         tree.File(f"{STATE}/plan.json", _json(planned.to_dict())),
-        tree.File(f"{STATE}/upstreams.json", _json(upstreams(served if answers else ()))),
+        tree.File(f"{STATE}/upstreams.json", _json(upstreams(served if answers else (), {}))),
         *(tree.File(f"{STATE}/{LAST_GOOD}/{one.name}.json", _good(one), mode="0640") for one in served),
     ]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ingot.engines import ENGINES, VLLM, Replica, Service, Values
@@ -113,16 +115,35 @@ def compose_file(live: Iterable[Service], values: Engine) -> str:
     )
 
 
-def upstreams(wanted: Iterable[Service]) -> list[dict[str, Any]]:
-    """What the gateway routes to: each model, its aliases, and each adapter by its own name, with their addresses."""
+def upstreams(wanted: Iterable[Service], parts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+    """What the gateway routes to: each model, its aliases, and each adapter by its own name, with their addresses.
+
+    `parts` are the shares of models by the names that several of them have.
+    """
     by_model: dict[str, list[Service]] = {}
     for service in wanted:
         for name in (service.model, *service.aliases, *service.adapters):
             by_model.setdefault(name, []).append(service)
     return [
-        {"model": model, "replicas": [one.endpoint for one in served], **_way(served[0])}
-        for model, served in sorted(by_model.items())
+        {
+            "model": name,
+            "replicas": [one.endpoint for one in served],
+            **_way(served[0]),
+            **_weights(served, parts.get(name, {})),
+        }
+        for name, served in sorted(by_model.items())
     ]
+
+
+def _weights(served: Sequence[Service], shares: Mapping[str, int]) -> dict[str, Any]:
+    """The weight of each replica of models that share a name, so that a model's replicas have its share together."""
+    count = Counter(one.model for one in served)
+    if len(count) < 2:
+        return {}
+    whole = math.lcm(*count.values())
+    each = {one.endpoint: shares[one.model] * whole // count[one.model] for one in served}
+    least = math.gcd(*each.values())
+    return {"weights": {address: weight // least for address, weight in each.items()}}
 
 
 def _way(service: Service) -> dict[str, Any]:
