@@ -93,12 +93,15 @@ fleet_weight = 1
 
 # --- cache: the models on a host's disk
 # An *empty* disk that deploys shall format (ext4) and mount at cache_mount, by its lasting name such as
-# "/dev/disk/by-id/nvme-…"; one with a signature, partitions or data is refused. None: Ingot formats no disk.
+# "/dev/disk/by-id/nvme-…"; one with a signature, partitions or data is refused. A list of such disks: one file system
+# that is striped over all of them (btrfs). None: Ingot formats no disk.
 cache_disk = None
 # What a host's transfers of models may take of its network, megabytes (10^6 bytes) per second; None: all they can get.
 cache_bandwidth_mb_s = None
 # A file on this machine with a hub token for gated models; hosts get it for the fetch only and never store it.
 cache_hub_token_file = None
+# Whether Docker's and containerd's directories below /var/lib lie at cache_mount, too: images then fill no root disk.
+cache_images = False
 # The mount that cache_root must lie on, such as "/data": a host where it is not mounted is refused, so that models
 # never fill its root disk. None: any will do, but a mount of /etc/fstab that is missing there refuses too.
 cache_mount = None

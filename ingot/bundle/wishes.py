@@ -17,6 +17,7 @@ from ingot.operations.gateway import nginx_packages
 from ingot.operations.monitoring import dcgm, exporter, monitor
 from ingot.operations.package_source import Source, upstream, vendor
 from ingot.operations.packages import Pin
+from ingot.operations.weights import disk
 from ingot.settings import Settings
 from ingot.settings.sources import Archive
 
@@ -85,6 +86,7 @@ def wish(look: HostState, values: Settings, *, fronts: bool, watched: bool = Fal
         if of_docker:
             sources[PLACES["docker"].replace("{os}", os.id)] = of_docker[0]
         names += [f"{name}={values.toolkit_version}-*" for name in cdi.PACKAGES]
+        names += [disk.STRIPES] if len(values.cache_disk or ()) > 1 else []
         at = PLACES["nvidia_toolkit"].replace("$(ARCH)", architecture)
         sources[at] = upstream("nvidia-toolkit", values.sources.nvidia_toolkit, "")
     names += nginx_packages.TOOLS

@@ -59,6 +59,8 @@ def conflicts(settings: Settings) -> Iterator[Wrong]:
         yield Wrong(("cache_mount",), mount, f"a mount point that cache_root ({settings.cache_root}) lies on")
     if settings.cache_disk and not mount:
         yield Wrong(("cache_mount",), None, "a mount point such as '/data' for cache_disk")
+    if settings.cache_images and not mount:
+        yield Wrong(("cache_mount",), None, "a mount point such as '/data' for cache_images")
     yield from settings.unlocked()
     yield from _unknown_to_the_engine(settings)
 

@@ -527,6 +527,16 @@ def test_a_disk_that_is_not_mounted_is_refused_and_the_root_disk_stays_empty(hos
     host.succeeds("mount -o remount,rw /mnt/data")
     said = run_operation(preflight.preflight, on=host, data={**root, "cache_mount": "/mnt/data"}).said
     assert "cache_root" not in said
+    taken = run_operation(preflight.preflight, on=host, data={**root, "cache_mount": "/mnt/data", "cache_images": True})
+    assert (
+        "is mounted at /var/lib/docker, expected /mnt/data/docker or nothing, since cache_images is set" in taken.said
+    )
+    # As disk.sh writes it for the daemons: who needs the directory waits for it, and stays away without it.
+    waits = "x-systemd.required-by=ssh.service,x-systemd.before=ssh.service"
+    host.succeeds(f"echo /mnt/data /mnt/images none bind,nofail,{waits} 0 0 >>/etc/fstab && systemctl daemon-reload")
+    needs = host.succeeds("systemctl show ssh.service -p Requires -p After")
+    assert needs.count("mnt-images.mount") == 2
+    host.succeeds("sed -i '/mnt.images/d' /etc/fstab && systemctl daemon-reload")
     host.succeeds("umount /mnt/data && sed -i '/mnt.data/d' /etc/fstab && test -z \"$(ls -A /mnt/data)\"")
     said = run_operation(preflight.preflight, on=host, data={**root, "cache_mount": "/mnt/data"}).said
     assert "cache_root (/mnt/data/models) lies on /, expected /mnt/data mounted there" in said

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ingot.errors import IngotError
-from ingot.facts.disk import DiskState
+from ingot.facts.disk import IMAGE_ROOTS, DiskState
 from ingot.facts.docker import DockerState
 from ingot.facts.engine import STATE
 from ingot.facts.host import HostState, Mount, Space
@@ -18,7 +18,7 @@ from ingot.sizing import HostPlan
 
 GIB = 1 << 30
 #: Where Docker keeps images: its own root, or containerd's, which Docker installed from version 29 on uses instead.
-DOCKER_ROOT, CONTAINERD_ROOT = "/var/lib/docker", "/var/lib/containerd"
+DOCKER_ROOT, CONTAINERD_ROOT = IMAGE_ROOTS
 CONTAINERD_SINCE = 29
 #: Room below it for the engine's image, packed and unpacked, by engine_build.
 IMAGE_BYTES = {"cuda": 40 * GIB, "cpu": 4 * GIB}
@@ -63,13 +63,18 @@ def places(values: Docker, cache_root: str) -> list[str]:
 
 
 def ahead(look: HostState, mount: str, disk: DiskState, steps: Steps) -> HostState:
-    """The host as it will be once the disk for models is mounted, of which 5 % go to the file system's own tables."""
+    """The host as it will be once the disk for models is mounted, of which 5 % go to the file system's own tables.
+
+    What else is to lie there has the room of the disk.
+    """
+    if steps.images:
+        look = _beside(look, mount, steps.images)
     if not (steps.formats or steps.mounts):
         return look
     at = mount.rstrip("/")
 
     def below(path: str) -> bool:
-        return f"{path.rstrip('/')}/".startswith(f"{at}/")
+        return path in steps.images or f"{path.rstrip('/')}/".startswith(f"{at}/")
 
     free = int(disk.bytes * 0.95)
     # ext4 makes an inode for each 16 KiB.
@@ -81,6 +86,15 @@ def ahead(look: HostState, mount: str, disk: DiskState, steps: Steps) -> HostSta
         mounts=tuple(mounts),
         unmounted=tuple(one for one in look.unmounted if one.rstrip("/") != at),
     )
+
+
+def _beside(look: HostState, mount: str, images: tuple[str, ...]) -> HostState:
+    """The host with these directories on the file system that is mounted there already."""
+    there = next((one for one in look.spaces if one.mount == mount.rstrip("/")), None)
+    if there is None:
+        return look
+    spaces = (replace(there, path=one.path) if one.path in images else one for one in look.spaces)
+    return replace(look, spaces=tuple(spaces))
 
 
 def right_disk(look: HostState, values: Cache) -> Iterator[str]:

@@ -14,7 +14,6 @@ from pyinfra.context import host, state
 from ingot.compat import Refused
 from ingot.compat import decide as decide_driver
 from ingot.errors import IngotError
-from ingot.facts.disk import Disk, DiskState
 from ingot.facts.errors import Unread
 from ingot.facts.group import Interface
 from ingot.facts.host import HostLook, HostState
@@ -37,7 +36,7 @@ from ingot.operations.preflight.notices import conversions, notes, of_engines
 from ingot.operations.refuse import refused
 from ingot.operations.serving import group
 from ingot.operations.standing import standing
-from ingot.operations.weights.disk import decide
+from ingot.operations.weights import disk
 from ingot.operations.weights.models import curl_token
 from ingot.settings import Settings, WrongValues, of_host
 from ingot.settings.serving import Serve
@@ -134,11 +133,11 @@ def _sketch(look: HostState, wanted: Wanted, together: Serve, own: Interface) ->
 
 def _with_disk(host: Host, look: HostState, values: Settings) -> tuple[HostState, tuple[str, ...]]:
     """The host as it will be with its disk for models, and why that disk cannot be had."""
-    if values.cache_disk is None or values.cache_mount is None:
+    found = disk.seen(host, values)
+    if found is None or values.cache_mount is None:
         return look, ()
-    found: DiskState = host.get_fact(Disk, disk=values.cache_disk, mount=values.cache_mount)
     try:
-        steps = decide(values.cache_disk, values.cache_mount, found)
+        steps = disk.decide(values.cache_mount, found)
     except IngotError as error:
         # Where models would lie without it is no finding of its own.
         return replace(look, mounts=(), unmounted=()), (str(error).rstrip("."),)
