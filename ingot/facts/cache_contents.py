@@ -65,7 +65,9 @@ class CacheContents(FactBase[Contents]):
             {
                 "directories": f"find {quoted} -mindepth 2 -maxdepth 5 -name {MADE} -type f -printf '%h\\n' "
                 "2>/dev/null | while read -r d; do "
-                f'printf "%s\\t%s\\t%s\\n" "$(du -sb "$d" | cut -f1)" "$d" "$(head -n 1 "$d/{MADE}")"; done',
+                "size=$(find \"$d\" -type f -links 1 -printf '%s\\n' "
+                "| awk '{ sum += $1 } END { printf \"%.0f\", sum }'); "
+                f'printf "%s\\t%s\\t%s\\n" "$size" "$d" "$(head -n 1 "$d/{MADE}")"; done',
                 "docker": "command -v docker >/dev/null || exit 0; ids=$(timeout 30 docker ps -aq) || exit 1; "
                 '[ -z "$ids" ] || docker inspect --format '
                 "'{{range .Mounts}}{{.Source}}{{println}}{{end}}' $ids",

@@ -183,6 +183,39 @@ class Models(FactBase[ModelsState]):
         )
 
 
+class SameFiles(FactBase[Mapping[str, Sequence[str]]]):
+    """Files that other model directories of Ingot's own were published with, by digest; `but` is one to leave out.
+
+    Returns: {"9f86d081…": ("/srv/models/a/bf16/0123…/model-00001-of-00004.safetensors",)}
+    """
+
+    def command(self, root: str, but: str, digests: Sequence[str]) -> str:
+        # The script of the transfers writes a file a line.
+        fields = r'.*"path": "\([^"]*\)".*"sha256": "\([0-9a-f]*\)".*'
+        listed = " ".join(digests)
+        return (
+            f"find {shlex.quote(root)} -mindepth 3 -maxdepth 6 -name {MARKER} -type f -printf '%h\\n' 2>/dev/null "
+            f'| while read -r d; do [ "$d" != {shlex.quote(but)} ] && '
+            f'[ "$(head -n 1 "$d/{MADE}" 2>/dev/null)" = "$d" ] || continue; '
+            f"sed -n 's/^{fields}$/\\2\\t\\1/p' \"$d/{MARKER}\" "
+            f"| awk -F'\\t' -v d=\"$d\" -v listed={shlex.quote(listed)} "
+            '\'BEGIN { n = split(listed, each, " "); for (i = 1; i <= n; i++) wanted[each[i]] } '
+            '$1 in wanted { printf "%s\\t%s/%s\\n", $1, d, $2 }\'; done; true'
+        )
+
+    @staticmethod
+    def default() -> Mapping[str, Sequence[str]]:
+        return {}
+
+    def process(self, output: list[str]) -> Mapping[str, Sequence[str]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for line in output:
+            sha256, _, path = line.partition("\t")
+            if path:
+                found[sha256] = (*found.get(sha256, ()), path)
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """A small text that the host read from an address, or why it could not."""

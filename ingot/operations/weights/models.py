@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,19 @@ from pyinfra.context import state as run
 
 from ingot.catalog.lock import Lock
 from ingot.errors import IngotError
-from ingot.facts.models import DAMAGE, MADE, MARKER, Fetched, ModelDirectory, Models, ModelsState, Room, Text, Verified
+from ingot.facts.models import (
+    DAMAGE,
+    MADE,
+    MARKER,
+    Fetched,
+    ModelDirectory,
+    Models,
+    ModelsState,
+    Room,
+    SameFiles,
+    Text,
+    Verified,
+)
 from ingot.operations import changes, detached, proxy
 from ingot.operations.hidden import Hidden
 from ingot.operations.operation import operation
@@ -46,6 +59,9 @@ UNIT = "ingot-models"
 TRANSFERS = "ingot-transfers"
 
 Commands = Generator[PyinfraCommand, None, None]
+#: Files of other model directories, by digest.
+Same = Mapping[str, Sequence[str]]
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +150,16 @@ def in_the_way(wanted: Wanted, found: ModelDirectory) -> str | None:
     return None
 
 
-def missing_bytes(listed: Iterable[ModelFile], found: ModelDirectory) -> int:
-    """How much the file system must still take, given what is there and what an interrupted transfer left."""
+def same_files(wanted: Wanted, listed: Iterable[ModelFile]) -> Same:
+    """What other model directories of the host in context have of these files, by digest: they can share it."""
+    digests = sorted({one.sha256 for one in listed if one.sha256 and SHA256.fullmatch(one.sha256)})
+    found: Same = host.get_fact(SameFiles, root=wanted.root, but=wanted.target, digests=digests) if digests else {}
+    return found
+
+
+def missing_bytes(listed: Iterable[ModelFile], found: ModelDirectory, same: Same | None = None) -> int:
+    """How much the file system must still take, given what is there, what an interrupted transfer left, and what other
+    directories have."""
 
     def present(one: ModelFile) -> int:
         names = (one.path, f"{one.path}.part")
@@ -144,7 +168,7 @@ def missing_bytes(listed: Iterable[ModelFile], found: ModelDirectory) -> int:
         )  # fmt: skip
         return min(max(sizes, default=0), one.bytes)
 
-    return sum(one.bytes - present(one) for one in listed)
+    return sum(one.bytes - present(one) for one in listed if one.sha256 not in (same or {}))
 
 
 def no_room(label: str, root: str, needed: int, count: int, room: Room) -> str | None:
@@ -163,13 +187,18 @@ def no_room(label: str, root: str, needed: int, count: int, room: Room) -> str |
 
 
 def refusal(
-    values: Cache, wanted: Wanted, listed: Sequence[ModelFile], found: ModelDirectory, room: Room
+    values: Cache,
+    wanted: Wanted,
+    listed: Sequence[ModelFile],
+    found: ModelDirectory,
+    room: Room,
+    same: Same | None = None,
 ) -> str | None:
     """The sentence on why a model may not be brought to where it belongs; None where it may."""
     return (
         off_its_mount(values, room)
         or in_the_way(wanted, found)
-        or no_room(wanted.label, values.cache_root, missing_bytes(listed, found), len(listed), room)
+        or no_room(wanted.label, values.cache_root, missing_bytes(listed, found, same), len(listed), room)
     )
 
 
@@ -191,15 +220,17 @@ def plan_text(
     waived: Mapping[str, str] | None = None,
     bandwidth_mb_s: int | None = None,
     peers: str = "",
+    same: Same | None = None,
 ) -> str:
     """The plan that `models.sh` follows; `waived` are digests, by path, of files that may name code, `peers` the lines
-    about other hosts (peers.py)."""
+    about other hosts (peers.py), `same` what other directories have."""
     verified = {one.path: one for one in found.verified or ()}
     lines = [f"host\t{host_name}", f"root\t{wanted.root}", f"target\t{wanted.target}", f"damage\t{DAMAGE}"]
     lines += [f"repository\t{wanted.variant.repository}"]
     lines += [f"bandwidth\t{bandwidth_mb_s}000000"] if bandwidth_mb_s else []
     lines += [f"waived\t{path}\t{sha256}" for path, sha256 in (waived or {}).items()]
     lines += peers.splitlines()
+    lines += [f"same\t{sha256}\t{path}" for sha256, paths in (same or {}).items() for path in paths]
     lines += [f"source\t{one.kind}\t{one.below(wanted.variant.revision)}" for one in sources]
     for one in listed:
         before, now = verified.get(one.path), found.entries.get(one.path)
@@ -332,8 +363,10 @@ def cached() -> Commands:
         found = state.directories[wanted.target]
         places = origins(values.sources.of_models, wanted.variant, wanted.label)
         listed = listed_files(wanted, places, token, lock)
-        needed = missing_bytes(listed, found)
-        if refused := refusal(values, wanted, listed, found, state.room):
+        # What is pushed is uploaded before the host's script sees to it.
+        same = same_files(wanted, listed) if places[0].kind != "push" else {}
+        needed = missing_bytes(listed, found, same)
+        if refused := refusal(values, wanted, listed, found, state.room, same):
             raise IngotError(refused)
         how = {"hub": "fetch", "mirror": "fetch", "push": "push"}[places[0].kind]
         where = " or ".join(one.base for one in places)
@@ -343,7 +376,7 @@ def cached() -> Commands:
         waived = values.models_waived.get(wanted.variant.repository)
         members = {
             "plan": plan_text(
-                host.name, wanted, places, listed, found, waived, values.cache_bandwidth_mb_s, peers.known(values)
+                host.name, wanted, places, listed, found, waived, values.cache_bandwidth_mb_s, peers.known(values), same
             ),
             "progress": progress(wanted, listed),
             "curl": token,

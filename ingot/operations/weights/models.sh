@@ -3,6 +3,7 @@
 # name code, the sources in the order in which they are asked, and the files:
 #   bandwidth BYTES      per second that all transfers together may take; absent: all that there is
 #   waived PATH SHA256
+#   same SHA256 PATH     a file of another model directory with these bytes
 #   me NUMBER HOME, and peer NUMBER NAME ADDRESS PORT: where this host stands among those that share, and the others
 #   source KIND(hub|mirror|push) BASE        an address, or the directory that was pushed to
 #   file PATH BYTES SHA256|- GIT_SHA1|- PROVEN(yes|no)
@@ -359,6 +360,17 @@ without_code() {
     fail "$path of $(value repository) names code to be loaded ($keys), expected none; engines are started without it: where the model serves so, read the file and waive it by models_waived = {\"$(value repository)\": {\"$path\": \"$sum\"}}"
 }
 
+# A file that another model directory has with the same bytes, which are read once more: both share it from here on. Nothing
+# writes to a file of a published model, so that neither can change the other's.
+shared() {
+  grep "^same$tab$sha$tab" "$work/plan" | cut -f3- >"$work/same.$number"
+  while read -r there; do
+    [ -f "$there" ] && [ ! -L "$there" ] && [ "$(size "$there")" -eq "$bytes" ] && good "$there" "$sha" "$git" &&
+      ln -- "$there" "$file" 2>"$error" && rm -f -- "$part" && echo "shared: $path with $there" && return
+  done <"$work/same.$number"
+  return 1
+}
+
 # Has one file as it is wanted, wherever its bytes come from, and writes its line of the marker.
 have() {
   file=$dir/$path
@@ -378,11 +390,13 @@ have() {
     elif [ -e "$file" ]; then
       set_aside "$file" 'not as wanted'
     fi
-    obtain
-    # Pushed files arrive as the user who logs in; only root may write what the engine loads.
-    chown "$(id -u):$(id -g)" "$part" && chmod 0644 "$part" && sync -- "$part" && mv -fT -- "$part" "$file" ||
-      fail "could not write $file"
-    echo "fetched: $path ($bytes bytes)"
+    shared || {
+      obtain
+      # Pushed files arrive as the user who logs in; only root may write what the engine loads.
+      chown "$(id -u):$(id -g)" "$part" && chmod 0644 "$part" && sync -- "$part" && mv -fT -- "$part" "$file" ||
+        fail "could not write $file"
+      echo "fetched: $path ($bytes bytes)"
+    }
   fi
   without_code
   printf '{"path": "%s", "bytes": %s, "sha256": "%s", "git_sha1": "%s", "mtime": "%s"}\n' \

@@ -72,14 +72,15 @@ def transfers() -> models.Commands:
             listed = models.listed_files(wanted, places, token, values.lock)
         except IngotError:
             continue
-        needed = models.missing_bytes(listed, found)
-        if not places or models.refusal(values, wanted, listed, found, room):
+        same = models.same_files(wanted, listed)
+        needed = models.missing_bytes(listed, found, same)
+        if not places or models.refusal(values, wanted, listed, found, room, same):
             continue
         room = replace(room, free_bytes=room.free_bytes - needed)
         number = len(snippets)
         waived = values.models_waived.get(wanted.variant.repository)
         members[f"{number}/plan"] = models.plan_text(
-            host.name, wanted, places, listed, found, waived, values.cache_bandwidth_mb_s, peers.known(values)
+            host.name, wanted, places, listed, found, waived, values.cache_bandwidth_mb_s, peers.known(values), same
         )
         members[f"{number}/curl"] = token
         members |= {f"{number}/{name}": text for name, text in proxy.members().items()}

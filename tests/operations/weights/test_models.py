@@ -8,7 +8,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +144,10 @@ def cache(tmp_path: Path, mirror: Mirror, run_operation: Any, monkeypatch: pytes
         fallback: Sequence[dict[str, str]] = (),
         waived: dict[str, dict[str, str]] | None = None,
         bandwidth_mb_s: int | None = None,
+        model: str = "tiny",
         **options: Any,
     ) -> Any:
-        monkeypatch.setattr(models, "wanted_models", lambda *_: (wanted(root, repository),))
+        monkeypatch.setattr(models, "wanted_models", lambda *_: (replace(wanted(root, repository), model=model),))
         data = {
             "cache_root": str(root),
             "cache_bandwidth_mb_s": bandwidth_mb_s,
@@ -209,6 +210,32 @@ def test_a_model_is_fetched_verified_and_published_and_the_second_run_reads_none
     second = cache()
     assert second.succeeded and not second.changed and mirror.asked == []
     assert len(second.commands) == 2, "one look to prepare, one to execute"
+
+
+def test_files_that_another_model_has_are_shared_and_not_fetched_until_they_rot(cache, target, mirror, tmp_path):
+    assert cache().succeeded
+    mirror.asked.clear()
+    mirror.files["config.json"] = b'{"model_type": "qwen3", "a": 1}'
+    run = cache(model="other")
+    other = tmp_path / "models/other/bf16" / REVISION
+    assert run.succeeded and contents(other) == mirror.files, run.said
+    assert {name for name, _ in mirror.asked} == {MANIFEST, "config.json"}
+    assert [(other / name).samefile(target / name) for name in CONTENT] == [False, True, True]
+    assert not cache(model="other").changed and not cache().changed
+    # What rotted is proven before it is shared.
+    (target / SHARD).write_bytes(damaged_by(SHARD))
+    third = cache(model="third")
+    assert third.succeeded and contents(tmp_path / "models/third/bf16" / REVISION) == mirror.files, third.said
+    assert SHARD in {name for name, _ in mirror.asked}
+    # It is set right for each, and never written to.
+    assert cache().succeeded and cache(model="other").succeeded
+    assert contents(other)[SHARD] == contents(target)[SHARD] == CONTENT[SHARD]
+
+
+def test_what_is_shared_needs_no_room():
+    listed = (ModelFile("a", 10, "x"), ModelFile("b", 5, "y"), ModelFile("c", 1, None, "g"))
+    assert models.missing_bytes(listed, ModelDirectory()) == 16
+    assert models.missing_bytes(listed, ModelDirectory(), {"x": ("/srv/models/o/a",)}) == 6
 
 
 def test_a_lock_says_which_files_and_nobody_is_asked_for_a_list(cache, target, mirror, tmp_path):
