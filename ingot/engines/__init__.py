@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ingot.engines.engine import Engine, Replica, Values
+from ingot.engines.engine import Engine, Replica, Store, Values, Weights
 from ingot.engines.llama_cpp import LLAMA_CPP
 from ingot.engines.ollama import OLLAMA
 from ingot.engines.rollout import Running, Step, leftovers, steps
@@ -13,17 +13,13 @@ from ingot.engines.tgi import TGI
 from ingot.engines.vllm import VLLM
 
 #: Every engine that a deploy starts, by the name that `serve` gives it.
-ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (VLLM, LLAMA_CPP, SGLANG, TENSORRT_LLM, TGI)}
-#: Engines that are described, and that no deploy starts: the rest of the way to a served model is not there.
-DESCRIBED: Mapping[str, Engine] = {OLLAMA.name: OLLAMA}
-#: Why, and what to do instead: the end of a sentence. LM Studio has neither image nor checksum.
+ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (VLLM, LLAMA_CPP, SGLANG, TENSORRT_LLM, TGI, OLLAMA)}
+#: What no deploy starts, why, and what to do instead: the end of a sentence. LM Studio has neither image nor checksum.
 NOT_STARTED: Mapping[str, str] = {
     "lmstudio": "LM Studio has no image to pin; llama.cpp serves its files (`ingot migrate --from lmstudio`)",
-    "ollama": "nothing fills Ollama's store; llama.cpp serves its files (`ingot migrate --from ollama`)",
 }
 
 __all__ = [
-    "DESCRIBED",
     "ENGINES",
     "LLAMA_CPP",
     "NOT_STARTED",
@@ -34,7 +30,9 @@ __all__ = [
     "Running",
     "Service",
     "Step",
+    "Store",
     "Values",
+    "Weights",
     "leftovers",
     "steps",
 ]

@@ -17,6 +17,11 @@ def shortfall(plan: ReplicaPlan, found: Observed) -> str | None:
     cache, engines that say nothing of theirs, and a start that compiled where the plan follows one that did not: the
     next start has that memory back (docs/sizing.md).
     """
+    if plan.gpu_uuids and found.layers is not None and found.layers_on_gpus != found.layers:
+        return (
+            f"has {found.layers_on_gpus} of its {found.layers} layers on its GPUs, its plan has all of them there; the "
+            "processor computes the others, slowly"
+        )
     if plan.kv_cache_tokens <= 0 or (found.compiled and plan.memory.activation.basis == "measured"):
         return None
     if found.available_kv_bytes is not None:

@@ -24,15 +24,24 @@ def container(
     cache_at: str,
     health_path: str,
     start_base_s: int,
+    mounts: tuple[Mount, ...] = (),
+    ready_by_answer: bool = False,
 ) -> Service:
-    """One replica's service; its model is read-only at `model_at`, and the site's own arguments and variables win."""
+    """One replica's service; its model is read-only at `model_at`, and the site's own arguments and variables win.
+
+    `mounts` are others that it has besides.
+    """
     return Service(
         name=replica.name,
         model=replica.served_name,
         image=values.image,
         argv=(*argv, *values.extra_args),
         env=tuple(sorted({**environment, **values.extra_env}.items())),
-        mounts=(Mount(replica.model_directory, model_at), Mount(replica.cache_directory, cache_at, read_only=False)),
+        mounts=(
+            Mount(replica.model_directory, model_at),
+            Mount(replica.cache_directory, cache_at, read_only=False),
+            *mounts,
+        ),
         devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
         user=USER,
         tmpfs=("/tmp:rw,nosuid,nodev,noexec,mode=1777,size=1g",),
@@ -50,4 +59,5 @@ def container(
         aliases=replica.aliases,
         engine=engine,
         most=replica.plan.max_num_seqs + WAITING,
+        ready_by_answer=ready_by_answer,
     )

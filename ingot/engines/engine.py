@@ -11,8 +11,26 @@ from ingot.engines.rates import Rates
 from ingot.engines.service import Service
 from ingot.sizing import Adapter, EngineArguments, Kind, ReplicaPlan, Speculation, Yarn
 
-#: What an engine reads: a directory of a hub's layout, one GGUF file, or a store of its own.
+#: What an engine reads: a directory of a hub's layout, one GGUF file, or such a file by a store of its own.
 ModelForm = Literal["directory", "gguf", "store"]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The one file of a model as it was verified on the host: its name, its size, its SHA-256 in hexadecimal."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What an engine finds a model by, beside its weights: directories, texts and targets of links, by path."""
+
+    directories: tuple[str, ...]
+    files: Mapping[str, str]
+    links: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +41,8 @@ class Replica:
     template that they name. `width` is how many numbers an embedding has. `yarn` extends its context where the plan
     is longer than `native_context`. `draft_directory` holds the weights of a draft, where `speculation` has any of its
     own; `adapters` lie in directories of the host. `file` is the GGUF file within the model's directory, where the
-    engine reads one. `aliases` are other names that callers ask for the model by.
+    engine reads one. `aliases` are other names that callers ask for the model by. Below `store_directory` an engine has
+    its store, if it wants one.
     """
 
     plan: ReplicaPlan
@@ -44,6 +63,7 @@ class Replica:
     adapters: tuple[tuple[Adapter, str], ...] = ()
     file: str | None = None
     aliases: tuple[str, ...] = ()
+    store_directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +107,8 @@ class Engine:
     + service: one replica's container
     + rates: reads how fast one request was from its answer; None: its answers do not say
     + warning: what each deploy says of it; None: nothing
+    + store: what a service's store holds for its weights; None: it has none
+    + unnameable: what is wrong with a name that it cannot know a model by; None: it takes every name
     """
 
     name: str
@@ -107,3 +129,10 @@ class Engine:
     rates: Callable[[str], Rates | None] | None = None
     gathered: bool = False
     warning: str | None = None
+    store: Callable[[Service, Weights], Store] | None = None
+    unnameable: Callable[[str], str | None] | None = None
+
+    @property
+    def reads_gguf(self) -> bool:
+        """Whether its models are GGUF files."""
+        return self.model_form != "directory"

@@ -36,8 +36,9 @@ LOG_LINES = (
 @dataclass(frozen=True, slots=True)
 class Observed:
     """One start's real numbers; None is what was not said. Bytes are of one GPU; GPUs of a replica that differ
-    are given by the tightest (most weights, least cache). `compiled` says that the start compiled the model, which
-    keeps memory that a start with a compile cache has for its cache. `loading_s` is the slowest rank's."""
+    are given by the tightest (most weights, least cache). Of `layers` those that are not `layers_on_gpus` are computed
+    on the processor. `compiled` says that the start compiled the model, which keeps memory that a start with a compile
+    cache has for its cache. `loading_s` is the slowest rank's."""
 
     engine_version: str | None = None
     weights_bytes: int | None = None
@@ -53,6 +54,8 @@ class Observed:
     block_size: int | None = None
     compiled: bool = False
     loading_s: float | None = None
+    layers: int | None = None
+    layers_on_gpus: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers as JSON-able values."""

@@ -1,21 +1,34 @@
-"""Ollama from 0.33 on: the container that would serve a planned replica from a store of its own layout.
+"""Ollama from 0.33 on: the container that serves a planned replica out of a store that Ingot lays out.
 
-Read from its source; it never ran here. No deploy starts it, since nothing fills its store here and it cuts long
-prompts without a word: llama.cpp serves the same file. See docs/engines.md, and `ingot migrate --from ollama`.
+Read from its source; it never ran here: see docs/engines.md, and `ingot migrate --from ollama`.
 """
 
 from __future__ import annotations
 
-from ingot.engines import llama_cpp
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.resources import files
+
+from ingot.engines import llama_cpp, ollama_store
 from ingot.engines.container import WAITING, container
-from ingot.engines.engine import Engine, Replica, Values
+from ingot.engines.engine import Engine, Replica, Store, Values, Weights
 from ingot.engines.minimums import oldest
-from ingot.engines.service import Service
+from ingot.engines.observed import Observed
+from ingot.engines.service import MODEL_AT, Mount, Service
+from ingot.sizing.engines.ollama import BATCH
 
 STORE, CACHE = "/store", "/cache"
 START_BASE_S = 120
-#: That the process lives: nothing is loaded before a first completion, which the proof of a replica asks for.
+#: That the process lives. It says nothing of the model: that is what `ready_by_answer` is for.
 HEALTH = "/"
+#: Layers on GPUs: more than any model has, so that all of them are there or it does not start.
+ALL_LAYERS = 999
+#: Loads the model as soon as the server listens, which else its first request would wait for, and ends the server where
+#: it cannot be loaded. With bash alone: its image has no curl.
+SCRIPT = (files(__package__) / "ollama_start.sh").read_text()
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "HOME": CACHE,
@@ -24,6 +37,8 @@ ENVIRONMENT = {
     "LLAMA_ARG_FIT": "off",
     # Else the model leaves memory after five idle minutes, and a second one may push it out.
     "OLLAMA_KEEP_ALIVE": "-1",
+    # The deploy's own deadline counts.
+    "OLLAMA_LOAD_TIMEOUT": "6h",
     "OLLAMA_MAX_LOADED_MODELS": "1",
     "OLLAMA_MODELS": STORE,
     # Else a model's name that says cloud is passed on to its maker.
@@ -33,26 +48,75 @@ ENVIRONMENT = {
     "OLLAMA_NOPRUNE": "1",
 }
 
+_STARTS = "starting llama-server"
+_VERSION = re.compile(r"\(version v?([\w.+-]+)\)")
+_OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
+_DEVICE = re.compile(r"load_tensors: +(CUDA\d+) model buffer size")
+LOG_LINES = rf"{_STARTS}|Listening on .*version|offloaded [0-9]+/[0-9]+ layers|{llama_cpp.LOG_LINES}"
+
 
 def service(replica: Replica, values: Values) -> Service:
-    """The container of one replica; the model's directory is a store with manifests and blobs."""
+    """The container of one replica: its model's directory, and the store by which Ollama finds it there."""
     plan = replica.plan
+    most = plan.max_num_seqs + WAITING
     settings = {
         "OLLAMA_CONTEXT_LENGTH": str(plan.max_model_len),
         "OLLAMA_HOST": f"0.0.0.0:{values.port}",
-        "OLLAMA_MAX_QUEUE": str(WAITING),
+        # While it loads, all that the gateway gives it waits.
+        "OLLAMA_MAX_QUEUE": str(most),
         "OLLAMA_NUM_PARALLEL": str(plan.max_num_seqs),
+        # Else it takes as few of its GPUs as it holds for enough, by an estimate of its own.
+        **({"OLLAMA_SCHED_SPREAD": "1"} if len(plan.gpu_uuids) > 1 else {}),
     }
     return container(
         replica,
         values,
-        ("/bin/ollama", "serve"),
+        ("/bin/bash", "-c", SCRIPT, "start", replica.served_name, str(values.port)),
         {**ENVIRONMENT, **settings},
         engine=OLLAMA.name,
-        model_at=STORE,
+        model_at=MODEL_AT,
         cache_at=CACHE,
         health_path=HEALTH,
         start_base_s=START_BASE_S,
+        mounts=(Mount(_directory(replica), STORE),),
+        ready_by_answer=True,
+    )
+
+
+def _directory(replica: Replica) -> str:
+    """Where the store lies: by all that it is made from, so that what runs keeps its own while another starts."""
+    names = (replica.served_name, *replica.aliases)
+    said = json.dumps([names, replica.model_directory, replica.file, _parameters(replica.plan.max_model_len)])
+    return f"{replica.store_directory}/{replica.name}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+
+
+def store(service: Service, weights: Weights) -> Store:
+    """What a service's store holds: its model by each of its names, at the context that it was planned with."""
+    root = next(mount.source for mount in service.mounts if mount.target == STORE)
+    context = int(dict(service.env)["OLLAMA_CONTEXT_LENGTH"])
+    return ollama_store.store(root, (service.model, *service.aliases), weights, _parameters(context), MODEL_AT)
+
+
+def _parameters(context: int) -> dict[str, int]:
+    return {"num_ctx": context, "num_batch": BATCH, "num_gpu": ALL_LAYERS}
+
+
+def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
+    """The numbers in the log of its newest llama-server; it has no metrics."""
+    lines = list(log)
+    version = next((found[1] for line in reversed(lines) if (found := _VERSION.search(line))), None)
+    begins = max((index for index, line in enumerate(lines) if _STARTS in line), default=0)
+    newest = lines[begins:]
+    offloaded = next((one for line in reversed(newest) if (one := _OFFLOADED.search(line))), None)
+    devices = {one[1] for line in newest if (one := _DEVICE.search(line))}
+    said = llama_cpp.observe(newest, ())
+    return replace(
+        said,
+        engine_version=version,
+        # Of several GPUs together: a plan counts one.
+        available_kv_bytes=said.available_kv_bytes if len(devices) < 2 else None,
+        layers_on_gpus=int(offloaded[1]) if offloaded else None,
+        layers=int(offloaded[2]) if offloaded else None,
     )
 
 
@@ -61,7 +125,7 @@ OLLAMA = Engine(
     title="Ollama",
     builds=("cuda",),
     model_form="store",
-    kinds=frozenset({"generate", "embed"}),
+    kinds=frozenset({"generate"}),
     needs_gpu=True,
     # Its listener closes at once, and the servers that it started end.
     drains=False,
@@ -71,8 +135,11 @@ OLLAMA = Engine(
     frees_unstreamed=False,
     warm_up=False,
     minimum=oldest("ollama"),
-    # What the server that it starts prints.
-    log_lines=llama_cpp.LOG_LINES,
-    observe=llama_cpp.observe,
+    log_lines=LOG_LINES,
+    observe=observe,
     service=service,
+    warning="Ollama cuts a prompt that is longer than its context without a word; llama.cpp serves the same file and "
+    "refuses such a prompt",
+    store=store,
+    unnameable=ollama_store.unnameable,
 )

@@ -38,8 +38,9 @@ class Service:
     a loaded image). `argv` is the whole command, `env` and `ulimits` are sorted pairs, `devices` are CDI names,
     `user` is `uid:gid`. `stop_grace_s` is how long running requests may take when it stops, `start_deadline_s` how
     long a start may take before it counts as failed. `aliases` are other names that callers ask for it by. `most`
-    is how many requests the gateway gives it at once; None: any number. `group` are the hosts that serve it together,
-    the head first: this is the part of one of them, on the host's own network, started by a supervisor there.
+    is how many requests the gateway gives it at once; None: any number. `ready_by_answer` says that its health route
+    tells no more than that it lives: it has loaded its model when it has answered. `group` are the hosts that serve it
+    together, the head first: this is the part of one of them, on the host's own network, started by a supervisor there.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Service:
     most: int | None = None
     aliases: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
+    ready_by_answer: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -93,6 +95,8 @@ class Service:
             del values["aliases"]
         if not self.group:
             del values["group"]
+        if not self.ready_by_answer:
+            del values["ready_by_answer"]
         return values
 
     @classmethod
@@ -101,7 +105,7 @@ class Service:
 
         Raises: KeyError or TypeError when it was written by a version that knew other fields.
         """
-        if {"engine", "most", "aliases", "group", *stored} != {field.name for field in fields(cls)}:
+        if {"engine", "most", "aliases", "group", "ready_by_answer", *stored} != {field.name for field in fields(cls)}:
             raise KeyError(f"fields {sorted(stored)}")
         return cls(
             **{

@@ -103,7 +103,7 @@ def _alias(value: Any) -> Any:
 
 
 #: What may stand in `serve` as an engine.
-EngineName = Literal["vllm", "llama.cpp", "sglang", "tensorrt-llm", "tgi", "auto"]
+EngineName = Literal["vllm", "llama.cpp", "ollama", "sglang", "tensorrt-llm", "tgi", "auto"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
 At = TypeVar("At", Speculation, Adapter)
@@ -173,7 +173,7 @@ class Serve(Section):
         """
         model = models[self.model]
         engine = self.engine_of(model, has_gpu=has_gpu)
-        gguf = ENGINES[engine].model_form == "gguf"
+        gguf = ENGINES[engine].reads_gguf
         model = replace(model, variants=tuple(one for one in model.variants if (one.file is not None) is gguf))
 
         def at(one: At) -> At:
@@ -241,7 +241,7 @@ def _together(index: int, one: Serve, model: Model, others: int) -> Iterator[Wro
 def _unreadable(index: int, one: Serve, model: Model) -> Iterator[Wrong]:
     """What an engine cannot do with a model: read its variants, serve its kind, load what lies beside it."""
     engine = ENGINES[one.engine_of(model)]
-    gguf = engine.model_form == "gguf"
+    gguf = engine.reads_gguf
     if not any((variant.file is not None) is gguf for variant in model.variants if one.variant in (None, variant.name)):
         what = "a GGUF file (`file` of a variant)" if gguf else "safetensors, or engine: llama.cpp for its GGUF file"
         yield Wrong(
@@ -435,6 +435,14 @@ class Serving(Section):
                 words = f"a model whose name differs from {other!r} in more than punctuation and capitals"
                 yield Wrong(("serve", index, "model"), one.model, words)
 
+    def _unnameable(self, index: int, one: Serve, model: Model) -> Iterator[Wrong]:
+        """Names that callers would use for a model and that its engine cannot know it by."""
+        wrong_with = ENGINES[one.engine_of(model)].unnameable
+        names = (one.model, *self.aliases_of(one.model), *self.fallbacks_of(one.model)) if wrong_with else ()
+        for name in names:
+            if wrong_with and (words := wrong_with(name)):
+                yield Wrong(("serve", index, "model"), name, words)
+
     def _unknown(self) -> Iterator[Wrong]:
         models = self.catalog
         for index, one in enumerate(self.serve):
@@ -447,6 +455,7 @@ class Serving(Section):
                 yield Wrong(("serve", index, "variant"), one.variant, f"one of {', '.join(variants)}")
                 continue
             yield from _unreadable(index, one, models[one.model])
+            yield from self._unnameable(index, one, models[one.model])
             yield from _together(index, one, models[one.model], len(self.serve) - 1)
             if one.speculation is True and models[one.model].speculation is None:
                 words = f"method and tokens, since the catalog names no draft of {one.model}"

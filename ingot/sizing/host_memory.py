@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ingot.sizing.architecture import Architecture
-from ingot.sizing.attention import Attention, ChunkedLocal, GatedDeltaNet, LatentAttention, Mamba2, SlidingWindow
 from ingot.sizing.engines import llama_cpp
-from ingot.sizing.engines.llama_cpp import CacheLayer, Settings, StateLayer
+from ingot.sizing.engines.llama_blocks import blocks
+from ingot.sizing.engines.llama_cpp import Settings
 from ingot.sizing.errors import SizingError
 from ingot.sizing.memory import Basis, MemoryBreakdown, Term
 from ingot.sizing.plan import ReplicaPlan
@@ -74,23 +74,9 @@ def _micro_batch(request: ModelRequest) -> int:
 
 def cache_bytes(architecture: Architecture, context: int, slots: int, micro_batch: int = MICRO_BATCH) -> int:
     """Bytes of the cache, f16 keys and values, and of states; each slot has cells of its own for `context` tokens."""
-    blocks = tuple((_kept(layer.attention),) if layer.attention else () for layer in architecture.layers)
     asked = Settings(llama_cpp.padded(context) * slots, slots, micro_batch=micro_batch)
-    return llama_cpp.cache_bytes(blocks, asked) + llama_cpp.state_bytes(blocks, asked)
-
-
-def _kept(kind: Attention) -> CacheLayer | StateLayer:
-    """What llama.cpp keeps of a layer: a latent vector without values, states in 32 bits."""
-    if isinstance(kind, LatentAttention):
-        return CacheLayer(kind.kv_lora_rank + kind.rope_dim, 0)
-    if isinstance(kind, Mamba2):
-        width = kind.intermediate + 2 * kind.groups * kind.state
-        return StateLayer((kind.kernel - 1) * width, kind.heads * kind.head_dim * kind.state)
-    if isinstance(kind, GatedDeltaNet):
-        width = 2 * kind.key_heads * kind.key_dim + kind.value_heads * kind.value_dim
-        return StateLayer((kind.kernel - 1) * width, kind.value_heads * kind.value_dim * kind.key_dim)
-    window = kind.window if isinstance(kind, SlidingWindow) else kind.chunk if isinstance(kind, ChunkedLocal) else None
-    return CacheLayer(kind.kv_heads * kind.head_dim, kind.kv_heads * kind.head_dim_v, window)
+    kept = blocks(architecture)
+    return llama_cpp.cache_bytes(kept, asked) + llama_cpp.state_bytes(kept, asked)
 
 
 def _compute_bytes(architecture: Architecture, context: int, slots: int, micro_batch: int) -> int:

@@ -39,6 +39,14 @@ def test_tokens_decide_where_the_engine_logs_no_bytes(plan) -> None:
     assert shortfall(plan, Observed()) is None
 
 
+def test_layers_on_the_processor_are_told_whatever_the_cache(plan) -> None:
+    found = Observed(available_kv_bytes=12 * GIB, layers=37, layers_on_gpus=21)
+    assert shortfall(plan, found) == (
+        "has 21 of its 37 layers on its GPUs, its plan has all of them there; the processor computes the others, slowly"
+    )
+    assert shortfall(plan, replace(found, layers_on_gpus=37)) is None
+
+
 def test_a_first_compilation_is_not_held_against_a_plan_that_was_measured_without_one(plan) -> None:
     found = Observed(available_kv_bytes=8 * GIB, compiled=True)
     assert shortfall(plan, found)

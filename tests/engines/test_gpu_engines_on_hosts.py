@@ -1,4 +1,4 @@
-"""SGLang, TensorRT-LLM and TGI on one host with GPUs, behind one gateway: their stand-ins, since no GPU is real here.
+"""SGLang, TensorRT-LLM, TGI and Ollama on one host with GPUs, behind one gateway: their stand-ins, since no GPU is real here.
 
 What is proven is all that is Ingot's: plan, image, container, health, proof, routes, accounts, queue, end, verify. In
 order.
@@ -27,8 +27,9 @@ from tests.engines.test_llama_on_hosts import TALK, accounts, until
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.engines, pytest.mark.timeout(900)]
 
 NAME, TEAM, SLOTS = "engines", "engines-gpu", 2
-#: Model -> engine. Each is the same tiny one by another name.
-MODELS = {"tiny-sglang": "sglang", "tiny-trt": "tensorrt-llm", "tiny-tgi": "tgi"}
+#: Model -> engine. Each is the same tiny one by another name, for Ollama as a GGUF file.
+MODELS = {"tiny-sglang": "sglang", "tiny-trt": "tensorrt-llm", "tiny-tgi": "tgi", "tiny-ollama": "ollama"}
+ALIASES = {"gpt-4o": "tiny-sglang", "llama3.2:1b": "tiny-ollama"}
 SERVE = [{"model": model, "context": 2048, "concurrency": SLOTS, "engine": engine} for model, engine in MODELS.items()]
 
 
@@ -49,10 +50,12 @@ def gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHost]:
         "ssh_key": str(host.key_path),
         "serve": SERVE,
         "values": {
-            "site_models": dict.fromkeys(MODELS, known["tiny-qwen3"]),
+            "site_models": {
+                model: known["tiny-gguf" if engine == "ollama" else "tiny-qwen3"] for model, engine in MODELS.items()
+            },
             "engine_images": image.write(tmp_path_factory.mktemp("engines")),
             "engine_hold_s": 1,
-            "aliases": {"gpt-4o": "tiny-sglang"},
+            "aliases": ALIASES,
         },
     }
     (HOST_FILES / f"{NAME}.yaml").write_text(yaml.safe_dump(said))
@@ -80,6 +83,7 @@ def test_they_are_planned_on_gpus_of_their_own_and_proven(gpus: TestHost, key: s
     assert run.status == 0, run.output[-6000:]
     assert run.output.count("gave a completion") == len(MODELS)
     assert "Text Generation Inference is archived" in run.output
+    assert "Ollama cuts a prompt that is longer than its context" in run.output
     plan = json.loads(gpus.succeeds("cat /var/lib/ingot/plan.json"))["plan"]["replicas"]
     assert {one["model"]: one["engine"] for one in plan} == MODELS
     assert len({uuid for one in plan for uuid in one["gpu_uuids"]}) == len(MODELS)
@@ -97,7 +101,12 @@ def test_the_gateway_counts_for_them(model: str, gpus: TestHost, caller: openai.
 
 @pytest.mark.parametrize("model", MODELS)
 def test_what_they_answer_besides_reaches_no_caller(model: str, gpus: TestHost, caller: openai.OpenAI) -> None:
-    shut = {"tiny-sglang": "/server_info", "tiny-trt": "/kv_cache_events", "tiny-tgi": "/info"}[model]
+    shut = {
+        "tiny-sglang": "/server_info",
+        "tiny-trt": "/kv_cache_events",
+        "tiny-tgi": "/info",
+        "tiny-ollama": "/api/tags",
+    }[model]
     assert gpus.succeeds(f"curl -s -o /dev/null -w '%{{http_code}}' http://{address(gpus, model)}{shut}") == "200"
     bearer = {"Authorization": f"Bearer {caller.api_key}"}
     answer = caller._client.get(str(caller.base_url).replace("/v1/", shut), headers=bearer)
@@ -105,11 +114,36 @@ def test_what_they_answer_besides_reaches_no_caller(model: str, gpus: TestHost, 
 
 
 def test_an_alias_is_answered_and_a_name_of_nobody_refused(gpus: TestHost, caller: openai.OpenAI) -> None:
-    assert {one.id for one in caller.models.list()} == {*MODELS, "gpt-4o"}
+    assert {one.id for one in caller.models.list()} == {*MODELS, *ALIASES}
     assert caller.chat.completions.create(model="gpt-4o", messages=TALK, max_tokens=3).choices
     assert until(lambda: accounts(gpus)[-1]["completion_tokens"] == 3)
     with pytest.raises(openai.NotFoundError):
         caller.chat.completions.create(model="gpt-5", messages=TALK)
+
+
+def test_ollama_finds_the_verified_file_by_its_digest(gpus: TestHost, caller: openai.OpenAI) -> None:
+    """Out of a store that holds no second copy of it; the stand-in loads no blob that is not what its name says."""
+    (store,) = gpus.succeeds("ls -d /var/lib/ingot/engine/store/tiny-ollama-0-*").split()
+    blobs = gpus.succeeds(f"find {store}/blobs -type l -printf '%f %l\\n'").split()
+    (file,) = gpus.succeeds("find /var/lib/ingot /srv -path '*/tiny-ollama/*' -name '*.gguf' 2>/dev/null").split()
+    digest = gpus.succeeds(f"sha256sum {file}").split()[0]
+    assert blobs == [f"sha256-{digest}", f"/model/{file.rpartition('/')[2]}"]
+    # By its other name it is the same one: no model is loaded anew.
+    assert caller.chat.completions.create(model="llama3.2:1b", messages=TALK, max_tokens=2).choices
+    assert gpus.succeeds("docker logs ingot-engine-tiny-ollama-0 2>&1 | grep -c 'starting llama-server'").strip() == "1"
+
+
+@pytest.mark.parametrize("route", ["pull", "create", "delete", "generate", "ps"])
+def test_no_management_of_ollamas_reaches_a_caller(route: str, caller: openai.OpenAI) -> None:
+    bearer = {"Authorization": f"Bearer {caller.api_key}"}
+    url = str(caller.base_url).replace("/v1/", f"/api/{route}")
+    assert caller._client.post(url, headers=bearer, json={"model": "tiny-ollama"}).status_code == 404
+
+
+def test_ollama_loads_its_model_again_before_anybody_asks(gpus: TestHost) -> None:
+    gpus.succeeds("docker restart ingot-engine-tiny-ollama-0")
+    loaded = f"curl -s http://{address(gpus, 'tiny-ollama')}/api/ps | grep -c sha256 || true"
+    assert until(lambda: gpus.succeeds(loaded).strip() == "1")
 
 
 @pytest.mark.parametrize("streamed", [True, False])
@@ -140,6 +174,8 @@ def test_status_tells_what_each_can_tell(gpus: TestHost, caller: openai.OpenAI) 
     assert (replicas["tiny-tgi"]["running"], replicas["tiny-tgi"]["kv_used"]) == (0, None)
     # Its metrics are JSON and empty themselves: nobody asks them.
     assert replicas["tiny-trt"]["running"] is None
+    # It has none.
+    assert replicas["tiny-ollama"]["running"] is None and replicas["tiny-ollama"]["answers"]
 
 
 def _replicas(value: object) -> Iterator[dict[str, object]]:
@@ -165,7 +201,7 @@ def test_every_check_of_a_host_holds() -> None:
 
 def test_a_queue_has_an_end(gpus: TestHost) -> None:
     known = json.loads(gpus.succeeds("cat /var/lib/ingot/upstreams.json"))
-    assert {one["model"]: one["most"] for one in known} == dict.fromkeys([*MODELS, "gpt-4o"], SLOTS + WAITING)
+    assert {one["model"]: one["most"] for one in known} == dict.fromkeys([*MODELS, *ALIASES], SLOTS + WAITING)
 
 
 def test_a_replacement_waits_for_running_answers(gpus: TestHost, caller: openai.OpenAI) -> None:

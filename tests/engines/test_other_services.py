@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from ingot.engines import ENGINES as STARTED
 from ingot.engines import (
-    DESCRIBED,
     NOT_STARTED,
     Engine,
     Mount,
@@ -27,7 +27,6 @@ from ingot.engines import (
     tensorrt_llm,
     tgi,
 )
-from ingot.engines import ENGINES as STARTED
 from ingot.engines.minimums import MINIMUMS, numbers, wanted
 from ingot.gateway import routes
 from ingot.settings.serving import ENGINE_NAMES, Serve
@@ -102,18 +101,6 @@ def test_tgi(replica: Replica, values: Values) -> None:
         *("--max-total-tokens", "8192", "--max-batch-prefill-tokens", "8191"),
         *("--graceful-termination-timeout", "100", "--usage-stats", "off"),
     )
-
-
-def test_ollama(replica: Replica, values: Values) -> None:
-    service = ollama.service(replica, values)
-    assert service.argv == ("/bin/ollama", "serve")
-    env = dict(service.env)
-    assert env["OLLAMA_HOST"] == "0.0.0.0:8000"
-    assert (env["OLLAMA_CONTEXT_LENGTH"], env["OLLAMA_NUM_PARALLEL"], env["OLLAMA_MAX_QUEUE"]) == ("8192", "16", "32")
-    assert (env["OLLAMA_KEEP_ALIVE"], env["OLLAMA_MAX_LOADED_MODELS"], env["OLLAMA_NOPRUNE"]) == ("-1", "1", "1")
-    assert (env["LLAMA_ARG_FIT"], env["LLAMA_ARG_CACHE_RAM"]) == ("off", "0")
-    assert service.mounts[0] == Mount(replica.model_directory, "/store")
-    assert not any("DEBUG" in key for key in env), "it would write prompts into the log"
 
 
 @pytest.mark.parametrize(
@@ -241,18 +228,17 @@ def test_limits_of_a_real_host_are_not_asked_of_a_simulated_one(engine: str, rep
     assert ENGINES[engine].service(replica, values).ulimits == (("memlock", -1), ("nofile", 1048576))
 
 
-def test_each_deploy_says_that_tgi_is_archived() -> None:
-    assert [name for name, one in STARTED.items() if one.warning] == ["tgi"]
+def test_each_deploy_says_that_tgi_is_archived_and_that_ollama_cuts_prompts() -> None:
+    assert {name for name, one in STARTED.items() if one.warning} == {"tgi", "ollama"}
 
 
-def test_engines_that_no_deploy_starts_say_why() -> None:
-    assert not DESCRIBED.keys() & STARTED.keys()
-    assert {*DESCRIBED, "lmstudio"} == NOT_STARTED.keys()
-    assert {*routes.ALWAYS} == {*DESCRIBED, *STARTED}
+def test_every_engine_that_a_deploy_starts_has_its_routes() -> None:
+    assert not NOT_STARTED.keys() & STARTED.keys()
+    assert {*routes.ALWAYS} == {*STARTED}
 
 
 @pytest.mark.parametrize(
-    "engine", [one for name, one in (DESCRIBED | STARTED).items() if name != "vllm"], ids=lambda engine: engine.name
+    "engine", [one for name, one in STARTED.items() if name != "vllm"], ids=lambda engine: engine.name
 )
 def test_what_engines_say_of_themselves_is_what_they_are(engine: Engine, replica: Replica, values: Values) -> None:
     assert engine.minimum == (MINIMUMS[engine.name].version, MINIMUMS[engine.name].closed[-1])

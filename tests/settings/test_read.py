@@ -118,6 +118,22 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
             "serve[0].engine is 'llama.cpp', expected an engine that reads qwen3-4b, for llama.cpp a GGUF file",
         ),
         (
+            {"serve": [GOOD | {"engine": "ollama"}]},
+            "serve[0].engine is 'ollama', expected an engine that reads qwen3-4b, for Ollama a GGUF file",
+        ),
+        (
+            {"site_models": {"a.b/one": GGUF_MODEL}, "serve": [GOOD | {"model": "a.b/one", "engine": "ollama"}]},
+            "serve[0].model is 'a.b/one', expected MODEL, NAMESPACE/MODEL or HOST/NAMESPACE/MODEL",
+        ),
+        (
+            {
+                "site_models": {"one-gguf": GGUF_MODEL},
+                "serve": [GOOD | {"model": "one-gguf", "engine": "ollama"}],
+                "aliases": {"big:cloud": "one-gguf"},
+            },
+            "serve[0].model is 'big:cloud', expected a name that does not end with cloud",
+        ),
+        (
             {"engine_images": {"sglang": {"image": "lmsysorg/sglang:v0.5.22", "version": "0.5.22"}}},
             "expected a version of sglang without a known hole: 0.5.23 or newer",
         ),

@@ -97,19 +97,20 @@ class Verdict:
     memory: Memory = field(default_factory=Memory)
 
 
-def wants_an_answer(seen: Seen, memory: Memory, is_held: bool, now: float) -> bool:
-    """Whether an idle replica is asked a question in this look: once a minute, and always where it is out."""
+def wants_an_answer(replica: Replica, seen: Seen, memory: Memory, is_held: bool, now: float) -> bool:
+    """Whether an idle replica is asked a question in this look: once a minute, and always where it is out or loads."""
+    loads = replica.ready_by_answer and not (memory.was_ready and seen.started == memory.started)
     # One that tells nothing of itself has none while it is out.
-    has_none = seen.requests == 0 or (is_held and seen.requests is None and seen.progress is None)
+    has_none = seen.requests == 0 or ((is_held or loads) and seen.requests is None and seen.progress is None)
     is_idle = seen.status == "running" and seen.health == 200 and has_none
-    return is_idle and (is_held or now - memory.asked_at >= ASK_EVERY_S)
+    return is_idle and (is_held or loads or now - memory.asked_at >= ASK_EVERY_S)
 
 
 def judge(replica: Replica, seen: Seen, memory: Memory, is_held: bool, now: float) -> Verdict:
     """What is wrong with a replica, and what is done about it; one that is out comes back when it has answered."""
     if seen.container != memory.container:
         memory = Memory(container=seen.container, restarts=seen.restarts, moved_at=now)
-    memory = _counted(seen, memory, now)
+    memory = _counted(replica, seen, memory, now)
     if seen.status != "running":
         return _not_running(seen, memory)
     if memory.stopped:
@@ -125,7 +126,7 @@ def judge(replica: Replica, seen: Seen, memory: Memory, is_held: bool, now: floa
         return Verdict(None, memory=replace(memory, misses=0) if works else memory)
     memory = replace(memory, misses=memory.misses + misses)
     why = trouble if is_held or memory.misses >= MISSES_OUT else None
-    is_starting = seen.health != 200 and not memory.was_ready and seen.age_s < replica.start_deadline_s
+    is_starting = _is_starting(replica, seen, memory)
     if memory.misses < MISSES_RESTART or is_starting or not misses:
         return Verdict(why, memory=memory)
     if len(memory.restarted_at) + 1 >= LOOP:
@@ -134,10 +135,17 @@ def judge(replica: Replica, seen: Seen, memory: Memory, is_held: bool, now: floa
     return Verdict(f"{trouble}; it is started again", "restart", again)
 
 
-def _counted(seen: Seen, memory: Memory, now: float) -> Memory:
+def _is_starting(replica: Replica, seen: Seen, memory: Memory) -> bool:
+    """Whether a replica may still be loading."""
+    may_load = seen.health != 200 or replica.ready_by_answer
+    return may_load and not memory.was_ready and seen.age_s < replica.start_deadline_s
+
+
+def _counted(replica: Replica, seen: Seen, memory: Memory, now: float) -> Memory:
     """Memory with what this look counted; what is older than a loop's time is forgotten."""
     crashes = (now,) * max(seen.restarts - memory.restarts, 0)
-    was_ready = seen.health == 200 or (memory.was_ready and seen.started == memory.started)
+    is_ready = seen.answer == 200 if replica.ready_by_answer else seen.health == 200
+    was_ready = is_ready or (memory.was_ready and seen.started == memory.started)
     recent = tuple(when for when in (*memory.crashed_at, *crashes) if now - when < LOOP_S)
     moved = seen.progress is None or seen.progress != memory.progress or not seen.requests
     return replace(
@@ -172,7 +180,7 @@ def _trouble(replica: Replica, seen: Seen, memory: Memory, now: float) -> tuple[
     """What is wrong with one that runs, and how many misses it counts."""
     if seen.health != 200:
         said = f"says {seen.health}" if seen.health else "says nothing"
-        if not memory.was_ready and seen.age_s < replica.start_deadline_s:
+        if _is_starting(replica, seen, memory):
             return f"it is starting ({seen.age_s:.0f} s), its health route {said}", MISSES_OUT
         return f"its health route {said} {seen.age_s:.0f} s after its start", 1
     if seen.requests and now - memory.moved_at >= STALL_S:
@@ -180,6 +188,8 @@ def _trouble(replica: Replica, seen: Seen, memory: Memory, now: float) -> tuple[
             f"{seen.requests:.0f} requests are with it, and it does nothing for {now - memory.moved_at:.0f} s",
             NO_ANSWER,
         )
+    if seen.answer is not None and seen.answer != 200 and _is_starting(replica, seen, memory):
+        return f"it is starting ({seen.age_s:.0f} s), and has not answered yet", MISSES_OUT
     if seen.answer is not None and seen.answer != 200:
         said = f"was answered with {seen.answer}" if seen.answer else f"had no answer in {ANSWER_LIMIT_S} s"
         return f"it says that it is well, and a short question {said}", NO_ANSWER
@@ -210,7 +220,7 @@ def look(
         if seen.status != "running":
             return seen
         seen = _engine(replica, seen)
-        if wants_an_answer(seen, remembered.get(replica.name, Memory()), replica.address in out, now):
+        if wants_an_answer(replica, seen, remembered.get(replica.name, Memory()), replica.address in out, now):
             seen = replace(seen, answer=_answer(replica, settings.questions))
         return seen
 

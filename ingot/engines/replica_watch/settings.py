@@ -37,7 +37,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Replica:
-    """A replica as the rollout proved it last: where it is, what it is for, its GPUs, and since when it is proven."""
+    """A replica as the rollout proved it last: where it is, what it is for, its GPUs, and since when it is proven.
+
+    `ready_by_answer`: its health route says no more than that it lives, so that it is ready when it has answered.
+    """
 
     name: str
     address: str
@@ -47,6 +50,7 @@ class Replica:
     model: str = ""
     kind: str = "generate"
     start_deadline_s: int = 600
+    ready_by_answer: bool = False
 
 
 def proven_replicas(directory: Path) -> list[Replica]:
@@ -72,6 +76,7 @@ def proven_replicas(directory: Path) -> list[Replica]:
                     model=service["model"],
                     kind=service.get("kind", "generate"),
                     start_deadline_s=int(service["start_deadline_s"]),
+                    ready_by_answer=bool(service.get("ready_by_answer", False)),
                 )
             )
         except (ValueError, KeyError, TypeError, AttributeError, OSError):

@@ -15,7 +15,7 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.context import host, state
 
-from ingot.engines import ENGINES, VLLM, Service, Step, observed, proof, rates
+from ingot.engines import ENGINES, VLLM, Service, Step, Weights, observed, proof, rates
 from ingot.engines.capacity import beyond, shortfall
 from ingot.engines.rates import Rates
 from ingot.engines.vllm import CACHE, HOST_ACCOUNTS
@@ -23,6 +23,7 @@ from ingot.errors import IngotError
 from ingot.facts.asking import Answer, Asked
 from ingot.facts.crash import ReplicaCrash
 from ingot.facts.engine import STARTS, STATE, EngineState
+from ingot.facts.models import Models, ModelsState
 from ingot.facts.probe import path_of
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.facts.warm_up import Warmed, WarmUp
@@ -32,7 +33,7 @@ from ingot.operations.gateway import drain
 from ingot.operations.serving import replica_watch
 from ingot.operations.serving.crash import explain
 from ingot.operations.serving.planning import Planned, calibrations
-from ingot.operations.serving.services import cache_directory, compose_file, container, removal, upstreams
+from ingot.operations.serving.services import STORES, cache_directory, compose_file, container, removal, upstreams
 from ingot.operations.serving.starts import Starts
 from ingot.operations.serving.stored import LAST_GOOD, LastGood, stored_services
 from ingot.settings import Settings
@@ -206,6 +207,7 @@ class Rollout:
         yield from tree.tree._inner(
             entries=[
                 tree.Dir(cache_directory(service.name), user=service.user.partition(":")[0], mode="0700"),
+                *self._store(service),
                 tree.File(COMPOSE, compose_file(self.live.values(), self.settings), mode="0640"),
             ],
             validate=VALIDATE,
@@ -220,6 +222,26 @@ class Rollout:
             f"--force-recreate {service.name}; }} >{STATE}/engine/up.log 2>&1 || true",
             _timeout=(grace + 60) * max(len(displaces), 1) + COMMAND_S,
         )
+
+    def _store(self, service: Service) -> list[tree.Entry]:
+        """What an engine with a store of its own finds its model by: the file that was verified, by its digest."""
+        lay_out = ENGINES[service.engine].store
+        if lay_out is None:
+            return []
+        directory = next(mount.source for mount in service.mounts if mount.is_model)
+        found: ModelsState = host.get_fact(Models, root=self.settings.cache_root, targets=[directory])
+        verified = [one for one in found.directories[directory].verified or () if one.path.endswith(".gguf")]
+        if len(verified) != 1:
+            if state.is_executing:
+                logger.error(f"{host.print_prefix}{host.name}: {directory} holds no verified GGUF file to serve.")
+            return []
+        made = lay_out(service, Weights(verified[0].path, verified[0].bytes, verified[0].sha256))
+        return [
+            tree.Dir(STORES),
+            *(tree.Dir(path) for path in made.directories),
+            *(tree.File(path, text) for path, text in made.files.items()),
+            *(tree.Link(path, target) for path, target in made.links.items()),
+        ]
 
     def _warm_up(self, service: Service) -> str | None:
         """Have it answer one prompt as long as its callers' longest, where the values ask for that. Raises: Lost."""
@@ -393,7 +415,8 @@ def watch(service: Service, restarts: int) -> str | None:
             return "has no container (Docker refused to make or start it)"
         if glance.status != "running" or glance.restarts > restarts:
             return f"crashed {spent:.0f} s after its start ({_why(service, path_of(service.kind) if silent else None)})"
-        silent += glance.health == "200"
+        # One whose health says only that it lives may be loading.
+        silent += glance.health == "200" and not service.ready_by_answer
         if silent >= 3:
             return f"says it is healthy but gave no answer in {silent} attempts (last status {glance.answered})"
         if spent > service.start_deadline_s:

@@ -19,6 +19,9 @@ from ingot.settings.engine import FIRST_ADDRESS, Engine, room
 from ingot.settings.serving import service_name
 from ingot.sizing import HostPlan
 
+#: Where engines that find a model by a store of their own have it, each service's in a directory of its own.
+STORES = f"{STATE}/engine/store"
+
 
 def engine_values(values: Engine, disk_bytes_per_s: int | None = None, engine: str = VLLM.name) -> Values:
     """A host's values as an engine takes them. Raises: IngotError where the image is not pinned."""
@@ -82,6 +85,7 @@ def services(planned: Planned, values: Settings, disk_bytes_per_s: int | None = 
             ),
             file=variant.file,
             aliases=(*values.aliases_of(replica.model), *values.fallbacks_of(replica.model)),
+            store_directory=STORES,
         )
         made.append(ENGINES[replica.engine].service(place, of_engine[replica.engine]))
     return tuple(made)

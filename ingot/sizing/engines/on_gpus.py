@@ -1,4 +1,4 @@
-"""Replicas of SGLang, TensorRT-LLM and TGI on GPUs: each takes whole GPUs of its own, the fewest that hold it.
+"""Replicas of SGLang, TensorRT-LLM, TGI and Ollama on GPUs: each takes whole GPUs of its own, the fewest that hold it.
 
 What each of them does with a GPU's memory is its own file beside this one. What is not known exactly is counted so
 that it can only be less: windows as if every token stayed, caches in the model's own number format, bands at their
@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.attention import CrossAttention, GatedDeltaNet, LatentAttention, Mamba2
-from ingot.sizing.engines import sglang, tensorrt_llm, tgi
+from ingot.sizing.engines import ollama, sglang, tensorrt_llm, tgi
+from ingot.sizing.engines.llama_cpp import padded
 from ingot.sizing.errors import WorkloadError
 from ingot.sizing.fit import DoesNotFit
+from ingot.sizing.gguf.parts import part_names
 from ingot.sizing.hardware import GPU, Hardware
 from ingot.sizing.memory import MemoryBreakdown, Term
 from ingot.sizing.option import BFLOAT16_CAPABILITY, known_weights
@@ -29,6 +31,8 @@ from ingot.sizing.weights import KNOWN_SIZE_BAND, stage_weights
 LEAST_STEP = 8192
 #: Formats of weights that an engine was made before.
 UNREAD: Mapping[str, frozenset[str]] = {"tgi": frozenset({"mxfp4", "nvfp4"})}
+#: What splits a model by its layers, whatever the number of its heads.
+BY_LAYERS = frozenset({"ollama"})
 #: How far weights that are known by their shapes alone may be off.
 SHAPES_BAND = 0.02
 
@@ -88,8 +92,11 @@ def _placed(hardware: Hardware, left: Sequence[GPU], request: ModelRequest, coun
         if variant.quantization in UNREAD.get(request.engine, ()):
             reasons.append(f"it does not read weights in {variant.quantization}")
             continue
+        if request.engine in BY_LAYERS and len(part_names(variant.file or "")) > 1:
+            reasons.append(f"its store holds one file, {variant.file} begins a set of them")
+            continue
         _check(host, request, variant)
-        for gpus in _places(hardware, left, variant):
+        for gpus in _places(hardware, left, request, variant):
             try:
                 account = _account(request, variant, gpus, request.per_replica(count))
             except WorkloadError as error:
@@ -116,22 +123,26 @@ def _check(host: str, request: ModelRequest, variant: Variant) -> None:
             f"{host}: {request.model.name} was trained for {shape.max_model_len:,} tokens, {context:,} are asked for; "
             "ask for less context."
         )
-    kinds = (layer.attention for layer in shape.layers)
-    if any(isinstance(kind, Mamba2 | GatedDeltaNet | CrossAttention) for kind in kinds):
+    unknown = CrossAttention if request.engine in BY_LAYERS else Mamba2 | GatedDeltaNet | CrossAttention
+    if any(isinstance(layer.attention, unknown) for layer in shape.layers):
         raise WorkloadError(
             f"{host}: {request.model.name} keeps a state beside its tokens, of which {request.engine}'s arithmetic is "
             "not known here; take vllm."
         )
 
 
-def _places(hardware: Hardware, left: Sequence[GPU], variant: Variant) -> Iterator[tuple[GPU, ...]]:
+def _places(
+    hardware: Hardware, left: Sequence[GPU], request: ModelRequest, variant: Variant
+) -> Iterator[tuple[GPU, ...]]:
     """GPUs that a replica could have: the fewest first, the smallest kind of GPU first, joined by NVLink first."""
     kinds: dict[tuple[int, str], list[GPU]] = {}
     for gpu in left:
         if variant.min_capability and gpu.compute_capability and gpu.compute_capability < variant.min_capability:
             continue
         kinds.setdefault((gpu.cuda_total_bytes, gpu.name), []).append(gpu)
-    for size in tensor_sizes(variant.architecture, len(left)):
+    most = len(left)
+    by_layers = request.engine in BY_LAYERS
+    for size in range(1, most + 1) if by_layers else tensor_sizes(variant.architecture, most):
         for _, gpus in sorted(kinds.items()):
             if size > 1 and gpus[0].mig_profile:
                 continue
@@ -143,6 +154,8 @@ def _places(hardware: Hardware, left: Sequence[GPU], variant: Variant) -> Iterat
 
 def _account(request: ModelRequest, variant: Variant, gpus: Sequence[GPU], sequences: int) -> Account:
     """The tightest of these GPUs. Raises: WorkloadError where the replica does not fit."""
+    if request.engine in BY_LAYERS:
+        return _ollama(variant, gpus, request.workload.context, sequences)
     shape, tensor = variant.architecture, len(gpus)
     ask = Ask(
         shape, _weights(variant, tensor), _token_bytes(shape, tensor), request.workload.context, sequences, tensor
@@ -231,6 +244,30 @@ def _tgi(ask: Ask, total: int, before: int) -> Account:
     return Account(ask.weights, cache, peak, none, tokens, tgi.WIGGLE_ROOM, step)
 
 
+def _ollama(variant: Variant, gpus: Sequence[GPU], context: int, sequences: int) -> Account:
+    """The tightest of these GPUs. Raises: WorkloadError where the replica does not fit."""
+    found = ollama.on_gpus(variant, [gpu.cuda_free_bytes for gpu in gpus], context, sequences)
+    demand, gpu = max(zip(found, gpus, strict=True), key=lambda pair: pair[0].most - pair[1].cuda_free_bytes)
+    kept = demand.cache.bytes + demand.state.bytes
+    if demand.most > gpu.cuda_free_bytes:
+        raise WorkloadError(
+            f"on {len(gpus)} x {gpu.name} it would take {show_gib(demand.most)} of {show_gib(gpu.cuda_free_bytes)} "
+            f"free on one of them ({show_gib(demand.weights.bytes)} weights, {show_gib(kept)} cache of {sequences} "
+            f"sequences of {context:,} tokens, {show_gib(demand.compute.bytes + demand.compute.band_bytes)} to compute)"
+        )
+    # A process' own memory is counted beside an account.
+    outside = max(demand.context.bytes + demand.context.band_bytes - CONTEXT, 0)
+    return Account(
+        demand.weights,
+        replace(demand.cache, bytes=kept),
+        demand.compute,
+        Term(0, "default", outside, demand.context.formula, demand.context.source),
+        ollama.settings(padded(context), sequences).context,
+        0.0,
+        ollama.BATCH,
+    )
+
+
 #: Engine -> what it does with one GPU's memory, of so many bytes in all and before its weights.
 ACCOUNTS: Mapping[str, Callable[[Ask, int, int], Account]] = {
     "sglang": _sglang,
@@ -245,6 +282,7 @@ def _replica(
     context = request.workload.context
     capability = gpus[0].compute_capability
     old = capability is not None and capability < BFLOAT16_CAPABILITY
+    by_layers = request.engine in BY_LAYERS
     return ReplicaPlan(
         model=request.model.name,
         variant=variant.name,
@@ -252,20 +290,20 @@ def _replica(
         revision=variant.revision,
         gpu_uuids=tuple(gpu.uuid for gpu in gpus),
         gpu_indices=tuple(gpu.index for gpu in gpus),
-        tensor_parallel_size=len(gpus),
-        pipeline_parallel_size=1,
+        tensor_parallel_size=1 if by_layers else len(gpus),
+        pipeline_parallel_size=len(gpus) if by_layers else 1,
         data_parallel_size=1,
         max_model_len=context,
         max_num_seqs=sequences,
         max_num_batched_tokens=account.step,
         gpu_memory_utilization=account.share,
-        kv_cache_dtype="auto",
+        kv_cache_dtype="f16" if by_layers else "auto",
         quantization=variant.quantization,
         kv_cache_tokens=account.tokens,
         memory=_breakdown(account, min(gpus, key=lambda gpu: gpu.cuda_free_bytes)),
         max_concurrency=round(account.tokens / context, 2),
         kv_bytes_needed=context * sequences * (account.cache.bytes // max(account.tokens, 1)),
-        dtype="float16" if old and variant.architecture.dtype == "bfloat16" else "auto",
+        dtype="float16" if old and not by_layers and variant.architecture.dtype == "bfloat16" else "auto",
         gpu_name=gpus[0].name,
         notes=(f"{request.engine}'s memory is judged on published starts alone: watch its first start",),
         engine=request.engine,

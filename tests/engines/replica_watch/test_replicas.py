@@ -131,13 +131,32 @@ def test_a_new_container_is_judged_by_itself() -> None:
 
 def test_an_idle_replica_is_asked_once_a_minute_and_a_held_one_in_every_look() -> None:
     asked = looks(WELL)[0].memory
-    assert not wants_an_answer(WELL, asked, False, asked.asked_at + 30)
-    assert wants_an_answer(WELL, asked, False, asked.asked_at + 60)
-    assert wants_an_answer(WELL, asked, True, asked.asked_at + 1)
+    assert not wants_an_answer(REPLICA, WELL, asked, False, asked.asked_at + 30)
+    assert wants_an_answer(REPLICA, WELL, asked, False, asked.asked_at + 60)
+    assert wants_an_answer(REPLICA, WELL, asked, True, asked.asked_at + 1)
     for seen in (replace(WELL, requests=1), replace(WELL, requests=None), replace(WELL, health=0)):
-        assert not wants_an_answer(seen, Memory(), True, NOW)
+        assert not wants_an_answer(REPLICA, seen, Memory(), True, NOW)
     silent = replace(WELL, requests=None, progress=None)
-    assert wants_an_answer(silent, Memory(), True, NOW) and not wants_an_answer(silent, Memory(), False, NOW)
+    assert wants_an_answer(REPLICA, silent, Memory(), True, NOW)
+    assert not wants_an_answer(REPLICA, silent, Memory(), False, NOW)
+
+
+def test_one_whose_health_says_only_that_it_lives_is_out_until_it_has_answered() -> None:
+    """Ollama: its server listens at once, and loads its model for as long as that takes."""
+    replica = replace(REPLICA, ready_by_answer=True)
+    loads = replace(WELL, container="c2", requests=None, progress=None, answer=0, age_s=40)
+    assert wants_an_answer(replica, loads, Memory(), False, NOW)
+    memory, held = Memory(), False
+    for look in range(12):
+        verdict = judge(replica, replace(loads, age_s=40.0 + 30 * look), memory, held, NOW + 30 * look)
+        memory, held = verdict.memory, verdict.why is not None
+        assert verdict.why and "has not answered yet" in verdict.why and verdict.action == ""
+    ready = judge(replica, replace(loads, age_s=400, answer=200), memory, True, NOW + 400)
+    assert ready.why is None
+    # From then on it is asked no more: a queue before it is no fault of its own.
+    assert not wants_an_answer(replica, loads, ready.memory, False, NOW + 600)
+    # One that did not load within the time of a start is started again.
+    assert judge(replica, replace(loads, age_s=700), memory, True, NOW + 700).action == "restart"
 
 
 def test_what_was_remembered_survives_its_file_and_a_torn_one_does_not() -> None:

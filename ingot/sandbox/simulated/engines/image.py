@@ -19,9 +19,12 @@ PROGRAMS = {
     "sglang": ("0.5.23", f"{LIBRARY}/sglang/launch_server.py"),
     "tensorrt-llm": ("1.2.1", "usr/bin/trtllm-serve"),
     "tgi": ("3.3.7", "usr/bin/text-generation-launcher"),
+    "ollama": ("0.33.0", "usr/bin/ollama"),
 }
-#: Of the root file system: what Python needs to serve HTTP.
-LIBRARIES = ("ld-linux", "libc.so", "libexpat.so", "libm.so", "libz.so")
+#: Of the root file system: what Python needs to serve HTTP, and bash to run.
+LIBRARIES = ("ld-linux", "libc.so", "libexpat.so", "libm.so", "libtinfo.so", "libz.so")
+#: With env, by which the simulated GPUs' nvidia-smi starts; Ollama's image has bash and sleep.
+BINARIES = ("bash", "env", "python3", "sleep")
 
 
 def _kept(name: str) -> bool:
@@ -33,8 +36,7 @@ def _kept(name: str) -> bool:
     if len(parts) == 1 or parts[1] == "lib64":
         return True
     if parts[1] == "bin":
-        # With env, by which the simulated GPUs' nvidia-smi starts.
-        return len(parts) == 2 or parts[2].startswith(("env", "python3"))
+        return len(parts) == 2 or parts[2].startswith(BINARIES)
     if parts[1] == "lib":
         return len(parts) == 2 or parts[2].startswith("python3") or _is_library(parts[2:])
     return False

@@ -1,12 +1,15 @@
-"""Simulated: stands in for SGLang, TensorRT-LLM and TGI, whose kernels need a real GPU.
+"""Simulated: stands in for SGLang, TensorRT-LLM, TGI and Ollama, whose kernels need a real GPU.
 
-It takes their command lines, and answers as they do: routes, health, metrics, log lines, and how each ends. No model is
-loaded: an answer is as many words as tokens were asked for. Python's standard library alone; runs in a container.
+It takes their command lines (of Ollama its variables and its store), and answers as they do: routes, health, metrics,
+log lines, and how each ends. No model is loaded: an answer is as many words as tokens were asked for. Python's standard
+library alone; runs in a container.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import select
 import signal
 import sys
@@ -37,13 +40,17 @@ class Engine:
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = words
-        self.port = int(self.flag("--port"))
         self.ready_at = time.monotonic() + LOADS_S
         self.lock = threading.Lock()
         self.running = self.waiting = self.read = self.written = self.asked = 0
-        self.slots = threading.Semaphore(int(self.flag(self.most)))
+        self.port, at_once = self.told()
+        self.slots = threading.Semaphore(at_once)
         for line in self.log():
             print(line, flush=True)
+
+    def told(self) -> tuple[int, int]:
+        """Its port, and how many requests it works on at once."""
+        return int(self.flag("--port")), int(self.flag(self.most))
 
     def flag(self, name: str) -> str:
         return self.words[self.words.index(name) + 1]
@@ -61,6 +68,14 @@ class Engine:
 
     def metrics(self) -> str | None:
         return None
+
+    def knows(self, model: str) -> bool:
+        """Whether it serves a model by this name; most answer for any."""
+        return True
+
+    def own(self, method: str, path: str, asked: dict[str, Any]) -> tuple[int, str] | None:
+        """Its answer on a route that it alone has."""
+        return (200, "[]") if path in self.shut else None
 
 
 class SGLang(Engine):
@@ -124,7 +139,71 @@ class TGI(Engine):
         return f"tgi_queue_size {self.waiting}\ntgi_batch_current_size {self.running}\ntgi_request_count {self.asked}\n"
 
 
-ENGINES: dict[str, type[Engine]] = {"sglang": SGLang, "tensorrt-llm": TensorRTLLM, "tgi": TGI}
+class Ollama(Engine):
+    """It loads the model of its store that is asked for first, after it has compared the blob with its digest."""
+
+    health = "/"
+    shut = ("/api/version", "/api/tags", "/api/pull", "/api/create", "/api/delete", "/api/chat", "/debug/pprof/")
+
+    def told(self) -> tuple[int, int]:
+        self.store = Path(os.environ["OLLAMA_MODELS"])
+        self.loaded = ""
+        self.loading = threading.Lock()
+        # As the real one makes its key pair.
+        (Path(os.environ["HOME"]) / ".ollama").mkdir(exist_ok=True)
+        return int(os.environ["OLLAMA_HOST"].rpartition(":")[2]), int(os.environ["OLLAMA_NUM_PARALLEL"])
+
+    @property
+    def is_ready(self) -> bool:
+        # It lives: that is all that its health says.
+        return True
+
+    def log(self) -> Iterable[str]:
+        yield f'msg="Listening on [::]:{self.port} (version 0.33.0)"'
+
+    def manifest(self, name: str) -> Path:
+        model, _, tag = name.rpartition("/")[2].partition(":")
+        above = name.rpartition("/")[0].split("/") if "/" in name else ["library"]
+        host = ["registry.ollama.ai"] if len(above) < 2 else []
+        return self.store.joinpath("manifests", *host, *above, model, tag or "latest")
+
+    def knows(self, model: str) -> bool:
+        """Load it, as its first request does."""
+        with self.loading:
+            if not self.manifest(model).is_file():
+                return False
+            layers = {one["mediaType"]: one for one in json.loads(self.manifest(model).read_text())["layers"]}
+            digest = layers["application/vnd.ollama.image.model"]["digest"]
+            if self.loaded == digest:
+                return True
+            time.sleep(LOADS_S)
+            blob = self.store / "blobs" / digest.replace(":", "-")
+            if f"sha256:{hashlib.sha256(blob.read_bytes()).hexdigest()}" != digest:
+                raise OSError(f"{blob} is damaged")
+            parameters = layers["application/vnd.ollama.image.params"]["digest"].replace(":", "-")
+            given = json.loads((self.store / "blobs" / parameters).read_text())
+            slots = int(os.environ["OLLAMA_NUM_PARALLEL"])
+            cells = -(-given["num_ctx"] // 256) * 256
+            print(f'msg="starting llama-server" cmd="llama-server -c {given["num_ctx"] * slots} -np {slots}"')
+            print("load_tensors: offloaded 3/3 layers to GPU")
+            print("load_tensors:        CUDA0 model buffer size =     4.81 MiB")
+            print(f"llama_kv_cache: size =    4.00 MiB ( {cells} cells,   2 layers,  {slots}/{slots} seqs)", flush=True)
+            self.loaded = digest
+            return True
+
+    def own(self, method: str, path: str, asked: dict[str, Any]) -> tuple[int, str] | None:
+        if path == "/api/generate" and "prompt" not in asked:
+            try:
+                known = self.knows(asked["model"])
+            except OSError as error:
+                return 500, json.dumps({"error": str(error)})
+            return (200, json.dumps({"done_reason": "load"})) if known else (404, json.dumps({"error": "not found"}))
+        if path == "/api/ps":
+            return 200, json.dumps({"models": [{"digest": self.loaded}] if self.loaded else []})
+        return super().own(method, path, asked)
+
+
+ENGINES: dict[str, type[Engine]] = {"sglang": SGLang, "tensorrt-llm": TensorRTLLM, "tgi": TGI, "ollama": Ollama}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -140,15 +219,17 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, metrics, "text/plain; version=0.0.4")
         if path == "/v1/models":
             return self.answer(200, json.dumps({"object": "list", "data": [{"id": engine.name, "object": "model"}]}))
-        return self.answer(200 if path in engine.shut else 404, "[]")
+        return self.answer(*(engine.own("GET", path, {}) or (404, "[]")))
 
     def do_POST(self) -> None:
         engine, path = self.engine, self.path.partition("?")[0]
         asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
         if path not in ("/v1/chat/completions", "/v1/completions"):
-            return self.answer(200 if path in engine.shut else 404, "{}")
+            return self.answer(*(engine.own("POST", path, asked) or (404, "{}")))
         if not engine.is_ready:
             return self.answer(503, "{}")
+        if not engine.knows(asked["model"]):
+            return self.answer(404, "{}")
         with engine.lock:
             engine.waiting += 1
         with engine.slots:
