@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ingot.engines.engine import Engine, Replica, Store, Values, Weights
 from ingot.engines.llama_cpp import LLAMA_CPP
+from ingot.engines.lm_studio import LM_STUDIO
 from ingot.engines.ollama import OLLAMA
 from ingot.engines.rollout import Running, Step, leftovers, steps
 from ingot.engines.service import Mount, Service
@@ -13,16 +14,13 @@ from ingot.engines.tgi import TGI
 from ingot.engines.vllm import VLLM
 
 #: Every engine that a deploy starts, by the name that `serve` gives it.
-ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (VLLM, LLAMA_CPP, SGLANG, TENSORRT_LLM, TGI, OLLAMA)}
-#: What no deploy starts, why, and what to do instead: the end of a sentence. LM Studio has neither image nor checksum.
-NOT_STARTED: Mapping[str, str] = {
-    "lmstudio": "LM Studio has no image to pin; llama.cpp serves its files (`ingot migrate --from lmstudio`)",
+ENGINES: Mapping[str, Engine] = {
+    engine.name: engine for engine in (VLLM, LLAMA_CPP, SGLANG, TENSORRT_LLM, TGI, OLLAMA, LM_STUDIO)
 }
 
 __all__ = [
     "ENGINES",
     "LLAMA_CPP",
-    "NOT_STARTED",
     "VLLM",
     "Engine",
     "Mount",

@@ -120,7 +120,7 @@ class Engine(Section):
     engine_image_digest: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
     engine_image_id: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
     engine_images: Annotated[
-        dict[Literal["ollama", "sglang", "tensorrt-llm", "tgi"], EngineImage],
+        dict[Literal["lmstudio", "ollama", "sglang", "tensorrt-llm", "tgi"], EngineImage],
         AfterValidator(_are_safe),
         Expected("images by engine such as {'sglang': {'image': …, 'version': …, 'digest': …}}"),
     ]

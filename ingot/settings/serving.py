@@ -14,7 +14,7 @@ from ingot.catalog import entry, find_model, load_models, site
 from ingot.catalog.lock import Lock, pin, unlocked
 from ingot.catalog.lock import read as read_lock
 from ingot.catalog.names import nearest
-from ingot.engines import ENGINES, NOT_STARTED
+from ingot.engines import ENGINES
 from ingot.settings.kinds import Count, Expected, LocalPath, Many, Section, Switch, Text, Wrong, pattern, refuse
 from ingot.sizing import (
     GOALS,
@@ -82,12 +82,6 @@ def service_name(model: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", model.lower()).strip("-_")
 
 
-def _started(name: Any) -> Any:
-    if name in NOT_STARTED:
-        raise ValueError(f"one of {', '.join(map(repr, ENGINE_NAMES))}, since {NOT_STARTED[name]}")
-    return name
-
-
 _SHARES = "a model, or shares from 1 to 1000 by model such as {'qwen3-32b': 9, 'qwen3-32b-next': 1}"
 
 
@@ -103,7 +97,7 @@ def _alias(value: Any) -> Any:
 
 
 #: What may stand in `serve` as an engine.
-EngineName = Literal["vllm", "llama.cpp", "ollama", "sglang", "tensorrt-llm", "tgi", "auto"]
+EngineName = Literal["vllm", "llama.cpp", "lmstudio", "ollama", "sglang", "tensorrt-llm", "tgi", "auto"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
 At = TypeVar("At", Speculation, Adapter)
@@ -143,9 +137,7 @@ class Serve(Section):
         Expected("True for the draft that the catalog names, or {'method': …, 'tokens': …}"),
     ] = False
     #: What serves it; "auto": llama.cpp where the variant is a GGUF file or no GPU is there, else vLLM.
-    engine: Annotated[
-        EngineName, BeforeValidator(_started), Expected("one of " + ", ".join(map(repr, ENGINE_NAMES)))
-    ] = "vllm"
+    engine: Annotated[EngineName, Expected("one of " + ", ".join(map(repr, ENGINE_NAMES)))] = "vllm"
     #: Hosts that serve one replica together, the head first; none: this host alone. See docs/engines.md.
     hosts: Annotated[Many[Text], Expected("a list of hosts of the inventory, the head first")] = ()
     #: The network interface over which they talk; None: the only one that there is.

@@ -1,4 +1,4 @@
-"""SGLang, TensorRT-LLM, TGI and Ollama on one host with GPUs, behind one gateway: their stand-ins, since no GPU is real here.
+"""Five engines on one host with GPUs, behind one gateway: their stand-ins, since no GPU is real here.
 
 What is proven is all that is Ingot's: plan, image, container, health, proof, routes, accounts, queue, end, verify. In
 order.
@@ -15,6 +15,7 @@ import openai
 import pytest
 import yaml
 
+from ingot.engines import ENGINES
 from ingot.engines.container import WAITING
 from ingot.sandbox import Sandbox, TestHost, mirror
 from ingot.sandbox.membership import HOST_FILES
@@ -29,6 +30,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.engines, pytest.mar
 NAME, TEAM, SLOTS = "engines", "engines-gpu", 2
 #: Model -> engine. Each is the same tiny one by another name, for Ollama as a GGUF file.
 MODELS = {"tiny-sglang": "sglang", "tiny-trt": "tensorrt-llm", "tiny-tgi": "tgi", "tiny-ollama": "ollama"}
+#: The host has four GPUs: it takes one of another's in the end.
+LAST = {"tiny-lmstudio": "lmstudio"}
 ALIASES = {"gpt-4o": "tiny-sglang", "llama3.2:1b": "tiny-ollama"}
 SERVE = [{"model": model, "context": 2048, "concurrency": SLOTS, "engine": engine} for model, engine in MODELS.items()]
 
@@ -51,7 +54,8 @@ def gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHost]:
         "serve": SERVE,
         "values": {
             "site_models": {
-                model: known["tiny-gguf" if engine == "ollama" else "tiny-qwen3"] for model, engine in MODELS.items()
+                model: known["tiny-gguf" if ENGINES[engine].reads_gguf else "tiny-qwen3"]
+                for model, engine in (MODELS | LAST).items()
             },
             "engine_images": image.write(tmp_path_factory.mktemp("engines")),
             "engine_hold_s": 1,
@@ -175,7 +179,7 @@ def test_status_tells_what_each_can_tell(gpus: TestHost, caller: openai.OpenAI) 
     # Its metrics are JSON and empty themselves: nobody asks them.
     assert replicas["tiny-trt"]["running"] is None
     # It has none.
-    assert replicas["tiny-ollama"]["running"] is None and replicas["tiny-ollama"]["answers"]
+    assert (replicas["tiny-ollama"]["running"], replicas["tiny-ollama"]["serving"]) == (None, 1)
 
 
 def _replicas(value: object) -> Iterator[dict[str, object]]:
@@ -220,3 +224,19 @@ def test_a_replacement_waits_for_running_answers(gpus: TestHost, caller: openai.
     asking.join(60)
     assert run.status == 0, run.output[-6000:]
     assert len(heard) == 700
+
+
+def test_lm_studio_takes_the_place_of_another(gpus: TestHost, caller: openai.OpenAI) -> None:
+    """Its installation is copied out of its image at each start, its model is the verified file."""
+    (model,) = LAST
+    item = {"model": model, "context": 2048, "concurrency": SLOTS, "engine": LAST[model]}
+    run = deploy(NAME, data=[f"serve={json.dumps([*(one for one in SERVE if one['model'] != 'tiny-tgi'), item])}"])
+    assert run.status == 0, run.output[-6000:]
+    assert "LM Studio is closed, and says nothing of its memory" in run.output
+    answer = caller.chat.completions.create(model=model, messages=TALK, max_tokens=6)
+    assert answer.usage and answer.usage.completion_tokens == 6
+    assert until(lambda: accounts(gpus)[-1]["model"] == model)
+    for route in ("/api/v0/models", "/api/v1/models/load", "/v1/responses"):
+        url = str(caller.base_url).replace("/v1/", route)
+        bearer = {"Authorization": f"Bearer {caller.api_key}"}
+        assert caller._client.post(url, headers=bearer, json={"model": model}).status_code == 404

@@ -67,11 +67,13 @@ def on_gpus(variant: Variant, free: Sequence[int], context: int, sequences: int)
     Only the size of the file and the model's shapes are known: embeddings, which stay in the host's memory, are counted
     as if they were on GPUs, layers as if they were alike.
 
-    Raises: WorkloadError for sequences side by side of a model whose requests it serves one after the other.
+    Raises: WorkloadError for sequences side by side of a model whose requests Ollama serves one after the other.
     """
     kept = blocks(variant.architecture)
     if sequences > 1 and any(isinstance(one, StateLayer) for block in kept for one in block):
-        raise WorkloadError("it serves requests to models with recurrent states one after the other: ask for 1")
+        raise WorkloadError(
+            "models with recurrent states are served one request after the other: ask for a concurrency of 1"
+        )
     known = variant.checkpoint_bytes
     total = known or stage_weights(variant.architecture, variant.quantization, Parallel())[0]
     output, band = 0, FILE_BAND if known else SHAPES_BAND

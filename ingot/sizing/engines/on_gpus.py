@@ -1,4 +1,4 @@
-"""Replicas of SGLang, TensorRT-LLM, TGI and Ollama on GPUs: each takes whole GPUs of its own, the fewest that hold it.
+"""Replicas of engines besides vLLM on GPUs: each takes whole GPUs of its own, the fewest that hold it.
 
 What each of them does with a GPU's memory is its own file beside this one. What is not known exactly is counted so
 that it can only be less: windows as if every token stayed, caches in the model's own number format, bands at their
@@ -31,8 +31,8 @@ from ingot.sizing.weights import KNOWN_SIZE_BAND, stage_weights
 LEAST_STEP = 8192
 #: Formats of weights that an engine was made before.
 UNREAD: Mapping[str, frozenset[str]] = {"tgi": frozenset({"mxfp4", "nvfp4"})}
-#: What splits a model by its layers, whatever the number of its heads.
-BY_LAYERS = frozenset({"ollama"})
+#: What runs llama.cpp: it splits a model by its layers, whatever the number of its heads.
+BY_LAYERS = frozenset({"lmstudio", "ollama"})
 #: How far weights that are known by their shapes alone may be off.
 SHAPES_BAND = 0.02
 
@@ -93,7 +93,7 @@ def _placed(hardware: Hardware, left: Sequence[GPU], request: ModelRequest, coun
             reasons.append(f"it does not read weights in {variant.quantization}")
             continue
         if request.engine in BY_LAYERS and len(part_names(variant.file or "")) > 1:
-            reasons.append(f"its store holds one file, {variant.file} begins a set of them")
+            reasons.append(f"it is given one file, and {variant.file} begins a set of them")
             continue
         _check(host, request, variant)
         for gpus in _places(hardware, left, request, variant):
@@ -155,7 +155,7 @@ def _places(
 def _account(request: ModelRequest, variant: Variant, gpus: Sequence[GPU], sequences: int) -> Account:
     """The tightest of these GPUs. Raises: WorkloadError where the replica does not fit."""
     if request.engine in BY_LAYERS:
-        return _ollama(variant, gpus, request.workload.context, sequences)
+        return _by_layers(variant, gpus, request.workload.context, sequences)
     shape, tensor = variant.architecture, len(gpus)
     ask = Ask(
         shape, _weights(variant, tensor), _token_bytes(shape, tensor), request.workload.context, sequences, tensor
@@ -244,7 +244,7 @@ def _tgi(ask: Ask, total: int, before: int) -> Account:
     return Account(ask.weights, cache, peak, none, tokens, tgi.WIGGLE_ROOM, step)
 
 
-def _ollama(variant: Variant, gpus: Sequence[GPU], context: int, sequences: int) -> Account:
+def _by_layers(variant: Variant, gpus: Sequence[GPU], context: int, sequences: int) -> Account:
     """The tightest of these GPUs. Raises: WorkloadError where the replica does not fit."""
     found = ollama.on_gpus(variant, [gpu.cuda_free_bytes for gpu in gpus], context, sequences)
     demand, gpu = max(zip(found, gpus, strict=True), key=lambda pair: pair[0].most - pair[1].cuda_free_bytes)

@@ -20,11 +20,15 @@ PROGRAMS = {
     "tensorrt-llm": ("1.2.1", "usr/bin/trtllm-serve"),
     "tgi": ("3.3.7", "usr/bin/text-generation-launcher"),
     "ollama": ("0.33.0", "usr/bin/ollama"),
+    "lmstudio": ("0.4.0", "opt/lmstudio/bin/lms"),
 }
 #: Of the root file system: what Python needs to serve HTTP, and bash to run.
-LIBRARIES = ("ld-linux", "libc.so", "libexpat.so", "libm.so", "libtinfo.so", "libz.so")
-#: With env, by which the simulated GPUs' nvidia-smi starts; Ollama's image has bash and sleep.
-BINARIES = ("bash", "env", "python3", "sleep")
+LIBRARIES = (
+    *("ld-linux", "libacl.so", "libattr.so", "libc.so", "libexpat.so", "libm.so", "libpcre2-8.so", "libselinux.so"),
+    *("libtinfo.so", "libz.so"),
+)
+#: With env, by which the simulated GPUs' nvidia-smi starts; images of Ollama and LM Studio have a shell.
+BINARIES = ("bash", "cp", "env", "grep", "ln", "mkdir", "python3", "rm", "sleep")
 
 
 def _kept(name: str) -> bool:

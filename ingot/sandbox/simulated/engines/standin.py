@@ -1,8 +1,8 @@
-"""Simulated: stands in for SGLang, TensorRT-LLM, TGI and Ollama, whose kernels need a real GPU.
+"""Simulated: stands in for SGLang, TensorRT-LLM, TGI, Ollama and LM Studio, whose kernels need a real GPU.
 
-It takes their command lines (of Ollama its variables and its store), and answers as they do: routes, health, metrics,
-log lines, and how each ends. No model is loaded: an answer is as many words as tokens were asked for. Python's standard
-library alone; runs in a container.
+It takes their command lines (of Ollama its variables and its store, of LM Studio the commands of `lms`), and answers as
+they do: routes, health, metrics, log lines, and how each ends. No model is loaded: an answer is as many words as tokens
+were asked for. Python's standard library alone; runs in a container.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import json
 import os
 import select
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -203,7 +205,68 @@ class Ollama(Engine):
         return super().own(method, path, asked)
 
 
-ENGINES: dict[str, type[Engine]] = {"sglang": SGLang, "tensorrt-llm": TensorRTLLM, "tgi": TGI, "ollama": Ollama}
+class LMStudio(Engine):
+    """What `lms load` has loaded, served by what `lms server start` started."""
+
+    health = "/v1/models"
+    shut = ("/api/v0/models", "/api/v1/models/load", "/api/v1/models/download", "/api/v1/chat", "/v1/responses")
+
+    def told(self) -> tuple[int, int]:
+        loaded = json.loads(lms_file("loaded.json").read_text())
+        self.identifier = loaded[loaded.index("--identifier") + 1]
+        self.ready_at = 0.0
+        return int(self.flag("--port")), int(loaded[loaded.index("--parallel") + 1])
+
+    @property
+    def name(self) -> str:
+        return str(self.identifier)
+
+
+def lms_file(name: str) -> Path:
+    return Path(os.environ["HOME"]) / ".lmstudio" / name
+
+
+def is_listened_on(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def lms(words: Sequence[str]) -> int:
+    """A command of LM Studio's: `daemon up` and `down`, `load`, `server start`, `ps`. Returns: its exit status."""
+    server = lms_file("server.pid")
+    if words[0] == "load":
+        time.sleep(LOADS_S)
+        (file,) = lms_file("models").joinpath(words[1]).glob("*.gguf")
+        if not file.read_bytes().startswith(b"GGUF"):
+            print(f"{file} is no model", file=sys.stderr)
+            return 1
+        lms_file("loaded.json").write_text(json.dumps(words))
+    elif list(words[:2]) == ["server", "start"]:
+        started = subprocess.Popen([sys.executable, __file__, "lmstudio", "serve", *words[2:]])
+        port = int(words[words.index("--port") + 1])
+        server.write_text(f"{started.pid} {port}")
+        while started.poll() is None:
+            if is_listened_on(port):
+                return 0
+            time.sleep(0.1)
+        return 1
+    elif words[0] == "ps":
+        if not is_listened_on(int(server.read_text().split()[1])):
+            return 1
+        loaded = json.loads(lms_file("loaded.json").read_text())
+        print(loaded[loaded.index("--identifier") + 1])
+    elif list(words[:2]) == ["daemon", "down"] and server.is_file():
+        os.kill(int(server.read_text().split()[0]), signal.SIGTERM)
+    return 0
+
+
+ENGINES: dict[str, type[Engine]] = {
+    "sglang": SGLang,
+    "tensorrt-llm": TensorRTLLM,
+    "tgi": TGI,
+    "ollama": Ollama,
+    "lmstudio": LMStudio,
+}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -212,7 +275,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         engine, path = self.engine, self.path.partition("?")[0]
-        if path == engine.health:
+        if path == engine.health != "/v1/models":
             return self.answer(200 if engine.is_ready else 503, "")
         metrics = engine.metrics() if path == "/metrics" else None
         if metrics is not None:
@@ -305,7 +368,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main(name: str, words: Sequence[str]) -> None:
-    """Serve as the engine of this name until it is told to stop."""
+    """Serve as the engine of this name until it is told to stop; of LM Studio, do what `lms` is told."""
+    if name == "lmstudio" and words[0] != "serve":
+        sys.exit(lms(words))
     engine = Handler.engine = ENGINES[name](words)
     server = ThreadingHTTPServer(("0.0.0.0", engine.port), Handler)
     server.daemon_threads = True
