@@ -29,10 +29,11 @@ WAITING = 32
 
 _MIB = 1024**2
 _KV = re.compile(r"llama_kv_cache\w*: size = +([\d.]+) MiB \( *(\d+) cells, +(\d+) layers, +(\d+)/(\d+) seqs\)")
+_STATE = re.compile(r"llama_memory_recurrent: size = +([\d.]+) MiB")
 _WEIGHTS = re.compile(r"load_tensors: +(\S+) model buffer size = +([\d.]+) MiB")
 _COMPUTE = re.compile(r"(?:sched_reserve|llama_context): +(\S+) compute buffer size = +([\d.]+) MiB")
 _BUILD = re.compile(r"build(?:_info)?: +b?(\d+)")
-LOG_LINES = "llama_kv_cache.*size =|load_tensors: .*buffer size|compute buffer size|build(_info)?:"
+LOG_LINES = "llama_kv_cache.*size =|llama_memory_recurrent: size =|load_tensors: .*buffer size|compute buffer size|build(_info)?:"
 
 
 def service(replica: Replica, values: Values) -> Service:
@@ -99,6 +100,9 @@ def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
             # A cell is one token of one stream; a slot of its own is a stream.
             cache += _mib(found[1])
             tokens = max(tokens, int(found[2]) * int(found[5]))
+        elif found := _STATE.search(line):
+            # A plan counts states with the cache.
+            cache += _mib(found[1])
         elif found := _WEIGHTS.search(line):
             # Each part of a split file has a line of its own.
             weights[found[1]] = weights.get(found[1], 0) + _mib(found[2])

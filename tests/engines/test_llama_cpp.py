@@ -113,6 +113,15 @@ def test_its_log_says_what_it_took() -> None:
     assert seen.activation_bytes == int(9.02 * 1024**2)
 
 
+def test_states_are_of_the_cache_as_in_a_plan() -> None:
+    lines = [
+        "llama_kv_cache: size =   64.00 MiB (  1024 cells,  16 layers,  4/4 seqs), K (f16): 32.00 MiB, V (f16): 32.00 MiB",
+        "llama_memory_recurrent: size =  598.50 MiB (     4 cells,  65 layers,  4 seqs), R (f32):   22.50 MiB",
+    ]
+    seen = LLAMA_CPP.observe(lines, ())
+    assert (seen.available_kv_bytes, seen.kv_cache_tokens) == (int((64 + 598.5) * 1024**2), 4096)
+
+
 def test_one_pool_for_all_slots_is_counted_once() -> None:
     line = "llama_kv_cache: size = 4352.00 MiB (131072 cells,  16 layers,  4/1 seqs), K (q8_0): 2176.00 MiB, V (…)"
     assert LLAMA_CPP.observe([line], ()).kv_cache_tokens == 131072

@@ -149,7 +149,7 @@ class Ollama(Engine):
 
     def told(self) -> tuple[int, int]:
         self.store = Path(os.environ["OLLAMA_MODELS"])
-        self.loaded = ""
+        self.loaded = self.asked_for = ""
         self.loading = threading.Lock()
         # As the real one makes its key pair.
         (Path(os.environ["HOME"]) / ".ollama").mkdir(exist_ok=True)
@@ -163,6 +163,10 @@ class Ollama(Engine):
     def log(self) -> Iterable[str]:
         yield f'msg="Listening on [::]:{self.port} (version 0.33.0)"'
 
+    @property
+    def name(self) -> str:
+        return self.asked_for
+
     def manifest(self, name: str) -> Path:
         model, _, tag = name.rpartition("/")[2].partition(":")
         above = name.rpartition("/")[0].split("/") if "/" in name else ["library"]
@@ -174,6 +178,7 @@ class Ollama(Engine):
         with self.loading:
             if not self.manifest(model).is_file():
                 return False
+            self.asked_for = model
             layers = {one["mediaType"]: one for one in json.loads(self.manifest(model).read_text())["layers"]}
             digest = layers["application/vnd.ollama.image.model"]["digest"]
             if self.loaded == digest:
