@@ -33,7 +33,10 @@ _STATE = re.compile(r"llama_memory_recurrent: size = +([\d.]+) MiB")
 _WEIGHTS = re.compile(r"load_tensors: +(\S+) model buffer size = +([\d.]+) MiB")
 _COMPUTE = re.compile(r"(?:sched_reserve|llama_context): +(\S+) compute buffer size = +([\d.]+) MiB")
 _BUILD = re.compile(r"build(?:_info)?: +b?(\d+)")
-LOG_LINES = "llama_kv_cache.*size =|llama_memory_recurrent: size =|load_tensors: .*buffer size|compute buffer size|build(_info)?:"
+LOG_LINES = (
+    "llama_kv_cache.*size =|llama_memory_recurrent: size =|load_tensors: .*buffer size|compute buffer size|"
+    "build(_info)?:"
+)
 
 
 def service(replica: Replica, values: Values) -> Service:

@@ -115,7 +115,7 @@ def test_its_log_says_what_it_took() -> None:
 
 def test_states_are_of_the_cache_as_in_a_plan() -> None:
     lines = [
-        "llama_kv_cache: size =   64.00 MiB (  1024 cells,  16 layers,  4/4 seqs), K (f16): 32.00 MiB, V (f16): 32.00 MiB",
+        "llama_kv_cache: size =   64.00 MiB (  1024 cells,  16 layers,  4/4 seqs), K (f16): 32.00 MiB",
         "llama_memory_recurrent: size =  598.50 MiB (     4 cells,  65 layers,  4 seqs), R (f32):   22.50 MiB",
     ]
     seen = LLAMA_CPP.observe(lines, ())

@@ -96,4 +96,3 @@ def test_a_server_that_ends_ends_its_container(replica: Replica, values: Values,
         assert until(lambda: answer(port, lm_studio.HEALTH))
         os.kill(int((tmp_path / "home" / ".lmstudio" / "server.pid").read_text().split()[0]), signal.SIGKILL)
         assert server.wait(60) == 1
-        assert "the model is loaded no more" in (tmp_path / "log").read_text()

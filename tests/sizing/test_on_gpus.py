@@ -140,6 +140,6 @@ def test_ollama_takes_one_file_and_states_one_at_a_time() -> None:
     with pytest.raises(DoesNotFit, match=r"it is given one file, and m-00001-of-00002\.gguf begins a set of them"):
         planned("rtx4090x1", gguf("qwen3-8b", 5 * GIB, file="m-00001-of-00002.gguf"))
     name = next(name for name in MODELS if "qwen3-next" in name)
-    with pytest.raises(DoesNotFit, match="one after the other: ask for a concurrency of 1"):
+    with pytest.raises(DoesNotFit, match="recurrent states one request after the other"):
         planned("h100x8", gguf(name, 50 * GIB))
     assert planned("h100x8", gguf(name, 50 * GIB, concurrency=1))[0].max_num_seqs == 1

@@ -72,7 +72,7 @@ def on_gpus(variant: Variant, free: Sequence[int], context: int, sequences: int)
     kept = blocks(variant.architecture)
     if sequences > 1 and any(isinstance(one, StateLayer) for block in kept for one in block):
         raise WorkloadError(
-            "models with recurrent states are served one request after the other: ask for a concurrency of 1"
+            "it serves models with recurrent states one request after the other, and more than one is asked for"
         )
     known = variant.checkpoint_bytes
     total = known or stage_weights(variant.architecture, variant.quantization, Parallel())[0]
