@@ -50,6 +50,13 @@ UNITS = (
     "prometheus-node-exporter ingot-monitoring ingot-metrics.timer prometheus prometheus-alertmanager"
 )
 _LABEL = "--filter label=com.docker.compose.project"
+#: Address and health route of each replica of a host; the route is "none" where another host of its group answers.
+EACH_REPLICA = (
+    'docker inspect --format \'{{with index .Config.Labels "ingot.address"}}{{.}}{{else}}'
+    "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}{{end}}"
+    ':{{index .Config.Labels "ingot.port"}} {{index .Config.Labels "ingot.health"}}\' '
+    f"$(docker ps -aq {_LABEL}={PROJECT})"
+)
 _EACH_MODEL = (
     f"for c in $(docker ps -aq {_LABEL}={PROJECT} 2>/dev/null); do "
     # Below it where an engine takes the model's name from its directory.
@@ -90,8 +97,8 @@ QUESTIONS = {
     "plan": "cat /var/lib/ingot/plan.json",
     "upstreams": "cat /var/lib/ingot/upstreams.json",
     "replica_holds": f"cat {HOLDS_FILE} 2>/dev/null",
-    "health": "grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json | sort -u | while read -r a; do "
-    "echo \"$a $(curl -s -o /dev/null -m 10 --noproxy '*' -w '%{http_code}' http://$a/health)\"; done",
+    "health": f"{EACH_REPLICA} 2>/dev/null | while read -r a h; do [ $h = none ] || "
+    "echo \"$a $(curl -s -o /dev/null -m 10 --noproxy '*' -w '%{http_code}' http://$a$h)\"; done",
     "nginx": "nginx -t",
     "beside": f"ls /etc/nginx/*/{GUEST} 2>/dev/null",
     "filter": HEALTH,

@@ -27,7 +27,7 @@ from ingot.settings.read import section
 from ingot.settings.serving import Serving
 from tests.hosts import outside
 from tests.hosts.https import Caller
-from tests.hosts.look import TOKEN, Look, command, parse_look
+from tests.hosts.look import EACH_REPLICA, TOKEN, Look, command, parse_look
 from tests.hosts.outside import Outside, Served
 
 #: What a host is given to come back in, seconds: servers with much memory check it for minutes at every boot.
@@ -35,8 +35,9 @@ BOOT_S = 900
 #: What its engines are given to load their models again, seconds.
 LOAD_S = 1800
 _HEALTHY = (
-    "for a in $(grep -oE '[0-9.]+:[0-9]+' /var/lib/ingot/upstreams.json); do "
-    "curl -sf -o /dev/null -m 5 --noproxy '*' http://$a/health || exit 1; done"
+    "{ ! grep -q replicas /var/lib/ingot/upstreams.json 2>/dev/null || "
+    f'{{ each=$({EACH_REPLICA}) && echo "$each" | while read -r a h; do '
+    "[ $h = none ] || curl -sf -o /dev/null -m 5 --noproxy '*' http://$a$h || exit 1; done; }; }"
 )
 #: The host's watch, too, has seen that they answer, in a look that began later than `{since_us}` after the boot. One
 #: whose GPU failed is for the checks to tell.
