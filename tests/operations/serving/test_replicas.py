@@ -17,11 +17,12 @@ from ingot.facts.crash import Crash, ReplicaCrash
 from ingot.facts.disk_rate import DiskRate
 from ingot.facts.engine import EngineLook, EngineState
 from ingot.facts.gateway import ENGINES
+from ingot.facts.models import ModelDirectory, Models, ModelsState, Room, Verified
 from ingot.facts.nvidia import Gpus
 from ingot.facts.replica import Evidence, Glance, ReplicaEvidence, ReplicaGlance, ReplicaLog
 from ingot.facts.smi_fault import Fault, GpuFault
 from ingot.operations.serving import engine, rollout, services
-from tests.operations.serving.onehost import OneHost, card, running
+from tests.operations.serving.onehost import SMALL, OneHost, card, running
 
 READY = Glance("running", health="200", answered="200")
 CRASH = Crash(exit_code=1, processor="AMD EPYC 9555")
@@ -87,6 +88,46 @@ def test_a_replica_that_does_not_do_what_it_is_for_is_a_failed_one(fresh: OneHos
     fresh.run(engine.replicas)
     assert "small-0 answered /v1/completions with 400 where a completion was expected" in fresh.refused[0]
     assert "there was nothing to go back to" in fresh.refused[0]
+
+
+@pytest.fixture
+def ollama(fresh: OneHost) -> OneHost:
+    """A fresh host that shall serve a verified GGUF file by Ollama."""
+    variant = {**SMALL["variants"][0], "file": "small.gguf", "checkpoint_bytes": 10**7}  # type: ignore[index]
+    fresh.data.site_models = {"small": {**SMALL, "variants": [variant]}}
+    fresh.data.serve = [{"model": "small", "context": 2048, "concurrency": 2, "engine": "ollama"}]
+    fresh.data.engine_images = {
+        "ollama": {"image": "ollama/ollama:0.33.0", "version": "0.33.0", "digest": "sha256:" + "2" * 64}
+    }
+    verified = ModelDirectory(verified=(Verified("small.gguf", 10**7, "ab" * 32, "1.0"),))
+    fresh.answers[Models] = lambda root, targets: ModelsState(Room(0, None, "/"), dict.fromkeys(targets, verified))
+    fresh.answers[ReplicaEvidence] = Evidence("running", 0, "200", (), ("load_tensors: offloaded 5/5 layers to GPU",))
+    return fresh
+
+
+def test_ollama_finds_the_verified_file_before_it_starts(ollama: OneHost) -> None:
+    # A large model loads for longer than any question waits: its server lives all the while.
+    loads = Glance("running", health="200", answered="000")
+    ollama.answers[ReplicaGlance] = glances({"ingot-engine-small-0": [loads] * 9 + [READY]})
+    assert ollama.run(engine.replicas) and ollama.refused == []
+    (path,) = (path for path in ollama.files if path.endswith("/library/small/latest"))
+    assert path.startswith("/var/lib/ingot/engine/store/small-0-")
+    assert json.loads(ollama.files[path])["layers"][0]["digest"] == "sha256:" + "ab" * 32
+    laid_out = next(index for index, one in enumerate(ollama.commands) if path in one)
+    assert laid_out < next(index for index, one in enumerate(ollama.commands) if "--force-recreate" in one)
+    ollama.serves(*ollama.wanted())
+    assert not ollama.run(engine.replicas)
+
+
+def test_layers_that_ollama_left_to_the_processor_refuse_a_change(ollama: OneHost) -> None:
+    ollama.run(engine.replicas)
+    ollama.serves(*ollama.wanted())
+    ollama.data.serve = [{**ollama.data.serve[0], "context": 4096}]
+    few = Evidence("running", 0, "200", (), ("load_tensors: offloaded 3/5 layers to GPU",))
+    ollama.answers[ReplicaEvidence] = few
+    ollama.run(engine.replicas)
+    assert "small-0 has 3 of its 5 layers on its GPUs, its plan has all of them there" in ollama.refused[0]
+    assert "the last good small-0 serves again" in ollama.refused[0]
 
 
 def test_preparing_a_fresh_host_starts_nothing(fresh: OneHost) -> None:
