@@ -139,14 +139,12 @@ def test_a_dead_worker_is_everybodys_end_and_beginning(group: Group) -> None:
     group.answers_again(before)
 
 
-@pytest.mark.long
 def test_a_dead_engine_of_the_head_takes_its_member_along(group: Group) -> None:
     before = group.epoch(group.head)
     group.head.succeeds("pkill -KILL -f 'VLLM::[E]ngineCore'")
     group.answers_again(before)
 
 
-@pytest.mark.long
 def test_a_host_that_boots_finds_its_group_again(group: Group) -> None:
     before = group.epoch(group.head)
     group.member.reboot()
