@@ -1,4 +1,4 @@
-"""What a host's replicas do now: requests, cache and tokens, from two looks at their metrics a second apart."""
+"""What a host's replicas do now: requests, cache and tokens, from two looks at their metrics half a second apart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ingot.facts.models import DAMAGE, Damage, parse_damage
 from ingot.facts.replica_holds import HOLDS_FILE, ReplicaHold, parse_holds
 
 #: Seconds between the looks, and the most that a replica may take for one answer.
-APART_S = 1.0
+APART_S = 0.5
 ANSWER_S = 2
 #: A model's ranks are summed, their caches averaged.
 RUNNING, WAITING, KV_USED, GENERATED, PROMPT = "running", "waiting", "kv_used", "generated", "prompt"
