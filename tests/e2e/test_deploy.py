@@ -20,6 +20,8 @@ from tests.e2e.deploying import INGOT, ROOT, deploy, kill_deploy
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 NAME = "e2e"
+#: What the engine was started with.
+COMMAND = "docker inspect --format '{{json .Config.Cmd}}' $(docker ps --quiet)"
 MODEL = "tiny-qwen3"
 #: Seconds from a reboot until the engine has loaded its model again and every check ran, on two busy cores.
 BACK_AFTER_BOOT_S = 300
@@ -207,6 +209,11 @@ def test_what_the_engine_measured_stands_beside_what_was_predicted(host: TestHos
     tokens = f"{measured['kv_cache_tokens']:,}"
     (line,) = [line for line in done.stdout.splitlines() if line.strip().startswith("tokens in ")]
     assert line.split()[-3:] == [tokens, tokens, "+0"], done.stdout
+    # How it reads its weights is a part of the plan, and was a flag of the engine's; how long it took stands beside it.
+    said = " ".join(done.stdout.split())
+    assert measured["loading"] == "prefetch" and "of files read ahead, " in said
+    assert f"the last start took {measured['loading_s']:g} s (read ahead)" in said, done.stdout
+    assert "--safetensors-load-strategy prefetch" in " ".join(json.loads(host.succeeds(COMMAND)))
 
 
 @pytest.mark.observe
