@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ingot.engines.engine import Engine, Replica, Store, Values, Weights
-from ingot.engines.llama_cpp import LLAMA_CPP
+from ingot.engines.llama_cpp import LLAMA_CPP, LLAMA_CPP_CUDA
 from ingot.engines.lm_studio import LM_STUDIO
 from ingot.engines.ollama import OLLAMA
 from ingot.engines.rollout import Running, Step, leftovers, steps
@@ -15,12 +15,13 @@ from ingot.engines.vllm import VLLM
 
 #: Every engine that a deploy starts, by the name that `serve` gives it.
 ENGINES: Mapping[str, Engine] = {
-    engine.name: engine for engine in (VLLM, LLAMA_CPP, SGLANG, TENSORRT_LLM, TGI, OLLAMA, LM_STUDIO)
+    engine.name: engine for engine in (VLLM, LLAMA_CPP, LLAMA_CPP_CUDA, SGLANG, TENSORRT_LLM, TGI, OLLAMA, LM_STUDIO)
 }
 
 __all__ = [
     "ENGINES",
     "LLAMA_CPP",
+    "LLAMA_CPP_CUDA",
     "VLLM",
     "Engine",
     "Mount",

@@ -1,9 +1,13 @@
-"""llama.cpp: one GGUF file becomes the container that serves it on a host's processor (flags as of b11669, 0.7.0)."""
+"""llama.cpp: one GGUF file becomes the container that serves it, on a host's processor or on GPUs of its own.
+
+Flags are those of b11669 (0.7.0). Two engines share them, since their images differ: the build for CUDA never ran here.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ingot.engines import rates, starts
 from ingot.engines.engine import Engine, Replica, Values
@@ -13,7 +17,7 @@ from ingot.engines.service import Mount, Service
 
 #: Where the official image has its server; an image of one's own has it there too.
 SERVER = "/app/llama-server"
-MODEL = "/model"
+MODEL, CACHE = "/model", "/cache"
 #: The image's own user is root; this one owns nothing there.
 USER = "2000:0"
 #: No variable of an image changes what the plan says: each flag below has one (LLAMA_ARG_…), and a flag wins.
@@ -32,20 +36,42 @@ _KV = re.compile(r"llama_kv_cache\w*: size = +([\d.]+) MiB \( *(\d+) cells, +(\d
 _STATE = re.compile(r"llama_memory_recurrent: size = +([\d.]+) MiB")
 _WEIGHTS = re.compile(r"load_tensors: +(\S+) model buffer size = +([\d.]+) MiB")
 _COMPUTE = re.compile(r"(?:sched_reserve|llama_context): +(\S+) compute buffer size = +([\d.]+) MiB")
+_KEPT = re.compile(r"llama_(?:kv_cache|memory)\w*: +(\S+) (?:KV|RS) buffer size = +([\d.]+) MiB")
+_OFFLOADED = re.compile(r"load_tensors: offloaded (\d+)/(\d+) layers to GPU")
+_GPU = re.compile(r"CUDA\d+")
 _BUILD = re.compile(r"build(?:_info)?: +b?(\d+)")
 LOG_LINES = (
-    "llama_kv_cache.*size =|llama_memory_recurrent: size =|load_tensors: .*buffer size|compute buffer size|"
+    "llama_kv_cache.*size =|llama_memory_recurrent: |load_tensors: .*buffer size|layers to GPU|compute buffer size|"
     "build(_info)?:"
 )
 
 
 def service(replica: Replica, values: Values) -> Service:
     """The container of one replica, which computes on the host's processor."""
+    return _service(replica, values, LLAMA_CPP.name, ("--n-gpu-layers", "0"))
+
+
+def service_on_gpus(replica: Replica, values: Values) -> Service:
+    """The container of one replica on GPUs of its own: all layers are there, or it does not start."""
+    count = len(replica.plan.gpu_uuids)
+    split = (
+        ("--split-mode", "layer", "--tensor-split", ",".join("1" * count)) if count > 1 else ("--split-mode", "none")
+    )
+    made = _service(replica, values, LLAMA_CPP_CUDA.name, ("--n-gpu-layers", "all", *split, "--flash-attn", "on"))
+    return replace(
+        made,
+        env=tuple(sorted({**dict(made.env), "CUDA_CACHE_PATH": f"{CACHE}/cuda"}.items())),
+        mounts=(*made.mounts, Mount(replica.cache_directory, CACHE, read_only=False)),
+        devices=tuple(f"nvidia.com/gpu={uuid}" for uuid in replica.plan.gpu_uuids),
+    )
+
+
+def _service(replica: Replica, values: Values, engine: str, placed: tuple[str, ...]) -> Service:
     return Service(
         name=replica.name,
         model=replica.served_name,
         image=values.image,
-        argv=(SERVER, *_flags(replica, values), *values.extra_args),
+        argv=(SERVER, *_flags(replica, values, placed), *values.extra_args),
         env=tuple(sorted({**ENVIRONMENT, **values.extra_env}.items())),
         mounts=(Mount(replica.model_directory, MODEL),),
         devices=(),
@@ -63,12 +89,13 @@ def service(replica: Replica, values: Values) -> Service:
         width=replica.width,
         # It answers for any name: the gateway knows which are its own.
         aliases=replica.aliases,
-        engine=LLAMA_CPP.name,
+        engine=engine,
         most=replica.plan.max_num_seqs + WAITING,
     )
 
 
-def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
+def _flags(replica: Replica, values: Values, placed: tuple[str, ...]) -> tuple[str, ...]:
+    """Its command line; `placed` says where its layers are."""
     plan = replica.plan
     flags: dict[str, object] = {
         "--model": f"{MODEL}/{replica.file}",
@@ -81,7 +108,8 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
         "--batch-size": plan.max_num_batched_tokens,
         # A text becomes numbers in one piece.
         **({"--ubatch-size": plan.max_num_batched_tokens} if replica.kind == "embed" else {}),
-        "--n-gpu-layers": 0,
+    }
+    after: dict[str, object] = {
         # What does not fit is refused by the plan, not served slowly or with a shorter context.
         "--fit": "off",
         # A cache of prompts in the host's memory, 8 GiB unless told.
@@ -92,33 +120,48 @@ def _flags(replica: Replica, values: Values) -> tuple[str, ...]:
     switches = ["--no-kv-unified", "--offline", "--no-ui", "--no-slots", "--metrics"]
     if replica.kind == "embed":
         switches.append("--embeddings")
-    return (*(part for flag, value in flags.items() for part in (flag, str(value))), *switches)
+    return (*_words(flags), *placed, *_words(after), *switches)
+
+
+def _words(flags: dict[str, object]) -> tuple[str, ...]:
+    return tuple(part for flag, value in flags.items() for part in (flag, str(value)))
 
 
 def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
     """The numbers in its log; its metrics say nothing of memory (a gauge of its cache is asked for upstream)."""
-    version, weights, cache, compute, tokens = None, dict[str, int](), 0, dict[str, int](), 0
+    version, cache, tokens, layers, on_gpus = None, 0, 0, 0, None
+    weights, compute, kept = dict[str, int](), dict[str, int](), dict[str, int]()
     for line in log:
         if found := _KV.search(line):
             # A cell is one token of one stream; a slot of its own is a stream.
             cache += _mib(found[1])
             tokens = max(tokens, int(found[2]) * int(found[5]))
+            layers = max(layers, int(found[3]))
         elif found := _STATE.search(line):
             # A plan counts states with the cache.
             cache += _mib(found[1])
         elif found := _WEIGHTS.search(line):
             # Each part of a split file has a line of its own.
             weights[found[1]] = weights.get(found[1], 0) + _mib(found[2])
+        elif found := _KEPT.search(line):
+            # Layers with a window have a line of their own, and those with a state.
+            kept[found[1]] = kept.get(found[1], 0) + _mib(found[2])
         elif found := _COMPUTE.search(line):
             compute[found[1]] = _mib(found[2])
+        elif found := _OFFLOADED.search(line):
+            on_gpus, layers = int(found[1]), int(found[2])
         elif found := _BUILD.search(line):
             version = f"b{found[1]}"
+    gpus = {name for one in (weights, kept, compute) for name in one if _GPU.fullmatch(name)}
     return Observed(
         engine_version=version,
         weights_bytes=sum(weights.values()) or None,
         available_kv_bytes=cache or None,
         activation_bytes=sum(compute.values()) or None,
         kv_cache_tokens=tokens or None,
+        gpu_bytes=max((sum(one.get(name, 0) for one in (weights, kept, compute)) for name in gpus), default=None),
+        layers=layers or None,
+        layers_on_gpus=on_gpus,
     )
 
 
@@ -126,7 +169,7 @@ def _mib(words: str) -> int:
     return int(float(words) * _MIB)
 
 
-#: llama.cpp's own server.
+#: llama.cpp's own server on the host's processor.
 LLAMA_CPP = Engine(
     name="llama.cpp",
     title="llama.cpp",
@@ -147,4 +190,15 @@ LLAMA_CPP = Engine(
     service=service,
     rates=rates.of_timings,
     gathered=True,
+)
+#: The same on GPUs, from an image of its own.
+LLAMA_CPP_CUDA = replace(
+    LLAMA_CPP,
+    name="llama.cpp-cuda",
+    title="llama.cpp on GPUs",
+    builds=("cuda",),
+    kinds=frozenset({"generate"}),
+    needs_gpu=True,
+    minimum=oldest("llama.cpp-cuda"),
+    service=service_on_gpus,
 )

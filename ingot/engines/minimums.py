@@ -19,15 +19,18 @@ class Minimum:
     never: tuple[str, ...] = ()
 
 
+_LLAMA_CPP = Minimum(
+    "b8146",
+    (
+        "CVE-2026-21869, a request with a negative n_discard writes out of bounds",
+        "CVE-2026-27940, an integer overflow while it reads a GGUF file",
+    ),
+)
+
 #: Engine -> its minimum. Where no fix is known for a hole, the version is the one whose flags were read.
 MINIMUMS: Mapping[str, Minimum] = {
-    "llama.cpp": Minimum(
-        "b8146",
-        (
-            "CVE-2026-21869, a request with a negative n_discard writes out of bounds",
-            "CVE-2026-27940, an integer overflow while it reads a GGUF file",
-        ),
-    ),
+    "llama.cpp": _LLAMA_CPP,
+    "llama.cpp-cuda": _LLAMA_CPP,
     "ollama": Minimum(
         "0.33.0",
         (

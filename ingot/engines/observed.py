@@ -38,7 +38,8 @@ class Observed:
     """One start's real numbers; None is what was not said. Bytes are of one GPU; GPUs of a replica that differ
     are given by the tightest (most weights, least cache). Of `layers` those that are not `layers_on_gpus` are computed
     on the processor. `compiled` says that the start compiled the model, which keeps memory that a start with a compile
-    cache has for its cache. `loading_s` is the slowest rank's."""
+    cache has for its cache. `loading_s` is the slowest rank's. `gpu_bytes` are all buffers on the GPU that has most of
+    them, where an engine says so."""
 
     engine_version: str | None = None
     weights_bytes: int | None = None
@@ -56,6 +57,7 @@ class Observed:
     loading_s: float | None = None
     layers: int | None = None
     layers_on_gpus: int | None = None
+    gpu_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers as JSON-able values."""

@@ -44,6 +44,7 @@ ALWAYS: Mapping[str, tuple[Endpoint, ...]] = {
         Endpoint("POST", "/v1/responses", "json"),
     ),
     "llama.cpp": CHAT,
+    "llama.cpp-cuda": CHAT,
     "lmstudio": CHAT,
     "ollama": CHAT,
     "sglang": CHAT,
@@ -70,6 +71,7 @@ OPTIONAL: Mapping[str, Mapping[str, tuple[Endpoint, ...]]] = {
     },
     # Its other routes (/v1/responses, /v1/messages, /v1/rerank) are not proven here: they stay shut.
     "llama.cpp": {"embeddings": (Endpoint("POST", "/v1/embeddings", "json"),)},
+    "llama.cpp-cuda": {},
     # What these open is what is least: their other routes are not proven here.
     "lmstudio": {},
     "ollama": {},

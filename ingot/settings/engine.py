@@ -77,7 +77,7 @@ class EngineImage(Section):
     #: The version in it; one with a known hole is refused.
     version: Annotated[
         str,
-        *pattern(r"v?[0-9]+(?:\.[0-9]+){1,3}[\w.+-]*", "a version in quotes such as '0.5.23'"),
+        *pattern(r"b[0-9]{4,6}|v?[0-9]+(?:\.[0-9]+){1,3}[\w.+-]*", "a version in quotes such as '0.5.23' or 'b11669'"),
     ]
     digest: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")] = None
     archive: Annotated[Text | None, Expected("the path or the https address of a file of `docker save`, or None")] = (
@@ -120,7 +120,7 @@ class Engine(Section):
     engine_image_digest: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
     engine_image_id: Annotated[Sha256 | None, Expected("'sha256:' and 64 hexadecimal digits, or None")]
     engine_images: Annotated[
-        dict[Literal["lmstudio", "ollama", "sglang", "tensorrt-llm", "tgi"], EngineImage],
+        dict[Literal["llama.cpp-cuda", "lmstudio", "ollama", "sglang", "tensorrt-llm", "tgi"], EngineImage],
         AfterValidator(_are_safe),
         Expected("images by engine such as {'sglang': {'image': …, 'version': …, 'digest': …}}"),
     ]

@@ -14,7 +14,7 @@ from ingot.catalog import entry, find_model, load_models, site
 from ingot.catalog.lock import Lock, pin, unlocked
 from ingot.catalog.lock import read as read_lock
 from ingot.catalog.names import nearest
-from ingot.engines import ENGINES
+from ingot.engines import ENGINES, LLAMA_CPP, LLAMA_CPP_CUDA, VLLM
 from ingot.settings.kinds import Count, Expected, LocalPath, Many, Section, Switch, Text, Wrong, pattern, refuse
 from ingot.sizing import (
     GOALS,
@@ -97,7 +97,9 @@ def _alias(value: Any) -> Any:
 
 
 #: What may stand in `serve` as an engine.
-EngineName = Literal["vllm", "llama.cpp", "lmstudio", "ollama", "sglang", "tensorrt-llm", "tgi", "auto"]
+EngineName = Literal[
+    "vllm", "llama.cpp", "llama.cpp-cuda", "lmstudio", "ollama", "sglang", "tensorrt-llm", "tgi", "auto"
+]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 
 At = TypeVar("At", Speculation, Adapter)
@@ -136,7 +138,8 @@ class Serve(Section):
         bool | Annotated[dict[str, Any], AfterValidator(_speculation)],
         Expected("True for the draft that the catalog names, or {'method': …, 'tokens': …}"),
     ] = False
-    #: What serves it; "auto": llama.cpp where the variant is a GGUF file or no GPU is there, else vLLM.
+    #: What serves it; "auto": llama.cpp where the variant is a GGUF file or no GPU is there, on GPUs where it can, else
+    #: vLLM.
     engine: Annotated[EngineName, Expected("one of " + ", ".join(map(repr, ENGINE_NAMES)))] = "vllm"
     #: Hosts that serve one replica together, the head first; none: this host alone. See docs/engines.md.
     hosts: Annotated[Many[Text], Expected("a list of hosts of the inventory, the head first")] = ()
@@ -156,7 +159,10 @@ class Serve(Section):
         if self.engine != "auto":
             return self.engine
         forms = {one.file is not None for one in model.variants if self.variant in (None, one.name)}
-        return "llama.cpp" if forms == {True} or (True in forms and not has_gpu) else "vllm"
+        if True not in forms or (has_gpu and forms != {True}):
+            return VLLM.name
+        cuda = has_gpu and model.kind in LLAMA_CPP_CUDA.kinds
+        return LLAMA_CPP_CUDA.name if cuda else LLAMA_CPP.name
 
     def request(self, models: Mapping[str, Model], lock: Lock | None = None, *, has_gpu: bool = True) -> ModelRequest:
         """What the planner is asked for, of these models; drafts and adapters at the commits of a lock.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ingot.engines import Replica
-from ingot.engines.capacity import beyond, shortfall
+from ingot.engines.capacity import beyond, off_gpus, shortfall
 from ingot.engines.observed import Observed
 
 pytestmark = pytest.mark.rollout
@@ -41,10 +41,10 @@ def test_tokens_decide_where_the_engine_logs_no_bytes(plan) -> None:
 
 def test_layers_on_the_processor_are_told_whatever_the_cache(plan) -> None:
     found = Observed(available_kv_bytes=12 * GIB, layers=37, layers_on_gpus=21)
-    assert shortfall(plan, found) == (
+    assert off_gpus(plan, found) == (
         "has 21 of its 37 layers on its GPUs, its plan has all of them there; the processor computes the others, slowly"
     )
-    assert shortfall(plan, replace(found, layers_on_gpus=37)) is None
+    assert off_gpus(plan, replace(found, layers_on_gpus=37)) is None
 
 
 def test_a_first_compilation_is_not_held_against_a_plan_that_was_measured_without_one(plan) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ingot.engines import ENGINES, LLAMA_CPP, Mount, Replica, Service, Values
+from ingot.engines import ENGINES, LLAMA_CPP, LLAMA_CPP_CUDA, Mount, Replica, Service, Values
+from ingot.engines.capacity import beyond, off_gpus
 from ingot.engines.llama_cpp import WAITING
+from ingot.engines.observed import Observed
 from ingot.gateway.routes import ALWAYS, OPTIONAL, serves
 from ingot.operations.serving.services import upstreams
 from tests.engines.conftest import plan
@@ -125,3 +129,88 @@ def test_states_are_of_the_cache_as_in_a_plan() -> None:
 def test_one_pool_for_all_slots_is_counted_once() -> None:
     line = "llama_kv_cache: size = 4352.00 MiB (131072 cells,  16 layers,  4/1 seqs), K (q8_0): 2176.00 MiB, V (…)"
     assert LLAMA_CPP.observe([line], ()).kv_cache_tokens == 131072
+
+
+@pytest.fixture
+def on_gpus(replica: Replica, values: Values) -> Service:
+    planned = plan(max_model_len=4096, max_num_seqs=3, kv_cache_dtype="f16", engine="llama.cpp-cuda")
+    return LLAMA_CPP_CUDA.service(replace(replica, plan=planned, file="q8/model-q8_0.gguf"), values)
+
+
+def test_on_gpus_all_layers_are_there_and_split_as_planned(on_gpus: Service, service: Service) -> None:
+    assert on_gpus.devices == ("nvidia.com/gpu=GPU-aaa", "nvidia.com/gpu=GPU-bbb")
+    assert (flag(on_gpus, "--n-gpu-layers"), flag(on_gpus, "--fit")) == ("all", "off")
+    assert (flag(on_gpus, "--split-mode"), flag(on_gpus, "--tensor-split")) == ("layer", "1,1")
+    assert flag(on_gpus, "--flash-attn") == "on"
+    assert (flag(service, "--n-gpu-layers"), service.devices) == ("0", ())
+    # Whatever else it is told is the same.
+    assert set(service.argv) - set(on_gpus.argv) == {"0"} - set(on_gpus.argv)
+
+
+def test_on_one_gpu_nothing_is_split(replica: Replica, values: Values) -> None:
+    planned = plan(gpu_uuids=("GPU-aaa",), engine="llama.cpp-cuda")
+    service = LLAMA_CPP_CUDA.service(replace(replica, plan=planned, file="m.gguf"), values)
+    assert flag(service, "--split-mode") == "none" and "--tensor-split" not in service.argv
+
+
+def test_compiled_kernels_are_kept(on_gpus: Service) -> None:
+    assert ("CUDA_CACHE_PATH", "/cache/cuda") in on_gpus.env
+    assert Mount("/var/lib/ingot/engine/cache/qwen2-5-7b-instruct-0", "/cache", read_only=False) in on_gpus.mounts
+
+
+STARTS = {
+    one["id"]: one
+    for one in json.loads((Path(__file__).parents[1] / "sizing/data/engine_starts.json").read_text())
+    if one["engine"] == "llama.cpp"
+}
+MIB = 1024**2
+
+
+def test_a_published_start_on_a_gpu_is_read() -> None:
+    start = STARTS["lc-qwen36-27b-mtp-q4kxl-5090"]
+    found = LLAMA_CPP_CUDA.observe(start["verbatim"].splitlines(), [])
+    seen = start["observed"]
+    assert found.weights_bytes == pytest.approx((seen["model_gpu_mib"] + seen["model_host_mib"]) * MIB, abs=MIB)
+    assert found.gpu_bytes is not None and found.gpu_bytes >= seen["model_gpu_mib"] * MIB
+    assert off_gpus(plan(), found) is None
+
+
+SPLIT = """load_tensors: offloaded 41/41 layers to GPU
+load_tensors:   CPU_Mapped model buffer size =   100.00 MiB
+load_tensors:        CUDA0 model buffer size =  5434.50 MiB
+load_tensors:        CUDA1 model buffer size = 13989.50 MiB
+llama_kv_cache:      CUDA0 KV buffer size =  1536.00 MiB
+llama_kv_cache:      CUDA1 KV buffer size =  3584.00 MiB
+llama_kv_cache: size = 5120.00 MiB (  4096 cells,  40 layers,  1/1 seqs), K (f16): 2560.00 MiB, V (f16): 2560.00 MiB
+llama_memory_recurrent:      CUDA1 RS buffer size =    10.00 MiB
+sched_reserve:      CUDA0 compute buffer size =   672.00 MiB
+sched_reserve:      CUDA1 compute buffer size =   416.00 MiB""".splitlines()
+
+
+def test_of_several_gpus_the_fullest_counts() -> None:
+    found = LLAMA_CPP_CUDA.observe(SPLIT, [])
+    assert found.gpu_bytes == int((13989.5 + 3584 + 10 + 416) * MIB)
+    assert (found.kv_cache_tokens, found.layers, found.layers_on_gpus) == (4096, 41, 41)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        [line.replace("CUDA0", "CPU").replace("CUDA1", "CPU") for line in SPLIT if "offloaded" not in line],
+        [line.replace("41/41", "30/41") for line in SPLIT],
+    ],
+    ids=["without a usable GPU", "in part"],
+)
+def test_what_it_leaves_to_the_processor_is_seen(log: list[str]) -> None:
+    said = off_gpus(plan(), LLAMA_CPP_CUDA.observe(log, []))
+    assert said and said.endswith("its plan has all of them there; the processor computes the others, slowly")
+    assert off_gpus(plan(gpu_uuids=()), LLAMA_CPP.observe(log, [])) is None
+
+
+def test_more_of_a_gpu_than_planned_is_said() -> None:
+    planned = plan(engine="llama.cpp-cuda")
+    memory = planned.memory
+    allowed = memory.weights.bytes + memory.kv_cache.bytes + memory.activation.bytes + memory.margin.bytes
+    assert beyond(planned, Observed(gpu_bytes=allowed)) is None
+    said = beyond(planned, Observed(gpu_bytes=allowed + 1024**3))
+    assert said == "took 22.00 GiB of a GPU, its plan allows no more than 21.00"

@@ -69,4 +69,4 @@ def test_measurements_without_rates_are_written_as_before() -> None:
 
 
 def test_only_what_tells_is_asked() -> None:
-    assert [name for name, engine in ENGINES.items() if engine.rates] == ["llama.cpp"]
+    assert [name for name, engine in ENGINES.items() if engine.rates] == ["llama.cpp", "llama.cpp-cuda"]

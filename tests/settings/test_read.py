@@ -396,3 +396,23 @@ def test_models_that_share_a_name_each_have_it() -> None:
     standing = {"qwen3-8b": [GOOD["model"]]}
     both = of_host(host(serve=[GOOD], aliases=aliases, fallback=standing))
     assert both.stands_in_for == ("qwen3-8b",), "for the shared name it answers by itself"
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize(
+    ("variants", "kind", "has_gpu", "engine"),
+    [
+        (["g"], "generate", True, "llama.cpp-cuda"),
+        (["g"], "generate", False, "llama.cpp"),
+        (["g"], "embed", True, "llama.cpp"),
+        (["g", "s"], "generate", True, "vllm"),
+        (["g", "s"], "generate", False, "llama.cpp"),
+        (["s"], "generate", False, "vllm"),
+    ],
+)
+def test_auto_looks_at_files_and_gpus(variants: list[str], kind: str, has_gpu: bool, engine: str) -> None:
+    of = {"g": GGUF_MODEL["variants"][0] | {"name": "g"}, "s": SMALL["variants"][0] | {"name": "s"}}
+    described = {**SMALL, "kind": kind, "variants": [of[one] for one in variants]}
+    asked = {"model": "mine", "context": 1024, "concurrency": 1, "engine": "auto"}
+    values = of_host(host(serve=[asked], site_models={"mine": described}))
+    assert values.serve[0].request(values.models, has_gpu=has_gpu).engine == engine

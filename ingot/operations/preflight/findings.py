@@ -96,7 +96,7 @@ def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
             ),
         ),
         *unplannable,
-        *_image(wanted.values),
+        *_image(look, wanted.values),
         *_names(wanted),
         *_nginx(look, wanted),
         *_sites(look, wanted),
@@ -206,10 +206,10 @@ def _plan(look: HostState, wanted: Wanted) -> tuple[HostPlan | None, tuple[str, 
     return planned.plan if planned else None, (why_not,) if why_not else ()
 
 
-def _image(values: Settings) -> Iterator[str]:
+def _image(look: HostState, values: Settings) -> Iterator[str]:
     if not values.serve:
         return
-    for engine in dict.fromkeys(request.engine for request in requests(values)):
+    for engine in dict.fromkeys(one.engine for one in requests(values, has_gpu=bool(look.driver.bus.gpus))):
         try:
             image_source(values, engine)
         except IngotError as error:

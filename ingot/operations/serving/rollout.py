@@ -16,7 +16,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.context import host, state
 
 from ingot.engines import ENGINES, VLLM, Service, Step, Weights, observed, proof, rates
-from ingot.engines.capacity import beyond, shortfall
+from ingot.engines.capacity import beyond, off_gpus, shortfall
 from ingot.engines.rates import Rates
 from ingot.engines.vllm import CACHE, HOST_ACCOUNTS
 from ingot.errors import IngotError
@@ -283,6 +283,8 @@ class Rollout:
         # One that is brought back may not be of this plan.
         if service in self.wanted:
             replica = self.planned.plan.replicas[self.wanted.index(service)]
+            if left := off_gpus(replica, numbers):
+                return left
             # Of vLLM alone the arithmetic learns from starts; of others a plan shows how fast they were.
             if service.engine == VLLM.name:
                 self.measured.append(calibration(replica, numbers, self.settings, self.planned))

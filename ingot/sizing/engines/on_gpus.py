@@ -1,6 +1,7 @@
 """Replicas of engines besides vLLM on GPUs: each takes whole GPUs of its own, the fewest that hold it.
 
-What each of them does with a GPU's memory is its own file beside this one. What is not known exactly is counted so
+What each of them does with a GPU's memory is its own file beside this one; llama.cpp, which splits layers, is placed by
+`layers_on_gpus`. What is not known exactly is counted so
 that it can only be less: windows as if every token stayed, caches in the model's own number format, bands at their
 upper end.
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.attention import CrossAttention, GatedDeltaNet, LatentAttention, Mamba2
-from ingot.sizing.engines import ollama, sglang, tensorrt_llm, tgi
+from ingot.sizing.engines import layers_on_gpus, ollama, sglang, tensorrt_llm, tgi
 from ingot.sizing.engines.llama_cpp import padded
 from ingot.sizing.errors import WorkloadError
 from ingot.sizing.fit import DoesNotFit
@@ -77,7 +78,8 @@ def plan_on_gpus(hardware: Hardware, requests: Sequence[ModelRequest]) -> tuple[
     for request in sorted(requests, key=lambda one: one.model.name):
         count = request.replicas or 1
         for number in range(count):
-            replica = _placed(hardware, left, request, count, number)
+            place = layers_on_gpus.placed if request.engine == "llama.cpp-cuda" else _placed
+            replica = place(hardware, left, request, count, number)
             left = [gpu for gpu in left if gpu.uuid not in replica.gpu_uuids]
             made.append(replica)
     return tuple(made)

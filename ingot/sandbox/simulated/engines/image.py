@@ -16,6 +16,7 @@ SCRIPT = Path(__file__).parent / "standin.py"
 LIBRARY = "usr/lib/python3/dist-packages"
 #: Engine -> the version whose command line it takes, and where that begins, below the root of the image.
 PROGRAMS = {
+    "llama.cpp-cuda": ("b11669", "app/llama-server"),
     "sglang": ("0.5.23", f"{LIBRARY}/sglang/launch_server.py"),
     "tensorrt-llm": ("1.2.1", "usr/bin/trtllm-serve"),
     "tgi": ("3.3.7", "usr/bin/text-generation-launcher"),

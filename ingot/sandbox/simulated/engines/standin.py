@@ -1,4 +1,4 @@
-"""Simulated: stands in for SGLang, TensorRT-LLM, TGI, Ollama and LM Studio, whose kernels need a real GPU.
+"""Simulated: stands in for SGLang, TensorRT-LLM, TGI, Ollama, LM Studio and llama.cpp on GPUs, which need a real one.
 
 It takes their command lines (of Ollama its variables and its store, of LM Studio the commands of `lms`), and answers as
 they do: routes, health, metrics, log lines, and how each ends. No model is loaded: an answer is as many words as tokens
@@ -265,7 +265,37 @@ def lms(words: Sequence[str]) -> int:
     return 0
 
 
+class LlamaCpp(Engine):
+    most = "--parallel"
+    shut = ("/props", "/tokenize", "/completion", "/apply-template", "/lora-adapters")
+
+    @property
+    def name(self) -> str:
+        return self.flag("--alias")
+
+    def log(self) -> Iterable[str]:
+        slots, context = int(self.flag("--parallel")), int(self.flag("--ctx-size"))
+        # Keys and values of the tiny model: three layers of two heads of 64, in f16.
+        size = context * 3 * 2 * 64 * 2 * 2 / 2**20
+        yield "build_info: b11669-simulated"
+        yield "load_tensors: offloaded 4/4 layers to GPU"
+        yield "load_tensors:        CUDA0 model buffer size =     4.82 MiB"
+        yield f"llama_kv_cache:      CUDA0 KV buffer size = {size:8.2f} MiB"
+        cells = f"{context // slots:6} cells,   3 layers,  {slots}/{slots} seqs"
+        yield f"llama_kv_cache: size = {size:.2f} MiB ({cells}), K (f16): {size / 2:.2f} MiB"
+        yield "sched_reserve:      CUDA0 compute buffer size =     9.02 MiB"
+
+    def metrics(self) -> str | None:
+        figures = {
+            "requests_processing": self.running,
+            "requests_deferred": self.waiting,
+            "n_decode_total": self.written,
+        }
+        return "".join(f"llamacpp:{name} {value}\n" for name, value in figures.items())
+
+
 ENGINES: dict[str, type[Engine]] = {
+    "llama.cpp-cuda": LlamaCpp,
     "sglang": SGLang,
     "tensorrt-llm": TensorRTLLM,
     "tgi": TGI,
