@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -16,7 +17,7 @@ import pytest
 import yaml
 
 from ingot.engines.llama_cpp import WAITING
-from ingot.sandbox import Sandbox, TestHost
+from ingot.sandbox import Sandbox, TestHost, mirror
 from ingot.sandbox.membership import HOST_FILES
 from ingot.sandbox.tiny_models import gguf_embedder
 from ingot.secrets.keys import create
@@ -28,9 +29,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(900)]
 NAME, MODEL, TEAM, SLOTS = "llama", "tiny-gguf", "engines", 2
 #: Its weights lie in two parts.
 EMBEDDER = "tiny-gguf-embedder"
+#: The same file by another name, which shares a third name with the first.
+NEXT, SHARED = "tiny-gguf-next", "gpt-4o-mini"
 SERVE = [
     {"model": MODEL, "context": 4096, "concurrency": SLOTS, "engine": "auto"},
     {"model": EMBEDDER, "context": 1024, "concurrency": 1, "engine": "llama.cpp"},
+    {"model": NEXT, "context": 1024, "concurrency": 1, "engine": "auto"},
 ]
 TOKENS = "/var/log/ingot/gateway/tokens.jsonl"
 ON_AND_ON = {"ignore_eos": True}
@@ -47,7 +51,10 @@ def bare() -> Iterator[TestHost]:
     HOST_FILES.mkdir(exist_ok=True)
     with (HOST_FILES / "known_hosts").open("a") as pins:
         pins.write(f"{host.pin}\n")
-    said = {"address": host.address, "user": host.user, "ssh_key": str(host.key_path), "serve": SERVE}
+    known = mirror.model_values()["site_models"]
+    models = {MODEL: known[MODEL], EMBEDDER: known[EMBEDDER], NEXT: known[MODEL]}
+    values = {"site_models": models, "aliases": {SHARED: {MODEL: 3, NEXT: 1}}}
+    said = {"address": host.address, "user": host.user, "ssh_key": str(host.key_path), "serve": SERVE, "values": values}
     (HOST_FILES / f"{NAME}.yaml").write_text(yaml.safe_dump(said))
     yield host
     sandbox.down(NAME)
@@ -165,9 +172,14 @@ def test_a_stream_tells_its_usage_to_who_asked_and_to_the_accounts(
 
 
 def test_a_name_that_it_would_answer_for_is_refused(caller: openai.OpenAI) -> None:
-    assert {one.id for one in caller.models.list()} == {MODEL, EMBEDDER}
+    assert {one.id for one in caller.models.list()} == {MODEL, EMBEDDER, NEXT, SHARED}
     with pytest.raises(openai.NotFoundError):
         caller.chat.completions.create(model="gpt-4o", messages=TALK)
+
+
+def test_models_that_share_a_name_get_their_shares(caller: openai.OpenAI) -> None:
+    asked = [caller.completions.create(model=SHARED, prompt="on", max_tokens=1) for _ in range(16)]
+    assert Counter(one.model for one in asked) == {MODEL: 12, NEXT: 4}
 
 
 @pytest.mark.parametrize("path", ["/v1/stream", "/props", "/slots", "/metrics", "/tokenize", "/completion"])
