@@ -130,6 +130,15 @@ def gathered(request: pytest.FixtureRequest) -> Iterator[None]:
             target.disconnect()
 
 
+@pytest.fixture(autouse=True)
+def _of_what_it_has(request: pytest.FixtureRequest) -> None:
+    """Checks of GPUs are not of a host that has none and serves on its processor for that."""
+    if getattr(request.module, "OF_GPU_HOSTS", False) and "target" in request.fixturenames:
+        one: Target = request.getfixturevalue("target")
+        if one.trouble is None and not one.uses_gpu:
+            pytest.skip("what it serves needs no GPU")
+
+
 @pytest.fixture(scope="session")
 def target(request: pytest.FixtureRequest, gathered: None) -> Target:
     """One host."""

@@ -98,11 +98,16 @@ class Target:
 
     @property
     def needs_gpu(self) -> bool:
-        """Whether what it serves needs a GPU; so it is where its values are wrong, which is said elsewhere."""
+        """Whether what it serves may need a GPU; so it is where its values are wrong, which is said elsewhere."""
         try:
             return need_gpu(requests(self.values))
         except IngotError:
             return True
+
+    @property
+    def uses_gpu(self) -> bool:
+        """The same once it was looked at: engines that are chosen by what a host has are chosen then."""
+        return self.needs_gpu and need_gpu(requests(self.values, has_gpu=bool(self.look.driver.bus.gpus)))
 
     @property
     def open_ports(self) -> set[int]:

@@ -60,7 +60,8 @@ def wanted_directories(values: Settings, found: Contents) -> Iterator[str]:
         return
     root = values.cache_root
     planned = {model for model, _ in found.replicas}
-    for request in requests(values):
+    # What chooses by a host's GPUs may have chosen either.
+    for request in (*requests(values), *requests(values, has_gpu=False)):
         name = request.model.name
         for variant in request.model.variants:
             if name not in planned or (name, variant.name) in found.replicas:
