@@ -182,8 +182,8 @@ engine_image_digest = None
 # Id (sha256:...) that `docker image inspect` shows for the image in engine_image_archive.
 engine_image_id = None
 # Images of engines that have no values of their own, by engine: "llama.cpp-cuda", "lmstudio", "ollama", "sglang",
-# "tensorrt-llm", "tgi", each with image and version (one with a known hole is refused), and with digest, or with archive
-# and id, as above.
+# "tensorrt-llm", "tgi", each with image and version (one with a known hole is refused), and with digest, or with
+# archive and id, as above.
 engine_images = {}
 # Log of one replica: size of a file, number of files.
 engine_log_max_files = 5

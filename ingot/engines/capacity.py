@@ -17,8 +17,8 @@ def off_gpus(plan: ReplicaPlan, found: Observed) -> str | None:
     if not plan.gpu_uuids or found.layers is None or found.layers_on_gpus == found.layers:
         return None
     return (
-        f"has {found.layers_on_gpus or 0} of its {found.layers} layers on its GPUs, its plan has all of them there; the "
-        "processor computes the others, slowly"
+        f"has {found.layers_on_gpus or 0} of its {found.layers} layers on its GPUs, its plan has all of them there; "
+        "the processor computes the others, slowly"
     )
 
 
