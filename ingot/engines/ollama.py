@@ -98,7 +98,8 @@ def store(service: Service, weights: Weights) -> Store:
 
 
 def _parameters(context: int) -> dict[str, int]:
-    return {"num_ctx": context, "num_batch": BATCH, "num_gpu": ALL_LAYERS}
+    # Drafts are on by themselves where a model has blocks for them, and their cache is in no plan.
+    return {"num_ctx": context, "num_batch": BATCH, "num_gpu": ALL_LAYERS, "draft_num_predict": 0}
 
 
 def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:

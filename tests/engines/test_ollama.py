@@ -84,7 +84,7 @@ def test_its_store_names_the_verified_file_by_its_digest(place: Replica, values:
         assert layer["digest"] == f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
         assert layer["size"] == len(text)
     given = json.loads(made.files[f"{root}/blobs/{manifest['layers'][1]['digest'].replace(':', '-')}"])
-    assert given == {"num_ctx": 8192, "num_batch": 512, "num_gpu": 999}
+    assert given == {"num_ctx": 8192, "num_batch": 512, "num_gpu": 999, "draft_num_predict": 0}
     assert f"{root}/manifests-v2" in made.directories, "it would make it, in a store that is read-only"
     assert list(made.directories) == sorted(made.directories), "parents come first"
 
