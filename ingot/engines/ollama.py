@@ -133,7 +133,8 @@ OLLAMA = Engine(
     accounts=False,
     # A name of another model of its store would load that one.
     checks_names=False,
-    frees_unstreamed=False,
+    # It asks the server that it started for streams, each under its caller's request (llm/llama_server.go).
+    frees_unstreamed=True,
     warm_up=False,
     minimum=oldest("ollama"),
     log_lines=LOG_LINES,
