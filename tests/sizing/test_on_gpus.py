@@ -127,6 +127,14 @@ def test_ollama_gives_each_slot_its_whole_context() -> None:
     assert sum(term.bytes for _, term in made.memory.items()) <= made.memory.total.bytes
 
 
+def test_ollama_computes_in_more_without_flash_attention() -> None:
+    hardware = hardware_from_name("rtx4090x1")
+    old = replace(hardware, gpus=tuple(replace(gpu, compute_capability=(6, 1)) for gpu in hardware.gpus))
+    new, more = (plan_on_gpus(one, [gguf("qwen3-8b", 5 * GIB)])[0].memory.activation.bytes for one in (hardware, old))
+    # Scores of 32 heads over the contexts of a micro-batch.
+    assert more - new > 512 * 8192 * 32 * 4 * 0.9
+
+
 def test_ollama_splits_by_layers_over_any_number_of_gpus() -> None:
     (made,) = planned("a10gx4", gguf("qwen3-32b", 50 * GIB, context=4096, concurrency=1))
     # 64 heads are not divided by three: it is split by layers.

@@ -24,6 +24,8 @@ ONE_SLOT = frozenset({"lfm2", "lfm2moe", "mllama", "nemotron_h", "nemotron_h_moe
 BATCH = 512
 #: How far weights may be off that are known by the size of their file, and by the model's shapes alone.
 FILE_BAND, SHAPES_BAND = 0.0, 0.02
+#: GPUs older than these compute without flash attention, which takes more. Source: ml/device.go.
+FLASH_CAPABILITY = (7, 0)
 #: Layers of one file are in several formats: how much more than an even share of it those of one GPU may hold.
 SPLIT_BAND = 0.05
 #: The output's format is often a heavier one than the layers'.
@@ -61,7 +63,9 @@ def predicted(file_bytes: int, layers: int, least_kv_heads: int, head_dim: int, 
     return file_bytes + 2 * layers * least_kv_heads * head_dim * context * parallel * 2
 
 
-def on_gpus(variant: Variant, free: Sequence[int], context: int, sequences: int) -> tuple[Demand, ...]:
+def on_gpus(
+    variant: Variant, free: Sequence[int], context: int, sequences: int, *, flash: bool = True
+) -> tuple[Demand, ...]:
     """What each GPU must hold of a model that is split by layers over GPUs with so many free bytes.
 
     Only the size of the file and the model's shapes are known: embeddings, which stay in the host's memory, are counted
@@ -89,7 +93,7 @@ def on_gpus(variant: Variant, free: Sequence[int], context: int, sequences: int)
         layer_weights=(ceil_div(total, len(kept)),) * len(kept),
         output_weights=output,
     )
-    found = demands(shape, settings(padded(context), sequences), free)
+    found = demands(shape, replace(settings(padded(context), sequences), flash_attention=flash), free)
     return tuple(
         replace(
             one,

@@ -248,7 +248,8 @@ def _tgi(ask: Ask, total: int, before: int) -> Account:
 
 def _by_layers(variant: Variant, gpus: Sequence[GPU], context: int, sequences: int) -> Account:
     """The tightest of these GPUs. Raises: WorkloadError where the replica does not fit."""
-    found = ollama.on_gpus(variant, [gpu.cuda_free_bytes for gpu in gpus], context, sequences)
+    flash = all((gpu.compute_capability or ollama.FLASH_CAPABILITY) >= ollama.FLASH_CAPABILITY for gpu in gpus)
+    found = ollama.on_gpus(variant, [gpu.cuda_free_bytes for gpu in gpus], context, sequences, flash=flash)
     demand, gpu = max(zip(found, gpus, strict=True), key=lambda pair: pair[0].most - pair[1].cuda_free_bytes)
     kept = demand.cache.bytes + demand.state.bytes
     if demand.most > gpu.cuda_free_bytes:
