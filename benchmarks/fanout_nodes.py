@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=32)
     parser.add_argument("--mb-per-s", type=float, default=5.0)
     parser.add_argument("--receivers", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--ways", nargs="+", default=["plain", *(["rsync"] if shutil.which("rsync") else []), "peers"])
+    parser.add_argument(
+        "--ways", nargs="+", default=["plain", *(["rsync"] if shutil.which("rsync") else []), "ranges", "swarm"]
+    )
     asked = parser.parse_args()
     names = (f"model-{index:02}-of-{asked.files}.safetensors" for index in range(asked.files))
     files = {name: os.urandom(asked.mb * 10**6 // asked.files) for name in names}
@@ -73,14 +75,15 @@ def measured(way: str, count: int, files: dict[str, bytes], mb_per_s: float) -> 
         source.holds(files)
         server: subprocess.Popen[bytes] | None = None
         hub = Hub({})
-        if way == "peers":
+        shares = way in ("ranges", "swarm")
+        if shares:
             ca = pki.authority(Path(made) / "secrets")
             for one in members:
-                one.serve(ca)
+                one.serve(ca, swarm=members if way == "swarm" else ())
         else:
             server = _served(way, source, Path(made))
         before, cpu, began = _sent(source), _processor(), time.monotonic()
-        address = hub.url if way == "peers" else f"http://{source.address}:8000"
+        address = hub.url if shares else f"http://{source.address}:8000"
         for one in others:
             if way == "rsync":
                 target = one.target
@@ -88,7 +91,7 @@ def measured(way: str, count: int, files: dict[str, bytes], mb_per_s: float) -> 
                 line = [*one.within, "rsync", "-a", f"rsync://{source.address}/model/", f"{target}/"]
                 one.processes.append(subprocess.Popen(line))
             else:
-                one.fetch(members if way == "peers" else [one], address, files, models.SCRIPT)
+                one.fetch(members if shares else [one], address, files, models.SCRIPT)
         for one in others:
             assert one.processes[-1].wait(timeout=3600) == 0, way
         took = time.monotonic() - began

@@ -113,6 +113,9 @@ cache_root = "/srv/models"
 # When a host reads its models again, to find what has rotted on its disk, as systemd's OnCalendar has it (each host
 # begins up to four hours later); None: never.
 cache_scrub = "Sun 01:00"
+# A second TCP port beside cache_peer_port, on which hosts give each other files piece by piece, by the distribution's
+# libtorrent: eight then have a model in little more than the time of one. None: whole files, from one host each.
+cache_swarm_port = None
 
 # --- changes: how runs that change a host get along, and what it keeps to go back to
 # True: each operation asks the host itself; False: one look at the start of a run answers until something changes.

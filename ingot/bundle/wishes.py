@@ -9,6 +9,7 @@ from ingot.compat import Refused, decide
 from ingot.errors import IngotError
 from ingot.facts.dcgm import PACKAGE as DCGM
 from ingot.facts.host import HostState
+from ingot.facts.models import SWARM_LIBRARY
 from ingot.operations import archive
 from ingot.operations.containers import cdi, docker
 from ingot.operations.driver import installation
@@ -100,6 +101,8 @@ def wish(look: HostState, values: Settings, *, fronts: bool, watched: bool = Fal
         names += nginx_packages.VENDOR_PACKAGES
     else:
         names += nginx_packages.DISTRIBUTION_PACKAGES
+    if values.cache_swarm_port and not fronts:
+        optional = (*optional, SWARM_LIBRARY)
     names += [exporter.PACKAGE] if watched else []
     names += monitor.PACKAGES if watches else ()
     return Wish(tuple(dict.fromkeys(names)), sources, values.sources.distribution, pins, first, optional)

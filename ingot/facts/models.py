@@ -20,6 +20,8 @@ MARKER = ".ingot-verified.json"
 MADE = ".ingot-made"
 #: Below a cache's root: files of Ingot's own that failed their digests, and what others had put where a model belongs.
 QUARANTINE, SET_ASIDE = ".quarantine", ".set-aside"
+#: The distribution's package by which hosts give each other parts of files.
+SWARM_LIBRARY = "python3-libtorrent"
 #: Files that the last scrub found to differ from what was verified: a line each, of when, what is wrong, and the path.
 DAMAGE = "/var/lib/ingot/cache-damage.tsv"
 

@@ -42,6 +42,9 @@ CA_WARN_BEFORE = timedelta(days=180)
 CA_FILE = "ca.pem"
 #: The certificate that callers trust: made from CA_FILE, not secret.
 CA_CERTIFICATE_FILE = "ca.crt"
+#: The common name of every certificate of a day. No host's name begins it: libtorrent before 2.0.13 compares only as many
+#: letters as a name in the certificate has.
+PEER = "_ingot-peer"
 
 
 @dataclass(frozen=True)
@@ -138,10 +141,12 @@ def sign(
 def of_a_day(ca: Authority, names: Sequence[str], now: datetime | None = None) -> str:
     """A certificate and its key (PEM) by which hosts know each other for a day, as servers and as callers.
 
+    Its common name is the same for all of them: by that one a swarm knows its own (swarm_on_host.py).
+
     Raises: IngotError when the CA's scope does not cover a name.
     """
     roles = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-    return _with_key(ca, names, timedelta(days=1), roles, now)
+    return _with_key(ca, names, timedelta(days=1), roles, now, PEER)
 
 
 def of_a_bundle(ca: Authority, names: Sequence[str], now: datetime | None = None) -> str:
@@ -169,6 +174,7 @@ def _with_key(
     lifetime: timedelta,
     roles: Sequence[x509.ObjectIdentifier],
     now: datetime | None,
+    common_name: str | None = None,
 ) -> str:
     outside = names_outside(ca.certificate, names)
     if outside:
@@ -180,7 +186,7 @@ def _with_key(
     begin = (now or datetime.now(UTC)) - CLOCK_SKEW
     builder = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])]))
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or names[0][:64])]))
         .issuer_name(ca.certificate.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from ingot.settings.kinds import Expected, HostPath, LocalPath, Port, Section, Switch, pattern
+from ingot.settings.kinds import Expected, HostPath, LocalPath, Port, Section, Switch, Wrong, pattern, refuse
 
 #: A time as systemd's OnCalendar has it; systemd itself judges the rest when the timer is written.
 Calendar = Annotated[str, *pattern(r"[\w.,:*~/ +-]+", "a time as systemd has it, such as 'Sun 01:00'")]
@@ -37,3 +38,15 @@ class Cache(Section):
     cache_peer_port: Annotated[Port | None, Expected("a TCP port from 1 to 65535, or None")]
     cache_root: HostPath
     cache_scrub: Annotated[Calendar | None, Expected("a time as systemd has it, such as 'Sun 01:00', or None")]
+    cache_swarm_port: Annotated[Port | None, Expected("a TCP port from 1 to 65535, or None")]
+
+    @model_validator(mode="after")
+    def _ports_go_together(self) -> Self:
+        refuse("cache", self._wrong())
+        return self
+
+    def _wrong(self) -> Iterator[Wrong]:
+        if self.cache_swarm_port and not self.cache_peer_port:
+            yield Wrong(("cache_swarm_port",), self.cache_swarm_port, "None while cache_peer_port is None")
+        elif self.cache_swarm_port and self.cache_swarm_port == self.cache_peer_port:
+            yield Wrong(("cache_swarm_port",), self.cache_swarm_port, "another port than cache_peer_port")

@@ -116,7 +116,7 @@ class Target:
         opened = {22, int(self.host.data.get("ssh_port") or 22), 443, *values.verify_ports}
         if values.cache_peer_port:
             # Open while some host of a run lacks weights, to those with a certificate of the day.
-            opened.add(values.cache_peer_port)
+            opened |= {values.cache_peer_port, values.cache_swarm_port or values.cache_peer_port}
         if values.gateway_certificate == "acme":
             opened.add(80)
         if values.gateway_proxy_port:

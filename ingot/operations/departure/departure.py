@@ -13,6 +13,7 @@ from pyinfra.context import host
 from ingot.facts import dcgm
 from ingot.facts.engine import STATE
 from ingot.facts.footprint import CONFIG_BEFORE, DOCKER_GOES, GPU_USERS, LOGS, Footprint, FootprintLook
+from ingot.facts.models import SWARM_LIBRARY
 from ingot.facts.monitoring import DATA, DEFAULTS, FILES, MONITOR_DIRECTORY, USER_GOES
 from ingot.facts.nginx_sites import NGINX_KEPT
 from ingot.facts.packages import BEFORE, CHANGED_SOURCES
@@ -115,6 +116,8 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
             step("install podman-docker again, which gave way to Docker", "again", "podman-docker")
         if found.snap_stopped:
             step("start Docker of the snap again", "snap")
+    if SWARM_LIBRARY in installed and not _was_there(found, (SWARM_LIBRARY,)):
+        step(f"remove the library of swarms ({SWARM_LIBRARY})", "purge", SWARM_LIBRARY)
     driver = sorted(name for name in installed if _is_driver(name))
     driver_stays = driver and (_as_asked(wish.keep_driver) or _was_there(found, filter(_is_driver, found.before or ())))
     if driver_stays:

@@ -253,7 +253,10 @@ def progress(wanted: Wanted, listed: Iterable[ModelFile]) -> str:
     target, total = shlex.quote(wanted.target), sum(one.bytes for one in listed) // 10**6
     return (
         f'd={target}.incomplete; [ -d "$d" ] || d={target}; now=$(date +%s); '
-        'mb=$(($(du -sb "$d" | cut -f1) / 1000000)); [ -s "$1/began" ] || echo "$now $mb" >"$1/began"; '
+        # What a swarm brings has its full length from the start, and holes.
+        'whole=$(du -sb --exclude="*.swarm" "$d" | cut -f1); '
+        'parts=$(find "$d" -name "*.swarm" -printf "%b\\n" | awk "{ s += \\$1 * 512 } END { print s + 0 }"); '
+        'mb=$(((whole + parts) / 1000000)); [ -s "$1/began" ] || echo "$now $mb" >"$1/began"; '
         'read -r since first <"$1/began"; rate=$(((mb - first) / (now > since ? now - since : 1))); '
         f'printf "%s: %s of {total} MB" {shlex.quote(wanted.label)} "$mb"; [ "$rate" -le 0 ] || '
         f'printf ", %s MB/s, %s min left" "$rate" "$((({total} - mb) / rate / 60 + 1))"; echo'

@@ -26,6 +26,8 @@ stall_s=30
 # Seconds between two rounds of questions to peers, and how many of them a round asks, but for the first and the last one.
 turn_s=1
 several=3
+# Smaller files come from one peer, larger ones from all at once where there is a swarm.
+swarm_bytes=1000000
 # Seconds after which what peers promise for one file is not waited for any longer.
 promise_s=3600
 
@@ -214,11 +216,49 @@ ask_peer() {
   )
 }
 
+# The same, where this host and the peer are in a swarm: the peer's list of digests, by which the file comes from all who
+# have parts of it. Where no swarm can give it, the peer is asked for all of it.
+ask() {
+  if [ -S "$home/swarm.sock" ] && [ "$bytes" -ge "$swarm_bytes" ]; then
+    digests=$work/digests.$number
+    code=$(curl -fsS -q --noproxy '*' --cacert "$home/peer-ca.pem" --cert "$home/peer.pem" --tlsv1.3 --max-filesize 9000000 \
+      --connect-to "$1:$3:$2:$3" --connect-timeout 3 --speed-limit 1 --speed-time "$stall_s" -w '%{http_code}' \
+      -o "$digests" -- "https://$1:$3/${target#"$root"/}/$path?digests" 2>"$error")
+    case $code in
+      200) ! by_swarm "$1" "$2" || return 0 ;;
+      501) ;;
+      *) return 0 ;;
+    esac
+  fi
+  ask_peer "$@"
+}
+
+# Has the swarm bring a file, which is nobody's meanwhile: whoever moves bytes has no other right here, and none to this
+# file once it is all there. A lease on it is given only where nobody may write to it any more.
+by_swarm() {
+  swarm=$file.swarm
+  # What came from elsewhere counts, piece by piece.
+  [ ! -s "$part" ] || mv -fT -- "$part" "$swarm"
+  : >>"$swarm" && chown 65534:65534 "$swarm" && chmod 0600 "$swarm" || return 1
+  if ! why=$(curl -sS -q --unix-socket "$home/swarm.sock" --fail-with-body -H "Part: $swarm" -H "Bytes: $bytes" -H "Giver: $2" \
+    -H 'Content-Type: application/octet-stream' -H 'Expect:' --data-binary "@$digests" http://swarm/ 2>&1); then
+    echo "no swarm for $path by $1: $why"
+    return 1
+  fi
+  chown "$(id -u):$(id -g)" "$swarm" && chmod 0644 "$swarm" &&
+    python3 -ISc 'import fcntl, sys; fcntl.fcntl(open(sys.argv[1]), fcntl.F_SETLEASE, fcntl.F_RDLCK)' "$swarm" &&
+    mv -fT -- "$swarm" "$part" || { rm -f -- "$swarm" && return 1; }
+  echo "$1" >"$work/holder"
+  echo "by swarm: $path"
+}
+
 # Whom this round asks: everybody where $round is 0, else several of them in turn, and last the one who has the file or
-# fetches it, since that one keeps its answer for a while.
+# fetches it, since that one keeps its answer for a while; in a swarm first, since it need not give all of it.
 asked_peers() {
-  awk -F"$tab" -v leader="$leader" -v round="$round" -v several="$several" '
-    $3 == leader { last = $0; next } { others[n++] = $0 }
+  first=
+  [ ! -S "$home/swarm.sock" ] || first=1
+  awk -F"$tab" -v leader="$leader" -v round="$round" -v several="$several" -v first="$first" '
+    $3 == leader && first { print; next } $3 == leader { last = $0; next } { others[n++] = $0 }
     END {
       if (round == 0 || several > n) several = n
       for (i = 0; i < several; i++) print others[(round * several + i) % n]
@@ -250,7 +290,7 @@ from_peers() {
       [ -s "$part" ] || tries=1
       while [ "$tries" -gt 0 ]; do
         tries=$((tries - 1))
-        ask_peer "$name" "$address" "$port"
+        ask "$name" "$address" "$port"
         case $code in
           200 | 206 | 416)
             found="$(size "$part") bytes" expected=$bytes
@@ -398,6 +438,7 @@ have() {
       echo "fetched: $path ($bytes bytes)"
     }
   fi
+  rm -f -- "$file.swarm"
   without_code
   printf '{"path": "%s", "bytes": %s, "sha256": "%s", "git_sha1": "%s", "mtime": "%s"}\n' \
     "$path" "$bytes" "$sum" "$git" "$(find "$file" -printf '%T@')" >"$work/done/$number"
@@ -431,7 +472,7 @@ rm -f -- "$dir/$marker"
 
 # Another's half of a file is not gone on with.
 find "$dir" -mindepth 1 ! -type d ! -name "$made" ! -name .marker -printf '%P\n' | while read -r path; do
-  awk -F'\t' -v p="$path" -v ours="$ours" '$1 == "file" && ($2 == p || (ours == "yes" && $2 ".part" == p)) { found = 1 }
+  awk -F'\t' -v p="$path" -v ours="$ours" '$1 == "file" && ($2 == p || (ours == "yes" && ($2 ".part" == p || $2 ".swarm" == p))) { found = 1 }
     END { exit !found }' "$work/plan" || set_aside "$dir/$path" 'not among its files'
 done
 

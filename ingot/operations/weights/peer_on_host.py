@@ -1,6 +1,9 @@
 """Files of model directories over mutual TLS, for other hosts of the fleet: standard library only.
 
-    python3 -I peer_on_host.py CACHE_ROOT HOME PORT IDLE_S
+    python3 -I peer_on_host.py CACHE_ROOT HOME PORT IDLE_S [SWARM_PORT BYTES_PER_S OWN ADDRESS,PORT...]
+
+With a SWARM_PORT, and where the distribution's libtorrent is there, files also go to many hosts at once
+(swarm_on_host.py): OWN is this host's place in the inventory, after it come the others from the next one on.
 
 HOME has `peer.pem` (certificate and key), `peer-ca.pem`, and below `at-work` what models.sh says of the directories
 that it fetches: `NAME.wants` is locked while one is wanted, `NAME.leads` is there while this host fetches it from
@@ -13,6 +16,10 @@ outside; NAME is the sha256 of the directory's path. A GET of `/DIRECTORY/FILE` 
 - 409 while this host waits for the directory itself
 - 404 otherwise
 
+`/DIRECTORY/FILE?digests` is answered in the same way with the list of digests by which a swarm takes the file, or with
+501 where there is no swarm here. At HOME/swarm.sock root alone orders this host's swarm to take a file: a POST of
+such a list, with headers Part, Bytes and Giver, is answered once the file has come (200) or cannot (502, and why).
+
 Callers without a certificate of the CA get no answer at all. It ends when nobody has asked for IDLE_S seconds.
 """
 
@@ -21,7 +28,10 @@ import hashlib
 import http.server
 import os
 import re
+import select
 import shutil
+import socket
+import socketserver
 import ssl
 import sys
 import threading
@@ -30,7 +40,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from ingot.operations.weights.swarm_on_host import Swarm
 
 #: What proves that a directory is of Ingot's making.
 MADE = ".ingot-made"
@@ -87,6 +101,7 @@ class Peer(http.server.ThreadingHTTPServer):
         self.root, self.at_work, self.context = root, at_work, context
         self.asked_at = time.monotonic()
         self.turns = Turns(AT_ONCE)
+        self.swarm: Swarm | None = None
         super().__init__(("", port), Handler)
 
     def finish_request(self, request, client_address) -> None:  # type: ignore[no-untyped-def]
@@ -138,13 +153,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """A file, or the part of it from where the reader stopped."""
-        status, file = self.server.found(unquote(self.path))
+        path, _, asked = unquote(self.path).partition("?")
         until = time.monotonic() + COMING_S
-        while status == 503 and time.monotonic() < until:
+        while True:
+            status, file = self.server.found(path)
+            digests = b""
+            if file and asked:
+                digests = self.server.swarm.digests(file) if self.server.swarm else b""
+                status = 501 if not self.server.swarm else 200 if digests else 503
+            if status != 503 or time.monotonic() > until:
+                break
             time.sleep(0.2)
-            status, file = self.server.found(unquote(self.path))
-        if file is None:
-            self._head(status, 0)
+        if file is None or asked:
+            self._head(status, len(digests))
+            self.wfile.write(digests)
             return
         with self.server.turns.turn(self.path, TURN_S) as came:
             if came:
@@ -176,7 +198,57 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Nothing: each waiting peer asks every other second."""
 
 
-def main(root: str, home: str, port: str, idle_s: str) -> None:
+class Orders(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """What root of this host orders its swarm to take."""
+
+    daemon_threads = True
+
+    def __init__(self, at: Path, swarm: "Swarm") -> None:
+        self.swarm = swarm
+        at.unlink(missing_ok=True)
+        super().__init__(str(at), Order)
+        at.chmod(0o600)
+
+
+class Order(http.server.BaseHTTPRequestHandler):
+    """One file to take."""
+
+    server: Orders
+
+    def do_POST(self) -> None:
+        """Answer once it came; who does not wait for the answer wants it no more."""
+        text = self.rfile.read(int(self.headers["Content-Length"]))
+        part, size = Path(self.headers["Part"]), int(self.headers["Bytes"])
+        why = self.server.swarm.fetch(text, part, size, self.headers["Giver"], self._left)
+        self.send_response(502 if why else 200)
+        self.end_headers()
+        self.wfile.write(why.encode())
+
+    def _left(self) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: models.sh says what came of it."""
+
+
+def joined(home: str, port: str, bytes_per_s: str, own: str, *others: str) -> "Swarm | None":
+    """The swarm, where this host can be in one."""
+    # An isolated interpreter does not look beside the script.
+    sys.path.insert(0, str(Path(__file__).parent))
+    try:
+        import swarm_on_host  # type: ignore[import-not-found]
+    except ImportError as error:
+        print(f"no swarm: {error}", flush=True)
+        return None
+    pem, ca = Path(home, "peer.pem").read_bytes(), Path(home, "peer-ca.pem").read_text()
+    places = [(address, int(each)) for address, _, each in (one.rpartition(",") for one in others)]
+    swarm: Swarm = swarm_on_host.Swarm(int(port), pem, ca, int(own), places, int(bytes_per_s))
+    threading.Thread(target=Orders(Path(home, "swarm.sock"), swarm).serve_forever, daemon=True).start()
+    return swarm
+
+
+def main(root: str, home: str, port: str, idle_s: str, *swarm: str) -> None:
     """Serve until nobody has asked for a while."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -184,6 +256,7 @@ def main(root: str, home: str, port: str, idle_s: str) -> None:
     context.load_cert_chain(f"{home}/peer.pem")
     context.load_verify_locations(f"{home}/peer-ca.pem")
     peer = Peer(Path(root), Path(home) / "at-work", int(port), context)
+    peer.swarm = joined(home, *swarm) if swarm else None
     if os.getuid() == 0:
         # Whoever may read models may serve them: the key is read, and nothing else is needed.
         os.setgroups([])
@@ -193,6 +266,8 @@ def main(root: str, home: str, port: str, idle_s: str) -> None:
     print(f"serving {root} on port {peer.server_address[1]}", flush=True)
     while time.monotonic() - peer.asked_at < float(idle_s):
         time.sleep(1)
+        if peer.swarm and peer.swarm.is_busy():
+            peer.asked_at = time.monotonic()
 
 
 if __name__ == "__main__":

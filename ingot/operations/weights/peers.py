@@ -16,15 +16,20 @@ from importlib.resources import files
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host, state
 
-from ingot.operations import changes, detached
+from ingot.facts.models import SWARM_LIBRARY
+from ingot.facts.packages import Apt
+from ingot.operations import changes, detached, packages
 from ingot.operations.bundle import pack
 from ingot.operations.gateway import fronting
 from ingot.operations.operation import operation
+from ingot.operations.standing import standing
 from ingot.secrets import keys, pki
 from ingot.settings import Settings, of_host
 
 SCRIPT = (files(__package__) / "peer.sh").read_text()
 SERVER = (files(__package__) / "peer_on_host.py").read_text()
+SWARM = (files(__package__) / "swarm_on_host.py").read_text()
+INSTALL = (files(__package__) / "swarm_library.sh").read_text()
 UNIT = "ingot-peer"
 #: Where a host keeps certificate and key of the day, and what models.sh says of its work. Gone with the next boot.
 HOME = "/run/ingot/peer"
@@ -70,6 +75,17 @@ def plan_text(peers: Sequence[Peer], own: str, port: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def swarm_words(values: Settings, peers: Sequence[Peer], own: str) -> list[str]:
+    """The words by which a host's server joins a swarm (peer_on_host.py); none where it shall not."""
+    me = next(one.index for one in peers if one.name == own)
+    if not values.cache_swarm_port:
+        return []
+    turned = [*peers[me + 1 :], *peers[:me]]
+    rate = (values.cache_bandwidth_mb_s or 0) * 10**6
+    port = str(values.cache_swarm_port)
+    return [port, str(rate), str(me), *(f"{one.address},{port}" for one in turned)]
+
+
 def known(values: Settings) -> str:
     """`plan_text` of the host in context; "" where hosts do not share."""
     return plan_text(fleet(), host.name, values.cache_peer_port) if values.cache_peer_port else ""
@@ -110,9 +126,24 @@ def serving() -> Commands:
         f"base64 -d | tar -xz --no-same-owner -C {HOME}",
         _stdin=pack(made),
     )
+    if values.cache_swarm_port:
+        yield from _library()
+    words = [values.cache_root, HOME, str(values.cache_peer_port), str(IDLE_S)]
     members = {
-        "words": shlex.join([values.cache_root, HOME, str(values.cache_peer_port), str(IDLE_S)]) + "\n",
+        "words": shlex.join([*words, *swarm_words(values, fleet(), host.name)]) + "\n",
         "peer_on_host.py": SERVER,
+        "swarm_on_host.py": SWARM,
     }
     yield from detached.begun(UNIT, SCRIPT, members)
     yield StringCommand(_ANSWERS.format(home=HOME, port=values.cache_peer_port))
+
+
+def _library() -> Commands:
+    """Install libtorrent; a host whose package sources have none goes on without, and says so."""
+    look = standing(host, Apt, names=[SWARM_LIBRARY], files=[], keyrings=[])
+    plan = packages.compare(look, [SWARM_LIBRARY])
+    if not plan.lines:
+        return
+    changes.announce(plan.sentences)
+    members = packages.members(plan, host.name, packages.LOCK_TIMEOUT_S) | {"packages.sh": packages.RUN}
+    yield from detached.commands("ingot-packages", INSTALL, members, packages.LIMIT_S)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from ingot.operations.weights import models, peers
 from ingot.operations.weights.manifest import ModelFile, Origin
 from ingot.secrets import pki
 from tests.operations.weights.test_models import wanted
+
+SERVER = peers.__file__.replace("peers.py", "peer_on_host.py")
 
 
 def listed(files: Mapping[str, bytes]) -> tuple[ModelFile, ...]:
@@ -75,6 +77,7 @@ class Member:
     home: Path
     port: int
     address: str = "127.0.0.1"
+    swarm_port: int = 8445
     #: What its programs are started by: `ip netns exec NAME` where it has a network of its own.
     within: tuple[str, ...] = ()
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -91,16 +94,28 @@ class Member:
     def target(self) -> Path:
         return Path(wanted(self.root).target)
 
-    def serve(self, ca: pki.Authority, idle_s: float = 600) -> subprocess.Popen[bytes]:
-        """Start its server, and wait until it listens."""
+    def serve(
+        self,
+        ca: pki.Authority,
+        idle_s: float = 600,
+        swarm: Sequence[Member] = (),
+        bytes_per_s: int = 0,
+        script: str = SERVER,
+    ) -> subprocess.Popen[bytes]:
+        """Start its server, and wait until it listens; with these hosts, itself among them, in a swarm."""
         (self.home / "peer.pem").write_text(pki.of_a_day(ca, [self.name]))
         (self.home / "peer-ca.pem").write_text(ca.certificate_pem)
-        line = [sys.executable, "-I", peers.__file__.replace("peers.py", "peer_on_host.py")]
+        line = [sys.executable, "-I", script]
         words = [str(self.root), str(self.home), str(self.port), str(idle_s)]
+        if swarm:
+            at = swarm.index(self)
+            others = [f"{one.address},{one.swarm_port}" for one in (*swarm[at + 1 :], *swarm[:at])]
+            words += [str(self.swarm_port), str(bytes_per_s), str(at), *others]
         process = subprocess.Popen([*self.within, *line, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.processes.append(process)
         assert process.stdout is not None
-        assert process.stdout.readline().startswith(b"serving ")
+        while not (line_ := process.stdout.readline()).startswith(b"serving "):
+            assert line_, "it ended"
         threading.Thread(target=process.stdout.read, daemon=True).start()
         return process
 
