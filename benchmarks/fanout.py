@@ -1,59 +1,82 @@
-"""What it takes to have a model on 1, 2, 4 and 8 hosts: peers beside as many plain downloads, as a table.
+"""What it takes to have a model on 1, 2, 4 and 8 hosts, as two tables.
 
-    python -m benchmarks.fanout [--mb 64] [--mb-per-s 25] [--hosts 1 2 4 8]
+    python -m benchmarks.fanout [--mb 100] [--files 8] [--line-mb-per-s 10] [--mb-per-s 5] [--hosts 1 2 4 8]
 
-Each host is a cache directory of this machine with its own server and the script that hosts run; the hub is a local web
-server that sends at most --mb-per-s to all callers together, as a site's line to the internet does. So the table says
-how many copies leave the hub, and what waits for its line; it says nothing of disks or of links between hosts.
+From outside, where no host has it: hosts are cache directories of this machine with their own servers and the script
+that hosts run; the hub is a local web server that sends at most --line-mb-per-s to all callers together, as a site's line
+to the internet does. It says how many copies leave the hub.
+
+Between hosts, where one has it and each has a network of its own that carries --mb-per-s in each direction (root,
+Linux: fanout_nodes.py): peers with and without a swarm, plain downloads, and rsync where it is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import socket
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import fanout_nodes
 from ingot.operations.weights import models
 from ingot.secrets import pki
 from tests.operations.weights.swarm import Hub, Member
 
-SHARDS = 8
-
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mb", type=int, default=64)
-    parser.add_argument("--mb-per-s", type=float, default=25.0)
+    parser.add_argument("--mb", type=int, default=100)
+    parser.add_argument("--files", type=int, default=8)
+    parser.add_argument("--line-mb-per-s", type=float, default=10.0)
+    parser.add_argument("--mb-per-s", type=float, default=5.0)
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--only", choices=("outside", "between"))
+    rsync = ["rsync"] if shutil.which("rsync") else []
+    parser.add_argument("--ways", nargs="+", default=["plain", *rsync, "ranges", "swarm"])
     asked = parser.parse_args()
-    names = (f"model-{index}-of-{SHARDS}.safetensors" for index in range(SHARDS))
-    files = {name: os.urandom(asked.mb * 10**6 // SHARDS) for name in names}
-    print(f"{asked.mb} MB in {SHARDS} files, {asked.mb_per_s:g} MB/s from outside, load {os.getloadavg()[0]:.1f}\n")
-    print("| hosts | plain downloads, s | copies from outside | peers, s | copies from outside |")
-    print("| --- | --- | --- | --- | --- |")
-    for count in asked.hosts:
-        plain, peers = (measured(count, files, asked.mb_per_s * 1e6, shares) for shares in (False, True))
-        print(f"| {count} | {plain[0]:.1f} | {plain[1]:.2f} | {peers[0]:.1f} | {peers[1]:.2f} |", flush=True)
+    names = (f"model-{index:02}-of-{asked.files}.safetensors" for index in range(asked.files))
+    files = {name: os.urandom(asked.mb * 10**6 // asked.files) for name in names}
+    print(f"{asked.mb} MB in {asked.files} files, load {os.getloadavg()[0]:.1f}")
+    if asked.only != "between":
+        print(f"\nFrom outside, by a line of {asked.line_mb_per_s:g} MB/s for all:\n")
+        print("| hosts | way | s | copies from outside |")
+        print("| --- | --- | --- | --- |")
+        for count in asked.hosts:
+            for way in ("plain", "ranges", "swarm"):
+                took, copies = outside(way, count, files, asked.line_mb_per_s * 1e6)
+                print(f"| {count} | {way} | {took:.1f} | {copies:.2f} |", flush=True)
+    if asked.only != "outside" and os.geteuid() == 0 and shutil.which("tc"):
+        print(f"\nFrom one host to others, {asked.mb_per_s:g} MB/s for each in each direction:\n")
+        print("| receivers | way | s | times one | copies from the one | processor, s |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        first: dict[str, float] = {}
+        for count in asked.hosts:
+            for way in asked.ways:
+                took, copies, cpu = fanout_nodes.measured(way, count, files, asked.mb_per_s)
+                ratio = took / first.setdefault(way, took)
+                print(f"| {count} | {way} | {took:.1f} | {ratio:.2f} | {copies:.2f} | {cpu:.1f} |", flush=True)
 
 
-def measured(count: int, files: dict[str, bytes], bytes_per_s: float, shares: bool) -> tuple[float, float]:
+def outside(way: str, count: int, files: dict[str, bytes], bytes_per_s: float) -> tuple[float, float]:
     """Seconds until all hosts have the model, and how many copies left the hub."""
     hub = Hub(files, in_all_per_s=bytes_per_s)
     with tempfile.TemporaryDirectory(prefix="ingot-fanout-") as made:
         Path(made).chmod(0o755)
         ca = pki.authority(Path(made) / "secrets")
-        members = [Member(index, Path(made) / str(index), _free_port()) for index in range(count)]
+        members = [
+            Member(index, Path(made) / str(index), _free_port(), swarm_port=_free_port()) for index in range(count)
+        ]
         for one in members:
             (one.home / "at-work").mkdir(parents=True)
-            if shares:
-                one.serve(ca)
+            if way != "plain":
+                one.serve(ca, swarm=members if way == "swarm" else ())
         began = time.monotonic()
         for one in members:
-            one.fetch(members if shares else [one], hub.url, files, models.SCRIPT)
+            one.fetch([one] if way == "plain" else members, hub.url, files, models.SCRIPT)
         for one in members:
             one.ended(limit_s=3600)
         took = time.monotonic() - began

@@ -1,18 +1,12 @@
-"""One host has a model, others want it, and each has a network of its own with a cap: peers, downloads, rsync.
+"""Hosts as network namespaces of this machine (root, Linux), whose cables carry at most so much in each direction.
 
-    python -m benchmarks.fanout_nodes [--mb 128] [--files 32] [--mb-per-s 5] [--receivers 1 2 4 8]
-
-Hosts are network namespaces of this machine (root, Linux), whose cables carry at most --mb-per-s in each direction
-(tc, a token bucket). What leaves the host that has it is read from its cable. All transfers share the cores of
-this machine: what that costs is printed, so that a cap which they cannot carry is seen.
+That is tc's token bucket. What leaves the host that has the model is read from its cable. All transfers share the cores
+of this machine: what that costs is measured too, so that a cap which they cannot carry is seen.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,35 +23,8 @@ BRIDGE, SUBNET = "ingot-fan", "10.213.7"
 MODULES = "rsync.conf"
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mb", type=int, default=128)
-    parser.add_argument("--files", type=int, default=32)
-    parser.add_argument("--mb-per-s", type=float, default=5.0)
-    parser.add_argument("--receivers", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument(
-        "--ways", nargs="+", default=["plain", *(["rsync"] if shutil.which("rsync") else []), "ranges", "swarm"]
-    )
-    asked = parser.parse_args()
-    names = (f"model-{index:02}-of-{asked.files}.safetensors" for index in range(asked.files))
-    files = {name: os.urandom(asked.mb * 10**6 // asked.files) for name in names}
-    print(
-        f"{asked.mb} MB in {asked.files} files, {asked.mb_per_s:g} MB/s for each host, load {os.getloadavg()[0]:.1f}\n"
-    )
-    print("| receivers | way | s | times one | copies from the source | processor, s |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    first: dict[str, float] = {}
-    for count in asked.receivers:
-        for way in asked.ways:
-            seconds, copies, cpu = measured(way, count, files, asked.mb_per_s)
-            first.setdefault(way, seconds)
-            ratio = seconds / first[way]
-            print(f"| {count} | {way} | {seconds:.1f} | {ratio:.2f} | {copies:.2f} | {cpu:.1f} |", flush=True)
-
-
 def measured(way: str, count: int, files: dict[str, bytes], mb_per_s: float) -> tuple[float, float, float]:
-    """Seconds until all receivers have it, how many copies left the source, and seconds of processor."""
+    """Seconds until all receivers have what one host has, how many copies left it, and seconds of processor."""
     with tempfile.TemporaryDirectory(prefix="ingot-fanout-") as made, nodes(count + 1, mb_per_s):
         Path(made).chmod(0o755)
         source, *others = members = [
@@ -167,7 +134,3 @@ def nodes(count: int, mb_per_s: float) -> Iterator[None]:
         yield
     finally:
         removed()
-
-
-if __name__ == "__main__":
-    main()

@@ -96,7 +96,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         first, second = pool.map(lambda name: sandbox.up(name, profile=PROFILES[name]), NAMES)
     directory = tmp_path_factory.mktemp("fleet")
     values = {**standin_image.write(directory), "engine_hold_s": 0, "rollout_canary_hold_s": 2}
-    values["cache_peer_port"] = 8444
+    values["cache_peer_port"], values["cache_swarm_port"] = 8444, 8445
     # These callers are more than a team may be.
     values["gateway_requests_per_minute"] = 60_000
     made = Fleet((first, second), directory, values)

@@ -77,9 +77,9 @@ class Member:
     home: Path
     port: int
     address: str = "127.0.0.1"
-    swarm_port: int = 8445
     #: What its programs are started by: `ip netns exec NAME` where it has a network of its own.
     within: tuple[str, ...] = ()
+    swarm_port: int = 8445
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
