@@ -3,8 +3,8 @@
     python -m benchmarks.fanout [--mb 100] [--files 8] [--line-mb-per-s 10] [--mb-per-s 5] [--hosts 1 2 4 8]
 
 From outside, where no host has it: hosts are cache directories of this machine with their own servers and the script
-that hosts run; the hub is a local web server that sends at most --line-mb-per-s to all callers together, as a site's line
-to the internet does. It says how many copies leave the hub.
+that hosts run; the hub is a local web server that sends at most --line-mb-per-s to all callers together, as a site's
+line to the internet does. It says how many copies leave the hub.
 
 Between hosts, where one has it and each has a network of its own that carries --mb-per-s in each direction (root,
 Linux: fanout_nodes.py): peers with and without a swarm, plain downloads, and rsync where it is there.

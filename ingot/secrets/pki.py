@@ -42,8 +42,8 @@ CA_WARN_BEFORE = timedelta(days=180)
 CA_FILE = "ca.pem"
 #: The certificate that callers trust: made from CA_FILE, not secret.
 CA_CERTIFICATE_FILE = "ca.crt"
-#: The common name of every certificate of a day. No host's name begins it: libtorrent before 2.0.13 compares only as many
-#: letters as a name in the certificate has.
+#: The common name of every certificate of a day. No host's name begins it: libtorrent before 2.0.13 compares only as
+#: many letters as a name in the certificate has.
 PEER = "_ingot-peer"
 
 

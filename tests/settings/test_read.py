@@ -195,6 +195,11 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         ({"cache_root": "srv/models"}, "cache_root is 'srv/models', expected an absolute path on the host"),
         ({"cache_root": "/srv/../etc"}, "cache_root is '/srv/../etc', expected an absolute path on the host"),
         ({"cache_root": "/"}, "cache_root is '/', expected an absolute path on the host"),
+        ({"cache_swarm_port": 8445}, "cache_swarm_port is 8445, expected None while cache_peer_port is None"),
+        (
+            {"cache_peer_port": 8444, "cache_swarm_port": 8444},
+            "cache_swarm_port is 8444, expected another port than cache_peer_port",
+        ),
         ({"docker_log_max_size": 50}, "docker_log_max_size is 50, expected a size as Docker writes it"),
         ({"docker_daemon": {"a": {1}}}, "docker_daemon is of type dict, expected keys of daemon.json"),
         ({"gateway_names": "llm.example"}, "gateway_names is 'llm.example', expected a list of host names"),

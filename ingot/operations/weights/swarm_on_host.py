@@ -40,7 +40,6 @@ _SETTINGS = {
     "allow_multiple_connections_per_ip": True,
     "out_enc_policy": 2,
     "in_enc_policy": 2,
-    "anonymous_mode": True,
     # Everybody is sent something at all times: who is here belongs to the fleet.
     "unchoke_slots_limit": 1000,
     "connections_limit": 4000,

@@ -11,7 +11,7 @@ import pytest
 
 from ingot.facts import footprint
 from ingot.facts.footprint import GPU_USERS, Footprint, FootprintLook, parse_footprint
-from ingot.facts.models import MADE, MARKER, SET_ASIDE
+from ingot.facts.models import MADE, MARKER, SET_ASIDE, SWARM_LIBRARY
 from ingot.facts.sections import Section, split
 from ingot.operations.departure.departure import SCRIPT, Departure, Occupied, Wish, plan
 from ingot.operations.packages import SOURCES
@@ -365,6 +365,13 @@ def test_data_that_was_here_before_docker_stays() -> None:
 def test_packages_of_the_toolkit_stay_one_by_one() -> None:
     departure = plan(replace(SERVED, before=frozenset({"libnvidia-container1"})), Wish(), ROOT)
     assert words(departure, "purge") == {"nginx", "nginx-common"} and "docker" in verbs(departure)
+
+
+def test_the_library_of_swarms_goes_unless_it_was_there_before() -> None:
+    found = replace(SERVED, packages=(*SERVED.packages, SWARM_LIBRARY))
+    assert SWARM_LIBRARY in words(plan(found, Wish(), ROOT), "purge")
+    there = replace(found, before=frozenset({SWARM_LIBRARY}))
+    assert SWARM_LIBRARY not in words(plan(there, Wish(), ROOT), "purge")
 
 
 def test_a_host_that_ingot_never_was_on_loses_nothing() -> None:
