@@ -104,7 +104,7 @@ def _processor() -> float:
 @contextmanager
 def nodes(count: int, mb_per_s: float) -> Iterator[None]:
     """So many network namespaces on one bridge, each behind a cable that carries so much in each direction."""
-    cap = f"tbf rate {round(mb_per_s * 8000)}kbit burst 64kb latency 200ms"
+    cap = f"tbf rate {round(mb_per_s * 8000)}kbit burst 128kb latency 200ms"
 
     def run(line: str, *, check: bool = True) -> None:
         subprocess.run(line.split(), check=check, stderr=None if check else subprocess.DEVNULL)

@@ -485,8 +485,10 @@ if [ -n "$home" ] && [ -s "$home/peer.pem" ]; then
   exec 9>"${lead%.leads}.wants" && flock -n 9 || rm -f "$work/peers"
 fi
 count=$(wc -l <"$work/list")
-# Hosts that share begin with different ones of each few files, so that they have something to give each other.
+# Hosts that share begin with different ones of each few files, so that they have something to give each other; in a swarm
+# all are at the same ones, and take different pieces.
 me=$(sed -n "s/^me$tab\([0-9]*\)$tab.*/\1/p" "$work/plan")
+[ ! -S "$home/swarm.sock" ] || me=0
 seq "$count" | awk -v me="${me:-0}" -v few=8 '
   { line[NR] = $0 }
   END {

@@ -28,8 +28,8 @@ AGAIN_S = 1.0
 NEAR = 16
 #: Bytes of the smallest piece, and how many pieces a file has at most: so its list stays below a megabyte.
 PIECE, PIECES = 1 << 16, 1 << 14
-#: The priorities that libtorrent knows, but for 0: not at all.
-PRIORITIES = 7
+#: The highest priority that libtorrent knows; 0 would be not at all.
+FIRST = 7
 _SETTINGS = {
     "enable_dht": False,
     "enable_lsd": False,
@@ -50,7 +50,8 @@ _SETTINGS = {
     "mixed_mode_algorithm": 0,
     "active_seeds": -1,
     "active_limit": -1,
-    "tick_interval": 100,
+    "tick_interval": 200,
+    "request_queue_time": 1,
     "alert_mask": 0,
 }
 
@@ -68,7 +69,8 @@ def priorities(pieces: int, own: int, hosts: int) -> list[int]:
 
     So those that begin together take different pieces from the one that has them, and each leaves it once.
     """
-    return [PRIORITIES - (piece - own) % hosts * PRIORITIES // hosts for piece in range(pieces)]
+    away = ((piece - own) % hosts for piece in range(pieces))
+    return [FIRST if not one else FIRST - 1 - (one - 1) * (FIRST - 1) // hosts for one in away]
 
 
 def near(others: int) -> list[int]:
@@ -104,7 +106,8 @@ class Swarm:
 
     def is_busy(self) -> bool:
         """Whether bytes are moving, or were a moment ago."""
-        return any(one.status().payload_rate > 0 for one in self.session.get_torrents())
+        states = [one.status() for one in self.session.get_torrents()]
+        return any(one.upload_payload_rate + one.download_payload_rate > 0 for one in states)
 
     def digests(self, file: Path) -> bytes:
         """The list of digests of a whole file, which is given away from now on; empty while it is being made."""
@@ -123,10 +126,12 @@ class Swarm:
         if not self._is_of(text, size):
             return "no list of digests of this file"
         opened = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
-        handle = self._added(text, opened, seeds=False)
+        wanted = {self.others[one] for one in near(len(self.others))} | {o for o in self.others if o[0] == giver}
+        places = [place for one in wanted if (place := _resolved(*one))]
+        handle = self._added(text, opened, places)
         handle.prioritize_pieces(priorities(-(-size // piece_length(size)), self.own, len(self.others) + 1))
         handle.resume()
-        why = self._waited(handle, giver, left)
+        why = self._waited(handle, places, left)
         if why:
             self.session.remove_torrent(handle)
             os.close(opened)
@@ -139,9 +144,8 @@ class Swarm:
             self.lists[_key(opened)] = text
         return ""
 
-    def _waited(self, handle: "lt.torrent_handle", giver: str, left: Callable[[], bool]) -> str:
-        wanted = {self.others[one] for one in near(len(self.others))} | {o for o in self.others if o[0] == giver}
-        places = [place for one in wanted if (place := _resolved(*one))]
+    @staticmethod
+    def _waited(handle: "lt.torrent_handle", places: Sequence[tuple[str, int]], left: Callable[[], bool]) -> str:
         done, came, tried = -1, time.monotonic(), 0.0
         while True:
             status, now = handle.status(), time.monotonic()
@@ -162,12 +166,12 @@ class Swarm:
                 for place in places:
                     if place not in here:
                         handle.connect_peer(place)
-            time.sleep(0.1)
+            time.sleep(0.25)
 
     def _gives(self, opened: int, key: tuple[int, ...]) -> None:
         try:
             text = self._made(opened)
-            self._added(text, opened, seeds=True).resume()
+            self._added(text, opened).resume()
         except (OSError, RuntimeError) as error:
             print(f"no list of digests: {error}", flush=True)
             with self.lock:
@@ -177,13 +181,15 @@ class Swarm:
         with self.lock:
             self.lists[key] = text
 
-    def _added(self, text: bytes, opened: int, *, seeds: bool) -> "lt.torrent_handle":
+    def _added(self, text: bytes, opened: int, places: Sequence[tuple[str, int]] | None = None) -> "lt.torrent_handle":
+        """A torrent to take from these places, or to give."""
         info = lt.torrent_info(text)
         info.rename_file(0, str(opened))
         wanted = lt.add_torrent_params()
         wanted.ti, wanted.save_path = info, OPENED
         flags = lt.torrent_flags
-        wanted.flags = flags.paused | flags.disable_pex | (flags.seed_mode if seeds else flags.paused)
+        wanted.flags = flags.paused | flags.disable_pex | (flags.seed_mode if places is None else flags.paused)
+        wanted.peers = places or []
         handle = self.session.add_torrent(wanted)
         name = f"{OPENED}/{self.identity}"
         handle.set_ssl_certificate(name, name, "")
