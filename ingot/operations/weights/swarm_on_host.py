@@ -52,6 +52,7 @@ _SETTINGS = {
     "active_limit": -1,
     "tick_interval": 200,
     "request_queue_time": 1,
+    "whole_pieces_threshold": 0,
     "alert_mask": 0,
 }
 
@@ -70,7 +71,7 @@ def priorities(pieces: int, own: int, hosts: int) -> list[int]:
     So those that begin together take different pieces from the one that has them, and each leaves it once.
     """
     away = ((piece - own) % hosts for piece in range(pieces))
-    return [FIRST if not one else FIRST - 1 - (one - 1) * (FIRST - 1) // hosts for one in away]
+    return [FIRST if not one else FIRST - 1 - (one - 1) * (FIRST - 2) // hosts for one in away]
 
 
 def near(others: int) -> list[int]:
