@@ -219,7 +219,7 @@ ask_peer() {
 # The same, where this host and the peer are in a swarm: the peer's list of digests, by which the file comes from all who
 # have parts of it. Where no swarm can give it, the peer is asked for all of it.
 ask() {
-  if [ -S "$home/swarm.sock" ] && [ "$bytes" -ge "$swarm_bytes" ]; then
+  if [ -n "$swarm" ] && [ "$bytes" -ge "$swarm_bytes" ]; then
     digests=$work/digests.$number
     code=$(curl -fsS -q --noproxy '*' --cacert "$home/peer-ca.pem" --cert "$home/peer.pem" --tlsv1.3 --max-filesize 9000000 \
       --connect-to "$1:$3:$2:$3" --connect-timeout 3 --speed-limit 1 --speed-time "$stall_s" -w '%{http_code}' \
@@ -236,18 +236,18 @@ ask() {
 # Has the swarm bring a file, which is nobody's meanwhile: whoever moves bytes has no other right here, and none to this
 # file once it is all there. A lease on it is given only where nobody may write to it any more.
 by_swarm() {
-  swarm=$file.swarm
+  parts=$file.swarm
   # What came from elsewhere counts, piece by piece.
-  [ ! -s "$part" ] || mv -fT -- "$part" "$swarm"
-  : >>"$swarm" && chown 65534:65534 "$swarm" && chmod 0600 "$swarm" || return 1
-  if ! why=$(curl -sS -q --unix-socket "$home/swarm.sock" --fail-with-body -H "Part: $swarm" -H "Bytes: $bytes" -H "Giver: $2" \
+  [ ! -s "$part" ] || mv -fT -- "$part" "$parts"
+  : >>"$parts" && chown 65534:65534 "$parts" && chmod 0600 "$parts" || return 1
+  if ! why=$(curl -sS -q --unix-socket "$swarm" --fail-with-body -H "Part: $parts" -H "Bytes: $bytes" -H "Giver: $2" \
     -H 'Content-Type: application/octet-stream' -H 'Expect:' --data-binary "@$digests" http://swarm/ 2>&1); then
     echo "no swarm for $path by $1: $why"
     return 1
   fi
-  chown "$(id -u):$(id -g)" "$swarm" && chmod 0644 "$swarm" &&
-    python3 -ISc 'import fcntl, sys; fcntl.fcntl(open(sys.argv[1]), fcntl.F_SETLEASE, fcntl.F_RDLCK)' "$swarm" &&
-    mv -fT -- "$swarm" "$part" || { rm -f -- "$swarm" && return 1; }
+  chown "$(id -u):$(id -g)" "$parts" && chmod 0644 "$parts" &&
+    python3 -ISc 'import fcntl, sys; fcntl.fcntl(open(sys.argv[1]), fcntl.F_SETLEASE, fcntl.F_RDLCK)' "$parts" &&
+    mv -fT -- "$parts" "$part" || { rm -f -- "$parts" && return 1; }
   echo "$1" >"$work/holder"
   echo "by swarm: $path"
 }
@@ -255,10 +255,8 @@ by_swarm() {
 # Whom this round asks: everybody where $round is 0, else several of them in turn, and last the one who has the file or
 # fetches it, since that one keeps its answer for a while; in a swarm first, since it need not give all of it.
 asked_peers() {
-  first=
-  [ ! -S "$home/swarm.sock" ] || first=1
-  awk -F"$tab" -v leader="$leader" -v round="$round" -v several="$several" -v first="$first" '
-    $3 == leader && first { print; next } $3 == leader { last = $0; next } { others[n++] = $0 }
+  awk -F"$tab" -v leader="$leader" -v round="$round" -v several="$several" -v swarm="$swarm" '
+    $3 == leader && swarm { print; next } $3 == leader { last = $0; next } { others[n++] = $0 }
     END {
       if (round == 0 || several > n) several = n
       for (i = 0; i < several; i++) print others[(round * several + i) % n]
@@ -451,6 +449,9 @@ ours=no
 ! is_own "$dir" "$target" || ours=yes
 
 home=$(sed -n "s/^me$tab[0-9]*$tab//p" "$work/plan")
+# Where this host's server takes orders for a swarm; empty where it is in none.
+swarm=$home/swarm.sock
+[ -S "$swarm" ] || swarm=
 # What a peer's server (peer_on_host.py) says of this directory: wanted while it is locked, led while the file is there.
 lead=$home/at-work/$(printf %s "$target" | sha256sum | cut -c1-64).leads
 
@@ -488,7 +489,7 @@ count=$(wc -l <"$work/list")
 # Hosts that share begin with different ones of each few files, so that they have something to give each other; in a swarm
 # all are at the same ones, and take different pieces.
 me=$(sed -n "s/^me$tab\([0-9]*\)$tab.*/\1/p" "$work/plan")
-[ ! -S "$home/swarm.sock" ] || me=0
+[ -z "$swarm" ] || me=0
 seq "$count" | awk -v me="${me:-0}" -v few=8 '
   { line[NR] = $0 }
   END {

@@ -16,12 +16,12 @@ from ingot.operations.weights import models, peers
 _BEGIN, _END = "# Whom this round asks", "# Asks one source after the other"
 #: $1 is where the hosts are, $2 the host's name; what is asked for is a file of no size.
 _HOST = r"""set -u
-tab=$(printf '\t') fleet=$1 work=$1/$2 promise_s=600 turn_s=0.2 several=3 sha=- git=-
+tab=$(printf '\t') fleet=$1 work=$1/$2 promise_s=600 turn_s=0.2 several=3 swarm= sha=- git=-
 me=$2 lead=$1/$2/leads part=$1/$2/part bytes=0
 size() { echo 0; }
 good() { true; }
 quarantine() { exit 3; }
-ask_peer() {
+ask() {
   code=404
   if [ -e "$fleet/$1/have.$path" ]; then code=200
   elif [ -e "$fleet/$1/leads" ]; then code=503
