@@ -199,9 +199,8 @@ def test_a_round_asks_everybody_once_then_some_in_turn_and_who_fetches_last(
 ):
     (tmp_path / "peers").write_text("".join(f"peer\t{one}\tgpu-{one}\t10.0.0.{one}\t8444\n" for one in range(1, 10)))
     function = models.SCRIPT[models.SCRIPT.index("asked_peers() {") :].partition("\n}\n")[0]
-    script = (
-        f"tab=$(printf '\\t') several=6 swarm= work={tmp_path} round={round_} leader={leader}\n{function}\n}}\nasked_peers"
-    )
+    values = f"tab=$(printf '\\t') several=6 swarm= work={tmp_path} round={round_} leader={leader}"
+    script = f"{values}\n{function}\n}}\nasked_peers"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert [int(line.split("\t")[1]) for line in done.stdout.splitlines()] == asked
 
