@@ -196,7 +196,8 @@ class SameFiles(FactBase[Mapping[str, Sequence[str]]]):
         fields = r'.*"path": "\([^"]*\)".*"sha256": "\([0-9a-f]*\)".*'
         listed = " ".join(digests)
         return (
-            f"find {shlex.quote(root)} -mindepth 3 -maxdepth 6 -name {MARKER} -type f -printf '%h\\n' 2>/dev/null "
+            f"find {shlex.quote(root)} -xdev -mindepth 3 -maxdepth 6 -name {MARKER} -type f "
+            "-printf '%h\\n' 2>/dev/null "
             f'| while read -r d; do [ "$d" != {shlex.quote(but)} ] && '
             f'[ "$(head -n 1 "$d/{MADE}" 2>/dev/null)" = "$d" ] || continue; '
             f"sed -n 's/^{fields}$/\\2\\t\\1/p' \"$d/{MARKER}\" "
