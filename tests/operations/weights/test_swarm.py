@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import ssl
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -234,6 +235,16 @@ def test_a_server_is_told_of_the_swarm_only_where_a_port_is_set():
     values = _Values(8445, 50)
     assert peers.swarm_words(values, three, "gpu-1") == ["8445", "50000000", "1", "10.0.0.2,8445", "10.0.0.0,8445"]
     assert peers.swarm_words(_Values(None, None), three, "gpu-1") == []
+
+
+@pytest.mark.parametrize(("status", "said"), [(0, ""), (1, "gpu-01: apt-get cannot install it; see log there")])
+def test_a_host_whose_sources_lack_the_library_goes_on_and_says_so(tmp_path: Path, status: int, said: str):
+    (tmp_path / "packages.sh").write_text(f'[ {status} = 0 ] || echo "{said}" >"$1/sentence"\nexit {status}\n')
+    done = subprocess.run(["sh", "-c", peers.INSTALL, "run.sh", str(tmp_path), "log"], check=False)
+    sentence = tmp_path / "sentence"
+    assert done.returncode == 0 and sentence.exists() == bool(said)
+    if said:
+        assert sentence.read_text() == f"{said}; this host takes and gives whole files, without a swarm\n"
 
 
 class _Values:
