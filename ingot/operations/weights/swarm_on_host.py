@@ -130,9 +130,10 @@ class Swarm:
         wanted = {self.others[one] for one in near(len(self.others))} | {o for o in self.others if o[0] == giver}
         places = [place for one in wanted if (place := _resolved(*one))]
         handle = self._added(text, opened, places)
-        handle.prioritize_pieces(priorities(-(-size // piece_length(size)), self.own, len(self.others) + 1))
+        order = priorities(-(-size // piece_length(size)), self.own, len(self.others) + 1)
+        handle.prioritize_pieces(order)
         handle.resume()
-        why = self._waited(handle, places, left)
+        why = self._waited(handle, order, places, left)
         if why:
             self.session.remove_torrent(handle)
             os.close(opened)
@@ -146,7 +147,9 @@ class Swarm:
         return ""
 
     @staticmethod
-    def _waited(handle: "lt.torrent_handle", places: Sequence[tuple[str, int]], left: Callable[[], bool]) -> str:
+    def _waited(
+        handle: "lt.torrent_handle", order: list[int], places: Sequence[tuple[str, int]], left: Callable[[], bool]
+    ) -> str:
         done, came, tried = -1, time.monotonic(), 0.0
         while True:
             status, now = handle.status(), time.monotonic()
@@ -161,6 +164,12 @@ class Swarm:
                 return f"no byte came for {patience:.0f} s, from {status.num_peers} peers"
             if left():
                 return "nobody waits for it any more"
+            # What others have a part of is taken from them: who has all shall give what nobody else has.
+            have = handle.piece_availability()
+            if have and max(have) > status.num_seeds:
+                handle.prioritize_pieces(
+                    [1 if one > status.num_seeds else early for one, early in zip(have, order, strict=True)]
+                )
             if now - tried > AGAIN_S:
                 tried = now
                 here = {one.ip for one in handle.get_peer_info()}
