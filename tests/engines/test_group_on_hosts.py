@@ -51,6 +51,13 @@ class Group:
     def deploy(self, *names: str) -> Run:
         return deploy(*names, inventory=str(self.inventory))
 
+    def changed(self, words: str, others: str) -> Run:
+        """Deploy both with other words in their inventory."""
+        assert words in INVENTORY
+        path = self.inventory.with_name("changed.py")
+        path.write_text(INVENTORY.replace(words, others))
+        return deploy(inventory=str(path))
+
     def epoch(self, host: TestHost) -> int:
         return int(json.loads(host.succeeds("cat /var/lib/ingot/engine/group.json"))["epoch"])
 
@@ -161,3 +168,27 @@ def test_a_cut_between_them_leaves_no_half_group(group: Group) -> None:
     for host, other in (group.hosts, group.hosts[::-1]):
         host.succeeds(f"iptables -w -D INPUT {rule.format(other.address)}")
     group.answers_again(before)
+
+
+@pytest.mark.long
+def test_a_change_that_fails_goes_back_on_both_hosts(group: Group) -> None:
+    before = group.epoch(group.head)
+    run = group.changed('"engine_hold_s": 0', '"engine_hold_s": 0, "engine_extra_args": ["--no-such-flag"]')
+    assert run.status != 0 and "Traceback" not in run.output, run.output[-6000:]
+    group.answers_again(before)
+    for host in group.hosts:
+        assert "--no-such-flag" not in host.succeeds(f"docker inspect $({CONTAINERS})")
+    again = group.deploy()
+    assert again.status == 0, again.output[-6000:]
+    assert group.answer()
+
+
+@pytest.mark.long
+def test_hosts_that_leave_serve_by_themselves_and_are_cleared(group: Group) -> None:
+    run = group.changed(', "hosts": _names', "")
+    assert run.status == 0, run.output[-6000:]
+    for host in group.hosts:
+        asked = client(host, group.key).with_options(timeout=30)
+        assert asked.completions.create(model=MODEL, prompt="Count from one to ten.", max_tokens=4).choices[0].text
+        host.fails("ls /var/lib/ingot/engine/group.json")
+        assert "INGOT-GROUP" not in host.succeeds("iptables -w -S")
