@@ -20,7 +20,8 @@ from ingot.operations.weights import models, peers
 from ingot.operations.weights.peers import Peer
 from ingot.operations.weights.swarm_on_host import NAME, PIECES, Swarm, near, piece_length, priorities
 from ingot.secrets import pki
-from tests.operations.weights.swarm import SERVER, Hub, Member
+from tests.operations.weights.swarm import SERVER, Hub, Member, listed
+from tests.operations.weights.test_models import wanted
 
 pytestmark = pytest.mark.cache
 
@@ -157,6 +158,20 @@ def test_a_limit_holds_for_what_a_swarm_brings(fleet, ca: pki.Authority):
     assert lacks.ended() == "" and lacks.has(FILES)
     # 7.5 MB, of which a second's worth may come at once.
     assert time.monotonic() - began > 2.5
+
+
+def test_progress_counts_what_a_swarm_has_brought_and_no_holes(tmp_path: Path):
+    wanted_ = wanted(tmp_path)
+    incomplete = Path(f"{wanted_.target}.incomplete")
+    incomplete.mkdir(parents=True)
+    (incomplete / "a.safetensors").write_bytes(bytes(3_000_000))
+    with (incomplete / "b.safetensors.swarm").open("wb") as part:
+        part.write(os.urandom(2_100_000))
+        part.truncate(50_000_000)
+    snippet = models.progress(wanted_, listed({"a": b""}))
+    line = ["sh", "-c", snippet, "progress", str(tmp_path)]
+    said = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    assert ": 5 of " in said, said
 
 
 @pytest.mark.parametrize("whose", ["the fleet", "another fleet", "a gateway"])
