@@ -85,6 +85,11 @@ class Engine:
         return any(server.backup for server in self.servers)
 
     @property
+    def has_shares(self) -> bool:
+        """Whether some servers shall get more requests than others."""
+        return any(server.weight != 1 for server in self.servers)
+
+    @property
     def queries(self) -> tuple[str, ...]:
         """Query strings that ask for this model, as WebSocket clients write them."""
         return tuple(dict.fromkeys(f"model={word}" for word in (self.model, quote(self.model, safe=""))))
