@@ -54,6 +54,11 @@ def test_alone_it_is_asked_by_name_and_its_answers_are_read() -> None:
     assert "engine_0 @error_598;" in made["/etc/nginx/nginx.conf"]
 
 
+def test_no_connection_is_kept_to_an_engine_that_closes_them_without_saying_so() -> None:
+    for upstream, kept in ((LLAMA, False), (replace(LLAMA, engine="vllm", gathered=False), True)):
+        assert ("keepalive 32;" in engines_conf(engines((upstream,)), affinity=False)) is kept
+
+
 def test_an_engine_that_stops_by_itself_is_asked_as_its_callers_ask() -> None:
     made = files(replace(ALONE, upstreams=(replace(LLAMA, engine="sglang", gathered=False),)))
     assert "metered.head" not in made["/etc/nginx/nginx.conf"]
