@@ -69,7 +69,7 @@ test-unit: env checkers ## Tests that need no test host
 
 # Several sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
 ON_HOSTS = $(BIN)/pytest $$(grep -rlF --include='test_*.py' pytest.mark.e2e tests | grep -v '^tests/sandbox/test_' | sort) \
-  -n $(or $(WORKERS),4) --dist loadscope --no-loadscope-reorder
+  -n $(or $(WORKERS),3) --dist loadscope --no-loadscope-reorder
 
 test-e2e: env checkers clients ## Tests on real booted test hosts (root, Linux)
 	@$(BIN)/ingot sandbox check

@@ -21,7 +21,7 @@ from ingot.acceptance.script import Job
 from ingot.sandbox import Sandbox, TestHost, simulated
 from tests.e2e.deploying import INGOT, PYINFRA, ROOT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.onboarding, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.onboarding, pytest.mark.timeout(1800)]
 
 NAME = "t-o2-accept"
 RESULTS = "/var/lib/ingot/acceptance"

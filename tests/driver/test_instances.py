@@ -12,7 +12,7 @@ from ingot.sandbox import Sandbox, TestHost, simulated
 from tests.driver.deploying import TO_CONTAINERS, run
 from tests.e2e.deploying import INGOT, ROOT, Run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.driver, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.driver, pytest.mark.timeout(1800)]
 
 NAME = "driver-mig"
 MIB = 1 << 20

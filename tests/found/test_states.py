@@ -118,6 +118,7 @@ def test_a_host_does_not_lose_its_driver_while_monitoring_of_others_reads_the_gp
     host.succeeds(APT_WORKS, timeout_s=120)
 
 
+@pytest.mark.long
 def test_another_branch_goes_back_and_forth_between_archives_and_stays(found: dict[str, Found]) -> None:
     host = found["found-ubuntu"].host
     older = ("driver_branch=535", "driver_version=535.309.01")
