@@ -393,7 +393,8 @@ def test_all_comes_through_the_sites_proxy_alone_and_engines_and_logs_see_none_o
     (tmp_path / "login").write_text("user:pass-word-of-the-site")
     through = {"uri": site.proxy, "login_file": str(tmp_path / "login"), "ca_file": str(site.ca)}
     with_proxy = {**values, "proxy": {**through, "direct": [site.machine]}}
-    host.fails("curl -sS --max-time 5 http://deb.debian.org")
+    archive = host.succeeds("apt-get indextargets --format '$(SITE)' | grep -m 1 ^http").strip()
+    host.fails(f"curl -sS --max-time 5 {archive}")
 
     # apt
     fetched = run_operation(packages.packages, ("hello",), on=host, data=with_proxy)
