@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import gevent
 import pytest
 
 #: Directories of `tests/` whose files share hosts.
@@ -37,8 +38,13 @@ def group(nodeid: str) -> str:
     return directory if directory in SHARED else path
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     if WORKER:
+        # pyinfra has gevent take the place of threads. A worker that waits for its next test would look to it like one
+        # that waits for nothing, which it ends.
+        waits = gevent.get_hub().loop.timer(3600, 3600)
+        waits.start(lambda: None)
+        config.add_cleanup(waits.stop)
         state = os.environ.get("INGOT_SANDBOX_STATE") or "/var/lib/ingot-sandbox"
         os.environ["INGOT_SANDBOX_STATE"] = f"{state}-{WORKER}"
 
