@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
 from ingot.sizing.attention import Attention
+
+#: The group of latent attention that an engine keeps beside the files.
+ABSORBED_COPY = "attention absorbed copy"
 
 
 class Split(Enum):
@@ -35,6 +39,16 @@ class WeightGroup:
     heads: int = 0
     rows: int = 0
     shape: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it is in the files of the model: of the others the engine makes a copy when it loads."""
+        return self.name != ABSORBED_COPY
+
+
+def stored_parameters(groups: Iterable[WeightGroup]) -> int:
+    """How many parameters of these the files of the model hold."""
+    return sum(group.parameters for group in groups if group.is_stored)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingot.sizing.architecture import Split, WeightGroup
+from ingot.sizing.architecture import ABSORBED_COPY, Split, WeightGroup
 from ingot.sizing.attention import GatedDeltaNet, Mamba2
 
 
@@ -38,7 +38,7 @@ def latent_attention_block(
     return (
         WeightGroup("attention up and output", query + up + heads * value * hidden, Split.TENSOR),
         WeightGroup("attention down", copied, Split.COPY),
-        WeightGroup("attention absorbed copy", up, Split.TENSOR, quantizable=False),
+        WeightGroup(ABSORBED_COPY, up, Split.TENSOR, quantizable=False),
     )
 
 

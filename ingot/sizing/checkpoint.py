@@ -81,7 +81,7 @@ class Checkpoint:
         for stage, (first, last) in enumerate(bounds):
             for layer_spec in architecture.layers[first:last]:
                 for group in layer_spec.weights:
-                    if group.name == "attention absorbed copy":
+                    if not group.is_stored:
                         held[stage] += int(parameters_on_rank(group, parallel) * DTYPE_BYTES[architecture.dtype])
         return tuple(held)
 

@@ -164,7 +164,7 @@ class Pace:
             if is_expert:
                 expert_bytes += here * element
                 expert_used += count * group.parameters * chosen
-            elif group.name != "attention absorbed copy":
+            elif group.is_stored:
                 dense_bytes += here * element
                 dense_used += here
         return dense_bytes, expert_bytes, dense_used, expert_used

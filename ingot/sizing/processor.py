@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from ingot.sizing.architecture import Architecture, Split, WeightGroup
+from ingot.sizing.architecture import Architecture, Split, stored_parameters
 from ingot.sizing.units import ceil_div
 
 #: Bytes of one transfer of a memory channel: 64 bits. Source: JEDEC DDR4 and DDR5 (two halves of 32 bits).
@@ -97,11 +97,11 @@ class ProcessorPace:
         """Parameters in the file, those that every token uses, and those of all experts."""
         shape = self.architecture
         inner = [group for layer in shape.layers for group in layer.weights]
-        experts = _parameters([group for group in inner if group.split is Split.EXPERT])
+        experts = stored_parameters([group for group in inner if group.split is Split.EXPERT])
         # Of the embedding a token reads one row; where it is the output too, all of it.
-        last = _parameters(shape.embedding[:1] if shape.tied else shape.head)
-        dense = _parameters(inner) - experts + last
-        return _parameters([*inner, *shape.embedding]) + (0 if shape.tied else last), dense, experts
+        last = stored_parameters(shape.embedding[:1] if shape.tied else shape.head)
+        dense = stored_parameters(inner) - experts + last
+        return stored_parameters([*inner, *shape.embedding]) + (0 if shape.tied else last), dense, experts
 
     @property
     def _chosen(self) -> float:
@@ -118,7 +118,3 @@ class ProcessorPace:
     def _compute_s(self) -> float:
         _, dense, experts = self._groups
         return 2 * (dense + experts * self._chosen) / (max(self.processor.cores, 1) * CORE_OPERATIONS)
-
-
-def _parameters(groups: list[WeightGroup] | tuple[WeightGroup, ...]) -> float:
-    return float(sum(group.parameters for group in groups if group.name != "attention absorbed copy"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ingot.sizing.architecture import Architecture, WeightGroup
+from ingot.sizing.architecture import Architecture, stored_parameters
 from ingot.sizing.engines import llama_cpp
 from ingot.sizing.engines.llama_blocks import blocks
 from ingot.sizing.engines.llama_cpp import Demand, Settings, Shape
@@ -77,8 +77,8 @@ def shape_of(variant: Variant) -> Shape:
     """A variant as llama.cpp loads it, its file's bytes spread over its layers by their parameters."""
     shape = variant.architecture
     known = variant.checkpoint_bytes or stage_weights(shape, variant.quantization, Parallel())[0]
-    layers = [_parameters(layer.weights) for layer in shape.layers]
-    embedding, head = _parameters(shape.embedding), 0 if shape.tied else _parameters(shape.head)
+    layers = [stored_parameters(layer.weights) for layer in shape.layers]
+    embedding, head = stored_parameters(shape.embedding), 0 if shape.tied else stored_parameters(shape.head)
     each = known / (sum(layers) + embedding + head)
     inputs = int(embedding * each)
     return Shape(
@@ -97,10 +97,6 @@ def shape_of(variant: Variant) -> Shape:
 
 def _widest(shape: Architecture) -> int:
     return max(shape.feed_forward, shape.expert_width * max(shape.experts_per_token, 1))
-
-
-def _parameters(groups: Sequence[WeightGroup]) -> int:
-    return sum(group.parameters for group in groups if group.name != "attention absorbed copy")
 
 
 def _free(gpu: GPU) -> int:
