@@ -83,6 +83,7 @@ ALLOWED = {
         "ingot.engines",
         "ingot.errors",
         "ingot.facts",
+        "ingot.gateway",
         "ingot.operations",
         "ingot.operations.containers",
         "ingot.operations.gateway",

@@ -6,11 +6,10 @@ method: draining and held-out hosts are passed by at once, and no gateway has to
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 
+from ingot.gateway.shares import divided
 from ingot.gateway.upstreams import Engine, Server
 
 
@@ -55,11 +54,12 @@ def engines(members: Sequence[Member], first_port: int) -> list[Engine]:
     """
     served: dict[str, list[Server]] = {}
     by_themselves = {model for one in members for model in one.models if model not in one.stands_in_for}
+    given = {model: weights(members, model) for model in {model for one in members for model in one.models}}
     for member in members:
         host = f"[{member.address}]" if ":" in member.address else member.address
         for index, model in enumerate(member.models):
             backup = model in member.stands_in_for and model in by_themselves
-            one = Server(f"{host}:{first_port + index}", weight=weights(members, model)[member.name], backup=backup)
+            one = Server(f"{host}:{first_port + index}", weight=given[model][member.name], backup=backup)
             served.setdefault(model, []).append(one)
     return [Engine(f"engine_{index}", model, tuple(served[model])) for index, model in enumerate(sorted(served))]
 
@@ -68,22 +68,7 @@ def weights(members: Sequence[Member], name: str) -> Mapping[str, int]:
     """Each member's weight for a name; of one that models share, each model's hosts have its share together."""
     if not any(name in one.parts for one in members):
         return {one.name: one.weight for one in members}
-    of_model: dict[str, int] = {}
-    for one in members:
-        for model in one.parts.get(name, {}):
-            of_model[model] = of_model.get(model, 0) + one.weight
-    exact = {
-        one.name: sum(
-            (Fraction(share * one.weight, of_model[model]) for model, share in one.parts.get(name, {}).items()),
-            Fraction(0),
-        )
-        for one in members
-    }
-    whole = math.lcm(*(share.denominator for share in exact.values()))
-    scaled = {member: int(share * whole) for member, share in exact.items()}
-    least = math.gcd(*scaled.values())
-    # Who has none of them stands in for one.
-    return {member: max(share // least, 1) for member, share in scaled.items()}
+    return divided({one.name: (one.weight, one.parts.get(name, {})) for one in members})
 
 
 def open_ports(served: Sequence[Engine], first_port: int) -> list[int]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ingot.engines import ENGINES, VLLM, Replica, Service, Values
 from ingot.errors import IngotError
 from ingot.facts.engine import PROJECT, STATE
+from ingot.gateway.shares import divided
 from ingot.operations.containers.image import image_source
 from ingot.operations.render import template
 from ingot.operations.serving import beside, templates
@@ -141,13 +140,9 @@ def upstreams(wanted: Iterable[Service], parts: Mapping[str, Mapping[str, int]])
 
 def _weights(served: Sequence[Service], shares: Mapping[str, int]) -> dict[str, Any]:
     """The weight of each replica of models that share a name, so that a model's replicas have its share together."""
-    count = Counter(one.model for one in served)
-    if len(count) < 2:
+    if len({one.model for one in served}) < 2:
         return {}
-    whole = math.lcm(*count.values())
-    each = {one.endpoint: shares[one.model] * whole // count[one.model] for one in served}
-    least = math.gcd(*each.values())
-    return {"weights": {address: weight // least for address, weight in each.items()}}
+    return {"weights": dict(divided({one.endpoint: (1, {one.model: shares[one.model]}) for one in served}))}
 
 
 def _way(service: Service) -> dict[str, Any]:
