@@ -114,6 +114,7 @@ def _of_host(
     if settings.gateway_certificate != "acme":
         said["gateway_certificate"] = settings.gateway_certificate
     brought: list[Image] = []
+    images: dict[str, Any] = {}
     if settings.serve and not fronts:
         planned, why_not = planned_now(target.look, Wanted(host.name, settings))
         if planned is None or why_not:
@@ -124,9 +125,10 @@ def _of_host(
             brought.append(one)
             needed.append(one.entry)
             placed = values_of(settings, engine, f"{{base}}/{one.entry.path}", _id(one, target, settings))
-            said |= {**placed, "engine_images": {**said.get("engine_images", {}), **placed.get("engine_images", {})}}
-        if not said["engine_images"]:
-            del said["engine_images"]
+            images |= placed.pop("engine_images", {})
+            said |= placed
+        if images:
+            said["engine_images"] = images
         say(f"{host.name}: weights")
         needed += weights(store, settings, planned)
     return needed, said, brought

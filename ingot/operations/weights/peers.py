@@ -70,20 +70,24 @@ def plan_text(peers: Sequence[Peer], own: str, port: int) -> str:
     me = next((one.index for one in peers if one.name == own), None)
     if me is None or len(peers) < 2:
         return ""
-    turned = [*peers[me + 1 :], *peers[:me]]
+    turned = _after(peers, me)
     lines = [f"me\t{me}\t{HOME}", *(f"peer\t{one.index}\t{one.name}\t{one.address}\t{port}" for one in turned)]
     return "\n".join(lines) + "\n"
 
 
 def swarm_words(values: Settings, peers: Sequence[Peer], own: str) -> list[str]:
     """The words by which a host's server joins a swarm (peer_on_host.py); none where it shall not."""
-    me = next(one.index for one in peers if one.name == own)
     if not values.cache_swarm_port:
         return []
-    turned = [*peers[me + 1 :], *peers[:me]]
+    me = next(one.index for one in peers if one.name == own)
     rate = (values.cache_bandwidth_mb_s or 0) * 10**6
     port = str(values.cache_swarm_port)
-    return [port, str(rate), str(me), *(f"{one.address},{port}" for one in turned)]
+    return [port, str(rate), str(me), *(f"{one.address},{port}" for one in _after(peers, me))]
+
+
+def _after(peers: Sequence[Peer], me: int) -> list[Peer]:
+    """The others, in their order from the next one on and around."""
+    return [*peers[me + 1 :], *peers[:me]]
 
 
 def known(values: Settings) -> str:
