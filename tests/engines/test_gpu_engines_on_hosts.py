@@ -13,17 +13,17 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-import yaml
 
 from ingot.engines import ENGINES
 from ingot.engines.container import WAITING
 from ingot.sandbox import Sandbox, TestHost, mirror
-from ingot.sandbox.membership import HOST_FILES
 from ingot.sandbox.simulated.engines import image
 from ingot.secrets.keys import create
 from tests.e2e.deploying import INGOT, ROOT, deploy, verify
 from tests.e2e.test_deploy import client
-from tests.engines.test_llama_on_hosts import TALK, accounts, until
+from tests.engines.members import member
+from tests.engines.test_llama_on_hosts import TALK, accounts
+from tests.engines.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.engines, pytest.mark.timeout(900)]
 
@@ -39,32 +39,18 @@ SERVE = [{"model": model, "context": 2048, "concurrency": SLOTS, "engine": engin
 @pytest.fixture(scope="module")
 def gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHost]:
     """A host with four GPUs, whose file says what serves on them."""
-    sandbox = Sandbox()
-    if any(one.name == NAME for one in sandbox.hosts()):
-        sandbox.down(NAME)
-    host = sandbox.up(NAME, profile="a10gx4")
-    HOST_FILES.mkdir(exist_ok=True)
-    with (HOST_FILES / "known_hosts").open("a") as pins:
-        pins.write(f"{host.pin}\n")
     known = mirror.model_values()["site_models"]
-    said = {
-        "address": host.address,
-        "user": host.user,
-        "ssh_key": str(host.key_path),
-        "serve": SERVE,
-        "values": {
-            "site_models": {
-                model: known["tiny-gguf" if ENGINES[engine].reads_gguf else "tiny-qwen3"]
-                for model, engine in (MODELS | LAST).items()
-            },
-            "engine_images": image.write(tmp_path_factory.mktemp("engines")),
-            "engine_hold_s": 1,
-            "aliases": ALIASES,
+    values = {
+        "site_models": {
+            model: known["tiny-gguf" if ENGINES[engine].reads_gguf else "tiny-qwen3"]
+            for model, engine in (MODELS | LAST).items()
         },
+        "engine_images": image.write(tmp_path_factory.mktemp("engines")),
+        "engine_hold_s": 1,
+        "aliases": ALIASES,
     }
-    (HOST_FILES / f"{NAME}.yaml").write_text(yaml.safe_dump(said))
-    yield host
-    sandbox.down(NAME)
+    with member(NAME, "a10gx4", SERVE, values) as host:
+        yield host
 
 
 @pytest.fixture(scope="module")

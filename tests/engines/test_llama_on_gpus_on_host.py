@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-import yaml
 
 from ingot.sandbox import Sandbox, TestHost, mirror
-from ingot.sandbox.membership import HOST_FILES
 from ingot.sandbox.simulated.engines import image
 from ingot.secrets.keys import create
 from tests.e2e.deploying import deploy, verify
 from tests.e2e.test_deploy import client
-from tests.engines.test_llama_on_hosts import TALK, accounts, until
+from tests.engines.members import member
+from tests.engines.test_llama_on_hosts import TALK, accounts
+from tests.engines.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.engines, pytest.mark.timeout(900)]
 
@@ -26,27 +26,13 @@ SERVE = [{"model": MODEL, "context": 2048, "concurrency": SLOTS, "engine": "auto
 @pytest.fixture(scope="module")
 def gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHost]:
     """A host with one GPU, whose file says what serves on it."""
-    sandbox = Sandbox()
-    if any(one.name == NAME for one in sandbox.hosts()):
-        sandbox.down(NAME)
-    host = sandbox.up(NAME, profile="rtx4090x1")
-    HOST_FILES.mkdir(exist_ok=True)
-    with (HOST_FILES / "known_hosts").open("a") as pins:
-        pins.write(f"{host.pin}\n")
-    said = {
-        "address": host.address,
-        "user": host.user,
-        "ssh_key": str(host.key_path),
-        "serve": SERVE,
-        "values": {
-            "site_models": {MODEL: mirror.model_values()["site_models"][MODEL]},
-            "engine_images": image.write(tmp_path_factory.mktemp("engines")),
-            "engine_hold_s": 1,
-        },
+    values = {
+        "site_models": {MODEL: mirror.model_values()["site_models"][MODEL]},
+        "engine_images": image.write(tmp_path_factory.mktemp("engines")),
+        "engine_hold_s": 1,
     }
-    (HOST_FILES / f"{NAME}.yaml").write_text(yaml.safe_dump(said))
-    yield host
-    sandbox.down(NAME)
+    with member(NAME, "rtx4090x1", SERVE, values) as host:
+        yield host
 
 
 @pytest.fixture(scope="module")

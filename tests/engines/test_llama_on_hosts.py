@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +13,15 @@ from typing import Any
 
 import openai
 import pytest
-import yaml
 
 from ingot.engines.llama_cpp import WAITING
 from ingot.sandbox import Sandbox, TestHost, mirror
-from ingot.sandbox.membership import HOST_FILES
 from ingot.sandbox.tiny_models import gguf_embedder
 from ingot.secrets.keys import create
 from tests.e2e.deploying import INGOT, ROOT, deploy, verify
 from tests.e2e.test_deploy import client
+from tests.engines.members import member
+from tests.engines.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engines, pytest.mark.timeout(900)]
 
@@ -44,20 +43,10 @@ TALK = [{"role": "user", "content": "Größe is a German word"}]
 @pytest.fixture(scope="module")
 def bare() -> Iterator[TestHost]:
     """A host without a GPU, whose file says what it serves."""
-    sandbox = Sandbox()
-    if any(one.name == NAME for one in sandbox.hosts()):
-        sandbox.down(NAME)
-    host = sandbox.up(NAME, profile="none")
-    HOST_FILES.mkdir(exist_ok=True)
-    with (HOST_FILES / "known_hosts").open("a") as pins:
-        pins.write(f"{host.pin}\n")
     known = mirror.model_values()["site_models"]
     models = {**known, NEXT: known[MODEL]}
-    values = {"site_models": models, "aliases": {SHARED: {MODEL: 3, NEXT: 1}}}
-    said = {"address": host.address, "user": host.user, "ssh_key": str(host.key_path), "serve": SERVE, "values": values}
-    (HOST_FILES / f"{NAME}.yaml").write_text(yaml.safe_dump(said))
-    yield host
-    sandbox.down(NAME)
+    with member(NAME, "none", SERVE, {"site_models": models, "aliases": {SHARED: {MODEL: 3, NEXT: 1}}}) as host:
+        yield host
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +62,6 @@ def caller(bare: TestHost, key: str) -> openai.OpenAI:
 
 def accounts(host: TestHost) -> list[dict[str, object]]:
     return [json.loads(line) for line in host.succeeds(f"cat {TOKENS}").splitlines()]
-
-
-def until(holds: object, seconds: float = 20.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():  # type: ignore[operator]
-            return True
-        time.sleep(0.2)
-    return False
 
 
 def planned(host: TestHost, model: str = MODEL) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import pytest
 
 from ingot.engines import Replica, Values, lm_studio
 from ingot.sandbox.simulated.engines import image
+from tests.engines.waiting import until
 
 pytestmark = pytest.mark.engines
 
@@ -62,18 +62,9 @@ def answer(port: int, path: str, body: object = None) -> dict[str, object] | Non
         return None
 
 
-def until(holds: object, seconds: float = 30.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():  # type: ignore[operator]
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def test_it_listens_once_its_model_is_loaded(replica: Replica, values: Values, tmp_path: Path) -> None:
     with started(replica, values, b"GGUF", tmp_path) as (server, port):
-        assert until(lambda: answer(port, lm_studio.HEALTH) or server.poll() is not None)
+        assert until(lambda: answer(port, lm_studio.HEALTH) or server.poll() is not None, seconds=30)
         said = answer(port, "/v1/completions", {"model": replica.served_name, "prompt": "one", "max_tokens": 2})
         assert said and said["model"] == replica.served_name
         loaded = json.loads((tmp_path / "home" / ".lmstudio" / "loaded.json").read_text())
@@ -81,7 +72,7 @@ def test_it_listens_once_its_model_is_loaded(replica: Replica, values: Values, t
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
         # What it started ends with it.
-        assert until(lambda: answer(port, lm_studio.HEALTH) is None)
+        assert until(lambda: answer(port, lm_studio.HEALTH) is None, seconds=30)
 
 
 def test_a_model_that_it_cannot_load_ends_it(replica: Replica, values: Values, tmp_path: Path) -> None:
@@ -93,6 +84,6 @@ def test_a_model_that_it_cannot_load_ends_it(replica: Replica, values: Values, t
 
 def test_a_server_that_ends_ends_its_container(replica: Replica, values: Values, tmp_path: Path) -> None:
     with started(replica, values, b"GGUF", tmp_path) as (server, port):
-        assert until(lambda: answer(port, lm_studio.HEALTH))
+        assert until(lambda: answer(port, lm_studio.HEALTH), seconds=30)
         os.kill(int((tmp_path / "home" / ".lmstudio" / "server.pid").read_text().split()[0]), signal.SIGKILL)
         assert server.wait(60) == 1

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import pytest
 
 from ingot.engines import Mount, Replica, Service, Store, Values, Weights, ollama, ollama_store
 from ingot.sandbox.simulated.engines import image
+from tests.engines.waiting import until
 
 pytestmark = pytest.mark.engines
 
@@ -174,15 +174,6 @@ def started(service: Service, weights: bytes, digest: str, at: Path) -> Iterator
             server.wait()
 
 
-def until(holds: object, seconds: float = 30.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():  # type: ignore[operator]
-            return True
-        time.sleep(0.1)
-    return False
-
-
 def test_a_start_loads_the_model_before_anybody_asks(place: Replica, values: Values, tmp_path: Path) -> None:
     service, weights = ollama.service(place, values), b"GGUF, as far as this goes"
     with started(service, weights, hashlib.sha256(weights).hexdigest(), tmp_path) as (server, port):
@@ -194,7 +185,7 @@ def test_a_start_loads_the_model_before_anybody_asks(place: Replica, values: Val
             except OSError:
                 return False
 
-        assert until(loaded)
+        assert until(loaded, seconds=30)
         # An alias is another manifest of the same blob: nothing is loaded anew.
         body = json.dumps({"model": "gpt-4o", "prompt": "one", "max_tokens": 2}).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/completions", body)

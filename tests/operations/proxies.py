@@ -75,21 +75,18 @@ class Site:
     files: dict[str, bytes]
 
 
+def opening(home: Path) -> tuple[Path, tuple[str | Path, ...]]:
+    """A new CA, and the words by which a proxy opens TLS with certificates of it."""
+    ca, key, signing = authority(home)
+    files = ("--ca-key-file", key, "--ca-cert-file", ca, "--ca-signing-key-file", signing)
+    return ca, (*files, "--ca-cert-dir", home / "made")
+
+
 @contextmanager
 def site(home: Path, machine: str, login: str) -> Iterator[Site]:
     """Such a proxy, and the server behind it, until the block ends."""
-    ca, key, signing = authority(home)
+    ca, opens = opening(home)
     both, files = certificate(home), dict[str, bytes]()
-    opens = (
-        "--ca-key-file",
-        key,
-        "--ca-cert-file",
-        ca,
-        "--ca-signing-key-file",
-        signing,
-        "--ca-cert-dir",
-        home / "made",
-    )
     words = (*opens, "--ca-file", home / "server.crt", "--basic-auth", login)
     with (
         running(*map(str, words), log=home / "log", on=machine) as port,

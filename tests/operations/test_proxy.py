@@ -43,18 +43,8 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home, seen, files = tmp_path_factory.mktemp("proxies"), [], {"/key": b"a key\n"}
-    ca, key, signing = proxies.authority(home)
+    ca, opens = proxies.opening(home)
     both = proxies.certificate(home)
-    opens = (
-        "--ca-key-file",
-        key,
-        "--ca-cert-file",
-        ca,
-        "--ca-signing-key-file",
-        signing,
-        "--ca-cert-dir",
-        home / "made",
-    )
     refuses = ("--plugins", "proxy.plugin.FilterByUpstreamHostPlugin", "--filtered-upstream-hosts", "refused.example")
     trusts = ("--ca-file", home / "server.crt")
     with (
