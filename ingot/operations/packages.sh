@@ -11,7 +11,7 @@ tab=$(printf '\t')
 host='this host'
 patience=300
 options=--no-install-recommends
-removable=
+removable=-
 updated=
 pausing=
 # apt runs this when everything is downloaded, before dpkg changes the first package.
@@ -113,25 +113,36 @@ configure() {
     fail "dpkg --configure -a failed: $(reason)"
 }
 
-installing() {
-  if ! apt -s install $options "$@" && [ -z "$updated" ] &&
-    grep -Eq 'Unable to locate|no installation candidate|was not found|unmet dependencies' "$work/out"; then
-    update
-    apt -s install $options "$@"
-  fi
-  [ "$status" -eq 0 ] || fail "apt-get cannot install $*: $(reason)"
+# What an install would remove is known before it begins: where nothing may go, apt itself refuses.
+would_remove_only_removable() {
+  apt -s install $options "$@" || return 0
   for gone in $(sed -n 's/^Remv \([^ :]*\).*/\1/p' "$work/out"); do
     case " $removable " in
       *" $gone "*) ;;
       *) fail "installing $* would remove $gone, which nobody asked for; remove it yourself if that is meant" ;;
     esac
   done
-  apt install $options "$@" && return 0
-  if [ -z "$updated" ] && grep -Eq '404|Failed to fetch|Hash Sum mismatch' "$work/out"; then
-    update
-    apt install $options "$@" && return 0
+}
+
+try_install() {
+  if [ "$removable" = - ]; then
+    apt install --no-remove $options "$@"
+  else
+    would_remove_only_removable "$@"
+    apt install $options "$@"
   fi
-  fail "apt-get failed to install $*: $(reason)"
+}
+
+installing() {
+  try_install "$@" && return 0
+  outdated='Unable to locate|no installation candidate|was not found|unmet dependencies|404|Failed to fetch'
+  if [ -z "$updated" ] && grep -Eq "$outdated|Hash Sum mismatch" "$work/out"; then
+    update
+    try_install "$@" && return 0
+  fi
+  why=$(reason)
+  [ "$removable" != - ] || ! grep -q 'remove is disabled' "$work/out" || would_remove_only_removable "$@"
+  fail "apt-get cannot install $*: $why"
 }
 
 # What was here before Ingot, written once: whatever it lists is never Ingot's to remove.
