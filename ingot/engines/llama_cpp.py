@@ -156,7 +156,8 @@ def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
     return Observed(
         engine_version=version,
         weights_bytes=sum(weights.values()) or None,
-        available_kv_bytes=cache or None,
+        # Of several GPUs together: a plan counts one.
+        available_kv_bytes=(cache or None) if len(gpus) < 2 else None,
         activation_bytes=sum(compute.values()) or None,
         kv_cache_tokens=tokens or None,
         gpu_bytes=max((sum(one.get(name, 0) for one in (weights, kept, compute)) for name in gpus), default=None),

@@ -50,9 +50,7 @@ ENVIRONMENT = {
 
 _STARTS = "starting llama-server"
 _VERSION = re.compile(r"\(version v?([\w.+-]+)\)")
-_OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
-_DEVICE = re.compile(r"load_tensors: +(CUDA\d+) model buffer size")
-LOG_LINES = rf"{_STARTS}|Listening on .*version|offloaded [0-9]+/[0-9]+ layers|{llama_cpp.LOG_LINES}"
+LOG_LINES = rf"{_STARTS}|Listening on .*version|{llama_cpp.LOG_LINES}"
 
 
 def service(replica: Replica, values: Values) -> Service:
@@ -65,8 +63,7 @@ def service(replica: Replica, values: Values) -> Service:
         # While it loads, all that the gateway gives it waits.
         "OLLAMA_MAX_QUEUE": str(most),
         "OLLAMA_NUM_PARALLEL": str(plan.max_num_seqs),
-        # Else it takes as few of its GPUs as it holds for enough, by an estimate of its own.
-        **({"OLLAMA_SCHED_SPREAD": "1"} if len(plan.gpu_uuids) > 1 else {}),
+        **(_split(len(plan.gpu_uuids)) if len(plan.gpu_uuids) > 1 else {}),
     }
     return container(
         replica,
@@ -81,6 +78,11 @@ def service(replica: Replica, values: Values) -> Service:
         mounts=(Mount(_directory(replica), STORE),),
         ready_by_answer=True,
     )
+
+
+def _split(gpus: int) -> dict[str, str]:
+    """Layers lie as planned: else it takes as few of its GPUs as it holds for enough, and by what is free on each."""
+    return {"OLLAMA_SCHED_SPREAD": "1", "LLAMA_ARG_TENSOR_SPLIT": ",".join("1" * gpus)}
 
 
 def _directory(replica: Replica) -> str:
@@ -107,18 +109,7 @@ def observe(log: Iterable[str], metrics: Iterable[str]) -> Observed:
     lines = list(log)
     version = next((found[1] for line in reversed(lines) if (found := _VERSION.search(line))), None)
     begins = max((index for index, line in enumerate(lines) if _STARTS in line), default=0)
-    newest = lines[begins:]
-    offloaded = next((one for line in reversed(newest) if (one := _OFFLOADED.search(line))), None)
-    devices = {one[1] for line in newest if (one := _DEVICE.search(line))}
-    said = llama_cpp.observe(newest, ())
-    return replace(
-        said,
-        engine_version=version,
-        # Of several GPUs together: a plan counts one.
-        available_kv_bytes=said.available_kv_bytes if len(devices) < 2 else None,
-        layers_on_gpus=int(offloaded[1]) if offloaded else None,
-        layers=int(offloaded[2]) if offloaded else None,
-    )
+    return replace(llama_cpp.observe(lines[begins:], ()), engine_version=version)
 
 
 OLLAMA = Engine(

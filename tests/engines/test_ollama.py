@@ -44,6 +44,8 @@ def test_its_container(place: Replica, values: Values) -> None:
     assert (env["OLLAMA_CONTEXT_LENGTH"], env["OLLAMA_NUM_PARALLEL"], env["OLLAMA_MAX_QUEUE"]) == ("8192", "16", "48")
     assert (env["OLLAMA_KEEP_ALIVE"], env["OLLAMA_MAX_LOADED_MODELS"], env["OLLAMA_NOPRUNE"]) == ("-1", "1", "1")
     assert (env["LLAMA_ARG_FIT"], env["LLAMA_ARG_CACHE_RAM"], env["OLLAMA_SCHED_SPREAD"]) == ("off", "0", "1")
+    # Else layers would lie by what is free on each GPU.
+    assert env["LLAMA_ARG_TENSOR_SPLIT"] == ",".join("1" * len(place.plan.gpu_uuids))
     assert not any("DEBUG" in key for key in env), "it would write prompts into the log"
     model, cache, store = service.mounts
     assert model == Mount(place.model_directory, "/model") and model.is_model
@@ -129,6 +131,9 @@ def test_its_log() -> None:
     split = [*lines[:4], lines[3].replace("CUDA0", "CUDA1"), *lines[4:]]
     assert (ollama.observe(split, []).available_kv_bytes, ollama.observe(split, []).kv_cache_tokens) == (None, 4 * 8192)
     assert ollama.observe([lines[1], "load_tensors: offloaded 20/37 layers to GPU"], []).layers_on_gpus == 20
+    # A llama-server that finds no usable GPU says nothing of layers on GPUs.
+    without = [line.replace("CUDA0", "CPU") for line in lines if "offloaded" not in line]
+    assert (ollama.observe(without, []).layers, ollama.observe(without, []).layers_on_gpus) == (36, None)
 
 
 def laid_out(store: Store, root: str, at: Path, model_at: Path) -> None:

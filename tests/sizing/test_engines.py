@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingot.sizing.engines import llama_cpp, ollama, sglang, tensorrt_llm, tgi
+from ingot.sizing.engines import llama_cpp, sglang, tensorrt_llm, tgi
 from ingot.sizing.engines.llama_cpp import CacheLayer, Settings, Shape, StateLayer
 from ingot.sizing.errors import WorkloadError
 from ingot.sizing.units import GIB, MIB, gib
@@ -108,12 +108,6 @@ def test_a_host_without_gpus_holds_everything() -> None:
     # The embedding is tied: one copy serves both ends.
     assert without["weights"].bytes + without["inputs"].bytes == 3700 * MIB
     assert without["cache"].bytes == 1024 * MIB
-
-
-def test_ollama_gives_every_slot_the_whole_context() -> None:
-    assert ollama.settings(8192, 4) == Settings(32_768, 4)
-    assert ollama.settings(8192, 4, architecture="qwen35").context == 8192
-    assert [ollama.default_context(gib(size)) for size in (80, 24, 8)] == [262_144, 32_768, 4096]
 
 
 def test_sglang_cache_of_qwq_on_four_l4() -> None:

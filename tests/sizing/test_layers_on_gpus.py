@@ -1,4 +1,6 @@
-"""llama.cpp on GPUs: what each holds against published starts, the fewest GPUs, and what does not fit."""
+"""llama.cpp on GPUs, by itself, Ollama or LM Studio: what each GPU holds against published starts, the fewest of them,
+and what does not fit.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,9 @@ def gguf(model: str, size: float, quantization: str = "gguf-q8") -> Variant:
     )
 
 
-def request(variant: Variant, context: int, slots: int, **more: Any) -> ModelRequest:
+def request(variant: Variant, context: int, slots: int, *, engine: str = "llama.cpp-cuda", **more: Any) -> ModelRequest:
     model = Model("tiny", (variant,))
-    return ModelRequest(model, Workload(context, slots), engine="llama.cpp-cuda", **more)
+    return ModelRequest(model, Workload(context, slots), engine=engine, **more)
 
 
 def planned(gpus: str, *requests: ModelRequest) -> tuple[ReplicaPlan, ...]:
@@ -60,6 +62,13 @@ def test_an_output_that_is_the_embedding_is_there_twice() -> None:
     assert needed.weights.bytes == pytest.approx(0.6 * GIB, rel=1e-6)
 
 
+def test_a_file_that_is_known_by_shapes_alone_has_a_wider_band() -> None:
+    variant = gguf("qwen3-0.6b", 0.6)
+    (known,), (unknown,) = (demands(one, 4096, 1, 1) for one in (variant, replace(variant, checkpoint_bytes=None)))
+    assert known.weights.band_bytes == 0
+    assert unknown.weights.band_bytes == int(unknown.weights.bytes * 0.02)
+
+
 def test_layers_and_their_cache_are_split() -> None:
     variant = gguf("qwen3-14b", 14.61)
     (alone,) = demands(variant, 8192, 4, 1)
@@ -77,6 +86,64 @@ def test_the_fewest_gpus_are_taken() -> None:
     (two,) = planned("rtx3090x2", request(gguf("qwen3-14b", 14.61), 8192, 8))
     assert (two.gpu_indices, two.pipeline_parallel_size, two.tensor_parallel_size) == ((0, 1), 2, 1)
     assert "more GPUs give room, not speed" in two.notes[0]
+
+
+def test_it_is_split_over_any_number_of_gpus() -> None:
+    # 64 heads are not divided by three.
+    (made,) = planned("a10gx4", request(gguf("qwen3-32b", 50), 4096, 1))
+    assert (made.pipeline_parallel_size, made.gpu_indices) == (3, (0, 1, 2))
+
+
+@pytest.mark.parametrize("engine", ["ollama", "lmstudio"])
+@pytest.mark.parametrize(("gpus", "size"), [("rtx3090x2", 9), ("rtx3090x2", 30), ("a10gx4", 50)])
+def test_whichever_engine_starts_it_it_takes_the_same(engine: str, gpus: str, size: float) -> None:
+    variant = gguf("qwen3-32b", size)
+    (alone,), (made,) = (planned(gpus, request(variant, 5000, 2, engine=one)) for one in ("llama.cpp-cuda", engine))
+    # 5,000 as llama.cpp rounds it up; every slot has as much.
+    assert (made.max_model_len, made.max_num_seqs, made.kv_cache_tokens) == (5120, 2, 2 * 5120)
+    # It works on fewer tokens at once, which are as many as llama.cpp's own micro-batch.
+    assert (made.engine, alone.max_num_batched_tokens, made.max_num_batched_tokens) == (engine, 2048, 512)
+    assert made.memory == alone.memory and made.gpu_indices == alone.gpu_indices
+    assert made.kv_bytes_needed == alone.kv_bytes_needed == 64 * 8 * 128 * 2 * 2 * made.kv_cache_tokens
+
+
+def test_ollama_computes_in_more_on_gpus_that_it_uses_no_flash_attention_on() -> None:
+    hardware = hardware_from_name("rtx4090x1")
+    old = replace(hardware, gpus=tuple(replace(gpu, compute_capability=(6, 1)) for gpu in hardware.gpus))
+    asked = request(gguf("qwen3-8b", 5), 8192, 4, engine="ollama")
+    new, more = (plan_on_gpus(one, [asked])[0].memory.activation.bytes for one in (hardware, old))
+    # Scores of 32 heads over the contexts of a micro-batch.
+    assert more - new > 512 * 8192 * 32 * 4 * 0.9
+    # llama.cpp itself is told to use it.
+    (told,) = plan_on_gpus(old, [replace(asked, engine="llama.cpp-cuda")])
+    assert told.memory.activation.bytes == new
+
+
+def test_ollama_serves_states_one_at_a_time() -> None:
+    variant = gguf(next(name for name in MODELS if "qwen3-next" in name), 50)
+    with pytest.raises(DoesNotFit, match="recurrent states one request after the other"):
+        planned("h100x8", request(variant, 8192, 4, engine="ollama"))
+    assert planned("h100x8", request(variant, 8192, 1, engine="ollama"))[0].max_num_seqs == 1
+    assert planned("h100x8", request(variant, 8192, 4))[0].max_num_seqs == 4
+
+
+@pytest.mark.parametrize("engine", ["ollama", "lmstudio"])
+def test_parts_of_a_file_are_llama_cpps_alone(engine: str) -> None:
+    variant = replace(gguf("qwen3-8b", 5), file="m-00001-of-00002.gguf")
+    with pytest.raises(DoesNotFit, match=r"it is given one file, and m-00001-of-00002\.gguf begins a set of them"):
+        planned("rtx4090x1", request(variant, 8192, 4, engine=engine))
+    assert planned("rtx4090x1", request(variant, 8192, 4))
+
+
+def test_the_fullest_gpu_decides() -> None:
+    """Which of its GPUs comes last, with the output, is the driver's order."""
+    hardware = hardware_from_name("rtx3090x2")
+    asked = request(gguf("qwen3-14b", 14.61), 8192, 8)
+    assert len(plan_on_gpus(hardware, [asked])[0].gpu_indices) == 2
+    for full in (0, 1):
+        gpus = tuple(replace(gpu, free_bytes=8 * GIB if gpu.index == full else None) for gpu in hardware.gpus)
+        with pytest.raises(DoesNotFit, match=r"on 2 x NVIDIA GeForce RTX 3090 needs .* of 8\.00 GiB free"):
+            plan_on_gpus(replace(hardware, gpus=gpus), [asked])
 
 
 def test_what_something_else_holds_is_left_alone() -> None:

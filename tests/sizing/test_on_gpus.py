@@ -1,4 +1,4 @@
-"""Replicas of SGLang, TensorRT-LLM, TGI and Ollama: whole GPUs of their own, the fewest that hold what is asked."""
+"""Replicas of SGLang, TensorRT-LLM and TGI: whole GPUs of their own, the fewest that hold what is asked."""
 
 from __future__ import annotations
 
@@ -86,6 +86,13 @@ def test_what_others_hold_is_not_planned_with() -> None:
     assert less.kv_cache_tokens < free.kv_cache_tokens / 4
 
 
+def test_the_emptiest_gpus_are_taken() -> None:
+    hardware = hardware_from_name("h100x4")
+    held = tuple(replace(gpu, free_bytes=60 * GIB if gpu.index < 2 else None) for gpu in hardware.gpus)
+    (made,) = plan_on_gpus(Hardware("used", held), [request("qwen3-8b", "sglang")])
+    assert made.gpu_indices == (2,)
+
+
 def test_a_model_with_states_is_refused() -> None:
     name = next(name for name, model in MODELS.items() if "qwen3-next" in name or "nemotron-h" in name)
     with pytest.raises(SizingError, match="keeps a state beside its tokens"):
@@ -100,54 +107,3 @@ def test_tgi_reads_no_format_that_is_younger() -> None:
 def test_a_context_beyond_the_models_is_refused() -> None:
     with pytest.raises(SizingError, match="was trained for"):
         planned("h100x1", request("qwen3-8b", "sglang", 1_000_000, 1))
-
-
-def gguf(name: str, size: int, **more: object) -> ModelRequest:
-    """A request for a model of the catalog as if it were one GGUF file of so many bytes, of Ollama."""
-    model = MODELS[name]
-    variant = replace(
-        model.variants[0],
-        quantization="none",
-        checkpoint=None,
-        checkpoint_bytes=size,
-        file=str(more.pop("file", "m.gguf")),
-    )
-    workload = Workload(int(more.pop("context", 8192)), int(more.pop("concurrency", 4)))  # type: ignore[call-overload]
-    return ModelRequest(replace(model, variants=(variant,)), workload, engine="ollama", **more)  # type: ignore[arg-type]
-
-
-def test_ollama_gives_each_slot_its_whole_context() -> None:
-    (made,) = planned("rtx4090x1", gguf("qwen3-8b", 5 * GIB))
-    assert (made.engine, made.tensor_parallel_size, made.kv_cache_dtype) == ("ollama", 1, "f16")
-    assert made.kv_cache_tokens == 4 * 8192
-    # 36 layers of 8 heads of 128, keys and values in f16, exactly.
-    assert made.memory.kv_cache.bytes == 4 * 8192 * 36 * 8 * 128 * 2 * 2
-    assert made.memory.weights.bytes == pytest.approx(5 * GIB, abs=36)
-    assert made.max_num_batched_tokens == 512
-    assert sum(term.bytes for _, term in made.memory.items()) <= made.memory.total.bytes
-
-
-def test_ollama_computes_in_more_without_flash_attention() -> None:
-    hardware = hardware_from_name("rtx4090x1")
-    old = replace(hardware, gpus=tuple(replace(gpu, compute_capability=(6, 1)) for gpu in hardware.gpus))
-    new, more = (plan_on_gpus(one, [gguf("qwen3-8b", 5 * GIB)])[0].memory.activation.bytes for one in (hardware, old))
-    # Scores of 32 heads over the contexts of a micro-batch.
-    assert more - new > 512 * 8192 * 32 * 4 * 0.9
-
-
-def test_ollama_splits_by_layers_over_any_number_of_gpus() -> None:
-    (made,) = planned("a10gx4", gguf("qwen3-32b", 50 * GIB, context=4096, concurrency=1))
-    # 64 heads are not divided by three: it is split by layers.
-    assert (made.tensor_parallel_size, made.pipeline_parallel_size, made.gpu_indices) == (1, 3, (0, 1, 2))
-    assert 50 * GIB / 3 < made.memory.weights.bytes < 50 * GIB / 2
-    with pytest.raises(DoesNotFit, match="qwen3-32b does not fit with ollama: on 4 x NVIDIA A10G it would take"):
-        planned("a10gx4", gguf("qwen3-32b", 90 * GIB, context=4096, concurrency=1))
-
-
-def test_ollama_takes_one_file_and_states_one_at_a_time() -> None:
-    with pytest.raises(DoesNotFit, match=r"it is given one file, and m-00001-of-00002\.gguf begins a set of them"):
-        planned("rtx4090x1", gguf("qwen3-8b", 5 * GIB, file="m-00001-of-00002.gguf"))
-    name = next(name for name in MODELS if "qwen3-next" in name)
-    with pytest.raises(DoesNotFit, match="recurrent states one request after the other"):
-        planned("h100x8", gguf(name, 50 * GIB))
-    assert planned("h100x8", gguf(name, 50 * GIB, concurrency=1))[0].max_num_seqs == 1

@@ -1,4 +1,4 @@
-"""Replicas of llama.cpp on GPUs: whole GPUs of their own, the fewest among which its layers can be split.
+"""A replica of llama.cpp on GPUs of its own, among which its layers are split, whichever engine starts it.
 
 Cache and states are exact. Weights are the file's size by each layer's share of the parameters: a file mixes types of
 numbers, so that a layer may weigh more than its share, and the tensor table is not at hand where plans are made.
@@ -6,16 +6,15 @@ numbers, so that a layer may weigh more than its share, and the tensor table is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ingot.sizing.architecture import Architecture, stored_parameters
-from ingot.sizing.engines import llama_cpp
+from ingot.sizing.engines import llama_cpp, ollama
 from ingot.sizing.engines.llama_blocks import blocks
 from ingot.sizing.engines.llama_cpp import Demand, Settings, Shape
 from ingot.sizing.errors import WorkloadError
-from ingot.sizing.fit import DoesNotFit
-from ingot.sizing.hardware import GPU, Hardware
+from ingot.sizing.hardware import GPU
 from ingot.sizing.host_memory import BATCH
 from ingot.sizing.memory import MemoryBreakdown, Term
 from ingot.sizing.plan import ReplicaPlan
@@ -26,39 +25,27 @@ from ingot.sizing.weights import stage_weights
 
 #: How much heavier than its share a layer may be, and an output: files keep these in more bits (tools/quantize).
 LAYER_BAND, OUTPUT_BAND = 0.15, 0.4
+#: How far a file may be off whose size is known by the model's shapes alone.
+SHAPES_BAND = 0.02
 
 
-def placed(hardware: Hardware, left: Sequence[GPU], request: ModelRequest, count: int, number: int) -> ReplicaPlan:
-    """The next replica on GPUs that are left. Raises: DoesNotFit, WorkloadError."""
-    host, name, slots = hardware.host, request.model.name, request.per_replica(count)
-    said = ""
-    for variant in request.model.variants:
-        if request.variant not in (None, variant.name):
-            continue
-        _check(host, request, variant)
-        for gpus in _places(left):
-            needed = demands(variant, request.workload.context, slots, len(gpus))
-            short = next((pair for pair in zip(gpus, needed, strict=True) if pair[1].most > _free(pair[0])), None)
-            if short is None:
-                return _replica(request, variant, gpus, needed, slots)
-            said = _words(variant, short[0], short[1], len(gpus), slots, request.workload.context)
-    if not said:
-        raise DoesNotFit(
-            f"{host}: {name} is asked for {count} replicas with {request.engine}, and no GPU is left for the "
-            f"{'first' if not number else 'next'}: ask for fewer replicas, or serve it elsewhere.",
-            binding="GPUs",
-        )
-    raise DoesNotFit(
-        f"{host}: {name} does not fit with {request.engine}: {said}; ask for less context or concurrency, or a smaller "
-        "variant.",
-        binding="memory of a GPU",
-    )
+def replica(request: ModelRequest, variant: Variant, gpus: Sequence[GPU], slots: int) -> ReplicaPlan:
+    """A replica on these GPUs, which are of one kind. Raises: WorkloadError where it does not fit."""
+    flash = request.engine == "llama.cpp-cuda" or ollama.uses_flash_attention(gpus)
+    if request.engine == "ollama":
+        ollama.check(variant.architecture, slots)
+    found = demands(variant, request.workload.context, slots, len(gpus), flash=flash)
+    # Which of them has which layers is the driver's order: the fullest may have most.
+    needed, free = max(found, key=lambda one: one.most), min(gpu.cuda_free_bytes for gpu in gpus)
+    if needed.most > free:
+        raise WorkloadError(_words(variant, gpus, free, needed, slots, request.workload.context))
+    return _replica(request, variant, gpus, needed, sum(one.cache.bytes + one.state.bytes for one in found), slots)
 
 
-def demands(variant: Variant, context: int, slots: int, gpus: int) -> tuple[Demand, ...]:
+def demands(variant: Variant, context: int, slots: int, gpus: int, *, flash: bool = True) -> tuple[Demand, ...]:
     """What each of so many alike GPUs must hold, with the bands of weights that are known by their shares alone."""
     shape = shape_of(variant)
-    settings = Settings(llama_cpp.padded(context) * slots, slots)
+    settings = Settings(llama_cpp.padded(context) * slots, slots, flash_attention=flash)
     shares = (1.0,) * gpus
     found = []
     for held, one in zip(llama_cpp.placed(shape, shares), llama_cpp.demands(shape, settings, shares), strict=True):
@@ -68,8 +55,10 @@ def demands(variant: Variant, context: int, slots: int, gpus: int) -> tuple[Dema
         if gpus == 1:
             # What is not in one place is in the other: no more than all of the file.
             band = min(band, shape.input_weights - shape.tied_weights)
+        if not variant.checkpoint_bytes:
+            band += int(one.weights.bytes * SHAPES_BAND)
         formula = "size of the file, by the layers' shares of its parameters, without its embedding"
-        found.append(replace(one, weights=Term(one.weights.bytes, "derived", max(band, 0), formula, "the catalog")))
+        found.append(replace(one, weights=Term(one.weights.bytes, "derived", band, formula, "the catalog")))
     return tuple(found)
 
 
@@ -99,47 +88,23 @@ def _widest(shape: Architecture) -> int:
     return max(shape.feed_forward, shape.expert_width * max(shape.experts_per_token, 1))
 
 
-def _free(gpu: GPU) -> int:
-    return gpu.cuda_free_bytes
-
-
-def _places(left: Sequence[GPU]) -> Iterator[tuple[GPU, ...]]:
-    """GPUs that a replica could have: the fewest first, of one kind, the smallest kind first."""
-    kinds: dict[tuple[int, str], list[GPU]] = {}
-    for gpu in left:
-        kinds.setdefault((gpu.cuda_total_bytes, gpu.name), []).append(gpu)
-    for size in range(1, len(left) + 1):
-        for _, gpus in sorted(kinds.items()):
-            # A process of CUDA sees one MIG instance.
-            if size <= len(gpus) and (size == 1 or not gpus[0].mig_profile):
-                yield tuple(sorted(gpus, key=lambda gpu: (-_free(gpu), gpu.index))[:size])
-
-
-def _check(host: str, request: ModelRequest, variant: Variant) -> None:
-    longest = variant.architecture.max_model_len
-    if longest is not None and request.workload.context > longest:
-        raise WorkloadError(
-            f"{host}: {request.model.name} was trained for {longest:,} tokens, {request.workload.context:,} are asked "
-            "for; ask for less context."
-        )
-
-
-def _words(variant: Variant, gpu: GPU, needed: Demand, gpus: int, slots: int, context: int) -> str:
-    band = needed.most - needed.buffers - needed.context.bytes
+def _words(variant: Variant, gpus: Sequence[GPU], free: int, needed: Demand, slots: int, context: int) -> str:
     return (
-        f"{variant.name} on {gpus} x {gpu.name} needs {show_gib(needed.most)} of {show_gib(_free(gpu))} free "
+        f"{variant.name} on {len(gpus)} x {gpus[0].name} needs {show_gib(needed.most)} of {show_gib(free)} free "
         f"({show_gib(needed.weights.bytes)} weights, {show_gib(needed.cache.bytes + needed.state.bytes)} cache for "
         f"{slots} sequences of {context:,}, {show_gib(needed.compute.bytes + needed.context.bytes)} to compute, "
-        f"{show_gib(band)} of margin)"
+        f"{show_gib(_margin(needed))} of margin)"
     )
 
 
+def _margin(needed: Demand) -> int:
+    return needed.most - needed.buffers - needed.context.bytes
+
+
 def _replica(
-    request: ModelRequest, variant: Variant, gpus: Sequence[GPU], needed: Sequence[Demand], slots: int
+    request: ModelRequest, variant: Variant, gpus: Sequence[GPU], needed: Demand, cache: int, slots: int
 ) -> ReplicaPlan:
     context = llama_cpp.padded(request.workload.context)
-    tightest = max(zip(gpus, needed, strict=True), key=lambda pair: pair[1].most - _free(pair[0]))
-    cache = sum(one.cache.bytes + one.state.bytes for one in needed)
     split = len(gpus) > 1
     return ReplicaPlan(
         model=request.model.name,
@@ -153,12 +118,12 @@ def _replica(
         data_parallel_size=1,
         max_model_len=context,
         max_num_seqs=slots,
-        max_num_batched_tokens=BATCH,
+        max_num_batched_tokens=BATCH if request.engine == "llama.cpp-cuda" else ollama.BATCH,
         gpu_memory_utilization=0.0,
         kv_cache_dtype="f16",
         quantization=variant.quantization,
         kv_cache_tokens=context * slots,
-        memory=_breakdown(*tightest),
+        memory=_breakdown(gpus[0].cuda_total_bytes, needed),
         max_concurrency=float(slots),
         kv_bytes_needed=cache,
         block_bytes=cache // slots,
@@ -171,16 +136,15 @@ def _replica(
     )
 
 
-def _breakdown(gpu: GPU, needed: Demand) -> MemoryBreakdown:
+def _breakdown(total: int, needed: Demand) -> MemoryBreakdown:
     def term(size: int, formula: str) -> Term:
         return Term(size, "derived", 0, formula, "this plan")
 
-    total, cache = gpu.cuda_total_bytes, needed.cache
+    cache = needed.cache
     if needed.state.bytes:
         cache = replace(
             cache, bytes=cache.bytes + needed.state.bytes, formula=f"{cache.formula}; {needed.state.formula}"
         )
-    margin = needed.most - needed.buffers - needed.context.bytes
     return MemoryBreakdown(
         total=term(total, "the driver's total, less what it keeps"),
         weights=needed.weights,
@@ -189,6 +153,6 @@ def _breakdown(gpu: GPU, needed: Demand) -> MemoryBreakdown:
         graphs=term(0, "in what CUDA takes"),
         non_torch=needed.context,
         other=term(0, "none"),
-        margin=term(margin, "the bands of the others"),
+        margin=term(_margin(needed), "the bands of the others"),
         free=term(max(total - needed.most, 0), "what is left"),
     )

@@ -1,9 +1,8 @@
 """Replicas of engines besides vLLM on GPUs: each takes whole GPUs of its own, the fewest that hold it.
 
-What each of them does with a GPU's memory is its own file beside this one; llama.cpp, which splits layers, is placed by
-`layers_on_gpus`. What is not known exactly is counted so
-that it can only be less: windows as if every token stayed, caches in the model's own number format, bands at their
-upper end.
+What each of them does with a GPU's memory is its own file beside this one; llama.cpp's, by whichever engine it is
+started, is `layers_on_gpus`. What is not known exactly of the others is counted so that it can only be less: windows as
+if every token stayed, caches in the model's own number format, bands at their upper end.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ from dataclasses import dataclass, replace
 
 from ingot.sizing.architecture import Architecture
 from ingot.sizing.attention import CrossAttention, GatedDeltaNet, LatentAttention, Mamba2
-from ingot.sizing.engines import layers_on_gpus, ollama, sglang, tensorrt_llm, tgi
-from ingot.sizing.engines.llama_cpp import padded
+from ingot.sizing.engines import layers_on_gpus, sglang, tensorrt_llm, tgi
 from ingot.sizing.errors import WorkloadError
 from ingot.sizing.fit import DoesNotFit
 from ingot.sizing.gguf.parts import part_names
@@ -33,7 +31,9 @@ LEAST_STEP = 8192
 #: Formats of weights that an engine was made before.
 UNREAD: Mapping[str, frozenset[str]] = {"tgi": frozenset({"mxfp4", "nvfp4"})}
 #: What runs llama.cpp: it splits a model by its layers, whatever the number of its heads.
-BY_LAYERS = frozenset({"lmstudio", "ollama"})
+BY_LAYERS = frozenset({"llama.cpp-cuda", "lmstudio", "ollama"})
+#: What is given one file of a model, not the parts of one.
+ONE_FILE = BY_LAYERS - {"llama.cpp-cuda"}
 #: How far weights that are known by their shapes alone may be off.
 SHAPES_BAND = 0.02
 
@@ -78,15 +78,15 @@ def plan_on_gpus(hardware: Hardware, requests: Sequence[ModelRequest]) -> tuple[
     for request in sorted(requests, key=lambda one: one.model.name):
         count = request.replicas or 1
         for number in range(count):
-            place = layers_on_gpus.placed if request.engine == "llama.cpp-cuda" else _placed
-            replica = place(hardware, left, request, count, number)
+            replica = _placed(hardware, left, request, count, number)
             left = [gpu for gpu in left if gpu.uuid not in replica.gpu_uuids]
             made.append(replica)
     return tuple(made)
 
 
 def _placed(hardware: Hardware, left: Sequence[GPU], request: ModelRequest, count: int, number: int) -> ReplicaPlan:
-    host, name = hardware.host, request.model.name
+    host, name, slots = hardware.host, request.model.name, request.per_replica(count)
+    replica = layers_on_gpus.replica if request.engine in BY_LAYERS else _replica
     reasons: list[str] = []
     for variant in request.model.variants:
         if request.variant not in (None, variant.name):
@@ -94,17 +94,18 @@ def _placed(hardware: Hardware, left: Sequence[GPU], request: ModelRequest, coun
         if variant.quantization in UNREAD.get(request.engine, ()):
             reasons.append(f"it does not read weights in {variant.quantization}")
             continue
-        if request.engine in BY_LAYERS and len(part_names(variant.file or "")) > 1:
+        if request.engine in ONE_FILE and len(part_names(variant.file or "")) > 1:
             reasons.append(f"it is given one file, and {variant.file} begins a set of them")
             continue
         _check(host, request, variant)
         for gpus in _places(hardware, left, request, variant):
             try:
-                account = _account(request, variant, gpus, request.per_replica(count))
+                made = replica(request, variant, gpus, slots)
             except WorkloadError as error:
                 reasons.append(str(error).rstrip("."))
                 continue
-            return _replica(request, variant, gpus, account, request.per_replica(count))
+            note = f"{request.engine}'s memory is judged on published starts alone: watch its first start"
+            return replace(made, notes=(*made.notes, note))
     if not reasons:
         raise DoesNotFit(
             f"{host}: {name} is asked for {count} replicas with {request.engine}, and no GPU is left for the "
@@ -136,28 +137,29 @@ def _check(host: str, request: ModelRequest, variant: Variant) -> None:
 def _places(
     hardware: Hardware, left: Sequence[GPU], request: ModelRequest, variant: Variant
 ) -> Iterator[tuple[GPU, ...]]:
-    """GPUs that a replica could have: the fewest first, the smallest kind of GPU first, joined by NVLink first."""
+    """GPUs that a replica could have: the fewest first, of the smallest kind first, the emptiest of that kind.
+
+    They are joined by NVLink where they can be, unless layers work in turn on them.
+    """
     kinds: dict[tuple[int, str], list[GPU]] = {}
     for gpu in left:
         if variant.min_capability and gpu.compute_capability and gpu.compute_capability < variant.min_capability:
             continue
         kinds.setdefault((gpu.cuda_total_bytes, gpu.name), []).append(gpu)
-    most = len(left)
     by_layers = request.engine in BY_LAYERS
-    for size in range(1, most + 1) if by_layers else tensor_sizes(variant.architecture, most):
+    for size in range(1, len(left) + 1) if by_layers else tensor_sizes(variant.architecture, len(left)):
         for _, gpus in sorted(kinds.items()):
-            if size > 1 and gpus[0].mig_profile:
+            # A process of CUDA sees one MIG instance.
+            if size > len(gpus) or (size > 1 and gpus[0].mig_profile):
                 continue
-            islands = [[gpu for gpu in gpus if gpu.index in island] for island in hardware.islands]
-            found = next((one for one in islands if len(one) >= size), gpus)
-            if len(found) >= size:
-                yield tuple(found[:size])
+            islands = [] if by_layers else [[gpu for gpu in gpus if gpu.index in one] for one in hardware.islands]
+            joined = next((one for one in islands if len(one) >= size), gpus)
+            emptiest = sorted(joined, key=lambda gpu: (-gpu.cuda_free_bytes, gpu.index))[:size]
+            yield tuple(sorted(emptiest, key=lambda gpu: gpu.index))
 
 
 def _account(request: ModelRequest, variant: Variant, gpus: Sequence[GPU], sequences: int) -> Account:
     """The tightest of these GPUs. Raises: WorkloadError where the replica does not fit."""
-    if request.engine in BY_LAYERS:
-        return _by_layers(variant, gpus, request.workload.context, sequences)
     shape, tensor = variant.architecture, len(gpus)
     ask = Ask(
         shape, _weights(variant, tensor), _token_bytes(shape, tensor), request.workload.context, sequences, tensor
@@ -246,31 +248,6 @@ def _tgi(ask: Ask, total: int, before: int) -> Account:
     return Account(ask.weights, cache, peak, none, tokens, tgi.WIGGLE_ROOM, step)
 
 
-def _by_layers(variant: Variant, gpus: Sequence[GPU], context: int, sequences: int) -> Account:
-    """The tightest of these GPUs. Raises: WorkloadError where the replica does not fit."""
-    flash = all((gpu.compute_capability or ollama.FLASH_CAPABILITY) >= ollama.FLASH_CAPABILITY for gpu in gpus)
-    found = ollama.on_gpus(variant, [gpu.cuda_free_bytes for gpu in gpus], context, sequences, flash=flash)
-    demand, gpu = max(zip(found, gpus, strict=True), key=lambda pair: pair[0].most - pair[1].cuda_free_bytes)
-    kept = demand.cache.bytes + demand.state.bytes
-    if demand.most > gpu.cuda_free_bytes:
-        raise WorkloadError(
-            f"on {len(gpus)} x {gpu.name} it would take {show_gib(demand.most)} of {show_gib(gpu.cuda_free_bytes)} "
-            f"free on one of them ({show_gib(demand.weights.bytes)} weights, {show_gib(kept)} cache of {sequences} "
-            f"sequences of {context:,} tokens, {show_gib(demand.compute.bytes + demand.compute.band_bytes)} to compute)"
-        )
-    # A process' own memory is counted beside an account.
-    outside = max(demand.context.bytes + demand.context.band_bytes - CONTEXT, 0)
-    return Account(
-        demand.weights,
-        replace(demand.cache, bytes=kept),
-        demand.compute,
-        Term(0, "default", outside, demand.context.formula, demand.context.source),
-        ollama.settings(padded(context), sequences).context,
-        0.0,
-        ollama.BATCH,
-    )
-
-
 #: Engine -> what it does with one GPU's memory, of so many bytes in all and before its weights.
 ACCOUNTS: Mapping[str, Callable[[Ask, int, int], Account]] = {
     "sglang": _sglang,
@@ -279,13 +256,11 @@ ACCOUNTS: Mapping[str, Callable[[Ask, int, int], Account]] = {
 }
 
 
-def _replica(
-    request: ModelRequest, variant: Variant, gpus: Sequence[GPU], account: Account, sequences: int
-) -> ReplicaPlan:
-    context = request.workload.context
+def _replica(request: ModelRequest, variant: Variant, gpus: Sequence[GPU], sequences: int) -> ReplicaPlan:
+    """A replica on these GPUs. Raises: WorkloadError where it does not fit."""
+    account, context = _account(request, variant, gpus, sequences), request.workload.context
     capability = gpus[0].compute_capability
     old = capability is not None and capability < BFLOAT16_CAPABILITY
-    by_layers = request.engine in BY_LAYERS
     return ReplicaPlan(
         model=request.model.name,
         variant=variant.name,
@@ -293,22 +268,21 @@ def _replica(
         revision=variant.revision,
         gpu_uuids=tuple(gpu.uuid for gpu in gpus),
         gpu_indices=tuple(gpu.index for gpu in gpus),
-        tensor_parallel_size=1 if by_layers else len(gpus),
-        pipeline_parallel_size=len(gpus) if by_layers else 1,
+        tensor_parallel_size=len(gpus),
+        pipeline_parallel_size=1,
         data_parallel_size=1,
         max_model_len=context,
         max_num_seqs=sequences,
         max_num_batched_tokens=account.step,
         gpu_memory_utilization=account.share,
-        kv_cache_dtype="f16" if by_layers else "auto",
+        kv_cache_dtype="auto",
         quantization=variant.quantization,
         kv_cache_tokens=account.tokens,
         memory=_breakdown(account, min(gpus, key=lambda gpu: gpu.cuda_free_bytes)),
         max_concurrency=round(account.tokens / context, 2),
         kv_bytes_needed=context * sequences * (account.cache.bytes // max(account.tokens, 1)),
-        dtype="float16" if old and not by_layers and variant.architecture.dtype == "bfloat16" else "auto",
+        dtype="float16" if old and variant.architecture.dtype == "bfloat16" else "auto",
         gpu_name=gpus[0].name,
-        notes=(f"{request.engine}'s memory is judged on published starts alone: watch its first start",),
         engine=request.engine,
     )
 
