@@ -272,10 +272,17 @@ def test_every_check_of_a_host_holds() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_an_engine_that_needs_a_gpu_is_refused_there(bare: TestHost) -> None:
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ({"model": "tiny-qwen3"}, "no NVIDIA GPU on the PCI bus, expected at least one"),
+        ({"model": MODEL, "engine": "ollama"}, "set `engine: llama.cpp`, which serves the same file there"),
+    ],
+)
+def test_an_engine_that_needs_a_gpu_is_refused_there(item: dict[str, str], says: str, bare: TestHost) -> None:
     before = bare.succeeds("docker ps --all --format '{{.ID}}'")
-    serve = json.dumps([{"model": "tiny-qwen3", "context": 2048, "concurrency": 2}])
+    serve = json.dumps([{**item, "context": 2048, "concurrency": 2}])
     run = deploy(NAME, data=[f"serve={serve}"])
     assert run.status != 0
-    assert "no NVIDIA GPU on the PCI bus, expected at least one" in run.output
+    assert says in run.output
     assert run.changed(NAME) == [] and bare.succeeds("docker ps --all --format '{{.ID}}'") == before

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from ingot.compat import Machine, Refused, decide, objections, without_gpu
+from ingot.engines import ENGINES, LLAMA_CPP
 from ingot.errors import IngotError
 from ingot.facts import schema
 from ingot.facts.engine import EngineState
@@ -83,6 +84,7 @@ def findings(look: HostState, wanted: Wanted) -> tuple[str, ...]:
         *(differences(wanted.expect, look.hardware) if look.hardware else ()),
         *(_driver(look, wanted) if on_gpus else map(str, without_gpu(_machine(look, wanted.values)))),
         *(_gpus(look, wanted) if on_gpus else ()),
+        *_served_without_gpus(look, wanted.values),
         *(takeover(look.docker, wanted.values).stops if look.docker else ()),
         *right_disk(look, wanted.values),
         *room(
@@ -150,6 +152,19 @@ def _needs_gpu(look: HostState, wanted: Wanted) -> bool:
     """Whether what is served needs a GPU; a host that serves nothing yet is prepared for one."""
     values = wanted.values
     return not values.serve or need_gpu(requests(values, has_gpu=bool(look.driver.bus.gpus)))
+
+
+def _served_without_gpus(look: HostState, values: Settings) -> Iterator[str]:
+    """Files whose engine is started with GPUs alone, on a host that has none: another one serves them there."""
+    if look.driver.bus.gpus or not values.serve:
+        return
+    for request in requests(values, has_gpu=False):
+        engine = ENGINES[request.engine]
+        if engine.needs_gpu and engine.reads_gguf:
+            yield (
+                f"{request.model.name} by {engine.title}, which is started with GPUs alone, expected an engine for the "
+                f"processor; set `engine: {LLAMA_CPP.name}`, which serves the same file there"
+            )
 
 
 def _machine(look: HostState, values: Driver) -> Machine:

@@ -25,6 +25,7 @@ from ingot.operations.serving import planning
 from ingot.operations.serving.inputs import inputs
 from ingot.operations.serving.requests import requests
 from ingot.sizing import GPU, Hardware
+from tests.operations.serving.onehost import SMALL
 from tests.settings.values import settings
 
 pytestmark = pytest.mark.driver
@@ -248,6 +249,20 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_changes(look: Host
     (said,) = findings(look, wanted(serve=serve))
     assert "llama-3.3-70b-instruct" in said
     assert not said.startswith("gpu-01: ")
+
+
+@pytest.mark.parametrize(("engine", "title"), [("ollama", "Ollama"), ("llama.cpp-cuda", "llama.cpp on GPUs")])
+def test_where_no_gpu_is_an_engine_for_the_processor_is_named(engine: str, title: str) -> None:
+    variant = {"name": "q8", "repository": "site/small", "quantization": "gguf-q8", "file": "small-q8_0.gguf"}
+    model = {"config": SMALL["config"], "variants": [{**variant, "revision": "0" * 40}]}
+    serve = [{"model": "small", "context": 2048, "concurrency": 2, "engine": engine}]
+    pinned = {engine: {"image": "an/engine:b11669", "version": "b11669", "digest": f"sha256:{1:064}"}}
+    asked = wanted(serve=serve, site_models={"small": model}, engine_images=pinned)
+    without = replace(NEW, driver=replace(BARE, bus=bus()))
+    words = "set `engine: llama.cpp`, which serves the same file there"
+    (said,) = (one for one in findings(without, asked) if words in one)
+    assert said.startswith(f"small by {title}, which is started with GPUs alone")
+    assert not any(words in one for one in findings(NEW, asked))
 
 
 def test_what_runs_on_the_gpus_now_is_the_engine_itself() -> None:
