@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from paramiko import SSHException
-from pyinfra import logger
+from pyinfra import context, logger
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
@@ -30,6 +30,7 @@ AGAIN = "/var/lib/ingot/again"
 SLICE_S = 10
 #: How long a run tries to connect again, seconds.
 RECONNECT_S = 180
+_BEGUN = "ingot_units_begun"
 
 
 def commands(
@@ -64,6 +65,13 @@ def begun(
     busy = " ".join(f"{name}.service" for name in (unit, *rivals))
     alone = f"! systemctl is-active -q {busy} || exit 0\n{forgotten(unit)}\n{starter(unit, SLICE_S, again=again)}"
     yield StringCommand(alone, _stdin=pack(packed(script, members)))
+    units: set[tuple[str, str]] = getattr(context.state, _BEGUN, set())
+    setattr(context.state, _BEGUN, units | {(context.host.name, unit)})
+
+
+def is_begun(unit: str) -> bool:
+    """Whether this run has begun the unit on the host in context: then what came of it is to be said, too."""
+    return (context.host.name, unit) in getattr(context.state, _BEGUN, ())
 
 
 def joined(unit: str, limit_s: int) -> Generator[PyinfraCommand, None, None]:
@@ -205,13 +213,17 @@ def _failed(state: State, host: Host, sentence: str) -> bool:
     return refused(state, host, named)
 
 
-def _ask(state: State, host: Host, unit: str, *, joins: bool) -> Answer | None:
+def arguments(host: Host, timeout_s: int = SLICE_S + 30) -> dict[str, Any]:
+    """How the operation in hand has the connector run a command (as root, most of all), for one that it asks itself."""
     given: Mapping[str, Any] = host.current_op_global_arguments or {}
-    arguments = {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS}
-    arguments["_timeout"] = SLICE_S + 30
+    return {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS} | {"_timeout": timeout_s}
+
+
+def _ask(state: State, host: Host, unit: str, *, joins: bool) -> Answer | None:
     verbose = bool(getattr(state, "print_output", False))
+    command = StringCommand(question(unit, verbose, joins=joins))
     try:
-        _, output = host.run_shell_command(StringCommand(question(unit, verbose, joins=joins)), **arguments)
+        _, output = host.run_shell_command(command, **arguments(host))
     except (OSError, EOFError, SSHException):
         return None
     return parse(output.stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,14 @@ from ingot.bundle import repository
 from ingot.bundle.closure import Root
 from ingot.bundle.repository import Part
 from ingot.bundle.store import Store
+from ingot.bundle.wishes import wish
 from ingot.errors import IngotError
+from ingot.facts.docker import DockerState
+from ingot.facts.models import SWARM_LIBRARY
 from ingot.sandbox import aptrepo
 from ingot.sandbox.paths import Paths
+from tests.operations.preflight.test_package_sources import BARE
+from tests.settings.values import settings
 
 STATUS = b"Package: libcuda1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.0\n\n"
 
@@ -75,6 +81,25 @@ def test_an_index_that_was_changed_or_is_signed_by_others_is_refused(published: 
     index.write_text(content.replace("Label: ingot-sandbox", "Label: somebody"))
     with pytest.raises(IngotError, match="apt-get update"):
         apt.read()
+
+
+def test_a_bundle_has_the_library_of_swarms_for_hosts_that_shall_be_in_one() -> None:
+    look = replace(BARE, docker=DockerState("debian", "13", "trixie", "amd64"))
+
+    def extra(*, fronts: bool = False, **values: Any) -> tuple[set[str], set[str]]:
+        found = wish(look, settings(**values), fronts=fronts)
+        plain = wish(look, settings(), fronts=fronts)
+        return set(found.names) - set(plain.names), set(found.optional) - set(plain.optional)
+
+    both = {"cache_peer_port": 8444, "cache_swarm_port": 8445}
+    assert extra(**both) == (set(), {SWARM_LIBRARY}), "taken where a repository has it"
+    assert extra(cache_peer_port=8444) == extra(**both, fronts=True) == (set(), set())
+
+
+def test_what_is_optional_is_taken_where_a_repository_has_it(published: Path, tmp_path: Path) -> None:
+    apt = root(tmp_path, Store(tmp_path / "bundle"), part(published))
+    apt.read()
+    assert apt.has("libnvidia-ml1") and not apt.has(SWARM_LIBRARY)
 
 
 def test_what_no_repository_has_is_apts_own_sentence(published: Path, tmp_path: Path) -> None:

@@ -37,6 +37,39 @@ def test_one_host_fetched_the_weights_and_gave_them_to_the_other(fleet: Fleet) -
         assert host.succeeds("stat -c '%a %U' /run/ingot/peer/peer.pem 2>/dev/null; true") in ("600 root\n", "")
 
 
+@pytest.mark.cache
+@pytest.mark.parametrize(
+    ("value", "port", "by_peer"),
+    [
+        ("cache_peer_port", 8444, False),
+        pytest.param("cache_swarm_port", 8445, True, marks=pytest.mark.long),
+    ],
+)
+def test_a_port_that_a_firewall_shuts_is_said_and_the_weights_come_another_way(
+    fleet: Fleet, value: str, port: int, by_peer: bool
+) -> None:
+    lacks, has = fleet.hosts
+    rule, models = f"INPUT -p tcp ! -i lo --dport {port} -j DROP", f"/srv/models/{MODEL}"
+    log, sums = "/var/log/ingot/ingot-models.log", f"cd {models} && find . -name '*.safetensors' | xargs sha256sum"
+    before = has.succeeds(sums)
+    # Its engine goes on with the files that it has.
+    lacks.succeeds(f": >{log}; mv {models} /srv/kept")
+    has.succeeds(f"iptables -I {rule}")
+    try:
+        run = fleet.deploy("roles.cache.cache")
+        assert run.status == 0 and lacks.succeeds(sums) == before, run.output[-6000:]
+    finally:
+        has.succeeds(f"iptables -D {rule}")
+        lacks.succeeds(f"rm -rf {models} && mv /srv/kept {models}")
+    shut = [line for line in run.output.splitlines() if "no connection to port" in line]
+    assert len(shut) == 1 and f"roll-1: no connection to port {port} ({value}) of roll-2, " in shut[0], run.output[
+        -6000:
+    ]
+    assert f"open TCP port {port} between the hosts" in shut[0]
+    told = lacks.succeeds(f"cat {log}")
+    assert ("from peer roll-2: " in told) == by_peer and "by swarm: " not in told
+
+
 def test_the_plan_alone_is_printed_and_nothing_changes(fleet: Fleet) -> None:
     before = fleet.containers()
     inventory = str(fleet.inventory(engine_extra_args=["--seed", "1"]))

@@ -351,8 +351,8 @@ def cached() -> Commands:
     token, lock = curl_token(values.cache_hub_token_file), values.lock
     state = standing(host, Models, root=values.cache_root, targets=[one.target for one in directories])
     pending = unverified(directories, state, lock)
-    if pending and run.is_executing:
-        # What began to travel under the roles before is waited for.
+    if run.is_executing and (pending or detached.is_begun(TRANSFERS)):
+        # What began to travel under the roles before is waited for, and says what went wrong on its way.
         yield from detached.joined(TRANSFERS, LIMIT_S)
         state = standing(host, Models, root=values.cache_root, targets=[one.target for one in directories])
         pending = unverified(directories, state, lock)

@@ -5,6 +5,8 @@
 #   waived PATH SHA256
 #   same SHA256 PATH     a file of another model directory with these bytes
 #   me NUMBER HOME, and peer NUMBER NAME ADDRESS PORT: where this host stands among those that share, and the others
+#   run ID, and serves NAME: the run, and those of the others whose servers answered in it, a moment ago, on themselves
+#   swarm PORT: where all of them have a swarm, if they have one
 #   source KIND(hub|mirror|push) BASE        an address, or the directory that was pushed to
 #   file PATH BYTES SHA256|- GIT_SHA1|- PROVEN(yes|no)
 # PROVEN files have the digest wanted, and have kept size and time since. $1/curl holds options with secrets for the hub,
@@ -206,24 +208,61 @@ fetch() {
   done
 }
 
+# What curl says of a peer, `STATUS SECONDS` in $answer: $code, and whether there was a connection at all. Where there never
+# was one to a peer that serves in this run, that is kept, to be said at the end. When a plan is old, a server may have ended.
+heard() {
+  status=$? code=${answer% *} kind=$shut/$1
+  [ -n "$answer" ] && [ ! -e "$kind/reached/$2" ] || return 0
+  mkdir -p "$kind/said" "$kind/reached"
+  case $status:${answer#* }:$(tail -n 1 "$error") in
+    *Resolving*) ;;
+    7:0.000000:* | 28:0.000000:*)
+      ! grep -qxF "serves$tab$2" "$work/plan" || [ -z "$(find "$work/plan" -cmin -4)" ] || [ -e "$kind/said/$2" ] ||
+        echo "$3" >"$kind/$2"
+      ;;
+    *) rm -f -- "$kind/$2" && : >"$kind/reached/$2" ;;
+  esac
+}
+
+# Says of each kind of port to whom there was no connection, each peer once in a run.
+say_shut() {
+  for kind in peer swarm; do
+    for one in "$shut/$kind/reached"/*; do rm -f -- "$shut/$kind/${one##*/}"; done
+    names=$(cd "$shut/$kind" 2>/dev/null && find . -maxdepth 1 -type f -printf '%P\n' | sort)
+    [ -n "$names" ] || continue
+    port=$(cat "$shut/$kind/$(echo "$names" | head -n 1)")
+    listed=$(echo "$names" | awk 'NR <= 3 { said = said (NR > 1 ? ", " : "") $0 }
+      END { print said (NR > 3 ? " and " NR - 3 " more" : "") }')
+    case $kind in
+      peer) instead='serving models there; other hosts or the sources are asked instead' ;;
+      swarm) instead='in a swarm there; large files come whole from one host each instead' ;;
+    esac
+    echo "no connection to port $port (cache_${kind}_port) of $listed, $instead; open TCP port $port between the hosts" \
+      >"$work/notes/port-$kind"
+    find "$shut/$kind" -maxdepth 1 -type f -exec mv -t "$shut/$kind/said" -- {} +
+  done
+}
+
 # One request to a peer, from where an earlier one stopped; leaves its status in $code.
 ask_peer() {
-  code=$(
+  answer=$(
     ulimit -f $((bytes / 512 + 64))
     exec curl -fsS -C - -q --noproxy '*' --cacert "$home/peer-ca.pem" --cert "$home/peer.pem" --tlsv1.3 \
-      --connect-to "$1:$3:$2:$3" --connect-timeout 3 --speed-limit 1000 --speed-time "$stall_s" -w '%{http_code}' \
+      --connect-to "$1:$3:$2:$3" --connect-timeout 3 --speed-limit 1000 --speed-time "$stall_s" -w "$way" \
       -o "$part" -- "https://$1:$3/${target#"$root"/}/$path" 2>"$error"
   )
+  heard peer "$1" "$3"
 }
 
 # The same, where this host and the peer are in a swarm: the peer's list of digests, by which the file comes from all who
 # have parts of it. Where no swarm can give it, the peer is asked for all of it.
 ask() {
-  if [ -n "$swarm" ] && [ "$bytes" -ge "$swarm_bytes" ]; then
+  if [ -n "$swarm" ] && [ "$bytes" -ge "$swarm_bytes" ] && [ ! -e "$shut/swarm/$1" ] && [ ! -e "$shut/swarm/said/$1" ]; then
     digests=$work/digests.$number
-    code=$(curl -fsS -q --noproxy '*' --cacert "$home/peer-ca.pem" --cert "$home/peer.pem" --tlsv1.3 --max-filesize 9000000 \
-      --connect-to "$1:$3:$2:$3" --connect-timeout 3 --speed-limit 1 --speed-time "$stall_s" -w '%{http_code}' \
+    answer=$(curl -fsS -q --noproxy '*' --cacert "$home/peer-ca.pem" --cert "$home/peer.pem" --tlsv1.3 --max-filesize 9000000 \
+      --connect-to "$1:$3:$2:$3" --connect-timeout 3 --speed-limit 1 --speed-time "$stall_s" -w "$way" \
       -o "$digests" -- "https://$1:$3/${target#"$root"/}/$path?digests" 2>"$error")
+    heard peer "$1" "$3"
     case $code in
       200) ! by_swarm "$1" "$2" || return 0 ;;
       501) ;;
@@ -243,6 +282,10 @@ by_swarm() {
   if ! why=$(curl -sS -q --unix-socket "$swarm" --fail-with-body -H "Part: $parts" -H "Bytes: $bytes" -H "Giver: $2" \
     -H 'Content-Type: application/octet-stream' -H 'Expect:' --data-binary "@$digests" http://swarm/ 2>&1); then
     echo "no swarm for $path by $1: $why"
+    # It has told of the file just now: so it listens. Is there a way to it?
+    answer=$(curl -sSk -q --noproxy '*' --connect-timeout 3 --max-time 3 -w "$way" -o "$work/swarm.$number" \
+      "https://$2:$swarm_port/" 2>"$error")
+    heard swarm "$1" "$swarm_port"
     return 1
   fi
   chown "$(id -u):$(id -g)" "$parts" && chmod 0644 "$parts" &&
@@ -452,6 +495,11 @@ home=$(sed -n "s/^me$tab[0-9]*$tab//p" "$work/plan")
 # Where this host's server takes orders for a swarm; empty where it is in none.
 swarm=$home/swarm.sock
 [ -S "$swarm" ] || swarm=
+swarm_port=$(value swarm)
+# Which peers could not be connected to in this run: a file each below peer and swarm, moved to `said` there; `reached` has
+# those that could.
+shut=$home/shut.$(value run)
+way='%{http_code} %{time_connect}'
 # What a peer's server (peer_on_host.py) says of this directory: wanted while it is locked, led while the file is there.
 lead=$home/at-work/$(printf %s "$target" | sha256sum | cut -c1-64).leads
 
@@ -484,6 +532,7 @@ if [ -n "$home" ] && [ -s "$home/peer.pem" ]; then
   grep "^peer$tab" "$work/plan" >"$work/peers"
   rm -f -- "$lead"
   exec 9>"${lead%.leads}.wants" && flock -n 9 || rm -f "$work/peers"
+  find "$home" -maxdepth 1 -name 'shut.*' ! -path "$shut" -exec rm -rf -- {} +
 fi
 count=$(wc -l <"$work/list")
 # Hosts that share begin with different ones of each few files, so that they have something to give each other; in a swarm
@@ -498,9 +547,13 @@ seq "$count" | awk -v me="${me:-0}" -v few=8 '
       for (i = 0; i < size; i++) print line[at + (i + me) % size + 1]
     }
   }' | xargs -n 1 -P "$lanes" sh "$0" "$work" "$log" || {
-  [ -e "$work/sentence" ] || fail "the files of $target could not be had"
+  [ -e "$work/sentence" ] || (fail "the files of $target could not be had")
+  say_shut
+  printf '%s%s\n' "$(cat "$work/sentence")" "$(cat "$work"/notes/port-* 2>/dev/null | sed 's/^/; /' | tr -d '\n')" \
+    >"$work/sentence.all" && mv -fT -- "$work/sentence.all" "$work/sentence"
   exit 1
 }
+say_shut
 [ "$(find "$work/done" -type f | wc -l)" -eq "$count" ] || fail "not all files of $target were proven; run again"
 
 {

@@ -236,14 +236,15 @@ def joined(home: str, port: str, bytes_per_s: str, own: str, *others: str) -> "S
     """The swarm, where this host can be in one."""
     # An isolated interpreter does not look beside the script.
     sys.path.insert(0, str(Path(__file__).parent))
-    try:
-        import swarm_on_host  # type: ignore[import-not-found]
-    except ImportError as error:
-        print(f"no swarm: {error}", flush=True)
-        return None
     pem, ca = Path(home, "peer.pem").read_bytes(), Path(home, "peer-ca.pem").read_text()
     places = [(address, int(each)) for address, _, each in (one.rpartition(",") for one in others)]
-    swarm: Swarm = swarm_on_host.Swarm(int(port), pem, ca, int(own), places, int(bytes_per_s))
+    try:
+        import swarm_on_host  # type: ignore[import-not-found]
+
+        swarm: Swarm = swarm_on_host.Swarm(int(port), pem, ca, int(own), places, int(bytes_per_s))
+    except (ImportError, OSError) as error:
+        print(f"no swarm: {error}", flush=True)
+        return None
     threading.Thread(target=Orders(Path(home, "swarm.sock"), swarm).serve_forever, daemon=True).start()
     return swarm
 

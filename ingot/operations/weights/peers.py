@@ -9,11 +9,16 @@ is what any other source sends (models.sh).
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
+from secrets import token_hex
 
-from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
 from pyinfra.context import host, state
 
 from ingot.facts.models import SWARM_LIBRARY
@@ -35,11 +40,17 @@ UNIT = "ingot-peer"
 HOME = "/run/ingot/peer"
 #: How long a host serves after the last one that asked, seconds: a peer that waits asks every other second.
 IDLE_S = 600
-_LACKING = "ingot_hosts_without_weights"
-#: Until it answers, so that no host begins to fetch for itself because this one is late.
+#: How long it counts that a server answered, seconds: plans made then are followed before it can have ended.
+PROVEN_S = IDLE_S / 3
+#: How long a run waits for that answer at most, seconds.
+ANSWER_S = 120
+_SHARING = "ingot_sharing_of_weights"
+#: Until it answers, and no other program that has its port: so no host begins to fetch for itself because this is late.
 _ANSWERS = (
-    "command -v curl >/dev/null || exit 0; i=0; until curl -skq --noproxy '*' --max-time 2 -o /dev/null --cert "
-    '{home}/peer.pem https://127.0.0.1:{port}/ || [ "$i" -ge 40 ]; do i=$((i + 1)); sleep 0.5; done'
+    "command -v curl >/dev/null || exit 0; cd {home} && i=0; until curl -sq --noproxy '*' --max-time 2 -o /dev/null "
+    "--cert peer.pem --cacert peer-ca.pem --connect-to {name}:{port}:127.0.0.1:{port} https://{name}:{port}/; do "
+    'i=$((i + 1)); [ "$i" -lt 40 ] && systemctl is-active -q {unit} || {{ echo silent; exit 0; }}; sleep 0.5; done; '
+    "echo answers"
 )
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -54,6 +65,29 @@ class Peer:
     address: str
 
 
+@dataclass(slots=True)
+class Sharing:
+    """What a run knows of its hosts: who lacks weights, and whose server answered on its host when, or did not."""
+
+    id: str = field(default_factory=lambda: token_hex(4))
+    lacking: set[str] = field(default_factory=set)
+    answered: dict[str, float] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+
+    def serving(self) -> frozenset[str]:
+        """The hosts whose servers answered a moment ago: whoever gets no connection to one is kept from it."""
+        now = time.monotonic()
+        return frozenset(name for name, at in self.answered.items() if now - at < PROVEN_S)
+
+
+def sharing() -> Sharing:
+    """That of the run in context."""
+    if not hasattr(state, _SHARING):
+        setattr(state, _SHARING, Sharing())
+    found: Sharing = getattr(state, _SHARING)
+    return found
+
+
 def fleet() -> tuple[Peer, ...]:
     """The hosts of the inventory in context that hold models, in its order."""
     others = (one for one in host.inventory if not fronting.is_front(one))
@@ -62,16 +96,26 @@ def fleet() -> tuple[Peer, ...]:
     )
 
 
-def plan_text(peers: Sequence[Peer], own: str, port: int) -> str:
+def plan_text(
+    peers: Sequence[Peer],
+    own: str,
+    port: int,
+    swarm_port: int | None = None,
+    run: str = "",
+    serving: Collection[str] = (),
+) -> str:
     """The lines about peers that models.sh follows; none for a host that is alone.
 
-    Each host asks first those that come after it: so not all of them ask the same one.
+    Each host asks first those that come after it: so not all of them ask the same one. Of those that are `serving` it
+    says where it got no connection to them.
     """
     me = next((one.index for one in peers if one.name == own), None)
     if me is None or len(peers) < 2:
         return ""
     turned = _after(peers, me)
     lines = [f"me\t{me}\t{HOME}", *(f"peer\t{one.index}\t{one.name}\t{one.address}\t{port}" for one in turned)]
+    lines += [f"swarm\t{swarm_port}"] if swarm_port else []
+    lines += [f"run\t{run}", *(f"serves\t{one.name}" for one in turned if one.name in serving)] if run else []
     return "\n".join(lines) + "\n"
 
 
@@ -92,14 +136,16 @@ def _after(peers: Sequence[Peer], me: int) -> list[Peer]:
 
 def known(values: Settings) -> str:
     """`plan_text` of the host in context; "" where hosts do not share."""
-    return plan_text(fleet(), host.name, values.cache_peer_port) if values.cache_peer_port else ""
+    if not values.cache_peer_port:
+        return ""
+    run = sharing()
+    return plan_text(fleet(), host.name, values.cache_peer_port, values.cache_swarm_port, run.id, run.serving())
 
 
 def lacks(yes: bool) -> None:
     """Remember whether the host in context lacks weights, for `serving` on the others of this run."""
-    names: set[str] = getattr(state, _LACKING, set())
+    names = sharing().lacking
     names.add(host.name) if yes else names.discard(host.name)
-    setattr(state, _LACKING, names)
 
 
 def identity(values: Settings, name: str, address: str) -> Mapping[str, str]:
@@ -117,8 +163,7 @@ def serving() -> Commands:
     What it is, is no state of the host: where nobody lacks anything, nothing is started.
     """
     values = of_host(host)
-    lacking: set[str] = getattr(state, _LACKING, set())
-    if not state.is_executing or not values.cache_peer_port or not lacking or len(fleet()) < 2:
+    if not state.is_executing or not values.cache_peer_port or not sharing().lacking or len(fleet()) < 2:
         host.noop("no other host needs models of this one")
         return
     own = next(one for one in fleet() if one.name == host.name)
@@ -139,7 +184,23 @@ def serving() -> Commands:
         "swarm_on_host.py": SWARM,
     }
     yield from detached.begun(UNIT, SCRIPT, members)
-    yield StringCommand(_ANSWERS.format(home=HOME, port=values.cache_peer_port))
+    yield FunctionCommand(_answers, (values.cache_peer_port,), {})
+
+
+def _answers(state: State, host: Host, port: int) -> bool:
+    """Wait until this host's server answers on the host itself, and remember it; say so where it does not."""
+    line = _ANSWERS.format(home=HOME, port=port, name=shlex.quote(host.name), unit=UNIT)
+    done, output = host.run_shell_command(StringCommand(line), **detached.arguments(host, ANSWER_S))
+    if "answers" in output.stdout_lines:
+        sharing().answered[host.name] = time.monotonic()
+    elif "silent" in output.stdout_lines and host.name not in sharing().silent:
+        sharing().silent.add(host.name)
+        logger.warning(
+            f"{host.print_prefix}{host.name}: its server of models does not answer on port {port} (cache_peer_port) of "
+            f"the host itself; other hosts ask elsewhere; see {detached.LOGS}/{UNIT}.log there, and `ss -ltnp` for who "
+            "has that port."
+        )
+    return done
 
 
 def _library() -> Commands:

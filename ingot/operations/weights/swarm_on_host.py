@@ -96,6 +96,9 @@ class Swarm:
         limits = {"upload_rate_limit": bytes_per_s, "download_rate_limit": bytes_per_s}
         listens = {"listen_interfaces": f"0.0.0.0:{port}s,[::]:{port}s"}
         self.session = lt.session({**_SETTINGS, **limits, **listens})
+        # It would take another port, where nobody looks for it.
+        if self.session.ssl_listen_port() != port:
+            raise OSError(f"port {port} is taken")
         # Limits hold for neighbours, too.
         everybody = lt.ip_filter()
         for first, last in (("0.0.0.0", "255.255.255.255"), ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")):
@@ -126,6 +129,12 @@ class Swarm:
         """Take a file, of which `giver` has all, into one that is there; "" once all of it came, else why not."""
         if not self._is_of(text, size):
             return "no list of digests of this file"
+        before = self.session.find_torrent(lt.torrent_info(text).info_hashes().get_best())
+        if before.is_valid() and not before.status().is_seeding:
+            return "the same bytes are being taken for another file"
+        if before.is_valid():
+            # Taken or given before, and wanted again: that file is gone, for which libtorrent would bring nothing here.
+            self.session.remove_torrent(before)
         opened = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
         wanted = {self.others[one] for one in near(len(self.others))} | {o for o in self.others if o[0] == giver}
         places = [place for one in wanted if (place := _resolved(*one))]

@@ -126,11 +126,20 @@ class Member:
         for path, data in files.items():
             (self.target / path).write_bytes(data)
 
-    def fetch(self, members: list[Member], hub: str, files: Mapping[str, bytes], script: str) -> None:
-        """Begin to fetch the model, as its unit does."""
+    def fetch(
+        self,
+        members: list[Member],
+        hub: str,
+        files: Mapping[str, bytes],
+        script: str,
+        swarm_port: int | None = None,
+        serving: Sequence[str] = (),
+    ) -> None:
+        """Begin to fetch the model, as its unit does; the run knows of hosts that are `serving`."""
         work = self.home / "work"
         work.mkdir()
-        text = peers.plan_text([peers.Peer(one.index, one.name, one.address) for one in members], self.name, 0)
+        known = [peers.Peer(one.index, one.name, one.address) for one in members]
+        text = peers.plan_text(known, self.name, 0, swarm_port, "one", serving)
         for one in members:
             text = text.replace(f"\t{one.name}\t{one.address}\t0\n", f"\t{one.name}\t{one.address}\t{one.port}\n")
         text = text.replace(peers.HOME, str(self.home))

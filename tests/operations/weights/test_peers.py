@@ -110,6 +110,68 @@ def test_a_peer_that_sends_other_bytes_is_found_at_the_file_and_named(fleet, ca:
     assert [one.name for one in (host.root / ".quarantine").glob("*part")]
 
 
+@pytest.mark.parametrize("others", [True, False], ids=["others have it", "nobody else has it"])
+def test_a_port_that_is_shut_is_said_with_what_happens_instead(fleet, ca: pki.Authority, others: bool):
+    hub, (host, shut, _, open_) = Hub(FILES), (members := fleet(4))
+    host.serve(ca)
+    if others:
+        open_.holds(FILES)
+        open_.serve(ca)
+    # Of the third nobody knows that it serves: it may be off.
+    host.fetch(members, hub.url, FILES, SCRIPT, serving=[shut.name, open_.name] if others else [shut.name])
+    assert host.ended() == (
+        f"gpu-00: no connection to port {shut.port} (cache_peer_port) of gpu-01, serving models there; other hosts or "
+        f"the sources are asked instead; open TCP port {shut.port} between the hosts"
+    )
+    assert host.has(FILES) and hub.copies() == (0 if others else 1)
+
+
+def test_what_fails_names_the_ports_that_are_shut(fleet, ca: pki.Authority):
+    hub, (host, shut) = Hub({}), fleet(2)
+    host.serve(ca)
+    script = SCRIPT.replace("attempts=6", "attempts=1")
+    host.fetch([host, shut], hub.url.replace("http:", "file:"), FILES, script, serving=[shut.name])
+    assert host.processes[-1].wait(timeout=60) == 1
+    said = (host.home / "work/sentence").read_text()
+    assert "could not fetch file:" in said and said.count("\n") == 1
+    assert said.endswith(f"open TCP port {shut.port} between the hosts\n")
+
+
+def test_who_was_reached_or_may_have_ended_is_not_said_to_be_shut(tmp_path: Path):
+    def of(script: str) -> str:
+        begin, end = script.index("# What curl says of a peer"), script.index("# One request to a peer")
+        return script[begin:end]
+
+    (tmp_path / "plan").write_text("serves\tgpu-01\nserves\tgpu-02\nserves\tgpu-03\nserves\tgpu-04\n")
+    (tmp_path / "notes").mkdir()
+    head = f"tab=$(printf '\\t') work={tmp_path} shut={tmp_path}/shut error={tmp_path}/error; : >$error\n"
+    none = "answer='000 0.000000'; (exit 7)"
+    asked = f"""
+answer='404 0.010000'; (exit 22); heard peer gpu-01 8444
+{none}; heard peer gpu-01 8444
+{none}; heard peer gpu-09 8444
+answer='000 0.010000'; (exit 28); heard peer gpu-02 8444
+answer='000 0.010000'; (exit 60); heard peer gpu-02 8444
+echo 'curl: (28) Resolving timed out after 3000 milliseconds' >$error; answer='000 0.000000'; (exit 28)
+heard peer gpu-02 8444
+: >$error; {none}; heard peer gpu-03 8444; answer='200 0.010000'; true; heard peer gpu-03 8444
+"""
+
+    def said(script: str) -> list[str]:
+        subprocess.run(["sh", "-uc", f"{head}{script}say_shut"], check=True, timeout=60)
+        texts = [one.read_text() for one in (tmp_path / "notes").iterdir()]
+        (tmp_path / "notes/port-peer").unlink(missing_ok=True)
+        return texts
+
+    assert said(of(models.SCRIPT) + asked) == []
+    old = of(models.SCRIPT).replace("-cmin -4", "-cmin +4")
+    assert said(f"{old}{none}; heard peer gpu-04 8444\n") == []
+    shut = f"{of(models.SCRIPT)}{none}; heard peer gpu-05 8444; (exit 28); heard peer gpu-04 8444\n"
+    (one,) = said(shut)
+    assert " of gpu-04, serving " in one
+    assert said(shut) == [], "once in a run"
+
+
 def test_a_peer_that_promises_and_never_gives_is_not_waited_for_without_end(fleet, ca: pki.Authority):
     hub, (promises, host) = Hub(FILES), fleet(2)
     at_work = promises.home / "at-work" / hashlib.sha256(str(promises.target).encode()).hexdigest()
@@ -213,6 +275,18 @@ def test_each_host_asks_the_ones_after_it_first():
         "peer\t0\tgpu-0\t10.0.0.0\t8444",
     ]
     assert peers.plan_text(three[:1], "gpu-0", 8444) == peers.plan_text(three, "elsewhere", 8444) == ""
+
+
+def test_a_plan_names_the_run_and_who_serves_in_it():
+    three = [Peer(index, f"gpu-{index}", f"10.0.0.{index}") for index in range(3)]
+    text = peers.plan_text(three, "gpu-1", 8444, 8445, "2f", {"gpu-0", "gpu-1"})
+    assert text.splitlines()[3:] == ["swarm\t8445", "run\t2f", "serves\tgpu-0"]
+
+
+def test_that_a_server_answered_counts_for_a_while():
+    run, now = peers.Sharing(), time.monotonic()
+    run.answered = {"gpu-0": now, "gpu-1": now - peers.PROVEN_S}
+    assert run.serving() == {"gpu-0"} and run.id != peers.Sharing().id
 
 
 def _asked(host: Member, path: str, certificate: Path | None) -> tuple[str, str]:

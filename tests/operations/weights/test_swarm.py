@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import libtorrent as lt
@@ -72,6 +73,13 @@ def test_each_host_gets_parts_from_all_and_nothing_comes_from_outside(fleet, ca:
         assert not list(one.root.rglob("*.swarm")), "nothing is left over"
         assert {path.stat().st_uid for path in one.target.iterdir()} == {os.getuid()}
         assert not _writable(one), "whoever moved the bytes cannot change them"
+    # What its server has taken before, and gives: wanted again, it comes again.
+    lacks = others[0]
+    shutil.rmtree(lacks.target)
+    shutil.rmtree(lacks.home / "work")
+    lacks.fetch(members, hub.url, FILES, SCRIPT)
+    assert lacks.ended() == "" and lacks.has(FILES) and hub.sent == 0
+    assert _log(lacks).count("by swarm: ") == 2 * SHARDS
 
 
 def test_one_copy_comes_from_outside_where_nobody_has_it(fleet, ca: pki.Authority):
@@ -132,6 +140,28 @@ def test_a_host_without_the_library_takes_whole_files(fleet, ca: pki.Authority, 
     assert [lacks.ended(), bare.ended()] == ["", ""]
     assert lacks.has(FILES) and bare.has(FILES) and hub.sent == 0
     assert [_log(one).count("by swarm: ") for one in (lacks, bare)] == [SHARDS, 0]
+
+
+def test_a_swarm_whose_port_is_shut_is_said_and_files_come_whole(fleet, ca: pki.Authority):
+    hub, (has, lacks) = Hub(FILES), (members := fleet(2))
+    has.holds(FILES)
+    has.serve(ca, swarm=members)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    lacks.serve(ca, swarm=[replace(has, swarm_port=port), lacks])
+    lacks.fetch(members, hub.url, FILES, SCRIPT, swarm_port=port, serving=[has.name])
+    assert lacks.ended() == (
+        f"gpu-01: no connection to port {port} (cache_swarm_port) of gpu-00, in a swarm there; large files come whole "
+        f"from one host each instead; open TCP port {port} between the hosts"
+    )
+    assert lacks.has(FILES) and hub.sent == 0 and "by swarm: " not in _log(lacks)
+
+
+def test_a_host_whose_port_another_program_has_is_in_no_swarm(fleet, ca: pki.Authority):
+    (host,) = members = fleet(1)
+    with socket.create_server(("0.0.0.0", host.swarm_port)):
+        host.serve(ca, swarm=members)
+    assert not (host.home / "swarm.sock").exists()
 
 
 def test_a_peer_with_other_bytes_is_found_at_the_file_and_named(fleet, ca: pki.Authority):
@@ -298,8 +328,12 @@ def _writable(member: Member) -> list[str]:
     pid = member.processes[0].pid
     found = []
     for one in Path(f"/proc/{pid}/fd").iterdir():
-        to = str(one.readlink())
-        flags = Path(f"/proc/{pid}/fdinfo/{one.name}").read_text().split("flags:\t")[1].split()[0]
+        try:
+            to = str(one.readlink())
+            flags = Path(f"/proc/{pid}/fdinfo/{one.name}").read_text().split("flags:\t")[1].split()[0]
+        except FileNotFoundError:
+            # Closed meanwhile.
+            continue
         if to.startswith(str(member.root)) and int(flags, 8) & 3:
             found.append(to)
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ingot.operations import detached
 from ingot.operations.serving import planning
 from ingot.operations.weights import models, transfers
 from tests.operations.weights import test_models
@@ -69,6 +70,15 @@ def test_nothing_that_goes_wrong_with_it_refuses_a_host(begin, target, mirror, t
     assert late.succeeded and contents(target) == CONTENT
     gone = begin(transfers.transfers, uri="http://127.0.0.1:9")
     assert gone.succeeded and not gone.changed
+
+
+def test_what_went_wrong_on_the_way_of_what_is_all_there_is_said_by_the_run_that_began_it(begin, monkeypatch):
+    run = begin(transfers.transfers)
+    sentence = Path(detached.WORK, models.TRANSFERS, "sentence")
+    sentence.write_text("local: no connection to port 8444\n")
+    assert run.succeeded and "no connection" not in begin(models.cached).said, "another run"
+    monkeypatch.setattr(detached, "is_begun", lambda unit: unit == models.TRANSFERS)
+    assert "local: no connection to port 8444" in begin(models.cached).said
 
 
 def test_what_this_machine_pushes_waits_for_its_turn(begin, target, tmp_path):
