@@ -1,5 +1,6 @@
 """Root file systems of test hosts: built by mmdebstrap, kept in the cache under a key of what went in."""
 
+import functools
 import hashlib
 import json
 import shlex
@@ -103,8 +104,9 @@ def carried_apt_options(dump: str) -> tuple[str, ...]:
     return tuple(line for line in dump.splitlines() if line.startswith(prefixes) and not line.endswith(' "";'))
 
 
+@functools.cache
 def recipe_for(os: str) -> Recipe:
-    """The recipe of a root file system as this machine would build it now."""
+    """The recipe of a root file system as this machine would build it; asked once, since apt reads all it knows."""
     if os not in SUITES:
         raise SandboxError(f"there is no test host with {os!r}: choose one of {', '.join(SUITES)}")
     form = "$(ORIGIN)|$(CODENAME)|$(RELEASE)|$(REPO_URI)"

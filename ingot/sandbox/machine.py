@@ -145,7 +145,7 @@ def start(paths: Paths, network: Network, record: HostRecord, lock: int) -> None
         time.sleep(0.005)
 
 
-def kill(paths: Paths, name: str = "", timeout_s: float = 10) -> None:
+def kill(paths: Paths, name: str = "", timeout_s: float = 180) -> None:
     """End every process of a host (of all hosts without a name), as a power cut would; then its cgroup."""
     group = cgroup(paths, name)
     if not group.is_dir():

@@ -40,7 +40,7 @@ def run(tmp_path: Path, torch: str | None) -> subprocess.CompletedProcess[str]:
         (tmp_path / "torch.py").write_text(torch)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     words = [sys.executable, str(SCRIPT)]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=180)
 
 
 @pytest.mark.parametrize(

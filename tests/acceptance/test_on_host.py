@@ -87,7 +87,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     command = [str(PYINFRA), "-y", "inventories/sandbox.py", "tests/acceptance/deploy_acceptance.py", "--limit", NAME]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    host.succeeds(REPLICA, timeout_s=60)
+    host.succeeds(REPLICA, timeout_s=180)
     host.succeeds(f"mkdir -p {Path(POOL).parent} && echo '# in use' >{POOL}")
     host.put(UPSTREAMS, '[{"model": "tiny", "replicas": ["127.0.0.1:8000"]}]\n')
     yield Machine(host, tmp_path_factory.mktemp("inventory"))
@@ -103,10 +103,10 @@ def test_what_is_killed_half_way_brings_its_replicas_back(machine: Machine) -> N
     assert machine.replica()[0] == "false"
     assert "down" in machine.host.succeeds(f"cat {POOL}")
     machine.host.succeeds("systemctl kill --signal KILL ingot-accept.service ingot-accept-burn.service")
-    output, _ = running.communicate(timeout=60)
+    output, _ = running.communicate(timeout=180)
     assert running.returncode == 1
     assert "was killed before it ended; run the same line again" in output
-    machine.host.wait_until_succeeds(f"[ ! -e {RESULTS}/stopped ]", timeout_s=30)
+    machine.host.wait_until_succeeds(f"[ ! -e {RESULTS}/stopped ]", timeout_s=180)
     assert machine.replica()[0] == "true"
     assert machine.replica() != before
     assert machine.host.succeeds(f"cat {POOL}") == "# in use\n"

@@ -141,7 +141,7 @@ def test_it_ends_with_its_input_whatever_it_does(program: Program) -> None:
     assert next(program.said())["done"] > 0
     assert program.process.stdin
     program.process.stdin.close()
-    assert program.process.wait(timeout=30) == 0
+    assert program.process.wait(timeout=180) == 0
 
 
 @pytest.mark.parametrize(("why", "said"), [("Traceback\n  x\nError: y\n", "Error: y"), ("", "nothing")])

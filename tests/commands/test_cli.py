@@ -21,7 +21,7 @@ def said(*arguments: object) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode == 1
     assert done.stderr.startswith("ingot: ") and done.stderr.count("\n") == 1
@@ -35,13 +35,13 @@ def test_no_help_loads_what_only_work_needs(words: tuple[str, ...]) -> None:
         f"cli({list(words)!r}, standalone_mode=False); "
         "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True)
     assert done.stdout.startswith("Usage: ")
     assert not HEAVY & set(done.stderr.split())
 
 
 def test_a_command_line_that_cannot_be_read_ends_with_two() -> None:
-    done = subprocess.run([BIN / "ingot", "verfiy"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([BIN / "ingot", "verfiy"], capture_output=True, text=True, timeout=180, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("ingot: No such command 'verfiy'") and done.stderr.endswith("See `ingot --help`.\n")
     assert done.stderr.count("\n") == 1

@@ -29,7 +29,7 @@ def completed(*words: str) -> list[str]:
 
 
 def run(command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **how)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, **how)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_beyond_the_models_context_is_an_error_and_not_a_misfit() -> None:
 def test_the_worked_examples_are_planned_from_their_host_files() -> None:
     run = "from ingot.commands.cli import main; main()"
     command = [sys.executable, "-c", run, "plan", "inventories/prod.py", "--offline", "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     plans = {plan["host"]: plan for plan in json.loads(done.stdout)["plans"]}
     assert set(plans) == {"gpu-01", "gpu-02", "gpu-03"}

@@ -64,7 +64,7 @@ def test_a_host_that_gave_nothing_is_an_error_beside_the_others(monkeypatch: pyt
 
 def ingot(*words: str | Path) -> subprocess.CompletedProcess[str]:
     command = [Path(sys.executable).parent / "ingot", "usage", *words]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=180, check=False)
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_the_engines_accounts_are_rotated_under_it_and_still_summed(host: TestHo
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert said.returncode == 0, said.stderr

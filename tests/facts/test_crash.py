@@ -37,7 +37,9 @@ def look(directory: Path) -> list[str]:
         tool.chmod(0o755)
     command = ReplicaCrash().command("ingot-engine-small-0").replace("PATH=", f"PATH={directory}:")
     command = command.replace("/proc/cpuinfo", f"{directory}/cpuinfo").replace("/proc/uptime", f"{directory}/uptime")
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True, env=os.environ)
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, timeout=180, check=True, env=os.environ
+    )
     return done.stdout.splitlines()
 
 

@@ -70,7 +70,7 @@ def prometheus(answers: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, d
 def figures(url: str, *queries: Asked, **values: str) -> Figures:
     """What the fact reads, asked as on a host, but of another address."""
     command = MonitorFigures().command(WINDOW, values, queries).replace("http://127.0.0.1:9090", url)
-    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=180, check=True)
     return parse_figures(said.stdout.splitlines())
 
 

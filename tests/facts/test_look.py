@@ -186,7 +186,7 @@ def test_a_look_whose_time_is_over_says_what_it_knows(tmp_path: Path) -> None:
         time.sleep(0.05)
     # What timeout does to the shell and to its lanes.
     os.killpg(looking.pid, signal.SIGTERM)
-    lines = looking.communicate(timeout=60)[0].splitlines()
+    lines = looking.communicate(timeout=180)[0].splitlines()
     found = parse_look(lines)
     assert set(found) == set(questions) - {"never", "then"} | {"kept"}
     assert not list((tmp_path / "run").iterdir())

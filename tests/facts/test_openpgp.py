@@ -16,7 +16,7 @@ pytestmark = pytest.mark.driver
 
 def gpg(home: Path, *words: str) -> bytes:
     command = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback"]
-    return subprocess.run([*command, *words], check=True, capture_output=True, timeout=60).stdout
+    return subprocess.run([*command, *words], check=True, capture_output=True, timeout=180).stdout
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     gpg(home, "--quick-generate-key", "One <one@localhost>", "rsa2048", "default", "never")
     gpg(home, "--quick-generate-key", "Two <two@localhost>", "ed25519", "sign", "never")
     yield home
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=180)
 
 
 @pytest.mark.parametrize("armor", [("--armor",), ()], ids=["armored", "binary"])

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.speed
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", command], capture_output=True, text=True, check=False, timeout=60, env=environment or None
+        ["sh", "-c", command], capture_output=True, text=True, check=False, timeout=180, env=environment or None
     )
 
 

@@ -30,7 +30,7 @@ def call(tmp_path: Path, program: str, *questions: str) -> tuple[dict[str, tuple
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=180,
         env=os.environ,
     )
     answers = split(done.stdout.splitlines())

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.speed
 
 
 def ask_shell(command: str) -> list[str]:
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=180)
     return done.stdout.splitlines()
 
 

@@ -20,7 +20,7 @@ def gixy(directory: Path, texts: Mapping[str, str]) -> set[tuple[str, str, str]]
         [BIN / "gixy", "--format", "json", directory / "nginx.conf"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     # It says by its status that there are findings; a configuration that it cannot read leaves it without JSON.

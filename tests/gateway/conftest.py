@@ -120,7 +120,7 @@ class GatewayHost:
         finally:
             self.host.succeeds(f"rm {RECORD}.hold")
 
-    def wait_until_running(self, count: int, timeout_s: float = 60) -> None:
+    def wait_until_running(self, count: int, timeout_s: float = 180) -> None:
         deadline = time.monotonic() + timeout_s
         while (now := self.running()) != count:
             assert time.monotonic() < deadline, f"the engine streams {now} answers after {timeout_s} s, not {count}"

@@ -232,7 +232,7 @@ async def ask(
     return Answer(int(line.split()[1]), headers, reader, writer)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 180) -> None:
     """Wait for something that must come."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -71,7 +71,7 @@ class Fleet:
         assert {answer.status for answer in answers} == {200}, answers[-1].body
         return {one.host.name for one in self.members if one.reached()}
 
-    def wait_until_both_serve(self, timeout_s: float = 30) -> None:
+    def wait_until_both_serve(self, timeout_s: float = 180) -> None:
         """A member that was passed by is asked again some seconds after it failed."""
         deadline = time.monotonic() + timeout_s
         while self.served_by() != {one.host.name for one in self.members}:

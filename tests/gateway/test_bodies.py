@@ -61,7 +61,7 @@ def test_only_an_upload_that_trickles_is_ended(tmp_path: Path, case: str, ended:
         row = f"0 0 10.0.0.1:443 10.0.0.2:40000 cubic bytes_sent:{sent} bytes_acked:1 bytes_received:{received}\n"
         (tmp_path / "look").write_text(row)
         path = f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin"
-        subprocess.run(["sh", "-c", script], env={"PATH": path}, check=True, timeout=30)
+        subprocess.run(["sh", "-c", script], env={"PATH": path}, check=True, timeout=180)
     told = (tmp_path / "ended").read_text() if (tmp_path / "ended").exists() else ""
     assert told == ("-K state established src 10.0.0.1:443 dst 10.0.0.2:40000\n" if ended else "")
 

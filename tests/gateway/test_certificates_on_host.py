@@ -47,7 +47,7 @@ def streaming(caller: Caller) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join(timeout=60)
+        thread.join(timeout=180)
     assert answers and answers == [list(range(10))] * len(answers)
 
 

@@ -34,7 +34,7 @@ def ended(directory: Path, team: str, tokens: int, *, last: str = "") -> None:
     """A process that counts, keeps its counts, and ends."""
     words = "from pathlib import Path; import sys; from ingot.gateway.filter.ledger import *; "
     words += f"one = Ledger(Path({str(directory)!r})); one.add({team!r}, {tokens}, today()); one.save(); {last}"
-    subprocess.run([sys.executable, "-c", words], check=True, timeout=60, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", words], check=True, timeout=180, cwd=Path(__file__).parents[2])
 
 
 @pytest.fixture

@@ -242,6 +242,6 @@ def test_a_plan_of_the_inventory_leaves_its_gateways_out(tmp_path: Path) -> None
         'globals().update(load(Path(__file__).parent / "hosts").groups())\n'
     )
     command = [str(Path(sys.executable).parent / "ingot"), "plan", str(tmp_path / "lab.py"), "--offline"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     assert "gpu-01" in done.stdout and "gw-01" not in done.stdout + done.stderr

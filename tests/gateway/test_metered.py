@@ -133,7 +133,7 @@ def run(
     done = subprocess.run(
         [str(NODE), str(tmp_path / "harness.mjs"), *(["cut"] if cut else [])],
         input=json.dumps({"type": kind, "asked": asked, "gathered": gathered, "pieces": pieces}),
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=180,
     )  # fmt: skip
     found: dict[str, object] = json.loads(done.stdout)
     return {**found, "text": base64.b64decode(str(found["text"])).decode()}

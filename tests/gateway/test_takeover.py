@@ -125,10 +125,10 @@ def test_what_nginx_had_is_kept_once_with_its_links(tmp_path: Path) -> None:
     (nginx / "nginx.conf").write_text("theirs")
     (nginx / "sites-enabled/default").symlink_to("/etc/nginx/sites-available/default")
     command = takeover.keep().replace("/etc/nginx/", f"{nginx}/").replace("/var/lib/ingot", f"{tmp_path}/var/lib/ingot")
-    subprocess.run(["sh", "-c", command], check=True, timeout=60)
+    subprocess.run(["sh", "-c", command], check=True, timeout=180)
     before = tmp_path / f"var/lib/ingot/nginx-before{nginx}"
     assert (before / "nginx.conf").read_text() == "theirs" and (before / "sites-enabled/default").is_symlink()
     assert not (before / "conf.d").exists()
     (nginx / "nginx.conf").write_text("ours")
-    subprocess.run(["sh", "-c", command], check=True, timeout=60)
+    subprocess.run(["sh", "-c", command], check=True, timeout=180)
     assert (before / "nginx.conf").read_text() == "theirs"

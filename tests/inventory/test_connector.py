@@ -47,7 +47,7 @@ def test_a_host_that_cannot_be_reached_is_one_sentence(tmp_path: Path, data: str
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     output = done.stdout + done.stderr
     assert done.returncode != 0

@@ -20,7 +20,7 @@ def work(host):
     arrived.append(host.name)
     if len(arrived) == 3:
         everybody.set()
-    return host.name, everybody.wait(timeout=10)
+    return host.name, everybody.wait(timeout=180)
 
 state = fleet.load(Path("inventories/prod.py"))
 said = fleet.at_once(state, list(state.inventory), work)
@@ -31,7 +31,7 @@ def run(directory: Path, code: str) -> Any:
     """What `said` is after the code, in a process of its own: loading an inventory patches the standard library."""
     head = "import json\nfrom pathlib import Path\nfrom gevent.event import Event\nfrom ingot.inventory import fleet\n"
     command = [sys.executable, "-c", f"{head}{code}\nprint(json.dumps(said))"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=180, check=True)
     return json.loads(done.stdout)
 
 

@@ -67,7 +67,7 @@ class Watched:
         """What Prometheus on the host answers under /api/v1."""
         return json.loads(self.host.succeeds(f"curl -sf 'http://127.0.0.1:9090/api/v1/{path}'"))["data"]
 
-    def wait_for_sample(self, query: str, timeout_s: float = 60) -> None:
+    def wait_for_sample(self, query: str, timeout_s: float = 180) -> None:
         """Wait until a query of Prometheus has a result."""
         asked = f"curl -sf -G --data-urlencode {query_word(query)} http://127.0.0.1:9090/api/v1/query"
         self.host.wait_until_succeeds(f"{asked} | grep -q '\"value\":'", timeout_s=timeout_s)

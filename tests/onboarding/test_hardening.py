@@ -53,7 +53,7 @@ class Here:
             env={"PATH": f"{self.root}/bin:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -126,7 +126,7 @@ def test_unproven_settings_are_undone_by_a_timer_and_by_the_next_boot(here: Here
     assert "systemctl" not in at_boot, "sshd's own job would wait for the end of this one, and this one for it"
     for command in (undo, at_boot):
         environment = {"PATH": f"{here.root}/bin:{os.environ['PATH']}"}
-        subprocess.run(["sh", "-c", command], check=True, timeout=60, env=environment)
+        subprocess.run(["sh", "-c", command], check=True, timeout=180, env=environment)
         assert here.files() == {}
         hardening.apply(here)  # type: ignore[arg-type]
 

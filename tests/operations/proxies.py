@@ -48,7 +48,7 @@ def running(*words: str, log: Path, on: str = "127.0.0.1") -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=180)
 
 
 def _wait_for(address: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
@@ -163,4 +163,4 @@ def certificate(directory: Path) -> Path:
 
 
 def _openssl(*words: object) -> None:
-    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, timeout=60)
+    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, timeout=180)

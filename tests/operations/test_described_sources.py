@@ -196,7 +196,7 @@ def test_apt_itself_reads_the_result(tmp_path: Path, path: str, text: str) -> No
         (parts / Path(DOCKER.path).name).write_text(DOCKER.text)
         options = {"Dir::Etc::sourcelist": "/dev/null", "Dir::Etc::sourceparts": str(parts)}
         given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        done = subprocess.run(["apt-get", "indextargets", *given], capture_output=True, timeout=60, check=False)
+        done = subprocess.run(["apt-get", "indextargets", *given], capture_output=True, timeout=180, check=False)
         return done.returncode == 0
 
     assert not readable("before", text)

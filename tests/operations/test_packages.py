@@ -158,6 +158,6 @@ def test_what_was_here_before_ingot_is_written_once(tmp_path: Path) -> None:
     for states in (r"ii \tcurl\nhi \tnvidia-driver\nrc \told\nun \tnever\niU \thalf\n", r"ii \tdocker-ce\n"):
         tool.write_text(f"#!/bin/sh\nprintf '{states}'\n")
         tool.chmod(0o755)
-        subprocess.run(["sh", "-c", script, "sh", tmp_path, tmp_path / "log"], check=True, timeout=60)
+        subprocess.run(["sh", "-c", script, "sh", tmp_path, tmp_path / "log"], check=True, timeout=180)
         kept = (tmp_path / "state/before").read_text()
         assert kept == f"curl\nnvidia-driver\nhalf\n{tmp_path}/containerd\n"

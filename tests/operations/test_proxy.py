@@ -73,7 +73,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def curl(value: Proxy, address: str) -> subprocess.CompletedProcess[str]:
     script = f"{proxy.shell(value)}exec curl -sSf --max-time 20 {shlex.quote(address)}"
-    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=180, check=False)
 
 
 def found(value: Proxy, address: str) -> list[str]:

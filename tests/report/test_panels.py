@@ -186,7 +186,7 @@ def test_a_monitor_that_does_not_answer_is_one_sentence_and_no_page(tmp_path: Pa
     gone = '("@ingot/watch-1", {"ssh_hostname": "127.0.0.1", "ssh_port": 1, "ssh_user": "nobody"})'
     path = inventory(tmp_path, f'gpu = ["gpu-1"]\nmonitor = [{gone}]\n')
     command = [str(Path(sys.executable).parent / "ingot"), "panels", str(path), "--html", str(tmp_path / "panels.html")]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    said = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert said.returncode == 1 and said.stdout == ""
     (sentence,) = [line for line in said.stderr.splitlines() if line.startswith("ingot: ")]
     assert sentence.startswith("ingot: watch-1: no SSH at 127.0.0.1 port 1") and "Traceback" not in said.stderr

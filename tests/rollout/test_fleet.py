@@ -118,7 +118,7 @@ def test_a_canary_whose_callers_fail_goes_back_and_leaves_the_other_host_as_it_i
         run = fleet.deploy(engine_extra_args=["--fail-chat"], rollout_canary_hold_s=5)
     finally:
         stop.set()
-        calling.join(timeout=60)
+        calling.join(timeout=180)
     assert run.status != 0
     assert "requests to this canary got 5xx within 5 s, expected a share of at most 0.01" in run.output
     assert "roll-2: nothing was replaced here: the canary roll-1 failed" in run.output

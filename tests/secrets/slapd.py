@@ -74,7 +74,7 @@ class Slapd:
     def _ldap(self, tool: str, text: str) -> None:
         command = [tool, "-x", "-H", self.uri, "-D", ADMIN, "-w", PASSWORD]
         env = {**os.environ, "LDAPTLS_CACERT": str(self.ca)}
-        subprocess.run(command, input=text, text=True, check=True, capture_output=True, env=env, timeout=60)
+        subprocess.run(command, input=text, text=True, check=True, capture_output=True, env=env, timeout=180)
 
 
 def person(login: str) -> str:

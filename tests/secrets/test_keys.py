@@ -161,7 +161,7 @@ def inventory(tmp_path: Path) -> Path:
 def ingot(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run `ingot keys` as a user does; in a process of its own, because pyinfra patches the standard library."""
     command = [Path(sys.executable).parent / "ingot", "keys", *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_the_command_prints_a_key_on_stdout_and_nothing_else_there(inventory: Path) -> None:

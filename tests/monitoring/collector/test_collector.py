@@ -69,7 +69,7 @@ def collect(directory: Path, told: dict[str, object]) -> dict[str, float]:
         env={**os.environ, "PATH": f"{directory}/bin:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -270,7 +270,7 @@ def test_prometheus_takes_what_is_written(tmp_path: Path, told: dict[str, object
     collect(tmp_path, told)
     text = Path(str(told["textfile"])).read_text()
     done = subprocess.run(
-        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=180, check=False
     )
     assert "error" not in done.stderr.lower(), done.stderr
 

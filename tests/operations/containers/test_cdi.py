@@ -100,8 +100,8 @@ def test_a_description_that_somebody_wrote_is_moved_and_not_deleted(tmp_path: Pa
     command = regenerate(GOOD).replace("/etc/cdi", str(tmp_path)).partition(" && systemctl")[0]
     for text in ("theirs", "theirs again"):
         (tmp_path / "nvidia.yaml").write_text(text)
-        subprocess.run(["sh", "-c", command], check=True, timeout=60)
-    subprocess.run(["sh", "-c", command], check=True, timeout=60)
+        subprocess.run(["sh", "-c", command], check=True, timeout=180)
+    subprocess.run(["sh", "-c", command], check=True, timeout=180)
     kept = sorted((path.name, path.read_text()) for path in tmp_path.iterdir())
     assert kept == [
         ("nvidia.yaml.before-ingot", "theirs again"), ("nvidia.yaml.before-ingot.~1~", "theirs"),

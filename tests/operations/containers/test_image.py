@@ -104,7 +104,7 @@ def run_script(tmp_path: Path, members: dict[str, str], **situation: str) -> tup
     done = subprocess.run(
         ["sh", "-c", script, "sh", str(tmp_path), str(tmp_path / "log")],
         env={"CALLS": str(tmp_path / "calls"), "REFUSALS": "0", "BROKEN": "no", "HELD": ID, **situation},
-        capture_output=True, timeout=20, check=False,
+        capture_output=True, timeout=180, check=False,
     )  # fmt: skip
     sentence = tmp_path / "sentence"
     return (

@@ -232,7 +232,7 @@ def shared(tmp_path: Path) -> Path:
 def look_at(root: Path) -> Footprint:
     """What the look finds below a root on this machine."""
     command = FootprintLook().command(cache_root=str(root))
-    said = subprocess.run(["sh", "-c", command], check=True, timeout=60, capture_output=True, text=True).stdout
+    said = subprocess.run(["sh", "-c", command], check=True, timeout=180, capture_output=True, text=True).stdout
     return parse_footprint(split(said.splitlines()))
 
 
@@ -290,7 +290,7 @@ def leave(tmp_path: Path, *step: str) -> None:
     (tmp_path / "sources.sh").write_text(SOURCES)
     (tmp_path / "gpu_users.sh").write_text(GPU_USERS)
     script = SCRIPT.replace("systemctl daemon-reload", ":")
-    subprocess.run(["sh", "-c", script, "sh", tmp_path, tmp_path / "log"], check=True, timeout=60)
+    subprocess.run(["sh", "-c", script, "sh", tmp_path, tmp_path / "log"], check=True, timeout=180)
 
 
 @pytest.mark.parametrize("works", [True, False])
@@ -308,7 +308,7 @@ def test_nginx_gets_back_what_it_had_and_keeps_ours_where_it_would_not_take_that
     (tmp_path / "sources.sh").write_text(SOURCES)
     (tmp_path / "gpu_users.sh").write_text(GPU_USERS)
     command = ["sh", "-c", script, "sh", tmp_path, tmp_path / "log"]
-    done = subprocess.run(command, check=False, timeout=60)
+    done = subprocess.run(command, check=False, timeout=180)
     assert (done.returncode == 0) == works, (tmp_path / "log").read_text()
     assert (nginx / "nginx.conf").read_text() == ("theirs" if works else "# Written by Ingot")
     assert (nginx / "conf.d/default.conf").read_text() == "welcome"

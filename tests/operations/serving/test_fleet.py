@@ -74,7 +74,7 @@ class Three:
             with ctx_state.use(run):
                 pool = Pool(at_once)
                 found = [pool.spawn(partial(host.run, operation, run=run)) for host in self.hosts.values()]
-                gevent.joinall(found, timeout=60, raise_error=True)
+                gevent.joinall(found, timeout=180, raise_error=True)
             assert all(one.ready() for one in found), "a host waits for ever"
 
     def order(self) -> list[str]:

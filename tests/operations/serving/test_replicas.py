@@ -408,5 +408,5 @@ def test_a_container_of_the_same_name_that_ingot_has_not_made_stays(
     )
     (tmp_path / "docker").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    subprocess.run(["sh", "-c", services.removal("small-0")], check=True, timeout=60, env=environment)
+    subprocess.run(["sh", "-c", services.removal("small-0")], check=True, timeout=180, env=environment)
     assert ("rm --force ingot-engine-small-0" in (tmp_path / "calls").read_text()) == removed

@@ -165,7 +165,7 @@ class Member:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 process.kill()
-            process.wait(timeout=60)
+            process.wait(timeout=180)
 
     def has(self, files: Mapping[str, bytes]) -> bool:
         """Whether the model is there, whole and marked as verified."""

@@ -340,7 +340,7 @@ def _writable(member: Member) -> list[str]:
     return found + [line for line in maps if str(member.root) in line and line.split()[1][1] == "w"]
 
 
-def _until(true: Callable[[], bool], limit_s: float = 60) -> None:
+def _until(true: Callable[[], bool], limit_s: float = 180) -> None:
     end = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < end
