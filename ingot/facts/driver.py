@@ -58,10 +58,10 @@ _KERNELS = f"""for d in /lib/modules/*/; do
 done; true"""
 
 # Whether apt knows headers of the running kernel, and of the kernel that the installed meta packages would bring. apt's
-# lists may be empty on a new host: then it knows neither. Where the headers are here, nobody wants to know, and it is
-# the slowest of all questions.
+# lists may be empty on a new host: then it knows neither. Where the headers are here, or no device of NVIDIA's is,
+# nobody wants to know, and it is the slowest of all questions.
 _HEADERS = r"""k=$(uname -r)
-[ ! -e "/lib/modules/$k/build" ] || exit 0
+[ ! -e "/lib/modules/$k/build" ] && grep -qsx 0x10de /sys/bus/pci/devices/*/vendor || exit 0
 metas=$(dpkg-query -W -f='${db:Status-Abbrev}|${Package}\n' 'linux-image-*' 'proxmox-*kernel*' 2>/dev/null |
   sed -n 's/^.i.*|//p' | grep -vE '^linux-image-(extra-|(unsigned-)?[0-9])|-dbg$|-pve(-signed)?$' |
   sed 's/^linux-image-/linux-headers-/; s/^proxmox-\(default-\)*kernel/proxmox-\1headers/')
