@@ -222,6 +222,7 @@ ALLOWED = {
         "ingot.inventory",
         "ingot.operations",
         "ingot.operations.rollback",
+        "ingot.operations.serving",
         "ingot.runs",
         "ingot.settings",
         "ingot.verification",

@@ -47,7 +47,7 @@ def decommission(
     from ingot.departure.membership import membership
     from ingot.departure.removal import Removal
     from ingot.inventory.fleet import selected
-    from ingot.operations.departure.departure import Wish
+    from ingot.operations.departure.departure import Wish, of_group
     from ingot.settings import of_host
 
     chosen = selected(inventory, hosts)
@@ -55,6 +55,8 @@ def decommission(
         raise IngotError(f"{', '.join(chosen.names)}: decommission takes hosts one by one; name one of them.")
     (host,) = chosen.hosts
     name = host.name
+    if together := of_group(host):
+        raise IngotError(together)
     entry = membership(chosen.path, name)
     removal = None
     if not inventory_only:

@@ -21,7 +21,7 @@ from ingot.commands.options import end, hosts_options, json_option, print_json
 @click.option("--dry", is_flag=True, help="Show what would be done, and do nothing.")
 @json_option
 def rollback(inventory: Path | None, hosts: tuple[str, ...], number: int | None, dry: bool, as_json: bool) -> None:
-    """Have each HOST, or `all`, go back to a state that was proven.
+    """Have each HOST, or `all`, go back to a state that was proven; with it go all hosts that serve its replica.
 
     Image, model, arguments and gateway come back as they were, one replica after the other and one host after the
     other, and are proven again. Nothing is fetched. Keys stay as they are: one that was revoked does not come back.
@@ -37,10 +37,7 @@ def rollback(inventory: Path | None, hosts: tuple[str, ...], number: int | None,
     done = [one for one in returned if one.state]
     errors = [one.error for one in returned if one.error]
     if as_json:
-        shown = [
-            {"host": one.host, "state": one.state.number, "serves": one.state.words()} for one in done if one.state
-        ]
-        print_json({"hosts": shown, "errors": list(map(str, errors))})
+        print_json({"hosts": [one.to_dict() for one in done], "errors": list(map(str, errors))})
     else:
         for one in done:
             assert one.state

@@ -79,6 +79,14 @@ def part(service: Service, place: Place, *, cpu: bool) -> Service:
     )
 
 
+def stands(service: Service, place: Place) -> bool:
+    """Whether a part, of whatever time, reaches the hosts of its group as one made now does."""
+    head = service.argv[service.argv.index("--master-addr") + 1]
+    env = dict(service.env)
+    own = (env["VLLM_HOST_IP"], env["NCCL_SOCKET_IFNAME"])
+    return (service.group, head, own) == (place.names, place.hosts[0][1], (place.address, place.interface))
+
+
 def digest(service: Service, place: Place) -> str:
     """What must be the same on every host of a group, so that none serves with another's settings.
 

@@ -12,6 +12,8 @@ from ingot.facts.dcgm import UNIT, UNIT_FILE
 from ingot.facts.engine import PROJECT as ENGINE_PROJECT
 from ingot.facts.filter import PROJECT as FILTER_PROJECT
 from ingot.facts.gateway import ACME_NAME, TLS_DIRECTORY
+from ingot.facts.group import SETTINGS as GROUP
+from ingot.facts.group import hosts_of
 from ingot.facts.models import MADE, MARKER, SET_ASIDE
 from ingot.facts.monitoring import DEFAULTS, MONITOR_DIRECTORY
 from ingot.facts.nginx_sites import CONFIGURATION, GUEST, GUEST_FIRST, NGINX_KEPT
@@ -101,6 +103,7 @@ class Footprint:
     `edited` are those among them that somebody has changed since.
     `nginx_kept`: Ingot put its nginx.conf in place of another, and has that; `nginx_guests` are its parts of others'.
     `gpu_users` are programs of others that have a GPU open, each with its pid.
+    `group` are the hosts with which it serves one replica, itself among them; none where it serves alone.
     `docker` says whether dockerd answered, `others` what of somebody else's is in it (containers, volumes, images),
     `docker_goes` that an earlier run was cut off while it removed Docker.
     """
@@ -129,6 +132,7 @@ class Footprint:
     logs: bool = False
     sites: tuple[str, ...] = ()
     gpu_users: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
 
 
 def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
@@ -174,6 +178,7 @@ def parse_footprint(answers: Mapping[str, Section]) -> Footprint:
         logs=answers["logs"].status == 0,
         sites=lines("sites"),
         gpu_users=lines("gpu_users") if "gpu_users" in answers else (),
+        group=hosts_of(answers["group"].output) if "group" in answers else (),
     )
 
 
@@ -232,6 +237,7 @@ class FootprintLook(FactBase[Footprint]):
                 "nginx_guests": written(
                     tuple(f"/etc/nginx/{at}{name}" for at in ("", "*/") for name in (GUEST_FIRST, GUEST))
                 ),
+                "group": f"cat {GROUP} 2>/dev/null",
                 "logs": f"test -e {LOGS}",
                 "gpu_users": f"{GPU_USERS}users_of_gpus $(docker ps -q --no-trunc {projects} 2>/dev/null) "
                 f"$(grep -qs '^# Written by Ingot' {UNIT_FILE} && echo {UNIT}.service)",

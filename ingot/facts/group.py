@@ -14,6 +14,8 @@ from ingot.facts import sections
 from ingot.facts.engine import STATE
 from ingot.facts.probe import lines_of
 
+#: What the supervisor of a host is told: there where the host is of a group.
+SETTINGS = "/etc/ingot/engine/group.json"
 #: Interfaces of containers and virtual machines: no other host is reached by them.
 _VIRTUAL = ("docker", "br-", "veth", "virbr", "lo")
 #: Longer than a packet takes, and than it is sent again, seconds.
@@ -172,6 +174,12 @@ class GroupLast(FactBase[tuple[str, str] | None]):
         if len(both) < 2 or any(one.status for one in both):
             return None
         return both[0].output + "\n", both[1].output + "\n"
+
+
+def hosts_of(settings: str) -> tuple[str, ...]:
+    """The names of the hosts of a group, the head first, out of what a supervisor is told; none where that is torn."""
+    told = _json(settings)
+    return tuple(map(str, told["hosts"])) if isinstance(told, dict) and isinstance(told.get("hosts"), dict) else ()
 
 
 def _json(text: str) -> Any:

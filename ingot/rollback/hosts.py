@@ -1,13 +1,16 @@
-"""Rollbacks over the API of pyinfra: one host after the other, so that a model never leaves all of them at once."""
+"""Rollbacks over the API of pyinfra: one host after the other, so that a model never leaves all of them at once.
+
+Hosts that serve one replica together go back together.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
@@ -17,10 +20,12 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_host, ctx_state
 
 from ingot.errors import IngotError
-from ingot.inventory.fleet import Selected, connected, selected
+from ingot.facts.errors import ParseError
+from ingot.inventory.fleet import Selected, at_once, connected, selected
 from ingot.operations import lock
-from ingot.operations.rollback import rollback
+from ingot.operations.rollback import rollback, together
 from ingot.operations.rollback.state import GoodState
+from ingot.operations.serving import group, outlook
 from ingot.runs import told
 from ingot.verification.drift import asked
 
@@ -28,6 +33,7 @@ NAME = "Go back to a state that was proven"
 
 #: Says one line to whoever watches.
 Say = Callable[[str], None]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,29 @@ class Returned:
 
 
 def roll_back(chosen: Selected, number: int | None, say: Say, *, dry: bool) -> list[Returned]:
-    """Have each host go back; what fails for one stops no other. With `dry` it is said what would be done."""
+    """Have each host go back, and with it the others of its group; what fails for one stops no other.
+
+    With `dry` it is said what would be done.
+    """
     echo = _Echo(say)
     logging.getLogger("pyinfra").addHandler(echo)
     try:
-        return [_one(chosen.path, name, number, dry=dry) for name in chosen.names]
+        return [
+            one
+            for hosts in _together(chosen.hosts)
+            for one in (
+                _group(chosen.path, hosts, number, say, dry=dry)
+                if len(hosts) > 1
+                else [_one(chosen.path, hosts[0], number, dry=dry)]
+            )
+        ]
     finally:
         logging.getLogger("pyinfra").removeHandler(echo)
+
+
+def _together(hosts: Sequence[Host]) -> list[tuple[str, ...]]:
+    """The names of hosts that go back as one, each once: those of a group, the head first, or one host alone."""
+    return list(dict.fromkeys(group.peers(host) or (host.name,) for host in hosts))
 
 
 def _one(inventory: Path, name: str, number: int | None, *, dry: bool) -> Returned:
@@ -63,34 +85,108 @@ def _one(inventory: Path, name: str, number: int | None, *, dry: bool) -> Return
         state.set_stage(StateStage.Connect)
         try:
             with connected(host):
-                return _dry(state, host, number) if dry else _done(state, host, number)
+                if not dry:
+                    lock.hold(host, "rollback")
+                (returned,) = (_dry if dry else _done)(state, [host], number)
+                return returned
         except IngotError as refused:
             return Returned(name, error=refused)
 
 
-def _done(state: State, host: Host, number: int | None) -> Returned:
-    lock.hold(host, "rollback")
-    _add(state, host, number)
+def _group(inventory: Path, names: tuple[str, ...], number: int | None, say: Say, *, dry: bool) -> list[Returned]:
+    """All hosts of a group as one: each is held and looked at before any of them changes."""
+    try:
+        state = selected(inventory, names).state
+    except IngotError as refused:
+        return [Returned(names[0], error=refused)]
+    hosts = [state.inventory.get_host(name) for name in names]
+    state.check_for_changes = False
+    with ctx_state.use(state), ExitStack() as held:
+        state.set_stage(StateStage.Connect)
+        for host in hosts:
+            try:
+                held.enter_context(_entered(host, dry=dry))
+            except IngotError as refused:
+                return _refused(hosts, [refused])
+        parts = _each(state, hosts, rollback.part)
+        if errors := [one for one in parts if isinstance(one, IngotError)]:
+            return _refused(hosts, errors)
+        found = dict(zip(names, (one for one in parts if isinstance(one, together.Part)), strict=True))
+        target = together.target(found, number)
+        if isinstance(target, str):
+            return _refused(hosts, [IngotError(f"{target}.")])
+        seen = _each(state, hosts, lambda: rollback.prospect(target))
+        if errors := [one for one in seen if isinstance(one, IngotError)]:
+            return _refused(hosts, errors)
+        say(f"{' and '.join(names)} serve one replica, and go back as one:")
+        table = outlook.together([one for one in seen if isinstance(one, outlook.Outlook)])
+        for line in outlook.lines(table) if table else ():
+            say(f"    {line}")
+        return (_dry if dry else _done)(state, hosts, target)
+
+
+@contextmanager
+def _entered(host: Host, *, dry: bool) -> Iterator[None]:
+    """A connected host, held for this run, up to the end of the block. Raises: IngotError."""
+    with ctx_host.use(host), connected(host):
+        if not dry:
+            lock.hold(host, "rollback")
+        yield
+
+
+def _each(state: State, hosts: Sequence[Host], question: Callable[[], Answer]) -> list[Answer | IngotError]:
+    """Ask all hosts at the same time; the answer of one that refuses is why."""
+
+    def ask(host: Host) -> Answer | IngotError:
+        try:
+            return question()
+        except (IngotError, ParseError) as refused:
+            return IngotError(str(refused))
+
+    return at_once(state, hosts, ask)
+
+
+def _refused(hosts: Sequence[Host], errors: Sequence[IngotError]) -> list[Returned]:
+    """None of a group went back: nothing was changed on any of its hosts. Each one's audit has why."""
+    sentence = " ".join(map(str, errors))
+    for host in hosts:
+        told.conclude(host, "failed", sentence)
+    named = {host.name: host.name for host in hosts}
+    return [Returned(named.get(str(one).partition(":")[0], hosts[0].name), error=one) for one in errors]
+
+
+def _done(state: State, hosts: Sequence[Host], number: int | None) -> list[Returned]:
+    _add(state, hosts, number)
     state.set_stage(StateStage.Execute)
-    # pyinfra says by that that the only host failed.
+    # pyinfra says by that that no host is left.
     with suppress(PyinfraError):
         run_ops(state)
+    return [_became(state, host) for host in hosts]
+
+
+def _became(state: State, host: Host) -> Returned:
     if host in state.failed_hosts:
         sentences = told.refusals(host) or [f"{host.name}: it was not rolled back; read the lines above."]
         return Returned(host.name, error=IngotError(" ".join(sentences)))
     return Returned(host.name, rollback.rolled_back(host))
 
 
-def _add(state: State, host: Host, number: int | None) -> None:
-    state.activate_host(host)
+def _add(state: State, hosts: Sequence[Host], number: int | None) -> None:
+    for host in hosts:
+        state.activate_host(host)
     state.set_stage(StateStage.Prepare)
-    add_op(state, rollback.rollback, number, name=NAME, host=host)
+    add_op(state, rollback.rollback, number, name=NAME, host=list(hosts))
 
 
-def _dry(state: State, host: Host, number: int | None) -> Returned:
-    _add(state, host, number)
+def _dry(state: State, hosts: Sequence[Host], number: int | None) -> list[Returned]:
+    _add(state, hosts, number)
+    return [_would(state, host) for host in hosts]
+
+
+def _would(state: State, host: Host) -> Returned:
     (operation,) = host.op_hash_order
-    refusal, _ = asked(state.get_op_data_for_host(host, operation).command_generator())
+    with ctx_host.use(host):
+        refusal, _ = asked(state.get_op_data_for_host(host, operation).command_generator())
     if refusal:
         return Returned(host.name, error=IngotError(refusal))
     return Returned(host.name, rollback.rolled_back(host))

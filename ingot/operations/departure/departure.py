@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.host import Host
 from pyinfra.context import host
 
 from ingot.facts import dcgm
@@ -22,10 +24,13 @@ from ingot.operations.containers import cdi, docker
 from ingot.operations.gateway import drain
 from ingot.operations.operation import operation
 from ingot.operations.refuse import refuse
-from ingot.settings import of_host
+from ingot.settings import WrongValues, of_host, section
+from ingot.settings.serving import Serving
 
 SCRIPT = (files(__package__) / "departure.sh").read_text()
 UNIT = "ingot-decommission"
+#: What starts a host's part of a replica of several hosts.
+GROUP_UNIT = "ingot-engine.service"
 #: How long a run waits for packages and data to be removed, seconds.
 LIMIT_S = 3600
 DOCKER = (*docker.VENDOR_PACKAGES, *(name for names in docker.DISTRIBUTION_PACKAGES.values() for name in names))
@@ -59,6 +64,22 @@ class Departure:
     stays: tuple[str, ...]
 
 
+def of_group(one: Host) -> str | None:
+    """Why a host that the inventory has serve together with others cannot leave; None where it may."""
+    for other in one.inventory:
+        with suppress(WrongValues):
+            for item in section(other, Serving).serve:
+                if one.name in item.hosts:
+                    rest = [name for name in item.hosts if name != one.name]
+                    return (
+                        f"{one.name}: {item.model} is served by it together with {' and '.join(rest)}, which could not "
+                        f"go on without it, expected a host that no `hosts` names; take the item out of the `serve` of "
+                        f"{', '.join(item.hosts)}, deploy those that stay with what they serve instead, and run this "
+                        "again."
+                    )
+    return None
+
+
 class Occupied(Exception):
     """Why nothing can be removed yet, in one sentence without the host's name."""
 
@@ -86,12 +107,17 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
             "dockerd does not answer, so that nobody can say whose containers are in it; "
             "start it (`systemctl start docker`) and run this again"
         )
+    # The supervisor of a group would start anew what is removed under it.
+    supervised = [unit for unit in found.units if found.group and unit == GROUP_UNIT]
+    for unit in supervised:
+        step(f"disable and remove {unit}", "unit", unit)
     if found.containers:
         step(f"stop and remove {_listed(found.containers)}", "containers", str(wish.stop_grace_s), *found.containers)
     if found.networks:
         step(f"remove network {_listed(found.networks)}", "networks", *found.networks)
     for unit in found.units:
-        step(f"disable and remove {unit}", "unit", unit)
+        if unit not in supervised:
+            step(f"disable and remove {unit}", "unit", unit)
     if wish.wipe_keys and found.secrets:
         step(f"overwrite {_listed(found.secrets)}", "shred", *found.secrets)
     _nginx(found, step, stays)
@@ -282,6 +308,13 @@ def remove(wish: Wish) -> Generator[PyinfraCommand, None, None]:
         yield refuse(f"{host.name}: {why}.")
         return
     changes.announce(f"leave {what}" for what in departure.stays)
+    if others := [name for name in found.group if name != host.name]:
+        changes.announce(
+            [
+                f"end the model that it serves together with {_listed(others)}, on all of them: deploy or decommission "
+                f"{_listed(others)} too, whose `serve` says something else already"
+            ]
+        )
     if not departure.lines and not found.logs:
         host.noop("nothing of Ingot's is on the host")
         return

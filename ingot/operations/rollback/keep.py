@@ -7,13 +7,15 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.context import host
+from pyinfra.context import host, state
 
 from ingot.facts.gateway import ENGINES
 from ingot.facts.good_states import Serving, ServingLook
 from ingot.operations import changes, lock, tree
 from ingot.operations.operation import operation
+from ingot.operations.rollback import together
 from ingot.operations.rollback.state import DIRECTORY, VALUES, GoodState, kept, read
+from ingot.operations.serving import group
 from ingot.operations.serving.stored import stored_services
 from ingot.operations.standing import standing
 from ingot.runs.run import now
@@ -33,13 +35,17 @@ def keep() -> Generator[PyinfraCommand, None, None]:
     """
     found: Serving = standing(host, ServingLook)
     values = of_host(host)
-    if any(one.hosts for one in values.serve):
-        host.noop("no state is kept: what several hosts serve goes back on all of them, by a deploy")
-        return
     states = read(found.states)
     run = lock.held_by(host)
     current = serving(found, values, run=run.id if run else "", commit=run.commit if run else None)
     wanted = kept(states, current, values.rollback_keep)
+    if (item := group.item(values)) and state.is_executing:
+        board = group.of_run(item).parts
+        if missing := group.gathered(host, item, board, together.Part(states, current)):
+            host.noop(f"no state is kept: {missing}")
+            return
+        parts = {name: board[name] for name in item.hosts}
+        wanted = together.kept(parts, host.name, values.rollback_keep)
     if wanted == states and len(found.states) == len(states):
         host.noop(f"state {states[-1].number} is kept already")
         return

@@ -10,6 +10,7 @@ from typing import Any
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.context import host
 
+from ingot.engines.group_service import stands
 from ingot.facts.engine import STARTS, EngineLook, EngineState
 from ingot.facts.good_states import INCLUDED, Missing, Serving, ServingLook
 from ingot.facts.nginx_sites import CONFIGURATION
@@ -22,8 +23,9 @@ from ingot.operations.operation import operation
 from ingot.operations.refuse import Refusal
 from ingot.operations.rollback.keep import serving
 from ingot.operations.rollback.state import GoodState, read, target
-from ingot.operations.serving import engine
-from ingot.operations.serving.outlook import outlook
+from ingot.operations.rollback.together import Part
+from ingot.operations.serving import engine, group
+from ingot.operations.serving.outlook import Outlook, outlook
 from ingot.operations.serving.planning import Planned
 from ingot.operations.serving.starts import Starts
 from ingot.settings import Settings, of_host
@@ -46,7 +48,8 @@ def rollback(number: int | None = None) -> Commands:
     """
     Go back to a state that was proven, and prove it again: nothing is fetched, and no key that was revoked comes back.
 
-    + number: of the state; None: the newest that differs from what serves now and is older
+    + number: of the state; None: the newest that differs from what serves now and is older. A host of a group needs it,
+      and goes back with all others of it, which do the same
 
     **Example:**
 
@@ -54,23 +57,14 @@ def rollback(number: int | None = None) -> Commands:
 
         rollback.rollback(name="Go back to what served before")
     """
-    found: Serving = host.get_fact(ServingLook)
-    if not found.answered:
-        raise Refusal(f"{host.name}: it did not say which states it keeps; see that sudo works there, and run again.")
-    settings = of_host(host)
-    if any(one.hosts for one in settings.serve):
-        raise Refusal(
-            f"{host.name}: it serves one replica together with other hosts, expected a host that serves alone; set its "
-            "values back to what they were, and deploy all hosts of the group."
-        )
-    states, now = read(found.states), serving(found, settings)
-    wanted = target(states, now.digest, number)
-    if wanted is None:
-        raise Refusal(_no_state(states, now.digest, number))
-    if problem := _unfit(found, wanted):
+    found, settings = look(), of_host(host)
+    now = serving(found, settings)
+    wanted = chosen(found, settings, number)
+    if problem := unfit(found, wanted):
         raise Refusal(problem)
     remember(wanted)
-    if wanted.digest == now.digest:
+    # What a host of a group serves may stay as it is while that of another does not.
+    if wanted.digest == now.digest and not wanted.hosts:
         host.noop(f"state {wanted.number} serves already")
         return
     changes.announce([f"go back to state {wanted.number} of {wanted.at}: {wanted.words()}"])
@@ -78,7 +72,62 @@ def rollback(number: int | None = None) -> Commands:
         proven = yield from _engines(wanted, settings)
         if not proven:
             return
-    yield from _gateway(found, wanted)
+    if wanted.digest != now.digest:
+        yield from _gateway(found, wanted)
+
+
+def look() -> Serving:
+    """What the host in context serves, and the states that it keeps. Raises: Refusal."""
+    found: Serving = host.get_fact(ServingLook)
+    if not found.answered:
+        raise Refusal(f"{host.name}: it did not say which states it keeps; see that sudo works there, and run again.")
+    return found
+
+
+def part() -> Part:
+    """What the host in context keeps, and serves, as a host of a group. Raises: Refusal."""
+    settings = of_host(host)
+    if misfit := next(group.misfits(host, settings), None):
+        raise Refusal(f"{host.name}: {misfit}.")
+    found = look()
+    return Part(read(found.states), serving(found, settings))
+
+
+def chosen(found: Serving, settings: Settings, number: int | None) -> GoodState:
+    """The state that the host in context goes back to. Raises: Refusal."""
+    states, now = read(found.states), serving(found, settings)
+    item = group.item(settings)
+    hosts = item.hosts if item else ()
+    if now.hosts and now.hosts != hosts:
+        raise Refusal(
+            f"{host.name}: it serves one replica together with {_others(now.hosts)}, and its `serve` says otherwise, "
+            f"expected both alike; set `serve` back to roll them back together, or deploy {', '.join(now.hosts)}."
+        )
+    wanted = target(states, now.digest, number)
+    if wanted is None:
+        raise Refusal(_no_state(states, now.digest, number))
+    if wanted.hosts != hosts:
+        then = f"served together with {_others(wanted.hosts)}" if wanted.hosts else "served by itself"
+        raise Refusal(
+            f"{host.name}: state {wanted.number} is of a time when it {then}, expected one of the same hosts as now, "
+            f"since a rollback changes no `serve`; take another of `ingot history {host.name}`, or deploy an earlier "
+            "commit of the fleet's repository."
+        )
+    return wanted
+
+
+def prospect(number: int) -> Outlook:
+    """What a rollback of its group means for the host in context, which is looked at alone. Raises: Refusal."""
+    found, settings = look(), of_host(host)
+    wanted = chosen(found, settings, number)
+    if problem := unfit(found, wanted):
+        raise Refusal(problem)
+    seen, _ = _outlook(wanted, settings)
+    return seen
+
+
+def _others(hosts: Sequence[str]) -> str:
+    return " and ".join(name for name in hosts if name != host.name)
 
 
 def remember(wanted: GoodState) -> None:
@@ -101,7 +150,7 @@ def _no_state(states: Sequence[GoodState], now: str, number: int | None) -> str:
     )
 
 
-def _unfit(found: Serving, wanted: GoodState) -> str | None:
+def unfit(found: Serving, wanted: GoodState) -> str | None:
     """Why a state cannot come back as it was, before anything is changed; None where it can."""
     if (FILTERED in found.files) != (FILTERED in wanted.files):
         then, now = ("with", "without") if FILTERED in wanted.files else ("without", "with")
@@ -124,20 +173,36 @@ def _unfit(found: Serving, wanted: GoodState) -> str | None:
 
 def _engines(wanted: GoodState, settings: Settings) -> Generator[PyinfraCommand, None, bool]:
     """Every replica as it was, proven; False where one failed, which has refused the host."""
+    seen, then = _outlook(wanted, settings)
+    if item := group.item(settings):
+        # The unit names the container of the model that served then.
+        yield from tree.tree._inner(entries=[tree.File(engine.UNIT, group.unit(wanted.services[0].name))])
+        return (yield from group.serve(seen, group.place(host, item), item, then))
+    if seen.refusal:
+        raise Refusal(f"{host.name}: nothing was replaced here: {seen.refusal}; mend that, and run again.")
+    return (yield from engine.serve(seen, then))
+
+
+def _outlook(wanted: GoodState, settings: Settings) -> tuple[Outlook, Settings]:
+    """What the engine's way back means for the host in context, and the settings of that time. Raises: Refusal."""
     found: EngineState = host.get_fact(EngineLook)
     if not found.docker:
         raise Refusal(
             f"{host.name}: Docker does not answer, expected it to list the engine's containers; read "
             "`systemctl status docker` on the host."
         )
+    if (item := group.item(settings)) and not stands(wanted.services[0], at := group.place(host, item)):
+        raise Refusal(
+            f"{host.name}: state {wanted.number} reached the hosts of its group by other addresses or another "
+            f"interface, expected {at.interface} with {at.address}, and {at.hosts[0][0]} at {at.hosts[0][1]}; deploy "
+            "an earlier commit of the fleet's repository."
+        )
     then = settings.model_copy(update=_values(wanted))
     stored = wanted.plan
     planned = Planned(HostPlan.from_dict(stored["plan"]), {}, stored["free_bytes"], stored["inputs"], "rolled back")
     starts = Starts.from_stored(found.files.get(STARTS))
-    seen = outlook(host.name, found, planned, wanted.services, then, starts, fronted=fronting.is_fronted())
-    if seen.refusal:
-        raise Refusal(f"{host.name}: nothing was replaced here: {seen.refusal}; mend that, and run again.")
-    return (yield from engine.serve(seen, then))
+    fronted = fronting.is_fronted()
+    return outlook(host.name, found, planned, wanted.services, then, starts, fronted=fronted), then
 
 
 def _values(wanted: GoodState) -> dict[str, Any]:

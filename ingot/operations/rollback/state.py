@@ -50,6 +50,11 @@ class GoodState:
         return hashlib.sha256(json.dumps(served, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that serve it together, the head first; none where this host serves alone."""
+        return self.services[0].group if self.services else ()
+
+    @property
     def images(self) -> tuple[str, ...]:
         """The images that its services run from."""
         return tuple(sorted({one.image for one in self.services}))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from pyinfra import logger
 from pyinfra.api.command import PyinfraCommand, StringCommand
@@ -20,7 +20,7 @@ from ingot.engines.group_service import BEAT_PORT, MASTER_PORT, Place, digest
 from ingot.engines.vllm import HOST_LIBRARY, USER
 from ingot.errors import IngotError
 from ingot.facts.engine import STATE
-from ingot.facts.group import GroupLast, GroupLinks, GroupLog, GroupSupervised, Interface, Links, Supervised
+from ingot.facts.group import SETTINGS, GroupLast, GroupLinks, GroupLog, GroupSupervised, Interface, Links, Supervised
 from ingot.facts.probe import question
 from ingot.operations import tree
 from ingot.operations.changes import announce
@@ -37,7 +37,6 @@ from ingot.settings.engine import Engine
 from ingot.settings.serving import Serve, Serving
 
 PACKAGE = "ingot.engines.group"
-SETTINGS = "/etc/ingot/engine/group.json"
 KEY = "/etc/ingot/engine/group.key"
 #: Below STATE: what the supervisor says, the number of its last epoch, and what was good before.
 SAYS, EPOCH, LAST = "engine/group.json", "engine/group-epoch.json", "engine/last-good-group"
@@ -49,11 +48,21 @@ PAUSE_S, BESIDE_S = 2, 180
 _RUN = "ingot_groups"
 
 Commands = Generator[PyinfraCommand, None, None]
+Told = TypeVar("Told")
 
 
 def item(values: Serving) -> Serve | None:
     """What a host serves together with others; None where it serves alone."""
     return next((one for one in values.serve if one.hosts), None)
+
+
+def peers(one: Host) -> tuple[str, ...]:
+    """The hosts of a host's group, the head first; none where it serves alone, or its values are wrong."""
+    try:
+        wanted = item(section(one, Serving))
+    except WrongValues:
+        return ()
+    return wanted.hosts if wanted else ()
 
 
 def misfits(one: Host, values: Serving) -> Iterator[str]:
@@ -162,13 +171,17 @@ def place(one: Host, wanted: Serve) -> Place:
 
 @dataclass
 class Group:
-    """One group in one run: what must be equal, by host; who must change something; and how far they are."""
+    """One group in one run: what must be equal, by host; who must change something; and how far they are.
+
+    `parts` are what each host keeps and serves, by host.
+    """
 
     sketches: dict[str, Mapping[str, str]] = field(default_factory=dict)
     differs: dict[str, str] = field(default_factory=dict)
     drained: bool = False
     stopped: set[str] = field(default_factory=set)
     verdict: str | None = None
+    parts: dict[str, Any] = field(default_factory=dict)
 
     def difference(self, me: str) -> str | None:
         """What of the other hosts is another than here, as a sentence without the host's name."""
@@ -210,17 +223,25 @@ def alone(one: Host, wanted: Serve) -> str | None:
     return None
 
 
-def agreed(one: Host, wanted: Serve, sketch: Mapping[str, str], limit_s: float = 60) -> str | None:
+def agreed(one: Host, wanted: Serve, sketch: Mapping[str, str]) -> str | None:
     """Tell the other hosts of the run what this one is like, and wait until all have told. Returns: what differs."""
     group = of_run(wanted)
-    group.sketches[one.name] = sketch
+    return gathered(one, wanted, group.sketches, sketch) or group.difference(one.name)
+
+
+def gathered(one: Host, wanted: Serve, board: dict[str, Told], mine: Told, limit_s: float = 60) -> str | None:
+    """Tell the other hosts of the run something, and wait until all have told theirs. Returns: why not all have.
+
+    Where nothing executes nobody is waited for.
+    """
+    board[one.name] = mine
     until = time.monotonic() + limit_s
-    while state.is_executing and set(wanted.hosts) - set(group.sketches):
+    while state.is_executing and set(wanted.hosts) - set(board):
         gone = alone(one, wanted)
         if gone or time.monotonic() > until:
             return gone or "the other hosts of its group were not looked at within a minute; deploy them together"
         time.sleep(0.2)
-    return group.difference(one.name)
+    return None
 
 
 # --- files

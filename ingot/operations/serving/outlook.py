@@ -211,6 +211,18 @@ def rows(seen: Sequence[Outlook]) -> list[tuple[str, ...]]:
     return made
 
 
+def together(seen: Sequence[Outlook]) -> list[tuple[str, ...]]:
+    """The same of hosts that serve one replica, which is changed on all of them at the same time, or on none."""
+    made: list[tuple[str, ...]] = []
+    for one in seen if any(other.changes for other in seen) else ():
+        (service,) = one.wanted
+        last = stored_services(one.found.files)
+        steps = [changed(step, last[service.name].service if service.name in last else None) for step in one.todo]
+        change = next(iter(steps), "restart: with the others of its group")
+        made.append(("1", one.host, service.name, change, "yes: 503 with Retry-After, as long as its start takes"))
+    return made
+
+
 def _ordered(changing: Sequence[Outlook]) -> list[tuple[str, Outlook]]:
     """The hosts with their places: the canary, then as many at once as may fail; who only adds comes with the first."""
     members = [Member(one.host, "waiting", one.healthy, one.lowest, policy=one.policy) for one in changing]

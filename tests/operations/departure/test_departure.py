@@ -8,13 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pyinfra.api.config import Config
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.state import State
 
 from ingot.facts import footprint
 from ingot.facts.footprint import GPU_USERS, Footprint, FootprintLook, parse_footprint
 from ingot.facts.models import MADE, MARKER, SET_ASIDE, SWARM_LIBRARY
 from ingot.facts.sections import Section, split
-from ingot.operations.departure.departure import SCRIPT, Departure, Occupied, Wish, plan
+from ingot.operations.departure.departure import GROUP_UNIT, SCRIPT, Departure, Occupied, Wish, of_group, plan
 from ingot.operations.packages import SOURCES
+from tests.settings.values import DEFAULTS
 
 pytestmark = pytest.mark.onboarding
 
@@ -75,6 +79,26 @@ def test_what_serves_goes_first_and_the_trace_of_ingot_last() -> None:
     assert departure.lines[-1].endswith("\t/var/lib/ingot")
     assert departure.stays == ("1 models below /srv/models (--wipe-models deletes them)",)
     assert len(departure.sentences) == len(departure.lines)
+
+
+def test_a_supervisor_of_a_group_goes_before_the_container_that_it_would_start_again() -> None:
+    found = replace(SERVED, group=("gpu-01", "gpu-02"), units=("ingot-a.timer", GROUP_UNIT))
+    assert verbs(plan(found, Wish(), ROOT))[:4] == ["unit", "containers", "networks", "unit"]
+
+
+def test_a_host_that_others_need_does_not_leave() -> None:
+    item = {"model": "qwen3-32b", "context": 8192, "concurrency": 8, "hosts": ["gpu-01", "gpu-02"]}
+    named = ([("gpu-01", {"serve": [item]}), ("gpu-02", {}), ("gpu-03", {})], {**DEFAULTS, "models_lock": None})
+    inventory = Inventory(named)
+    State(inventory, Config())
+    # Also one whose own values say nothing of it.
+    for name, other in (("gpu-01", "gpu-02"), ("gpu-02", "gpu-01")):
+        assert of_group(inventory.get_host(name)) == (
+            f"{name}: qwen3-32b is served by it together with {other}, which could not go on without it, expected a host "
+            "that no `hosts` names; take the item out of the `serve` of gpu-01, gpu-02, deploy those that stay with what "
+            "they serve instead, and run this again."
+        )
+    assert of_group(inventory.get_host("gpu-03")) is None
 
 
 MONITOR = replace(
