@@ -41,11 +41,8 @@ def accept(chosen: Selected, options: runner.Options, say: Say) -> Accepted:
     def one(host: Host) -> Outcome | IngotError:
         name = host.name
         try:
-            if any(isinstance(item, dict) and item.get("hosts") for item in host.data.get("serve") or ()):
-                raise IngotError(
-                    f"{name}: it serves one replica together with other hosts, expected a host whose GPUs can be taken "
-                    "from it; accept it before it joins them, or take the item out of `serve` and deploy."
-                )
+            if sentence := _of_group(host, options):
+                raise IngotError(sentence)
             say(name, "connecting", "")
             with connected(host):
                 _hold(host)
@@ -82,6 +79,20 @@ def override(chosen: Selected, reason: str) -> Sequence[dict[str, Any] | IngotEr
         return acceptance
 
     return asked(chosen, one)
+
+
+def _of_group(host: Host, options: runner.Options) -> str | None:
+    """Why the GPUs of a host cannot be taken from it, by what it serves together with others; None where they can."""
+    serve = [item for item in host.data.get("serve") or () if isinstance(item, dict)]
+    item = next((one for one in serve if one.get("hosts")), None)
+    if not item or not options.burn_in:
+        return None
+    others = " and ".join(str(name) for name in item["hosts"] if name != host.name)
+    return (
+        f"{host.name}: it serves {item.get('model')} together with {others}, expected a host whose GPUs can be taken from "
+        "it alone; accept it with --no-burn-in, or take the item out of the `serve` of all of them, deploy them, and "
+        "accept each before it joins again."
+    )
 
 
 def _hold(host: Host) -> None:

@@ -29,7 +29,7 @@ INVENTORY = f"""
 from ingot.sandbox.inventory import hosts
 _names = {list(NAMES)!r}
 _serve = [{{"model": {MODEL!r}, "context": 2048, "concurrency": 4, "hosts": _names}}]
-_values = {{"serve": _serve, "engine_hold_s": 0, "engine_stop_grace_s": 20}}
+_values = {{"serve": _serve, "engine_hold_s": 0, "engine_stop_grace_s": 20, "lock_wait_s": 0}}
 sandbox = [(name, {{**data, **_values}}) for name, data in hosts() if name.removeprefix("@ingot/") in _names]
 """
 CONTAINERS = "docker ps --quiet --filter label=ingot.address"
@@ -57,6 +57,20 @@ class Group:
         path = self.inventory.with_name("changed.py")
         path.write_text(INVENTORY.replace(words, others))
         return deploy(inventory=str(path))
+
+    def ingot(self, *words: str) -> tuple[int, str]:
+        """Run a command of ingot's on the group's inventory. Returns: its status, and all that it said."""
+        command = [str(INGOT), *words, "--inventory", str(self.inventory)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False, input="")
+        return done.returncode, done.stdout + done.stderr
+
+    def containers(self) -> list[str]:
+        """The container of each host."""
+        return [host.succeeds(CONTAINERS) for host in self.hosts]
+
+    def argv(self) -> list[str]:
+        """What the container of each host was started with."""
+        return [host.succeeds(f"docker inspect --format '{{{{.Config.Cmd}}}}' $({CONTAINERS})") for host in self.hosts]
 
     def epoch(self, host: TestHost) -> int:
         return int(json.loads(host.succeeds("cat /var/lib/ingot/engine/group.json"))["epoch"])
@@ -118,16 +132,27 @@ def test_a_deploy_has_both_hosts_compute_the_answer(group: Group) -> None:
 
 
 def test_a_second_deploy_changes_nothing(group: Group) -> None:
-    before = [host.succeeds(CONTAINERS) for host in group.hosts]
+    before = group.containers()
     run = group.deploy()
     assert (run.status, run.changed(NAMES[0]), run.changed(NAMES[1])) == (0, [], []), run.output[-4000:]
-    assert [host.succeeds(CONTAINERS) for host in group.hosts] == before
+    assert group.containers() == before
 
 
 def test_both_keep_every_promise_of_a_host(group: Group) -> None:
-    command = [str(INGOT), "verify", "--inventory", str(group.inventory)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    status, said = group.ingot("verify")
+    assert status == 0, said
+
+
+def test_no_command_leaves_half_a_group(group: Group) -> None:
+    before = group.containers()
+    for words, says in (
+        (("rollback", NAMES[1]), f"{NAMES[0]}: it keeps no state of its group older than what serves now"),
+        (("decommission", NAMES[1], "--yes"), f"{NAMES[1]}: {MODEL} is served by it together with {NAMES[0]}"),
+        (("accept", NAMES[1]), f"{NAMES[1]}: it serves {MODEL} together with {NAMES[0]}"),
+    ):
+        status, said = group.ingot(*words)
+        assert status == 1 and says in said, said
+    assert group.containers() == before
 
 
 def test_a_stranger_reaches_no_port_of_the_engine(group: Group) -> None:
@@ -181,6 +206,45 @@ def test_a_change_that_fails_goes_back_on_both_hosts(group: Group) -> None:
     again = group.deploy()
     assert again.status == 0, again.output[-6000:]
     assert group.answer()
+
+
+@pytest.mark.long
+def test_a_group_goes_back_as_one_whichever_of_its_hosts_is_named(group: Group) -> None:
+    first = group.argv()
+    run = group.changed('"engine_hold_s": 0', '"engine_hold_s": 0, "engine_extra_args": ["--seed", "7"]')
+    assert run.status == 0 and all("--seed 7" in words for words in group.argv()), run.output[-6000:]
+    before = group.containers()
+    for name in NAMES:
+        _, said = group.ingot("history", name)
+        assert "(now)" in said, said
+
+    status, said = group.ingot("rollback", NAMES[1], "--dry")
+    assert status == 0 and all(f"{name}: would go back to state" in said for name in NAMES), said
+    assert all(f"{name}  {MODEL}-0  replace: arguments  yes: 503 with Retry-After" in said for name in NAMES), said
+    assert group.containers() == before
+
+    number = max(int(name.partition(".")[0]) for name in group.head.succeeds("ls /var/lib/ingot/good").split())
+    lacking = f"/var/lib/ingot/good/{number - 1}.json"
+    group.member.succeeds(f"mv {lacking} /root/")
+    status, said = group.ingot("rollback", "all", "--to", str(number - 1))
+    assert status == 1 and f"{NAMES[1]}: it keeps no state {number - 1} of its group" in said, said
+    assert group.containers() == before
+    group.member.succeeds(f"mv /root/{number - 1}.json {lacking}")
+
+    group.member.succeeds("setsid flock /run/ingot/lock sleep 300 >/dev/null 2>&1 & echo $! >/run/held")
+    status, said = group.ingot("rollback", NAMES[0])
+    assert status != 0 and f"{NAMES[1]}: it is being changed by" in said, said
+    group.member.succeeds("kill -- -$(cat /run/held)")
+    assert group.containers() == before
+
+    status, said = group.ingot("rollback", NAMES[1])
+    assert status == 0 and all(f"{name}: serves state {number - 1} of" in said for name in NAMES), said
+    assert group.argv() == first and group.answer()
+    assert group.ingot("verify")[0] == 0
+    again = group.deploy()
+    kept = ["Remember | Keep what serves, to go back to"]
+    assert (again.status, again.changed(NAMES[0]), again.changed(NAMES[1])) == (0, kept, kept), again.output[-6000:]
+    assert group.argv() == first
 
 
 @pytest.mark.long
