@@ -9,6 +9,9 @@ unit=/etc/systemd/system/ingot-accept-restore.service
 
 # Marks first, so that callers get 503 with Retry-After instead of broken answers; then what runs may end.
 names=$(docker ps --filter "$ours" --format '{{.Names}}')
+# Of a group it is the supervisor that stops: it would start anew what is stopped under it.
+group=/etc/ingot/engine/group.json supervisor=ingot-engine.service
+[ ! -e "$group" ] || names=$supervisor
 if [ -n "$names" ]; then
   mkdir -p "$results/pool"
   for member in "$work"/pool.*.path; do
@@ -42,8 +45,20 @@ END
   if systemctl is-active -q nginx; then nginx -t -q 2>/dev/null && systemctl reload nginx; fi
   sh "$work/idle.sh"
   echo 'stopping the replicas' >"$results/now"
-  # shellcheck disable=SC2086 # several names
-  docker stop --time "$grace_s" $names >/dev/null
+  if [ "$names" = "$supervisor" ]; then
+    # The head lets running requests end; the others stop by themselves without it, and wait for that.
+    leads='import json, sys; told = json.load(open(sys.argv[1])); sys.exit(told["me"] != next(iter(told["hosts"])))'
+    waited=0
+    until python3 -c "$leads" "$group" || [ -z "$(docker ps --quiet --filter "$ours")" ] ||
+      [ "$waited" -ge $((grace_s + 600)) ]; do
+      sleep 1
+      waited=$((waited + 1))
+    done
+    systemctl stop "$supervisor"
+  else
+    # shellcheck disable=SC2086 # several names
+    docker stop --time "$grace_s" $names >/dev/null
+  fi
 fi
 
 # Only of the GPUs that are burned in: what others do on GPUs that Ingot leaves alone is theirs.

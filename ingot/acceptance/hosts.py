@@ -12,6 +12,7 @@ from pyinfra.api.host import Host
 
 from ingot.acceptance import evidence, runner
 from ingot.acceptance.evidence import Outcome
+from ingot.acceptance.meeting import incomplete, meetings
 from ingot.errors import IngotError
 from ingot.inventory.fleet import Selected, asked, at_once, connected, secrets_of
 from ingot.operations import lock
@@ -37,17 +38,29 @@ def directory_of(chosen: Selected) -> Path:
 def accept(chosen: Selected, options: runner.Options, say: Say) -> Accepted:
     """Accept every host at once and keep its record; what fails for one stops no other."""
     directory = directory_of(chosen)
+    groups = meetings(chosen.hosts) if options.burn_in else {}
 
     def one(host: Host) -> Outcome | IngotError:
-        name = host.name
+        answer = alone(host)
+        if meeting := groups.get(host.name):
+            meeting.end(host.name, answer if isinstance(answer, Outcome) else None)
+        return answer
+
+    def alone(host: Host) -> Outcome | IngotError:
+        name, meeting = host.name, groups.get(host.name)
         try:
-            if sentence := _of_group(host, options):
+            if meeting and (sentence := incomplete(name, meeting, chosen.names)):
                 raise IngotError(sentence)
             say(name, "connecting", "")
             with connected(host):
                 _hold(host)
+                if meeting:
+                    meeting.begin(name)
                 fleet = evidence.fleet(directory, options.level.name, without=name)
                 outcome = runner.accept(host, name, options, lambda text: say(name, text, ""), fleet)
+                if meeting and (judged := meeting.judged(name, outcome)) != outcome:
+                    outcome = judged
+                    runner.record(host, runner.records(outcome))
                 told.conclude(host, str(outcome.verdict), "; ".join(outcome.reasons))
         except IngotError as refused:
             error = refused
@@ -79,20 +92,6 @@ def override(chosen: Selected, reason: str) -> Sequence[dict[str, Any] | IngotEr
         return acceptance
 
     return asked(chosen, one)
-
-
-def _of_group(host: Host, options: runner.Options) -> str | None:
-    """Why the GPUs of a host cannot be taken from it, by what it serves together with others; None where they can."""
-    serve = [item for item in host.data.get("serve") or () if isinstance(item, dict)]
-    item = next((one for one in serve if one.get("hosts")), None)
-    if not item or not options.burn_in:
-        return None
-    others = " and ".join(str(name) for name in item["hosts"] if name != host.name)
-    return (
-        f"{host.name}: it serves {item.get('model')} together with {others}, expected a host whose GPUs can be taken from "
-        "it alone; accept it with --no-burn-in, or take the item out of the `serve` of all of them, deploy them, and "
-        "accept each before it joins again."
-    )
 
 
 def _hold(host: Host) -> None:

@@ -5,10 +5,22 @@ results=$1
 docker ps -aq --filter label=ingot.acceptance | xargs -r docker rm --force >/dev/null 2>&1
 [ -e "$results/stopped" ] || exit 0
 names=$(cat "$results/stopped")
-# shellcheck disable=SC2086 # several names
-[ -z "$names" ] || docker start $names >/dev/null 2>&1 || true
+group=/etc/ingot/engine/group.json supervisor=ingot-engine.service state=/var/lib/ingot/engine/group.json
+if [ "$names" = "$supervisor" ]; then
+  # What it said before it stopped is of then.
+  systemctl is-active -q "$supervisor" || rm -f "$state"
+  systemctl start "$supervisor"
+elif [ -n "$names" ]; then
+  # shellcheck disable=SC2086 # several names
+  docker start $names >/dev/null 2>&1 || true
+fi
 
 healthy() {
+  if [ "$1" = "$supervisor" ]; then
+    # A host that has left its group since waits for nobody.
+    [ ! -e "$group" ] || grep -qs '"answered": true' "$state"
+    return
+  fi
   every='{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}'
   # One that a deploy has removed since is waited for no longer.
   address=$(docker inspect --format "$every" "$1" 2>/dev/null) || return 0

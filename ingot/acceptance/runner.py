@@ -76,8 +76,13 @@ def accept(host: Host, name: str, options: Options, say: Say, fleet: Sequence[Me
         # The file that holds it out of the pool stays as it is.
         failed = Finding(Verdict.FAIL, sentence)
         return replace(outcome, verdict=Verdict.FAIL, findings=(failed, *outcome.findings))
-    record(host, {ACCEPTANCE_FILE: outcome.acceptance(), EVIDENCE_FILE: outcome.to_dict()})
+    record(host, records(outcome))
     return outcome
+
+
+def records(outcome: Outcome) -> dict[str, Mapping[str, Any]]:
+    """What a host keeps of an outcome, by file."""
+    return {ACCEPTANCE_FILE: outcome.acceptance(), EVIDENCE_FILE: outcome.to_dict()}
 
 
 def override(host: Host, name: str, reason: str) -> dict[str, Any]:

@@ -17,5 +17,5 @@ def test_a_host_that_serves_together_with_others_is_refused_before_anybody_conne
     options = runner.Options(next(iter(LEVELS.values())))
     done = hosts.accept(Selected(tmp_path / "i.py", one.state, (one,)), options, lambda *words: said.append(words))
     assert done.outcomes == ()
-    assert str(done.errors[0]).startswith("gpu-01: it serves qwen3-32b together with gpu-02, expected")
+    assert str(done.errors[0]).startswith("gpu-01: it serves qwen3-32b together with gpu-02, all of which stop")
     assert [words[2] for words in said] == ["error"]
