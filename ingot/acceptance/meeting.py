@@ -21,7 +21,7 @@ PAUSE_S = 0.5
 
 @dataclass
 class Meeting:
-    """The hosts of one group in one run, the head first: whether each can begin, and its outcome (None: it has none)."""
+    """The hosts of one group in one run, the head first: whether each can begin, and its outcome (None: none)."""
 
     model: str
     hosts: tuple[str, ...]

@@ -21,10 +21,10 @@ from ingot.commands.options import end, hosts_options, json_option, print_json
 @click.option("--dry", is_flag=True, help="Show what would be done, and do nothing.")
 @json_option
 def rollback(inventory: Path | None, hosts: tuple[str, ...], number: int | None, dry: bool, as_json: bool) -> None:
-    """Have each HOST, or `all`, go back to a state that was proven; with it go all hosts that serve its replica.
+    """Have each HOST, or `all`, go back to a state that was proven.
 
     Image, model, arguments and gateway come back as they were, one replica after the other and one host after the
-    other, and are proven again. Nothing is fetched. Keys stay as they are: one that was revoked does not come back.
+    other, and are proven again. With a host of a group go all of it, as one. Nothing is fetched. Keys stay as they are: one that was revoked does not come back.
     The next deploy brings what the fleet's repository says: correct that first.
     """
     if not hosts:

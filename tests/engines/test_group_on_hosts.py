@@ -51,16 +51,28 @@ class Group:
     def deploy(self, *names: str) -> Run:
         return deploy(*names, inventory=str(self.inventory))
 
-    def changed(self, words: str, others: str) -> Run:
-        """Deploy both with other words in their inventory."""
+    def with_words(self, words: str, others: str) -> Path:
+        """An inventory of both with other words in it."""
         assert words in INVENTORY
         path = self.inventory.with_name("changed.py")
         path.write_text(INVENTORY.replace(words, others))
-        return deploy(inventory=str(path))
+        return path
 
-    def ingot(self, *words: str) -> tuple[int, str]:
+    def changed(self, words: str, others: str) -> Run:
+        """Deploy both with other words in their inventory."""
+        return deploy(inventory=str(self.with_words(words, others)))
+
+    def apart(self) -> Path:
+        """An inventory in which each serves alone, with a host file of the member."""
+        path = self.with_words(', "hosts": _names', "")
+        file = path.parent / "changed" / f"{self.member.name}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"address: {self.member.address}\n")
+        return path
+
+    def ingot(self, *words: str, inventory: Path | None = None) -> tuple[int, str]:
         """Run a command of ingot's on the group's inventory. Returns: its status, and all that it said."""
-        command = [str(INGOT), *words, "--inventory", str(self.inventory)]
+        command = [str(INGOT), *words, "--inventory", str(inventory or self.inventory)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False, input="")
         return done.returncode, done.stdout + done.stderr
 
@@ -152,6 +164,10 @@ def test_no_command_leaves_half_a_group(group: Group) -> None:
     ):
         status, said = group.ingot(*words)
         assert status == 1 and says in said, said
+    status, said = group.ingot("decommission", NAMES[1], "--dry", inventory=group.apart())
+    assert status == 0 and f"end the model that it serves together with {NAMES[0]}, on all of them" in said, said
+    status, said = group.ingot("rollback", NAMES[1], inventory=group.apart())
+    assert status == 1 and f"{NAMES[1]}: it serves one replica together with {NAMES[0]}, and its `serve`" in said, said
     assert group.containers() == before
 
 
@@ -248,6 +264,17 @@ def test_a_group_goes_back_as_one_whichever_of_its_hosts_is_named(group: Group) 
 
 
 @pytest.mark.long
+def test_both_are_accepted_together_and_serve_again(group: Group) -> None:
+    before = group.epoch(group.head)
+    status, said = group.ingot("accept", *NAMES, "--level", "quick", "--hours", "0.0006")
+    assert status == 0 and all(f"{name}: pass (quick)" in said for name in NAMES), said
+    group.answers_again(before)
+    assert "draining" not in group.head.succeeds("cat /var/lib/ingot/upstreams.json")
+    for host in group.hosts:
+        host.fails("ls /etc/systemd/system/ingot-accept-restore.service")
+
+
+@pytest.mark.long
 def test_hosts_that_leave_serve_by_themselves_and_are_cleared(group: Group) -> None:
     run = group.changed(', "hosts": _names', "")
     assert run.status == 0, run.output[-6000:]
@@ -256,3 +283,20 @@ def test_hosts_that_leave_serve_by_themselves_and_are_cleared(group: Group) -> N
         assert asked.completions.create(model=MODEL, prompt="Count from one to ten.", max_tokens=4).choices[0].text
         host.fails("ls /var/lib/ingot/engine/group.json")
         assert "INGOT-GROUP" not in host.succeeds("iptables -w -S")
+
+
+@pytest.mark.long
+def test_a_host_that_is_taken_away_ends_the_group_and_the_other_serves_alone_again(group: Group) -> None:
+    run = group.deploy()
+    assert run.status == 0, run.output[-6000:]
+    apart = group.apart()
+    status, said = group.ingot(
+        "decommission", NAMES[1], "--yes", "--keep-driver", "--keep-docker", "--drain-seconds", "1", inventory=apart
+    )
+    assert status == 0, said
+    assert group.member.succeeds(CONTAINERS) == ""
+    assert "INGOT-GROUP" not in group.member.succeeds("iptables -w -S")
+    group.head.wait_until_succeeds(f'test -z "$({CONTAINERS})"', timeout_s=120)
+    left = deploy(NAMES[0], inventory=str(apart))
+    assert left.status == 0, left.output[-6000:]
+    assert group.answer()
