@@ -24,7 +24,8 @@ def rollback(inventory: Path | None, hosts: tuple[str, ...], number: int | None,
     """Have each HOST, or `all`, go back to a state that was proven.
 
     Image, model, arguments and gateway come back as they were, one replica after the other and one host after the
-    other, and are proven again. With a host of a group go all of it, as one. Nothing is fetched. Keys stay as they are: one that was revoked does not come back.
+    other, and are proven again; with a host of a group go all of it, as one. Nothing is fetched. Keys stay as they are:
+    one that was revoked does not come back.
     The next deploy brings what the fleet's repository says: correct that first.
     """
     if not hosts:
