@@ -95,6 +95,7 @@ def _one(inventory: Path, name: str, number: int | None, *, dry: bool) -> Return
 
 def _group(inventory: Path, names: tuple[str, ...], number: int | None, say: Say, *, dry: bool) -> list[Returned]:
     """All hosts of a group as one: each is held and looked at before any of them changes."""
+    say(f"{' and '.join(names)} serve one replica, and go back as one:")
     try:
         state = selected(inventory, names).state
     except IngotError as refused:
@@ -118,7 +119,6 @@ def _group(inventory: Path, names: tuple[str, ...], number: int | None, say: Say
         seen = _each(state, hosts, lambda: rollback.prospect(target))
         if errors := [one for one in seen if isinstance(one, IngotError)]:
             return _refused(hosts, errors)
-        say(f"{' and '.join(names)} serve one replica, and go back as one:")
         table = outlook.together([one for one in seen if isinstance(one, outlook.Outlook)])
         for line in outlook.lines(table) if table else ():
             say(f"    {line}")
