@@ -104,22 +104,14 @@ def _group(inventory: Path, names: tuple[str, ...], number: int | None, say: Say
     state.check_for_changes = False
     with ctx_state.use(state), ExitStack() as held:
         state.set_stage(StateStage.Connect)
-        for host in hosts:
-            try:
+        try:
+            for host in hosts:
                 held.enter_context(_entered(host, dry=dry))
-            except IngotError as refused:
-                return _refused(hosts, [refused])
-        parts = _each(state, hosts, rollback.part)
-        if errors := [one for one in parts if isinstance(one, IngotError)]:
-            return _refused(hosts, errors)
-        found = dict(zip(names, (one for one in parts if isinstance(one, together.Part)), strict=True))
-        target = together.target(found, number)
-        if isinstance(target, str):
-            return _refused(hosts, [IngotError(f"{target}.")])
-        seen = _each(state, hosts, lambda: rollback.prospect(target))
-        if errors := [one for one in seen if isinstance(one, IngotError)]:
-            return _refused(hosts, errors)
-        table = outlook.together([one for one in seen if isinstance(one, outlook.Outlook)])
+            parts = dict(zip(names, _each(state, hosts, rollback.part), strict=True))
+            target = together.target(parts, number)
+            table = outlook.together(_each(state, hosts, lambda: rollback.prospect(target)))
+        except IngotError as refused:
+            return _refused(hosts, refused)
         for line in outlook.lines(table) if table else ():
             say(f"    {line}")
         return (_dry if dry else _done)(state, hosts, target)
@@ -134,25 +126,33 @@ def _entered(host: Host, *, dry: bool) -> Iterator[None]:
         yield
 
 
-def _each(state: State, hosts: Sequence[Host], question: Callable[[], Answer]) -> list[Answer | IngotError]:
-    """Ask all hosts at the same time; the answer of one that refuses is why."""
+def _each(state: State, hosts: Sequence[Host], question: Callable[[], Answer]) -> list[Answer]:
+    """Ask all hosts at the same time. Raises: IngotError, with a sentence in a line for each that refuses."""
+    refusals: list[str] = []
 
-    def ask(host: Host) -> Answer | IngotError:
+    def ask(host: Host) -> Answer | None:
         try:
             return question()
         except (IngotError, ParseError) as refused:
-            return IngotError(str(refused))
+            refusals.append(str(refused))
+            return None
 
-    return at_once(state, hosts, ask)
+    answers = at_once(state, hosts, ask)
+    if refusals:
+        raise IngotError("\n".join(sorted(refusals)))
+    return [one for one in answers if one is not None]
 
 
-def _refused(hosts: Sequence[Host], errors: Sequence[IngotError]) -> list[Returned]:
-    """None of a group went back: nothing was changed on any of its hosts. Each one's audit has why."""
-    sentence = " ".join(map(str, errors))
+def _refused(hosts: Sequence[Host], refused: IngotError) -> list[Returned]:
+    """None of a group went back: nothing was changed on any of its hosts. The audit of each has why."""
+    sentences = str(refused).splitlines()
     for host in hosts:
-        told.conclude(host, "failed", sentence)
-    named = {host.name: host.name for host in hosts}
-    return [Returned(named.get(str(one).partition(":")[0], hosts[0].name), error=one) for one in errors]
+        told.conclude(host, "failed", " ".join(sentences))
+    names = {host.name for host in hosts}
+    return [
+        Returned(name if (name := one.partition(":")[0]) in names else hosts[0].name, error=IngotError(one))
+        for one in sentences
+    ]
 
 
 def _done(state: State, hosts: Sequence[Host], number: int | None) -> list[Returned]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ingot.errors import IngotError
 from ingot.operations.rollback.state import GoodState
 
 
@@ -45,18 +46,18 @@ def kept(parts: Parts, me: str, keep: int) -> tuple[GoodState, ...]:
     return (*others, replace(own.now, number=highest + 1))[-keep:]
 
 
-def target(parts: Parts, number: int | None) -> int | str:
+def target(parts: Parts, number: int | None) -> int:
     """The number of the state to go back to: the one asked for, else the newest that is older than what serves now.
 
-    Where there is none: why, in a sentence that begins with the name of a host and has no final stop.
+    Raises: IngotError, where there is none, with the host that lacks it.
     """
     hosts, numbers = tuple(parts), shared(parts)
     for name, part in parts.items():
         if part.now.hosts != hosts:
             others = " and ".join(one for one in hosts if one != name)
-            return (
+            raise IngotError(
                 f"{name}: it does not serve together with {others} yet, as its `serve` says, expected a group that was "
-                "deployed; deploy all its hosts"
+                "deployed; deploy all its hosts."
             )
     now = next((one for one in reversed(numbers) if serves(parts, one)), None)
     if number in numbers:
@@ -70,9 +71,9 @@ def target(parts: Parts, number: int | None) -> int | str:
     else:
         lacks = next((name for name, part in parts.items() if not _keeps(part, number, hosts)), hosts[0])
         what = f"no state {number} of its group"
-    return (
+    raise IngotError(
         f"{lacks}: it keeps {what}, expected one that {' and '.join(hosts)} all keep ({words}); see `ingot history "
-        f"{' '.join(hosts)}`, or deploy an earlier commit of the fleet's repository"
+        f"{' '.join(hosts)}`, or deploy an earlier commit of the fleet's repository."
     )
 
 

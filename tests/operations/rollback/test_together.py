@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from ingot.errors import IngotError
 from ingot.operations.rollback.state import GoodState
 from ingot.operations.rollback.together import Part, kept, shared, target
 from tests.operations.rollback.test_state import NGINX, ONE, TINY
@@ -90,5 +91,6 @@ def test_all_go_back_to_what_all_keep(found: dict[str, Part], number: int | None
 def test_what_not_all_keep_is_refused_with_the_host_that_lacks_it(
     found: dict[str, Part], number: int | None, says: str
 ) -> None:
-    sentence = target(found, number)
-    assert isinstance(sentence, str) and sentence.startswith(says)
+    with pytest.raises(IngotError) as refused:
+        target(found, number)
+    assert str(refused.value).startswith(says)
