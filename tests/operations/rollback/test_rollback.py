@@ -143,3 +143,29 @@ def test_a_state_that_fails_gives_way_to_what_served(host: OneHost) -> None:
     host.run(rollback.rollback)
     assert "crashed" in host.refused[0]
     assert host.files[CONFIGURATION] == "version 2", "the gateway follows engines that were proven"
+
+
+def joined(host: OneHost, path: str, key: str) -> None:
+    """Have services in a file be of a group."""
+    found = json.loads(host.files[path])
+    services = found[key] if isinstance(found[key], list) else [found[key]]
+    for service in services:
+        service["group"] = ["gpu-01", "gpu-02"]
+    host.files[path] = json.dumps(found)
+
+
+def test_a_host_that_serves_alone_does_not_go_back_to_half_a_group(host: OneHost) -> None:
+    deploy(host, engine_extra_args=["--seed", "1"])
+    joined(host, f"{STATE}good/1.json", "services")
+    host.run(rollback.rollback)
+    assert "state 1 is of a time when it served together with gpu-02, expected one of the same hosts" in host.refused[0]
+    assert host.commands == []
+
+
+def test_a_part_of_a_group_that_the_inventory_denies_stays_as_it_is(host: OneHost) -> None:
+    deploy(host, engine_extra_args=["--seed", "1"])
+    for name in ("small-0", "small-1"):
+        joined(host, f"{STATE}engine/last-good/{name}.json", "service")
+    host.run(rollback.rollback)
+    assert "it serves one replica together with gpu-02, and its `serve` says otherwise" in host.refused[0]
+    assert host.commands == []
