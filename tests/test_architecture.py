@@ -122,6 +122,7 @@ ALLOWED = {
     },
     "ingot.operations.rollback": {
         "ingot.engines",
+        "ingot.errors",
         "ingot.facts",
         "ingot.gateway",
         "ingot.operations",
