@@ -62,10 +62,10 @@ lint: env ## ruff and mypy (strict)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Half of their time they wait for processes.
+# Half of their time they wait for processes; a worker that has nothing left takes tests from one that waits for long.
 test-unit: env checkers ## Tests that need no test host
 	@scripts/test-tools
-	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e" -n 4
+	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e" -n 4 --dist worksteal
 
 # Several sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
 ON_HOSTS = $(BIN)/pytest $$(grep -rlF --include='test_*.py' pytest.mark.e2e tests | grep -v '^tests/sandbox/test_' | sort) \
