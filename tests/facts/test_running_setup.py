@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -25,15 +26,21 @@ MODEL_LAYER, PARAMETERS_LAYER = "application/vnd.ollama.image.model", "applicati
 @contextmanager
 def running(words: str, **variables: str) -> Iterator[None]:
     """A process with this command line and these variables, until the end of the block."""
-    with subprocess.Popen(["bash", "-c", f"exec -a '{words}' sleep 60"], env={**os.environ, **variables}) as process:
+    with subprocess.Popen(["bash", "-c", f"exec -a '{words}' sleep 600"], env={**os.environ, **variables}) as process:
         try:
-            end = time.monotonic() + 20
-            while words.split()[0].encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\\0")[0]:
-                assert time.monotonic() < end, "it did not start"
-                time.sleep(0.02)
+            # Until then it is bash, which has them too.
+            wait_for_words(process, rf"^{words}")
             yield
         finally:
             process.kill()
+
+
+def wait_for_words(process: subprocess.Popen[bytes], words: str) -> None:
+    """Wait until a process has its command line: the kernel sets it a moment after the program was put in place."""
+    end = time.monotonic() + 180
+    while not re.search(words, Path(f"/proc/{process.pid}/cmdline").read_text()):
+        assert time.monotonic() < end, "it did not start"
+        time.sleep(0.02)
 
 
 def look(program: str, mark: str) -> RunningProgram:
@@ -106,8 +113,9 @@ def test_a_host_on_which_nothing_runs_is_said(program: str) -> None:
 @pytest.mark.parametrize("words", [("--api-key", "s3cret"), ("--api-key=s3cret",)])
 def test_a_key_on_the_command_line_stays_there(words: tuple[str, ...]) -> None:
     mark = f"text-generation-launcher-{os.getpid()}-{len(words)}"
-    with subprocess.Popen(["python3", "-c", "import time; time.sleep(60)", mark, *words, "--port", "80"]) as process:
+    with subprocess.Popen(["python3", "-c", "import time; time.sleep(600)", mark, *words, "--port", "80"]) as process:
         try:
+            wait_for_words(process, mark)
             found = look("tgi", mark)
         finally:
             process.kill()
