@@ -28,6 +28,12 @@ _WHOSE = ("listener_groups", "published")
 # Asked last: what comes before it may take seconds, and the control machine's clock is read when all is answered.
 CLOCK = "date +%s.%N"
 
+#: Has apt read its sources, and neither its lists nor its cache of packages, as `read_sources` of sources.sh does.
+READ_SOURCES = (
+    "apt-get indextargets -o Dir::State::lists=/nonexistent/ -o Dir::State::status=/dev/null -o Dir::Cache::pkgcache= "
+    "-o Dir::Cache::srcpkgcache="
+)
+
 #: Who holds the package manager: pid and name, or nothing.
 # fcntl locks, as apt takes them: flock(1) would not see them, /proc/locks does.
 APT_LOCK = (
@@ -128,8 +134,7 @@ def _questions(paths: Sequence[str], ports: Sequence[int]) -> dict[str, str]:
         "broken": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^(.H|..R)'; true",
         "unfinished": "dpkg-query -W -f='${db:Status-Abbrev}\\t${Package}\\n' 2>/dev/null | grep -E '^.[UFWt] '; true",
         "tmp": TMP_OPTIONS,
-        # It reads all descriptions of sources, and asks no server.
-        "apt_fault": "command -v apt-get >/dev/null || exit 0; said=$(apt-get indextargets 2>&1 >/dev/null) || "
+        "apt_fault": f"command -v apt-get >/dev/null || exit 0; said=$({READ_SOURCES} 2>&1 >/dev/null) || "
         'printf "%s\\n" "$said" | grep -m 1 "^E: " || echo "E: apt-get indextargets failed"',
         **SOURCE_QUESTIONS,
         "listeners": f"command -v ss >/dev/null && ss -Hltnp '{sockets}'; true",

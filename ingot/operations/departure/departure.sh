@@ -156,7 +156,7 @@ sources() {
     [ ! -f "$list" ] || mv -- "$list" "$work/list"
     cp -a -- "$kept" "$work/kept.$name"
     put_back "$kept" || fail "could not put back what is in $kept/was"
-    if ! why=$(apt-get indextargets 2>&1 >/dev/null); then
+    if ! why=$(read_sources 2>&1 >/dev/null); then
       rm -rf -- "$kept" && cp -a -- "$work/kept.$name" "$kept"
       (cd "$kept/now" && find . -type f | cut -c2-) | while read -r path; do
         cmp -s "$kept/was$path" "$path" && replace "$kept/now$path" "$path"
