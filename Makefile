@@ -67,20 +67,21 @@ test-unit: env checkers ## Tests that need no test host
 	@scripts/test-tools
 	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e" -n 4 --dist worksteal
 
-# Several sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone.
+# Several sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone,
+# and in test-long, since every test on hosts would notice if they did not boot.
 ON_HOSTS = $(BIN)/pytest $$(grep -rlF --include='test_*.py' pytest.mark.e2e tests | grep -v '^tests/sandbox/test_' | sort) \
   -n $(or $(WORKERS),3) --dist loadscope --no-loadscope-reorder
 
 test-e2e: env checkers clients ## Tests on real booted test hosts (root, Linux)
 	@$(BIN)/ingot sandbox check
 	$(ON_HOSTS) -m "e2e and not long"
-	$(BIN)/pytest tests/sandbox --ignore=tests/sandbox/simulated -m e2e
 
-test-long: env checkers clients ## More proofs on booted hosts, some ten minutes (no part of test)
+test-long: env checkers clients ## More proofs on booted hosts, some twenty minutes (no part of test)
 	@$(BIN)/ingot sandbox check
 	$(ON_HOSTS) -m "e2e and long"
+	$(BIN)/pytest tests/sandbox --ignore=tests/sandbox/simulated -m e2e
 
-test: lint test-unit test-e2e ## Every test
+test: lint test-unit test-e2e ## Every test but those of test-long
 
 test-driver: env ## NVIDIA's module built for real on Debian 12 and 13 (root; about ten minutes, no part of test)
 	nice $(BIN)/pytest tests/dkms/real_builds.py

@@ -6,7 +6,7 @@ import pytest
 
 from ingot.sandbox import Sandbox, TestHost, aptrepo, simulated
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 OLD, NEW = "580.159.03", "580.173.02"
 
