@@ -157,16 +157,20 @@ def rotated_keys(fleet: Fleet) -> None:
 
 def certificate(fleet: Fleet) -> None:
     """One that ends in 27 days lies on each host, which is sooner than a deploy leaves it."""
-    ca = pki.authority(fleet.secrets, ())
-    for host in fleet.hosts.values():
-        request = host.succeeds(f"cat {Path(site.CERTIFICATE).with_name('request.pem')}")
-        names = host.succeeds(f"openssl x509 -in {site.CERTIFICATE} -noout -ext subjectAltName | tail -n 1")
-        wanted = [word.strip().partition(":")[2] for word in names.split(",")]
-        host.put(site.CERTIFICATE, pki.sign(ca, request, wanted, now=datetime.now(UTC) - timedelta(days=20)))
-    before = [host.succeeds(f"sha256sum {site.CERTIFICATE}") for host in fleet.hosts.values()]
+    before = [age_certificate(host, fleet.secrets) for host in fleet.hosts.values()]
     fleet.deploy(deploy_file="roles.gateway.gateway")
-    if set(before) & {host.succeeds(f"sha256sum {site.CERTIFICATE}") for host in fleet.hosts.values()}:
+    if set(before) & {host.succeeds(f"cat {site.CERTIFICATE}") for host in fleet.hosts.values()}:
         raise Unexpected("a certificate was not renewed")
+
+
+def age_certificate(host: TestHost, secrets: Path) -> str:
+    """Put a certificate in the place of the host's, 20 days older than a new one. Returns: its text."""
+    request = host.succeeds(f"cat {Path(site.CERTIFICATE).with_name('request.pem')}")
+    names = host.succeeds(f"openssl x509 -in {site.CERTIFICATE} -noout -ext subjectAltName | tail -n 1")
+    wanted = [word.strip().partition(":")[2] for word in names.split(",")]
+    older = pki.sign(pki.authority(secrets, ()), request, wanted, now=datetime.now(UTC) - timedelta(days=20))
+    host.put(site.CERTIFICATE, older)
+    return host.succeeds(f"cat {site.CERTIFICATE}")
 
 
 def nginx_package(fleet: Fleet) -> None:
@@ -217,7 +221,7 @@ def fleet_of_test_hosts(work: Path, names: Sequence[str] = tuple(PROFILES)) -> I
             booted = pool.map(lambda name: sandbox.up(name, profile=PROFILES[name]), names)
             hosts = {host.name: host for host in booted}
         images = [standin_image.write(_made(work / f"image-{number}"), str(number)) for number in (1, 2)]
-        revisions = [_revision(work, number) for number in (1, 2)]
+        revisions = [revision_values(work, number) for number in (1, 2)]
         serve = {"model": MODEL, "context": 4096, "concurrency": 8}
         fleet = Fleet(
             hosts,
@@ -251,7 +255,7 @@ def _made(path: Path) -> Path:
     return path
 
 
-def _revision(work: Path, number: int) -> dict[str, Any]:
+def revision_values(work: Path, number: int) -> dict[str, Any]:
     """The values by which hosts get one revision of the model from this machine."""
     contents = {**generator.files(), "generation_config.json": models.as_json({"seed": number})}
     made = models.make(work / "models", MODEL, contents)

@@ -1,4 +1,4 @@
-"""Two hosts with stand-in engines, and callers who ask all the while: what the tests of changes share."""
+"""Two hosts with stand-in engines, a fleet gateway before them, and callers: what the tests of changes share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.rollout import OLDER_DRIVER
 from benchmarks.steady_load import row, steady_load
 from ingot.sandbox import Sandbox, TestHost
 from ingot.secrets import files
@@ -19,19 +20,18 @@ from tests.e2e import standin_image
 from tests.e2e.deploying import Run, deploy
 
 NAMES = ("roll-1", "roll-2")
+FRONT = "roll-front"
 MODEL = "tiny-qwen3"
 INVENTORY = """
 from ingot.sandbox.inventory import hosts
-_own = {own!r}
-_hosts = [(name, data, name.removeprefix("@ingot/")) for name, data in hosts()]
-sandbox = [(name, {{**data, **{values!r}, **_own[short]}}) for name, data, short in _hosts if short in _own]
+_values, _own = {values!r}, {own!r}
+_hosts = [(name, {{**data, **_values}}, name.removeprefix("@ingot/")) for name, data in hosts()]
+gpu = [(name, {{**data, **_own[short]}}) for name, data, short in _hosts if short in _own]
+gateway = [(name, data) for name, data, short in _hosts if short == {front!r}]
 """
 #: The first has two replicas, so that its callers need not notice anything.
-PROFILES = {"roll-1": "a10gx4", "roll-2": "rtx4090x1"}
-OWN = {
-    name: {"serve": [{"model": MODEL, "context": 4096, "concurrency": 8, "replicas": replicas}]}
-    for name, replicas in (("roll-1", 2), ("roll-2", 1))
-}
+PROFILES = {"roll-1": "a10gx4", "roll-2": "rtx4090x1", FRONT: "none"}
+SERVE = {"model": MODEL, "context": 4096, "concurrency": 8}
 GATEWAY = "roles.gateway.gateway"
 
 
@@ -40,16 +40,20 @@ class Fleet:
     """The hosts, and the directory of their inventories."""
 
     hosts: tuple[TestHost, TestHost]
+    #: The fleet gateway, which has no GPU.
+    front: TestHost
     directory: Path
     values: dict[str, object]
+    #: What each host has for itself.
+    own: dict[str, dict[str, object]]
     #: Requests of all callers so far, and those without OpenAI's client.
     sent: int = 0
     bare: int = 0
 
-    def inventory(self, **values: object) -> Path:
-        """An inventory of both with these values."""
+    def inventory(self, front: str = FRONT, **values: object) -> Path:
+        """An inventory of all with these values; without a name for `front`, of the two that serve."""
         path = self.directory / "fleet.py"
-        path.write_text(INVENTORY.format(values={**self.values, **values}, own=OWN))
+        path.write_text(INVENTORY.format(values={**self.values, **values}, own=self.own, front=front))
         return path
 
     def deploy(self, deploy_file: str = "deploy.py", **values: object) -> Run:
@@ -62,12 +66,13 @@ class Fleet:
 
     @contextmanager
     def called_without_a_failure(self, in_all: int = 0) -> Iterator[None]:
-        """Callers ask the first host all the while, plain and streamed; none of their requests fails.
+        """Callers ask the first host and the fleet gateway, plain and streamed; none of their requests fails.
 
         A third of them use OpenAI's client. It goes on until `in_all` were sent, those of earlier blocks included.
         """
         record, ca = self.directory / f"{time.monotonic_ns()}.jsonl", Sandbox().secrets_dir / "ca.crt"
-        with steady_load([self.hosts[0].address], ca, self.key, MODEL, record, rate=40, bare=80):
+        asked = [self.hosts[0].address, self.front.address]
+        with steady_load(asked, ca, self.key, MODEL, record, rate=40, bare=80):
             self._wait_for_requests(record, 20)
             yield
             self._wait_for_requests(record, max(120, in_all - self.sent))
@@ -92,17 +97,21 @@ class Fleet:
 @pytest.fixture(scope="package")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     sandbox = Sandbox()
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda name: sandbox.up(name, profile=PROFILES[name]), NAMES)
+    with ThreadPoolExecutor(len(PROFILES)) as pool:
+        first, second, front = pool.map(lambda name: sandbox.up(name, profile=PROFILES[name]), PROFILES)
     directory = tmp_path_factory.mktemp("fleet")
     values = {**standin_image.write(directory), "engine_hold_s": 0, "rollout_canary_hold_s": 2}
     values["cache_peer_port"], values["cache_swarm_port"] = 8444, 8445
     # These callers are more than a team may be.
     values["gateway_requests_per_minute"] = 60_000
-    made = Fleet((first, second), directory, values)
+    own: dict[str, dict[str, object]] = {
+        "roll-1": {"serve": [{**SERVE, "replicas": 2}]},
+        "roll-2": {"serve": [{**SERVE, "replicas": 1}], "driver_version": OLDER_DRIVER},
+    }
+    made = Fleet((first, second), front, directory, values, own)
     files.replace(made.key, create(sandbox.secrets_dir, "steady"), mode=0o600)
     run = made.deploy()
     assert run.status == 0, run.output[-6000:]
     yield made
-    for name in NAMES:
+    for name in PROFILES:
         sandbox.down(name)

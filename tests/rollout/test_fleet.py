@@ -1,4 +1,7 @@
-"""Two hosts: a canary that is well lets the other follow, and one that is not leaves the other as it is."""
+"""Two hosts and a fleet gateway: a canary that is well lets the other follow, one that is not leaves it as it is.
+
+While all of it changes, no request of those who ask the first host and the gateway fails.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from benchmarks.rollout import UPGRADE_NGINX
+from benchmarks.rollout import NEWER_DRIVER, OLDER_DRIVER, UPGRADE_NGINX, age_certificate, revision_values
+from ingot.operations.gateway.site import CERTIFICATE
 from ingot.sandbox import Sandbox
 from ingot.secrets import files
 from ingot.secrets.keys import create, fingerprint, revoke_id, rotate
+from tests.e2e import standin_image
 from tests.e2e.deploying import INGOT, ROOT, deploy
 from tests.hosts.https import Caller, CallError
-from tests.rollout.conftest import GATEWAY, MODEL, NAMES, Fleet
+from tests.rollout.conftest import FRONT, GATEWAY, MODEL, NAMES, Fleet
 
 pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(1800)]
 
@@ -72,19 +77,23 @@ def test_a_port_that_a_firewall_shuts_is_said_and_the_weights_come_another_way(
 
 def test_the_plan_alone_is_printed_and_nothing_changes(fleet: Fleet) -> None:
     before = fleet.containers()
-    inventory = str(fleet.inventory(engine_extra_args=["--seed", "1"]))
-    done = subprocess.run(
-        [INGOT, "rollout", "--plan-only", inventory], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    head, *rows = [line.split() for line in done.stdout.splitlines()]
-    assert head == ["order", "host", "replica", "change", "outage"]
-    assert [row[:6] for row in rows] == [
-        ["1", "canary", "roll-1", "tiny-qwen3-0", "replace:", "arguments"],
-        ["1", "canary", "roll-1", "tiny-qwen3-1", "replace:", "arguments"],
-        ["2", "roll-2", "tiny-qwen3-0", "replace:", "arguments", "yes:"],
-    ]
-    assert "503 with Retry-After, about" in done.stdout, "the first starts were measured"
+    tables = []
+    for front in (FRONT, ""):
+        inventory = str(fleet.inventory(front, engine_extra_args=["--seed", "1"]))
+        command = [INGOT, "rollout", "--plan-only", inventory]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=180)
+        assert done.returncode == 0, done.stderr
+        tables.append(done.stdout)
+    for table, outage in zip(tables, ("none", "yes:"), strict=True):
+        head, *rows = [line.split() for line in table.splitlines()]
+        assert head == ["order", "host", "replica", "change", "outage"]
+        assert [row[:6] for row in rows] == [
+            ["1", "canary", "roll-1", "tiny-qwen3-0", "replace:", "arguments"],
+            ["1", "canary", "roll-1", "tiny-qwen3-1", "replace:", "arguments"],
+            ["2", "roll-2", "tiny-qwen3-0", "replace:", "arguments", outage],
+        ]
+    assert "none behind the fleet gateway: 2 serve on other hosts" in tables[0]
+    assert "503 with Retry-After, about" in tables[1], "the first starts were measured"
     assert fleet.containers() == before
 
 
@@ -127,7 +136,15 @@ def test_a_canary_whose_callers_fail_goes_back_and_leaves_the_other_host_as_it_i
 
 
 def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> None:
-    before = fleet.containers()
+    """Arguments, image and revision of both change, and the driver of the second."""
+    before, second = fleet.containers(), fleet.hosts[1]
+    drives = "nvidia-smi --query-gpu=driver_version --format=csv,noheader"
+    assert second.succeeds(drives).split() == [OLDER_DRIVER]
+    image = fleet.directory / "newer"
+    image.mkdir()
+    fleet.values.update(standin_image.write(image, "newer"))
+    fleet.values.update(revision_values(fleet.directory, 1))
+    fleet.own["roll-2"]["driver_version"] = NEWER_DRIVER
     with fleet.called_without_a_failure():
         run = fleet.deploy(engine_extra_args=["--seed", "1"])
     assert run.status == 0, run.output[-6000:]
@@ -140,6 +157,11 @@ def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> Non
     places = [found.start() for one in told if (found := re.search(one, run.output))]
     assert len(places) == len(told) and places == sorted(places), run.output[-6000:]
     assert not set(fleet.containers()) & set(before)
+    for host in fleet.hosts:
+        (serves,) = json.loads(host.succeeds("docker inspect ingot-engine-tiny-qwen3-0"))
+        assert serves["Image"] == fleet.values["engine_image_id"]
+        assert '"seed":1' in host.succeeds(f"cat /srv/models/{MODEL}/*/generation_config.json | tr -d ' '")
+    assert second.succeeds(drives).split() == [NEWER_DRIVER]
     again = fleet.deploy(engine_extra_args=["--seed", "1"])
     assert again.status == 0 and [again.changed(name) for name in NAMES] == [[], []], again.output[-3000:]
     assert "canary" not in again.output
@@ -147,22 +169,25 @@ def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> Non
 
 def test_callers_notice_neither_another_key_nor_another_gateway_nor_another_nginx(fleet: Fleet) -> None:
     secrets, old = Sandbox().secrets_dir, fingerprint(fleet.key.read_text())[:8]
+    hosts = (*fleet.hosts, fleet.front)
+    ends_soon = {age_certificate(host, secrets) for host in hosts}
     with fleet.called_without_a_failure():
         new, _ = rotate(secrets, "steady", timedelta(hours=1), datetime.now(UTC))
         run = fleet.deploy(GATEWAY, gateway_max_body="9m")
         assert run.status == 0 and run.changed("roll-1"), run.output[-3000:]
         files.replace(fleet.key, new, mode=0o600)
+        assert not ends_soon & {host.succeeds(f"cat {CERTIFICATE}") for host in hosts}, "each has a new certificate"
         fleet.hosts[0].succeeds(UPGRADE_NGINX, timeout_s=300)
     revoke_id(secrets, old)
     # What serves, and what changes it, needs no resolver.
-    for host in fleet.hosts:
+    for host in hosts:
         host.succeeds("cp /etc/resolv.conf /run/resolv.conf && echo nameserver 127.0.0.2 >/etc/resolv.conf")
     try:
         with fleet.called_without_a_failure():
             run = fleet.deploy(GATEWAY, gateway_max_body="9m")
             assert run.status == 0, run.output[-3000:]
     finally:
-        for host in fleet.hosts:
+        for host in hosts:
             host.succeeds("cat /run/resolv.conf >/etc/resolv.conf")
 
 
