@@ -26,7 +26,7 @@ INVENTORY = """
 from ingot.sandbox.inventory import hosts
 _values, _own = {values!r}, {own!r}
 _hosts = [(name, {{**data, **_values}}, name.removeprefix("@ingot/")) for name, data in hosts()]
-gpu = [(name, {{**data, **_own[short]}}) for name, data, short in _hosts if short in _own]
+sandbox = [(name, {{**data, **_own[short]}}) for name, data, short in _hosts if short in _own]
 gateway = [(name, data) for name, data, short in _hosts if short == {front!r}]
 """
 #: The first has two replicas, so that its callers need not notice anything.
