@@ -68,7 +68,7 @@ def meetings(hosts: Sequence[Host]) -> dict[str, Meeting]:
     found = {}
     for host in hosts:
         try:
-            item = next((one for one in section(host, Serving).serve if one.hosts), None)
+            item = section(host, Serving).together
         except WrongValues:
             continue
         if item:

@@ -20,6 +20,8 @@ from ingot.gateway.upstreams import parse_upstreams
 #: Everything measured or proven on a host lies below this directory.
 STATE = "/var/lib/ingot"
 PROJECT = "ingot-engine"
+#: The unit that starts its replicas at boot, or supervises the one that a host serves together with others.
+UNIT = "ingot-engine.service"
 #: Below it: how fast the disk reads, and how long starts took.
 STARTS = "engine/starts.json"
 

@@ -11,7 +11,7 @@ from typing import Any
 from pyinfra.api.facts import FactBase
 
 from ingot.facts import sections
-from ingot.facts.engine import STATE
+from ingot.facts.engine import STATE, UNIT
 from ingot.facts.probe import lines_of
 
 #: What the supervisor of a host is told: there where the host is of a group.
@@ -110,8 +110,8 @@ class GroupSupervised(FactBase[Supervised]):
     def command(self, settings: str, key: str, state: str) -> str:
         return sections.compose(
             {
-                "active": "systemctl is-active ingot-engine.service",
-                "reload": "systemctl show --value -p NeedDaemonReload ingot-engine.service",
+                "active": f"systemctl is-active {UNIT}",
+                "reload": f"systemctl show --value -p NeedDaemonReload {UNIT}",
                 "settings": f"cat {settings}",
                 "key": f"sha256sum {key} | cut -c 1-64",
                 "state": f"cat {STATE}/{state}",

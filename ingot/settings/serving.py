@@ -317,6 +317,11 @@ class Serving(Section):
         return load_models(described(self.models_site, self.site_models))
 
     @property
+    def together(self) -> Serve | None:
+        """What a host serves together with others; None where it serves alone."""
+        return next((one for one in self.serve if one.hosts), None)
+
+    @property
     def kinds(self) -> frozenset[Kind]:
         """What the served models are for."""
         catalog = self.catalog

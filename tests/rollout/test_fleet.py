@@ -143,7 +143,9 @@ def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> Non
     image = fleet.directory / "newer"
     image.mkdir()
     fleet.values.update(standin_image.write(image, "newer"))
-    fleet.values.update(revision_values(fleet.directory, 1))
+    revision = revision_values(fleet.directory, 1)
+    commit = revision["site_models"][MODEL]["variants"][0]["revision"]
+    fleet.values.update(revision)
     fleet.own["roll-2"]["driver_version"] = NEWER_DRIVER
     with fleet.called_without_a_failure():
         run = fleet.deploy(engine_extra_args=["--seed", "1"])
@@ -160,7 +162,7 @@ def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> Non
     for host in fleet.hosts:
         (serves,) = json.loads(host.succeeds("docker inspect ingot-engine-tiny-qwen3-0"))
         assert serves["Image"] == fleet.values["engine_image_id"]
-        assert '"seed":1' in host.succeeds(f"cat /srv/models/{MODEL}/*/generation_config.json | tr -d ' '")
+        assert f"/srv/models/{MODEL}/bf16/{commit}" in json.dumps(serves["Mounts"])
     assert second.succeeds(drives).split() == [NEWER_DRIVER]
     again = fleet.deploy(engine_extra_args=["--seed", "1"])
     assert again.status == 0 and [again.changed(name) for name in NAMES] == [[], []], again.output[-3000:]

@@ -14,6 +14,7 @@ from pyinfra.context import host
 
 from ingot.facts import dcgm
 from ingot.facts.engine import STATE
+from ingot.facts.engine import UNIT as ENGINE_UNIT
 from ingot.facts.footprint import CONFIG_BEFORE, DOCKER_GOES, GPU_USERS, LOGS, Footprint, FootprintLook
 from ingot.facts.models import SWARM_LIBRARY
 from ingot.facts.monitoring import DATA, DEFAULTS, FILES, MONITOR_DIRECTORY, USER_GOES
@@ -29,8 +30,6 @@ from ingot.settings.serving import Serving
 
 SCRIPT = (files(__package__) / "departure.sh").read_text()
 UNIT = "ingot-decommission"
-#: What starts a host's part of a replica of several hosts.
-GROUP_UNIT = "ingot-engine.service"
 #: How long a run waits for packages and data to be removed, seconds.
 LIMIT_S = 3600
 DOCKER = (*docker.VENDOR_PACKAGES, *(name for names in docker.DISTRIBUTION_PACKAGES.values() for name in names))
@@ -68,15 +67,14 @@ def of_group(one: Host) -> str | None:
     """Why a host that the inventory has serve together with others cannot leave; None where it may."""
     for other in one.inventory:
         with suppress(WrongValues):
-            for item in section(other, Serving).serve:
-                if one.name in item.hosts:
-                    rest = [name for name in item.hosts if name != one.name]
-                    return (
-                        f"{one.name}: {item.model} is served by it together with {' and '.join(rest)}, which could not "
-                        f"go on without it, expected a host that no `hosts` names; take the item out of the `serve` of "
-                        f"{', '.join(item.hosts)}, deploy those that stay with what they serve instead, and run this "
-                        "again."
-                    )
+            item = section(other, Serving).together
+            if item and one.name in item.hosts:
+                rest = [name for name in item.hosts if name != one.name]
+                return (
+                    f"{one.name}: {item.model} is served by it together with {' and '.join(rest)}, which could not go "
+                    f"on without it, expected a host that no `hosts` names; take the item out of the `serve` of "
+                    f"{', '.join(item.hosts)}, deploy those that stay with what they serve instead, and run this again."
+                )
     return None
 
 
@@ -108,7 +106,7 @@ def plan(found: Footprint, wish: Wish, cache_root: str) -> Departure:
             "start it (`systemctl start docker`) and run this again"
         )
     # The supervisor of a group would start anew what is removed under it.
-    supervised = [unit for unit in found.units if found.group and unit == GROUP_UNIT]
+    supervised = [unit for unit in found.units if found.group and unit == ENGINE_UNIT]
     for unit in supervised:
         step(f"disable and remove {unit}", "unit", unit)
     if found.containers:

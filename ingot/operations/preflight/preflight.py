@@ -84,7 +84,7 @@ def judge(host: Host) -> Judged:
         *_monitoring(host),
         *group.misfits(host, values),
     )
-    together = group.item(values)
+    together = values.together
     own = None
     if together and not stops:
         hosts = group.hosts_of(host, together)

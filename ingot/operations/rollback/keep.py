@@ -39,7 +39,7 @@ def keep() -> Generator[PyinfraCommand, None, None]:
     run = lock.held_by(host)
     current = serving(found, values, run=run.id if run else "", commit=run.commit if run else None)
     wanted = kept(states, current, values.rollback_keep)
-    if (item := group.item(values)) and state.is_executing:
+    if (item := values.together) and state.is_executing:
         board = group.of_run(item).parts
         if missing := group.gathered(host, item, board, together.Part(states, current)):
             host.noop(f"no state is kept: {missing}")

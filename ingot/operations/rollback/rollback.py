@@ -96,7 +96,7 @@ def part() -> Part:
 def chosen(found: Serving, settings: Settings, number: int | None) -> GoodState:
     """The state that the host in context goes back to. Raises: Refusal."""
     states, now = read(found.states), serving(found, settings)
-    item = group.item(settings)
+    item = settings.together
     hosts = item.hosts if item else ()
     if now.hosts and now.hosts != hosts:
         raise Refusal(
@@ -174,9 +174,9 @@ def unfit(found: Serving, wanted: GoodState) -> str | None:
 def _engines(wanted: GoodState, settings: Settings) -> Generator[PyinfraCommand, None, bool]:
     """Every replica as it was, proven; False where one failed, which has refused the host."""
     seen, then = _outlook(wanted, settings)
-    if item := group.item(settings):
+    if item := settings.together:
         # The unit names the container of the model that served then.
-        yield from tree.tree._inner(entries=[tree.File(engine.UNIT, group.unit(wanted.services[0].name))])
+        yield from tree.tree._inner(entries=[tree.File(engine.UNIT_FILE, group.unit(wanted.services[0].name))])
         return (yield from group.serve(seen, group.place(host, item), item, then))
     if seen.refusal:
         raise Refusal(f"{host.name}: nothing was replaced here: {seen.refusal}; mend that, and run again.")
@@ -191,7 +191,7 @@ def _outlook(wanted: GoodState, settings: Settings) -> tuple[Outlook, Settings]:
             f"{host.name}: Docker does not answer, expected it to list the engine's containers; read "
             "`systemctl status docker` on the host."
         )
-    if (item := group.item(settings)) and not stands(wanted.services[0], at := group.place(host, item)):
+    if (item := settings.together) and not stands(wanted.services[0], at := group.place(host, item)):
         raise Refusal(
             f"{host.name}: state {wanted.number} reached the hosts of its group by other addresses or another "
             f"interface, expected {at.interface} with {at.address}, and {at.hosts[0][0]} at {at.hosts[0][1]}; deploy "

@@ -13,7 +13,7 @@ from ingot.engines.group_service import part
 from ingot.engines.vllm import HOST_ACCOUNTS, HOST_LIBRARY, MIDDLEWARE, MIDDLEWARE_FILE, USER
 from ingot.errors import IngotError
 from ingot.facts.disk_rate import DiskRate
-from ingot.facts.engine import STARTS, STATE, EngineLook, EngineState
+from ingot.facts.engine import STARTS, STATE, UNIT, EngineLook, EngineState
 from ingot.facts.errors import ParseError
 from ingot.facts.replica_holds import HOLDS_FILE, read_holds
 from ingot.facts.schema import SCHEMA_FILE, schema_json
@@ -35,7 +35,7 @@ from ingot.settings import Settings, of_host
 from ingot.settings.serving import service_name
 from ingot.sizing import SizingError
 
-UNIT = "/etc/systemd/system/ingot-engine.service"
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 ROTATION = "/etc/logrotate.d/ingot-engine"
 
 
@@ -51,7 +51,7 @@ def entries(accounting_days: int, fleet_port: int, unit: str | None = None) -> l
         tree.Dir(f"{STATE}/engine", mode="0755"),
         tree.Dir(f"{STATE}/{LAST_GOOD}", mode="0750"),
         tree.Dir(f"{STATE}/engine/cache", mode="0711"),
-        tree.File(UNIT, unit or template("engine/ingot-engine.service", compose=COMPOSE)),
+        tree.File(UNIT_FILE, unit or template("engine/ingot-engine.service", compose=COMPOSE)),
         tree.Dir(HOST_LIBRARY),
         tree.File(f"{HOST_LIBRARY}/{MIDDLEWARE_FILE}", MIDDLEWARE),
         *replica_watch.entries(fleet_port),
@@ -66,10 +66,10 @@ def entries(accounting_days: int, fleet_port: int, unit: str | None = None) -> l
 def places() -> Commands:
     """Have the engine's directories, its boot unit and its accounts' rotation."""
     values = of_host(host)
-    together = group.item(values)
+    together = values.together
     unit = group.unit(f"{service_name(together.model)}-0") if together else None
     wanted = entries(values.accounting_days, values.gateway_fleet_port, unit)
-    yield from tree.tree._inner(entries=wanted, validate=units.verified(UNIT, *replica_watch.UNITS))
+    yield from tree.tree._inner(entries=wanted, validate=units.verified(UNIT_FILE, *replica_watch.UNITS))
 
 
 @operation()
@@ -82,7 +82,7 @@ def outlook() -> Commands:
     except (IngotError, SizingError, ParseError):
         seen = None
     # Hosts that serve together change as one, and take no turns with others.
-    run.saw(host.name, None if group.item(of_host(host)) else seen)
+    run.saw(host.name, None if of_host(host).together else seen)
     host.noop("nothing is replaced" if seen and not seen.changes else "seen")
     yield from ()
 
@@ -99,7 +99,7 @@ def look(found: EngineState | None = None) -> Outlook | None:
         return None
     starts = Starts.from_stored(seen.files.get(STARTS))
     wanted = services(planned, settings, starts.disk_bytes_per_s)
-    if together := group.item(settings):
+    if together := settings.together:
         at = group.place(host, together)
         wanted = tuple(part(one, at, cpu=settings.engine_build == "cpu") for one in wanted)
     return outlooks.outlook(host.name, seen, planned, wanted, settings, starts, fronted=fronting.is_fronted())
@@ -116,7 +116,7 @@ def replicas() -> Commands:
             "`systemctl status docker` on the host."
         )
         return
-    if together := group.item(of_host(host)):
+    if together := of_host(host).together:
         yield from group.serve(seen, group.place(host, together), together, of_host(host))
         return
     if group.is_left(seen.found.files):

@@ -19,7 +19,7 @@ from ingot.engines import Service
 from ingot.engines.group_service import BEAT_PORT, MASTER_PORT, Place, digest
 from ingot.engines.vllm import HOST_LIBRARY, USER
 from ingot.errors import IngotError
-from ingot.facts.engine import STATE
+from ingot.facts.engine import STATE, UNIT
 from ingot.facts.group import SETTINGS, GroupLast, GroupLinks, GroupLog, GroupSupervised, Interface, Links, Supervised
 from ingot.facts.probe import question
 from ingot.operations import tree
@@ -42,7 +42,6 @@ KEY = "/etc/ingot/engine/group.key"
 SAYS, EPOCH, LAST = "engine/group.json", "engine/group-epoch.json", "engine/last-good-group"
 #: Below it: the last words of the engine that ran here before.
 LOG = "engine/group.log"
-UNIT = "ingot-engine.service"
 #: Seconds between two looks, and what a group is given beside the start of its engine: a stop, and what is not heard.
 PAUSE_S, BESIDE_S = 2, 180
 _RUN = "ingot_groups"
@@ -51,15 +50,10 @@ Commands = Generator[PyinfraCommand, None, None]
 Told = TypeVar("Told")
 
 
-def item(values: Serving) -> Serve | None:
-    """What a host serves together with others; None where it serves alone."""
-    return next((one for one in values.serve if one.hosts), None)
-
-
 def peers(one: Host) -> tuple[str, ...]:
     """The hosts of a host's group, the head first; none where it serves alone, or its values are wrong."""
     try:
-        wanted = item(section(one, Serving))
+        wanted = section(one, Serving).together
     except WrongValues:
         return ()
     return wanted.hosts if wanted else ()
@@ -67,7 +61,7 @@ def peers(one: Host) -> tuple[str, ...]:
 
 def misfits(one: Host, values: Serving) -> Iterator[str]:
     """What the inventory alone says against a host's group, as sentences without the host's name and final stop."""
-    wanted = item(values)
+    wanted = values.together
     if wanted is None:
         return
     together = ", ".join(wanted.hosts)
@@ -84,7 +78,7 @@ def misfits(one: Host, values: Serving) -> Iterator[str]:
 def _other(one: Host, other: Host, wanted: Serve) -> Iterator[str]:
     """What is wrong with one host of the group."""
     try:
-        its, address = item(section(other, Serving)), _address(other)
+        its, address = section(other, Serving).together, _address(other)
     except WrongValues as wrong:
         yield f"{other.name}, which is to serve with it, has wrong values: {wrong.sentences[0].rstrip('.')}"
         return

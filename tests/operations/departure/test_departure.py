@@ -12,11 +12,11 @@ from pyinfra.api.config import Config
 from pyinfra.api.inventory import Inventory
 from pyinfra.api.state import State
 
-from ingot.facts import footprint
+from ingot.facts import engine, footprint
 from ingot.facts.footprint import GPU_USERS, Footprint, FootprintLook, parse_footprint
 from ingot.facts.models import MADE, MARKER, SET_ASIDE, SWARM_LIBRARY
 from ingot.facts.sections import Section, split
-from ingot.operations.departure.departure import GROUP_UNIT, SCRIPT, Departure, Occupied, Wish, of_group, plan
+from ingot.operations.departure.departure import SCRIPT, Departure, Occupied, Wish, of_group, plan
 from ingot.operations.packages import SOURCES
 from tests.settings.values import DEFAULTS
 
@@ -82,7 +82,7 @@ def test_what_serves_goes_first_and_the_trace_of_ingot_last() -> None:
 
 
 def test_a_supervisor_of_a_group_goes_before_the_container_that_it_would_start_again() -> None:
-    found = replace(SERVED, group=("gpu-01", "gpu-02"), units=("ingot-a.timer", GROUP_UNIT))
+    found = replace(SERVED, group=("gpu-01", "gpu-02"), units=("ingot-a.timer", engine.UNIT))
     assert verbs(plan(found, Wish(), ROOT))[:4] == ["unit", "containers", "networks", "unit"]
 
 

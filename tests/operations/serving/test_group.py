@@ -39,7 +39,7 @@ def misfits(one: Host) -> list[str]:
 
 def test_two_hosts_with_the_same_item_go_together() -> None:
     one = host()
-    wanted = group.item(of_host(one))
+    wanted = of_host(one).together
     assert wanted is not None
     assert misfits(one) == []
     assert group.hosts_of(one, wanted) == HOSTS
@@ -88,7 +88,7 @@ WAN = Interface("eth0", ("192.0.2.7",), 1500)
     ],
 )
 def test_the_way_between_hosts_is_one_interface(named: str | None, links: Links, words: str) -> None:
-    wanted = group.item(of_host(host({"serve": [{**ITEM, "interface": named}]})))
+    wanted = of_host(host({"serve": [{**ITEM, "interface": named}]})).together
     assert wanted is not None
     found = group.interface("gpu-01", HOSTS, wanted, links)
     assert isinstance(found, str)
@@ -97,7 +97,7 @@ def test_the_way_between_hosts_is_one_interface(named: str | None, links: Links,
 
 def test_one_that_is_named_or_alone_is_taken() -> None:
     for named, links in (("eth1", Links((WAN, ETH), {"10.1.0.8": "eth1"})), (None, Links((ETH,)))):
-        wanted = group.item(of_host(host({"serve": [{**ITEM, "interface": named}]})))
+        wanted = of_host(host({"serve": [{**ITEM, "interface": named}]})).together
         assert wanted is not None
         assert group.interface("gpu-01", HOSTS, wanted, links) == ETH
 
