@@ -134,169 +134,175 @@ def test_one_host_alone_is_refused_before_anything_changes(group: Group) -> None
     assert run.changed(NAMES[0]) == []
 
 
-def test_a_deploy_has_both_hosts_compute_the_answer(group: Group) -> None:
+@pytest.fixture(scope="module")
+def serving(group: Group) -> Group:
+    """Both hosts are deployed and serve together."""
     run = group.deploy()
     assert run.status == 0, run.output[-6000:]
-    assert group.answer()
-    said = group.member.succeeds("docker logs $(docker ps --quiet --filter label=ingot.address) 2>&1")
+    return group
+
+
+def test_a_deploy_has_both_hosts_compute_the_answer(serving: Group) -> None:
+    assert serving.answer()
+    said = serving.member.succeeds("docker logs $(docker ps --quiet --filter label=ingot.address) 2>&1")
     assert "headless" in said
-    assert json.loads(group.member.succeeds("cat /var/lib/ingot/upstreams.json")) == []
+    assert json.loads(serving.member.succeeds("cat /var/lib/ingot/upstreams.json")) == []
 
 
-def test_a_second_deploy_changes_nothing(group: Group) -> None:
-    before = group.containers()
-    run = group.deploy()
+def test_a_second_deploy_changes_nothing(serving: Group) -> None:
+    before = serving.containers()
+    run = serving.deploy()
     assert (run.status, run.changed(NAMES[0]), run.changed(NAMES[1])) == (0, [], []), run.output[-4000:]
-    assert group.containers() == before
+    assert serving.containers() == before
 
 
-def test_both_keep_every_promise_of_a_host(group: Group) -> None:
-    status, said = group.ingot("verify")
+def test_both_keep_every_promise_of_a_host(serving: Group) -> None:
+    status, said = serving.ingot("verify")
     assert status == 0, said
 
 
-def test_no_command_leaves_half_a_group(group: Group) -> None:
-    before = group.containers()
+def test_no_command_leaves_half_a_group(serving: Group) -> None:
+    before = serving.containers()
     for words, says in (
         (("rollback", NAMES[1]), f"{NAMES[0]}: it keeps no state of its group older than what serves now"),
         (("decommission", NAMES[1], "--yes"), f"{NAMES[1]}: {MODEL} is served by it together with {NAMES[0]}"),
         (("accept", NAMES[1]), f"{NAMES[1]}: it serves {MODEL} together with {NAMES[0]}"),
     ):
-        status, said = group.ingot(*words)
+        status, said = serving.ingot(*words)
         assert status == 1 and says in said, said
-    status, said = group.ingot("decommission", NAMES[1], "--dry", inventory=group.apart())
+    status, said = serving.ingot("decommission", NAMES[1], "--dry", inventory=serving.apart())
     assert status == 0 and f"end the model that it serves together with {NAMES[0]}, on all of them" in said, said
-    status, said = group.ingot("rollback", NAMES[1], inventory=group.apart())
+    status, said = serving.ingot("rollback", NAMES[1], inventory=serving.apart())
     assert status == 1 and f"{NAMES[1]}: it serves one replica together with {NAMES[0]}, and its `serve`" in said, said
-    assert group.containers() == before
+    assert serving.containers() == before
 
 
-def test_a_stranger_reaches_no_port_of_the_engine(group: Group) -> None:
-    """This machine is on the same network, and is no host of the group."""
-    opened = group.head.succeeds("ss -Hltnp | grep -i vllm | awk '{print $4}' | grep -v ^127.0.0.1").split()
+def test_a_stranger_reaches_no_port_of_the_engine(serving: Group) -> None:
+    """This machine is on the same network, and is no host of the serving."""
+    opened = serving.head.succeeds("ss -Hltnp | grep -i vllm | awk '{print $4}' | grep -v ^127.0.0.1").split()
     ports = {int(one.rpartition(":")[2]) for one in opened}
     assert MASTER_PORT in ports and len(ports) > 3, opened
     for port in (MASTER_PORT, *sorted(ports - {MASTER_PORT})[:4]):
-        with pytest.raises(OSError), socket.create_connection((group.head.address, port), timeout=2):
+        with pytest.raises(OSError), socket.create_connection((serving.head.address, port), timeout=2):
             pass
 
 
-def test_a_dead_worker_is_everybodys_end_and_beginning(group: Group) -> None:
-    before = group.epoch(group.head)
-    group.member.succeeds("pkill -KILL -f 'VLLM::[W]orker'")
-    group.answers_again(before)
+def test_a_dead_worker_is_everybodys_end_and_beginning(serving: Group) -> None:
+    before = serving.epoch(serving.head)
+    serving.member.succeeds("pkill -KILL -f 'VLLM::[W]orker'")
+    serving.answers_again(before)
 
 
-def test_a_dead_engine_of_the_head_takes_its_member_along(group: Group) -> None:
-    before = group.epoch(group.head)
-    group.head.succeeds("pkill -KILL -f 'VLLM::[E]ngineCore'")
-    group.answers_again(before)
+def test_a_dead_engine_of_the_head_takes_its_member_along(serving: Group) -> None:
+    before = serving.epoch(serving.head)
+    serving.head.succeeds("pkill -KILL -f 'VLLM::[E]ngineCore'")
+    serving.answers_again(before)
 
 
-def test_a_host_that_boots_finds_its_group_again(group: Group) -> None:
-    before = group.epoch(group.head)
-    group.member.reboot()
-    group.answers_again(before)
+def test_a_host_that_boots_finds_its_group_again(serving: Group) -> None:
+    before = serving.epoch(serving.head)
+    serving.member.reboot()
+    serving.answers_again(before)
 
 
-def test_a_cut_between_them_leaves_no_half_group(group: Group) -> None:
-    before = group.epoch(group.head)
+def test_a_cut_between_them_leaves_no_half_group(serving: Group) -> None:
+    before = serving.epoch(serving.head)
     rule = "-s {} -j DROP"
-    for host, other in (group.hosts, group.hosts[::-1]):
+    for host, other in (serving.hosts, serving.hosts[::-1]):
         host.succeeds(f"iptables -w -I INPUT {rule.format(other.address)}")
-    for host in group.hosts:
+    for host in serving.hosts:
         host.wait_until_succeeds(f'test -z "$({CONTAINERS})"', timeout_s=120)
-    for host, other in (group.hosts, group.hosts[::-1]):
+    for host, other in (serving.hosts, serving.hosts[::-1]):
         host.succeeds(f"iptables -w -D INPUT {rule.format(other.address)}")
-    group.answers_again(before)
+    serving.answers_again(before)
 
 
 @pytest.mark.long
-def test_a_change_that_fails_goes_back_on_both_hosts(group: Group) -> None:
-    before = group.epoch(group.head)
-    run = group.changed('"engine_hold_s": 0', '"engine_hold_s": 0, "engine_extra_args": ["--no-such-flag"]')
+def test_a_change_that_fails_goes_back_on_both_hosts(serving: Group) -> None:
+    before = serving.epoch(serving.head)
+    run = serving.changed('"engine_hold_s": 0', '"engine_hold_s": 0, "engine_extra_args": ["--no-such-flag"]')
     assert run.status != 0 and "Traceback" not in run.output, run.output[-6000:]
-    group.answers_again(before)
-    for host in group.hosts:
+    serving.answers_again(before)
+    for host in serving.hosts:
         assert "--no-such-flag" not in host.succeeds(f"docker inspect $({CONTAINERS})")
-    again = group.deploy()
+    again = serving.deploy()
     assert again.status == 0, again.output[-6000:]
-    assert group.answer()
+    assert serving.answer()
 
 
 @pytest.mark.long
-def test_a_group_goes_back_as_one_whichever_of_its_hosts_is_named(group: Group) -> None:
-    first = group.argv()
-    run = group.changed('"engine_hold_s": 0', '"engine_hold_s": 0, "engine_extra_args": ["--seed", "7"]')
-    assert run.status == 0 and all("--seed 7" in words for words in group.argv()), run.output[-6000:]
-    before = group.containers()
+def test_a_group_goes_back_as_one_whichever_of_its_hosts_is_named(serving: Group) -> None:
+    first = serving.argv()
+    run = serving.changed('"engine_hold_s": 0', '"engine_hold_s": 0, "engine_extra_args": ["--seed", "7"]')
+    assert run.status == 0 and all("--seed 7" in words for words in serving.argv()), run.output[-6000:]
+    before = serving.containers()
     for name in NAMES:
-        _, said = group.ingot("history", name)
+        _, said = serving.ingot("history", name)
         assert "(now)" in said, said
 
-    status, said = group.ingot("rollback", NAMES[1], "--dry")
+    status, said = serving.ingot("rollback", NAMES[1], "--dry")
     assert status == 0 and all(f"{name}: would go back to state" in said for name in NAMES), said
     assert all(f"{name}  {MODEL}-0  replace: arguments  yes: 503 with Retry-After" in said for name in NAMES), said
-    assert group.containers() == before
+    assert serving.containers() == before
 
-    number = max(int(name.partition(".")[0]) for name in group.head.succeeds("ls /var/lib/ingot/good").split())
+    number = max(int(name.partition(".")[0]) for name in serving.head.succeeds("ls /var/lib/ingot/good").split())
     lacking = f"/var/lib/ingot/good/{number - 1}.json"
-    group.member.succeeds(f"mv {lacking} /root/")
-    status, said = group.ingot("rollback", "all", "--to", str(number - 1))
+    serving.member.succeeds(f"mv {lacking} /root/")
+    status, said = serving.ingot("rollback", "all", "--to", str(number - 1))
     assert status == 1 and f"{NAMES[1]}: it keeps no state {number - 1} of its group" in said, said
-    assert group.containers() == before
-    group.member.succeeds(f"mv /root/{number - 1}.json {lacking}")
+    assert serving.containers() == before
+    serving.member.succeeds(f"mv /root/{number - 1}.json {lacking}")
 
-    group.member.succeeds("setsid flock /run/ingot/lock sleep 300 >/dev/null 2>&1 & echo $! >/run/held")
-    status, said = group.ingot("rollback", NAMES[0])
+    serving.member.succeeds("setsid flock /run/ingot/lock sleep 300 >/dev/null 2>&1 & echo $! >/run/held")
+    status, said = serving.ingot("rollback", NAMES[0])
     assert status != 0 and f"{NAMES[1]}: it is being changed by" in said, said
-    group.member.succeeds("kill -- -$(cat /run/held)")
-    assert group.containers() == before
+    serving.member.succeeds("kill -- -$(cat /run/held)")
+    assert serving.containers() == before
 
-    status, said = group.ingot("rollback", NAMES[1])
+    status, said = serving.ingot("rollback", NAMES[1])
     assert status == 0 and all(f"{name}: serves state {number - 1} of" in said for name in NAMES), said
-    assert group.argv() == first and group.answer()
-    assert group.ingot("verify")[0] == 0
-    again = group.deploy()
+    assert serving.argv() == first and serving.answer()
+    assert serving.ingot("verify")[0] == 0
+    again = serving.deploy()
     kept = ["Remember | Keep what serves, to go back to"]
     assert (again.status, again.changed(NAMES[0]), again.changed(NAMES[1])) == (0, kept, kept), again.output[-6000:]
-    assert group.argv() == first
+    assert serving.argv() == first
 
 
 @pytest.mark.long
-def test_both_are_accepted_together_and_serve_again(group: Group) -> None:
-    before = group.epoch(group.head)
-    status, said = group.ingot("accept", *NAMES, "--level", "quick", "--hours", "0.0006")
+def test_both_are_accepted_together_and_serve_again(serving: Group) -> None:
+    before = serving.epoch(serving.head)
+    status, said = serving.ingot("accept", *NAMES, "--level", "quick", "--hours", "0.0006")
     assert status == 0 and all(f"{name}: pass (quick)" in said for name in NAMES), said
-    group.answers_again(before)
-    assert "draining" not in group.head.succeeds("cat /var/lib/ingot/upstreams.json")
-    for host in group.hosts:
+    serving.answers_again(before)
+    assert "draining" not in serving.head.succeeds("cat /var/lib/ingot/upstreams.json")
+    for host in serving.hosts:
         host.fails("ls /etc/systemd/system/ingot-accept-restore.service")
 
 
 @pytest.mark.long
-def test_hosts_that_leave_serve_by_themselves_and_are_cleared(group: Group) -> None:
-    run = group.changed(', "hosts": _names', "")
+def test_hosts_that_leave_serve_by_themselves_and_are_cleared(serving: Group) -> None:
+    run = serving.changed(', "hosts": _names', "")
     assert run.status == 0, run.output[-6000:]
-    for host in group.hosts:
-        asked = client(host, group.key).with_options(timeout=30)
+    for host in serving.hosts:
+        asked = client(host, serving.key).with_options(timeout=30)
         assert asked.completions.create(model=MODEL, prompt="Count from one to ten.", max_tokens=4).choices[0].text
         host.fails("ls /var/lib/ingot/engine/group.json")
         assert "INGOT-GROUP" not in host.succeeds("iptables -w -S")
 
 
 @pytest.mark.long
-def test_a_host_that_is_taken_away_ends_the_group_and_the_other_serves_alone_again(group: Group) -> None:
-    run = group.deploy()
+def test_a_host_that_is_taken_away_ends_the_group_and_the_other_serves_alone_again(serving: Group) -> None:
+    run = serving.deploy()
     assert run.status == 0, run.output[-6000:]
-    apart = group.apart()
-    status, said = group.ingot(
+    apart = serving.apart()
+    status, said = serving.ingot(
         "decommission", NAMES[1], "--yes", "--keep-driver", "--keep-docker", "--drain-seconds", "1", inventory=apart
     )
     assert status == 0, said
-    assert group.member.succeeds(CONTAINERS) == ""
-    assert "INGOT-GROUP" not in group.member.succeeds("iptables -w -S")
-    group.head.wait_until_succeeds(f'test -z "$({CONTAINERS})"', timeout_s=120)
+    assert serving.member.succeeds(CONTAINERS) == ""
+    assert "INGOT-GROUP" not in serving.member.succeeds("iptables -w -S")
+    serving.head.wait_until_succeeds(f'test -z "$({CONTAINERS})"', timeout_s=120)
     left = deploy(NAMES[0], inventory=str(apart))
     assert left.status == 0, left.output[-6000:]
-    assert group.answer()
+    assert serving.answer()
