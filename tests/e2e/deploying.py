@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from ingot.sandbox import Sandbox, TestHost
 
 ROOT = Path(__file__).parent.parent.parent
 PYINFRA = Path(sys.executable).parent / "pyinfra"
@@ -62,23 +68,48 @@ def deploy(
     inventory: str = "inventories/sandbox.py",
     data: Sequence[str] = (),
     flags: Sequence[str] = (),
-    timeout_s: float = 1700,
+    timeout_s: float = 800,
     deploy_file: str = "deploy.py",
 ) -> Run:
-    """`pyinfra -y INVENTORY deploy.py --limit HOST …`, to its end; or another deploy than `deploy.py`."""
+    """`pyinfra -y INVENTORY deploy.py --limit HOST …`, to its end; or another deploy than `deploy.py`.
+
+    One that does not end fails with what it said, and what runs on the test hosts meanwhile.
+    """
     command = _command(inventory, "--json", *flags, limits=hosts, deploy_file=deploy_file)
     for value in data:
         command += ["--data", value]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False, env={**os.environ}
-    )
-    output = done.stdout + done.stderr
-    start = done.stdout.find("{")
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+    ) as done:
+        try:
+            stdout, stderr = done.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            there = "".join(_processes(host) for host in Sandbox().hosts() if host.is_running)
+            ended, said = done.poll(), ""
+            # It says where each of its threads is.
+            done.send_signal(signal.SIGABRT)
+            with suppress(subprocess.TimeoutExpired):
+                said = "".join(text[-6000:] for text in done.communicate(timeout=60))
+            pytest.fail(f"{command} ended with {ended} within {timeout_s:.0f} s, and said:\n{said}\n{there}")
+        finally:
+            done.kill()
+    output = stdout + stderr
+    start = stdout.find("{")
     operations: tuple[dict[str, list[str]], ...] = ()
     if start >= 0:
-        payload = json.loads(done.stdout[start:])
+        payload = json.loads(stdout[start:])
         operations = tuple((payload["results"] or {"operations": []})["operations"])
     return Run(done.returncode, output, operations)
+
+
+def _processes(host: TestHost) -> str:
+    """What runs on a test host, in words."""
+    return f"{host.name}:\n{host.run('ps axfo pid,etimes,stat,wchan:24,args | cut -c 1-200', timeout_s=30)[1]}\n"
 
 
 def kill_deploy(host: str, moment: Callable[[], bool]) -> None:
