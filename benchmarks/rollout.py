@@ -220,7 +220,7 @@ def fleet_of_test_hosts(work: Path, names: Sequence[str] = tuple(PROFILES)) -> I
         with ThreadPoolExecutor(len(names)) as pool:
             booted = pool.map(lambda name: sandbox.up(name, profile=PROFILES[name]), names)
             hosts = {host.name: host for host in booted}
-        images = [standin_image.write(_made(work / f"image-{number}"), str(number)) for number in (1, 2)]
+        images = [standin_image.write(work / f"image-{number}", str(number)) for number in (1, 2)]
         revisions = [revision_values(work, number) for number in (1, 2)]
         serve = {"model": MODEL, "context": 4096, "concurrency": 8}
         fleet = Fleet(
@@ -248,11 +248,6 @@ def fleet_of_test_hosts(work: Path, names: Sequence[str] = tuple(PROFILES)) -> I
     finally:
         for name in {host.name for host in sandbox.hosts()} & set(names):
             sandbox.down(name)
-
-
-def _made(path: Path) -> Path:
-    path.mkdir()
-    return path
 
 
 def revision_values(work: Path, number: int) -> dict[str, Any]:

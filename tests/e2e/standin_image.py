@@ -12,7 +12,7 @@ NAME = "ingot/standin-vllm:1"
 
 
 def write(directory: Path, label: str = "") -> dict[str, Any]:
-    """Write the archive into a directory. Returns: the values by which hosts get it from this machine.
+    """Write the archive into a directory, made where it is missing. Returns: the values by which hosts get it.
 
     Another label makes another image of the same.
     """

@@ -140,9 +140,7 @@ def test_after_a_canary_that_is_well_the_other_host_follows(fleet: Fleet) -> Non
     before, second = fleet.containers(), fleet.hosts[1]
     drives = "nvidia-smi --query-gpu=driver_version --format=csv,noheader"
     assert second.succeeds(drives).split() == [OLDER_DRIVER]
-    image = fleet.directory / "newer"
-    image.mkdir()
-    fleet.values.update(standin_image.write(image, "newer"))
+    fleet.values.update(standin_image.write(fleet.directory / "newer", "newer"))
     revision = revision_values(fleet.directory, 1)
     commit = revision["site_models"][MODEL]["variants"][0]["revision"]
     fleet.values.update(revision)
