@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from paramiko import SSHException
+from paramiko.channel import ChannelFile, ChannelStderrFile, ChannelStdinFile
 from pyinfra import logger
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.command import StringCommand
@@ -37,7 +40,13 @@ from ingot.settings.changes import Changes
 #: Seconds between SSH keepalives; seconds after which unanswered data ends a connection (the link loses packets).
 KEEPALIVE_S = 15
 DEAD_LINK_S = 60
+#: How long a host may take to answer one question, seconds; on a busy one the longest takes a tenth of it.
+QUESTION_S = 300
+#: How long a command runs before the run says that it waits for it, and how often it says so again, seconds.
+WAITING_S = 60
 
+#: Programs of the host that wait for a disk or a file system, as /proc has them: `ps` may wait for the same.
+STUCK = "sed -n 's/^[0-9]* (\\(.*\\)) D .*/\\1/p' /proc/[0-9]*/stat 2>/dev/null | sort -u | head -n 5"
 #: Printed where a login prints something by itself, between that and the answer of a command.
 _MARK = "@@ingot-answer"
 
@@ -45,6 +54,23 @@ Answer = TypeVar("Answer")
 
 # The connector reports each error once. paramiko's threads would print tracebacks too.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+
+class _Input:
+    """The standard input of a command; what is written after the command's end goes nowhere."""
+
+    def __init__(self, file: ChannelStdinFile) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+        except OSError:
+            if not self._file.channel.closed:
+                raise
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class IngotConnector(SSHConnector):
@@ -89,6 +115,7 @@ class IngotConnector(SSHConnector):
         except PyinfraError as refused:
             raise ConnectError(self._explain(str(refused.args[0]))) from None
         self._tune()
+        self._forgive_what_reads_no_input()
         self._prove_sudo()
         self.lost = None
         if self._purpose and self._hold is None:
@@ -196,7 +223,26 @@ class IngotConnector(SSHConnector):
         answer = self._from_look(command, arguments)
         if answer is not None:
             return True, CommandOutput([OutputLine("stdout", line) for line in answer])
-        return self._run(command, *args, **arguments)
+        if arguments.get("_timeout"):
+            return self._run(command, *args, **arguments)
+        try:
+            return self._run(command, *args, **{**arguments, "_timeout": QUESTION_S})
+        except TimeoutError:
+            # Whatever it is asked next may hang as well.
+            self.lost = self._stopped = self._unanswered(command)
+            return False, CommandOutput([])
+
+    def _unanswered(self, question: Question) -> str:
+        """One sentence about a question that the host did not answer."""
+        stuck: list[str] = []
+        with suppress(TimeoutError):
+            _, found = self._run(StringCommand(STUCK), **self._usual, _timeout=DEAD_LINK_S)
+            stuck = found.stdout_lines
+        named = f"; {', '.join(stuck)} wait there for a disk or a mount" if stuck else ""
+        return (
+            f"{self.host.name}: it did not answer within {QUESTION_S} s ({', '.join(question.sections)}), expected "
+            f"seconds{named}; see which command hangs there (a dead disk or network mount?), mend that, run again."
+        )
 
     def known(self, question: Question) -> list[str] | None:
         """The lines that this run's look answers a question of the current operation; None where it is to be asked.
@@ -240,8 +286,28 @@ class IngotConnector(SSHConnector):
     def _run(self, command: StringCommand, *args: Any, **arguments: Any) -> tuple[bool, CommandOutput]:
         run = super().run_shell_command
         marked = StringCommand(f"printf '\\n{_MARK}\\n';", command) if self.noise else command
-        done, output = self._guarded(lambda: run(marked, *args, **arguments), (False, CommandOutput([])))
+        with self._saying():
+            done, output = self._guarded(lambda: run(marked, *args, **arguments), (False, CommandOutput([])))
         return done, without_noise(output) if self.noise else output
+
+    @contextmanager
+    def _saying(self) -> Iterator[None]:
+        """While a command runs: say again and again that the run waits for it, and in which operation."""
+        ended = threading.Event()
+        threading.Thread(target=self._say, args=(ended,), daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def _say(self, ended: threading.Event) -> None:
+        began = time.monotonic()
+        while not ended.wait(WAITING_S):
+            operation = self.host.executing_op_hash or self.host.current_op_hash
+            names = self.state.op_meta[operation].names if operation in self.state.op_meta else set()
+            at = f" ({', '.join(sorted(names))})" if names else ""
+            spent_s = time.monotonic() - began
+            logger.info(f"{self.host.print_prefix}{self.host.name}: a command has run for {spent_s:.0f} s{at}")
 
     def put_file(self, *args: Any, **arguments: Any) -> bool:
         """Send a file; False where the connection is lost."""
@@ -326,6 +392,17 @@ class IngotConnector(SSHConnector):
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if hasattr(socket, "TCP_USER_TIMEOUT"):
                 transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_LINK_S * 1000)
+
+    def _forgive_what_reads_no_input(self) -> None:
+        """A command may end before its standard input was sent; its status says how it went, and no broken pipe."""
+        assert self.client is not None
+        begin = self.client.exec_command
+
+        def exec_command(*args: Any, **arguments: Any) -> tuple[_Input, ChannelFile, ChannelStderrFile]:
+            stdin, stdout, stderr = begin(*args, **arguments)
+            return _Input(stdin), stdout, stderr
+
+        self.client.exec_command = exec_command  # type: ignore[method-assign,assignment]
 
     def _prove_sudo(self) -> None:
         config = self.state.config

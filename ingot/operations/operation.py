@@ -52,6 +52,7 @@ def guarded(body: Callable[P, Commands]) -> Callable[P, Commands]:
 
     @wraps(body)
     def guard(*args: P.args, **kwargs: P.kwargs) -> Commands:
+        said = False
         try:
             if state.is_executing:
                 lock.hold(host, DEPLOY)
@@ -60,10 +61,11 @@ def guarded(body: Callable[P, Commands]) -> Callable[P, Commands]:
                     break
                 yield command
             if sentence := connection.lost(host):
+                said = True
                 yield refuse(sentence)
         except GeneratorExit:
             # pyinfra asks for no further command after one that failed.
-            if sentence := connection.lost(host):
+            if (sentence := connection.lost(host)) and not said:
                 refused(state, host, sentence)
             raise
         except ConnectError as error:

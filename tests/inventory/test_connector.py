@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from ingot.inventory.connector import without_noise
+from ingot.inventory.connector import STUCK, without_noise
 
 INVENTORY = """
 _ssh = {{"ssh_hostname": "127.0.0.1", "ssh_port": 9, "ssh_known_hosts_file": {known_hosts!r}}}
@@ -68,3 +68,13 @@ def test_an_answer_begins_below_what_a_login_prints_by_itself(printed: list[str]
     said = OutputLine("stderr", "a warning")
     output = without_noise(CommandOutput([said, *(OutputLine("stdout", line) for line in printed), said]))
     assert (output.stdout_lines, output.stderr_lines) == (answer, ["a warning"] * 2)
+
+
+def test_what_waits_for_a_disk_is_named(tmp_path: Path) -> None:
+    for number, stat in enumerate(["(df) D 1", "(a (b) c) D 1", "(df) D 1", "(D) S 1", "(sleep D x) R 1"]):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "stat").write_text(f"{number} {stat} 1 2 3 D 4\n")
+    found = subprocess.run(
+        ["sh", "-c", STUCK.replace("/proc", str(tmp_path))], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split("\n") == ["a (b) c", "df", ""]

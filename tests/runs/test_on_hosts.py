@@ -20,8 +20,10 @@ from tests.e2e.deploying import INGOT, PYINFRA, ROOT
 pytestmark = [pytest.mark.e2e, pytest.mark.rollout, pytest.mark.timeout(900)]
 
 DEPLOY = Path(__file__).parent / "deploy_slowly.py"
+ASKING = DEPLOY.with_name("deploy_asking.py")
 IMPATIENT = """from ingot.inventory import connector as _connector
 _connector.KEEPALIVE_S, _connector.DEAD_LINK_S = 1, 5
+_connector.QUESTION_S, _connector.WAITING_S = 15, 1
 """
 AUDIT = "/var/log/ingot/changes.jsonl"
 
@@ -41,7 +43,7 @@ class Fleet:
 
     @property
     def impatient(self) -> Path:
-        """The same inventory, for runs that take a silent link for dead after 5 s instead of a minute."""
+        """The same inventory, for runs that take a silent link or command for dead within seconds, not minutes."""
         path = self.inventory.with_name("impatient.py")
         path.write_text(f"{IMPATIENT}{self.inventory.read_text()}")
         return path
@@ -184,6 +186,36 @@ def test_a_host_that_falls_silent_is_one_sentence_and_fails_alone(fleet: Fleet) 
     fleet.one.wait_until_succeeds("rm -f /run/wait")
     status, output = end(fleet.start("--limit", "run-1", lock_wait_s=120))
     assert status == 0 and "was cut off" in output, output
+
+
+def test_a_host_whose_commands_hang_is_one_sentence_and_fails_alone(fleet: Fleet) -> None:
+    """As `df` does on a host with a mount whose server is gone."""
+    fleet.one.put("/usr/local/sbin/df", "#!/bin/sh\nexec sleep 100\n", mode="0755")
+    fleet.two.succeeds("touch /run/wait")
+    run = fleet.start(deploy=ASKING, inventory=fleet.impatient)
+    fleet.two.wait_until_succeeds("test -e /run/changed")
+    try:
+        fleet.two.succeeds("rm /run/wait")
+        status, output = end(run)
+    finally:
+        fleet.one.succeeds("rm /usr/local/sbin/df")
+    assert status == 1 and "Traceback" not in output, output
+    assert output.count("run-1: it did not answer within 15 s (space), expected seconds; see which") == 1, output
+    assert re.search(r"run-1: a command has run for \d+ s \(Change something\)", output), output
+    fleet.one.fails("test -e /run/changed")
+    assert fleet.two.succeeds("wc -l </run/changed").strip() == "1"
+
+    assert end(fleet.start("--limit", "run-1", deploy=ASKING))[0] == 0
+    assert fleet.one.succeeds("wc -l </run/changed").strip() == "1"
+
+
+def test_a_command_that_leaves_its_input_unread_ends_as_its_status_says(fleet: Fleet) -> None:
+    """The less time this machine has, the later it sends the input."""
+    status, output = end(fleet.start("--json", deploy=DEPLOY.with_name("deploy_unread.py")))
+    assert status == 1 and "Socket is closed" not in output, output
+    found = json.JSONDecoder().raw_decode(output[output.index('{"plan"') :])[0]
+    (ran,) = found["results"]["operations"]
+    assert (ran["success"], ran["error"]) == (["run-1"], ["run-2"]), output
 
 
 def test_a_host_that_vanishes_is_one_sentence_and_fails_alone(fleet: Fleet) -> None:
