@@ -121,8 +121,15 @@ class Hold:
                 return
 
     def _send(self, text: str) -> None:
+        """Send a line. Raises: EOFError where this end is shut; OSError or SSHException of a lost connection."""
+        left = text.encode()
         with self._sending:
-            self._channel.sendall(text.encode())
+            while left:
+                # Not by `sendall`: where another thread shut this end meanwhile, it tries for ever and lets nobody in.
+                sent = self._channel.send(left)
+                if not sent:
+                    raise EOFError("the hold has ended")
+                left = left[sent:]
 
     def _line(self) -> str:
         """The next line. Raises: EOFError where the process there has ended."""

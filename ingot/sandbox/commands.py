@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ingot.sandbox.errors import CommandFailed
 
 #: A machine that is busy with its test hosts gives what runs beside them little of a processor.
-LIMIT_S = 180
+LIMIT_S = 600
 
 
 def run(argv: Sequence[str], *, timeout_s: float = LIMIT_S, stdin: str | None = None) -> str:

@@ -23,7 +23,7 @@ from ingot.sandbox.state import HostRecord
 REBOOT = 133
 #: Directories that overlay2 needs on a plain file system: an overlay cannot lie on an overlay.
 PLAIN = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd"}
-START_LIMIT_S = 60
+START_LIMIT_S = 600
 MIRROR = "/srv/ingot-mirror"
 
 
@@ -145,7 +145,7 @@ def start(paths: Paths, network: Network, record: HostRecord, lock: int) -> None
         time.sleep(0.005)
 
 
-def kill(paths: Paths, name: str = "", timeout_s: float = 180) -> None:
+def kill(paths: Paths, name: str = "", timeout_s: float = 600) -> None:
     """End every process of a host (of all hosts without a name), as a power cut would; then its cgroup."""
     group = cgroup(paths, name)
     if not group.is_dir():

@@ -21,7 +21,7 @@ from ingot.sandbox.errors import SandboxError
 CHUNK_BYTES = 64 * 1024
 #: Chunks on their way in one direction; a sender must wait when the link holds more.
 CHUNKS_IN_FLIGHT = 64
-START_LIMIT_S = 60
+START_LIMIT_S = 600
 T = TypeVar("T")
 
 

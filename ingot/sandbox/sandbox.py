@@ -43,7 +43,7 @@ class Sandbox:
         """Where the sandbox inventory's CA and API keys are kept; goes with the last host."""
         return self.paths.state / "secrets"
 
-    def up(self, name: str, profile: str = "none", os: str = "debian13", timeout_s: float = 180) -> TestHost:
+    def up(self, name: str, profile: str = "none", os: str = "debian13", timeout_s: float = 600) -> TestHost:
         """Boot host `name`, or finish what an earlier call began; returns when it answers SSH.
 
         Raises: SandboxError when this machine cannot have test hosts, or the host differs from what is asked.

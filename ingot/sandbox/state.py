@@ -89,7 +89,8 @@ def locked(path: Path) -> Iterator[int]:
                 yield descriptor
                 return
         finally:
-            os.close(descriptor)
+            # Under gevent `os.close` closes some time later; whoever asks for the lock until then stands still.
+            os.closerange(descriptor, descriptor + 1)
 
 
 def _is_same(path: Path, descriptor: int) -> bool:

@@ -64,11 +64,11 @@ class Machine:
 
     def accept(self, *flags: str) -> Accepted:
         running = self.start("--hours", "0.0006", *flags)
-        output, _ = running.communicate(timeout=300)
+        output, _ = running.communicate(timeout=600)
         return Accepted(running.returncode, output)
 
     def wait_for(self, phase: str) -> None:
-        self.host.wait_until_succeeds(f'grep -q \'"phase": "{phase}"\' {RESULTS}/burn_in', timeout_s=120)
+        self.host.wait_until_succeeds(f'grep -q \'"phase": "{phase}"\' {RESULTS}/burn_in', timeout_s=600)
 
     def acceptance(self) -> dict[str, object]:
         found: dict[str, object] = json.loads(self.host.succeeds("cat /var/lib/ingot/acceptance.json"))
@@ -85,9 +85,9 @@ class Machine:
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     host = Sandbox().up(NAME, profile="h100x4")
     command = [str(PYINFRA), "-y", "inventories/sandbox.py", "tests/acceptance/deploy_acceptance.py", "--limit", NAME]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    host.succeeds(REPLICA, timeout_s=180)
+    host.succeeds(REPLICA, timeout_s=600)
     host.succeeds(f"mkdir -p {Path(POOL).parent} && echo '# in use' >{POOL}")
     host.put(UPSTREAMS, '[{"model": "tiny", "replicas": ["127.0.0.1:8000"]}]\n')
     yield Machine(host, tmp_path_factory.mktemp("inventory"))
@@ -103,10 +103,10 @@ def test_what_is_killed_half_way_brings_its_replicas_back(machine: Machine) -> N
     assert machine.replica()[0] == "false"
     assert "down" in machine.host.succeeds(f"cat {POOL}")
     machine.host.succeeds("systemctl kill --signal KILL ingot-accept.service ingot-accept-burn.service")
-    output, _ = running.communicate(timeout=180)
+    output, _ = running.communicate(timeout=600)
     assert running.returncode == 1
     assert "was killed before it ended; run the same line again" in output
-    machine.host.wait_until_succeeds(f"[ ! -e {RESULTS}/stopped ]", timeout_s=180)
+    machine.host.wait_until_succeeds(f"[ ! -e {RESULTS}/stopped ]", timeout_s=600)
     assert machine.replica()[0] == "true"
     assert machine.replica() != before
     assert machine.host.succeeds(f"cat {POOL}") == "# in use\n"
@@ -150,7 +150,7 @@ def test_the_burn_in_computes_for_real_where_nothing_is_simulated(machine: Machi
     output = machine.host.succeeds(
         f"docker run {container} $(docker images --quiet | head -n 1) /burnin.py --device cpu --phases {phases} "
         "--seconds 0.4 --soak-seconds 0.6",
-        timeout_s=120,
+        timeout_s=600,
     )
     events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     assert [event["finished"] for event in events if event.get("complete")] == phases.split(",")

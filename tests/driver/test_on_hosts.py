@@ -111,7 +111,7 @@ def boot(name: str, profile: str) -> TestHost:
     host = Sandbox().up(name, profile=profile)
     if name == "driver-unbuilt":
         host.succeeds(simulated.set_command("build_fault", BUILD_FAULT))
-        host.succeeds("apt-get install -y --no-install-recommends unattended-upgrades", timeout_s=120)
+        host.succeeds("apt-get install -y --no-install-recommends unattended-upgrades", timeout_s=600)
         host.succeeds(f"{PACKAGES} >/root/before")
     return host
 
@@ -238,7 +238,7 @@ def test_a_driver_in_use_is_not_touched(first: Run, hosts: dict[str, TestHost]) 
 def replica(first: Run, hosts: dict[str, TestHost]) -> TestHost:
     """A host that serves with the older driver."""
     host = hosts["driver-old"]
-    host.succeeds(DOCKER, timeout_s=180)
+    host.succeeds(DOCKER, timeout_s=600)
     host.put("/root/replica.py", REPLICA)
     host.put("/etc/systemd/system/ingot-engine.service", ENGINE)
     host.put("/etc/ingot/engine/compose.yaml", COMPOSE)
@@ -381,7 +381,7 @@ def test_the_run_after_the_remedy_waits_for_apt_s_lock_and_succeeds(remedied: Ru
 def test_unattended_upgrades_during_the_run_move_nothing(remedied: Run, hosts: dict[str, TestHost]) -> None:
     host = hosts["driver-unbuilt"]
     # One more try without the pin, so that the hold alone stands against the newer version of the repository.
-    host.succeeds("unattended-upgrade && apt-get -y -o Dir::Etc::PreferencesParts=/none dist-upgrade", timeout_s=120)
+    host.succeeds("unattended-upgrade && apt-get -y -o Dir::Etc::PreferencesParts=/none dist-upgrade", timeout_s=600)
     assert "tried " in host.succeeds("cat /root/unattended"), remedied.output[-3000:]
     installed = [line.split() for line in host.succeeds(PACKAGES).splitlines() if "nvidia" in line or "libcuda" in line]
     assert {version.partition("-")[0] for _, _, version in installed} == {"580.159.03"}

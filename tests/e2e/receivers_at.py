@@ -22,7 +22,7 @@ def start(host: TestHost, directory: Path) -> dict[str, object]:
         "-keyout mail.key -out mail.pem -subj /CN=mail.corp.test -addext subjectAltName=DNS:mail.corp.test "
         "2>/dev/null && cp mail.pem /usr/local/share/ca-certificates/mail.crt && update-ca-certificates >/dev/null && "
         "echo '127.0.0.1 mail.corp.test' >>/etc/hosts",
-        timeout_s=300,
+        timeout_s=600,
     )
     # A unit of the disk: it is there again after the host was down.
     host.put(

@@ -66,7 +66,7 @@ def test_a_host_that_loses_power_while_its_engine_loads_is_healed(host: TestHost
     wanted = 'engine_extra_args=["--max-log-len", "65"]'
     command = [str(PYINFRA), "-y", "inventories/sandbox.py", "deploy.py", "--limit", NAME, "--data", wanted]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
-        host.wait_until_succeeds(f"grep -q '\"65\"' {COMPOSE} && docker ps | grep 'Up .* seconds'", timeout_s=300)
+        host.wait_until_succeeds(f"grep -q '\"65\"' {COMPOSE} && docker ps | grep 'Up .* seconds'", timeout_s=600)
         host.kill()
         host.start()
         output, _ = run.communicate(timeout=900)

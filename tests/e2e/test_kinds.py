@@ -76,7 +76,7 @@ def mixed(host: TestHost, key: str) -> Iterator[TestHost]:
     if not file.is_file():
         subprocess.run(
             [str(INGOT), "onboard", NAME, host.address, "--inventory", "inventories/sandbox.py"],
-            cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=120,
+            cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=600,
         )  # fmt: skip
     before = file.read_text()
     file.write_text(yaml.safe_dump({**yaml.safe_load(before), "serve": SERVE}))
@@ -231,7 +231,7 @@ def test_the_engines_parsers_read_what_each_family_writes(mixed: TestHost) -> No
     mixed.put("/run/outputs.json", json.dumps(cases))
     said = mixed.succeeds(
         'docker exec -i ingot-engine-tiny-qwen3-0 python3.11 -c "$(cat /run/parsers.py)" </run/outputs.json',
-        timeout_s=300,
+        timeout_s=600,
     )
     answers = [json.loads(line) for line in said.splitlines() if line.startswith('{"whole"')]
     assert len(answers) == len(cases) > 20

@@ -51,7 +51,7 @@ def ingot(*words: str) -> subprocess.CompletedProcess[str]:
     """`ingot …`, to its end, without a key in its environment."""
     environment = {key: value for key, value in os.environ.items() if key != "INGOT_API_KEY"}
     return subprocess.run(
-        [str(INGOT), *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [str(INGOT), *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 

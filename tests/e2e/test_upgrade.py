@@ -43,8 +43,8 @@ def left(host: TestHost) -> TestHost:
     files[Path(COMPOSE[1:])] = files[Path(COMPOSE[1:])].replace(recorded, last_good(service).digest)
     for path, text in files.items():
         host.put(f"/{path}", text)
-    host.succeeds(f"docker compose --file {COMPOSE} up --detach", timeout_s=300)
-    host.wait_until_succeeds("curl --fail --silent http://172.31.213.10:8000/health", timeout_s=300)
+    host.succeeds(f"docker compose --file {COMPOSE} up --detach", timeout_s=600)
+    host.wait_until_succeeds("curl --fail --silent http://172.31.213.10:8000/health", timeout_s=600)
     return host
 
 

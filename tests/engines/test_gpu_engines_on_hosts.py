@@ -160,7 +160,7 @@ def test_a_caller_who_hangs_up_frees_sglang(streamed: bool, gpus: TestHost, call
 def test_status_tells_what_each_can_tell(gpus: TestHost, caller: openai.OpenAI) -> None:
     done = subprocess.run(
         [str(INGOT), "status", NAME, "--inventory", "inventories/sandbox.py", "--json"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     found = json.dumps(json.loads(done.stdout))
     replicas = {one["model"]: one for one in _replicas(json.loads(done.stdout))}

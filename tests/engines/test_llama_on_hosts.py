@@ -76,7 +76,7 @@ def planned(host: TestHost, model: str = MODEL) -> dict[str, Any]:
 
 def ingot(*words: str) -> subprocess.CompletedProcess[str]:
     command = [str(INGOT), *words, "--inventory", "inventories/sandbox.py"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
 
 
 def address(host: TestHost) -> str:

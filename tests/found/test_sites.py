@@ -31,7 +31,7 @@ def host() -> Iterator[TestHost]:
     """A host with two sites, and an engine that the gateway is told of."""
     try:
         host = Sandbox().up(NAME, profile="rtx4090x1")
-        host.succeeds(PREPARE, timeout_s=180)
+        host.succeeds(PREPARE, timeout_s=600)
         ip, _, port = ENGINE.partition(":")
         host.put("/root/engine.py", (ROOT / "tests/gateway/standin_engine.py").read_text())
         engine = f"systemd-run --unit=engine python3 /root/engine.py {ip} {port} /run/engine.jsonl"
@@ -62,7 +62,7 @@ def leave(host: TestHost, before: tuple[str, str]) -> None:
     left = run(NAME, roles=DEPARTURE)
     assert left.status == 0, left.output[-3000:]
     assert (host.succeeds(SERVED), host.succeeds(FILES)) == before
-    host.succeeds(f"nginx -t && systemctl is-active nginx && ! test -e /var/lib/ingot && {APT_WORKS}", timeout_s=120)
+    host.succeeds(f"nginx -t && systemctl is-active nginx && ! test -e /var/lib/ingot && {APT_WORKS}", timeout_s=600)
 
 
 def test_by_default_every_site_is_named_and_nothing_changes(host: TestHost, before: tuple[str, str]) -> None:
@@ -86,7 +86,7 @@ def test_beside_them_both_serve(host: TestHost, before: tuple[str, str], caller:
     assert answer.status == 200 and "X-Shop" not in answer.headers
     again = deploy("beside")
     assert (again.status, again.changed(NAME)) == (0, []), again.output[-3000:]
-    host.succeeds(APT_WORKS, timeout_s=120)
+    host.succeeds(APT_WORKS, timeout_s=600)
 
 
 def test_a_name_that_a_site_has_already_is_refused(host: TestHost, before: tuple[str, str]) -> None:

@@ -71,7 +71,7 @@ class GatewayHost:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         counted = json.loads(counts.read_text())

@@ -117,7 +117,7 @@ def test_no_request_fails_while_replicas_and_then_a_whole_host_are_replaced(flee
     finally:
         stop.set()
         for caller in callers:
-            caller.join(timeout=180)
+            caller.join(timeout=600)
     assert len(statuses) > 40 and set(statuses) == {200}
     fleet.wait_until_both_serve()
 

@@ -231,7 +231,7 @@ def test_a_revoked_key_is_dead_after_one_deploy_and_no_stream_notices(served: Ga
         assert sales.get("/v1/models").status == 401
         assert served.caller.get("/v1/models").status == 200
         assert served.running() == 1
-    stream.join(timeout=180)
+    stream.join(timeout=600)
     assert [json.loads(piece)["piece"] for piece in pieces] == list(range(10))
 
 

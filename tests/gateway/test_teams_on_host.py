@@ -162,14 +162,14 @@ def test_usage_counts_what_each_team_asked_and_was_refused(served: GatewayHost, 
     served.host.put("/var/log/ingot/engine/stand-in-0.jsonl", json.dumps(line) + "\n")
     words = ("usage", "--inventory", str(served.directory / "lab.py"), "--since", "1d")
     ingot = [str(Path(sys.executable).parent / "ingot"), *words]
-    said = subprocess.run([*ingot, "--json", "--by", "team"], capture_output=True, text=True, timeout=180, check=True)
+    said = subprocess.run([*ingot, "--json", "--by", "team"], capture_output=True, text=True, timeout=600, check=True)
     rows = {row["team"]: row for row in json.loads(said.stdout)["usage"]}
     assert set(rows) >= {"research", "busy", "narrow", "elsewhere"}
     assert rows["busy"]["refused"]["429"] >= 4
     assert (rows["busy"]["prompt_tokens"], rows["busy"]["completion_tokens"]) == (1200, 34)
     assert rows["narrow"]["refused"] == {"411": 2, "413": 1, "429": 1}
     table = subprocess.run(
-        ingot, capture_output=True, text=True, timeout=180, check=True, env={**os.environ, "COLUMNS": "100"}
+        ingot, capture_output=True, text=True, timeout=600, check=True, env={**os.environ, "COLUMNS": "100"}
     )
     assert next(line for line in table.stdout.splitlines() if line.startswith("busy")).split()[-4:-2] == ["1,200", "34"]
 

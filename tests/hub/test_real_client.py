@@ -48,7 +48,7 @@ def download(standin: StandIn, home: Path, *words: str, token: str = "") -> subp
         **({"HF_TOKEN": token} if token else {}),
     }
     line = [str(CLIENTS / "python"), "-c", DOWNLOAD, *words]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 def tiny(standin: StandIn, **asks: Any) -> None:

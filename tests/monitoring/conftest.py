@@ -57,7 +57,7 @@ class Watched:
         inventory.write_text(groups)
         deploy.write_text(ROLES.format(roles="\n".join(f"{role}()" for role in roles)))
         command = [str(Path(sys.executable).parent / "pyinfra"), "-y", "--json", *flags, str(inventory), str(deploy)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
         start = done.stdout.find("{")
         payload = json.loads(done.stdout[start:]) if start >= 0 else {}
         operations = tuple((payload.get("results") or {"operations": []})["operations"])

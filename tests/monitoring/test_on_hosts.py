@@ -23,7 +23,7 @@ def test_the_monitor_sees_the_host_its_gpu_and_its_replicas(watched: Watched) ->
 
 
 def test_dcgms_figures_come_beside_those_of_nvidia_smi_by_the_same_port(watched: Watched) -> None:
-    watched.wait_for_sample(f'count(ingot_gpu_pcie_replays_total{{host="{NAME}"}}) == 4', timeout_s=180)
+    watched.wait_for_sample(f'count(ingot_gpu_pcie_replays_total{{host="{NAME}"}}) == 4', timeout_s=600)
     watched.wait_for_sample(f'count(DCGM_FI_DEV_ECC_DBE_VOL_TOTAL{{host="{NAME}"}}) == 4')
     # What the host says itself is not said twice, and what the card lacks is not said.
     watched.wait_for_sample(f'count(ingot_gpu_temperature_celsius{{host="{NAME}"}}) == 4')
@@ -45,7 +45,7 @@ def test_verify_proves_it(watched: Watched) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

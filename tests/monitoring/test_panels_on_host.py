@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.observe]
 def panels(watched: Watched, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from ingot.commands.cli import main; main()", "panels", *words]
     inventory = ["--inventory", str(watched.directory / "lab.py")]
-    return subprocess.run([*command, *inventory], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([*command, *inventory], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
 def test_panels_have_the_monitors_figures_and_a_silent_one_is_a_sentence(watched: Watched, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class Lab:
         return subprocess.run(
             [str(Path(sys.executable).parent / "ingot"), "onboard", "--inventory", str(self.inventory), *arguments],
             input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-            cwd=self.root, env=environment, timeout=120,
+            cwd=self.root, env=environment, timeout=600,
         )  # fmt: skip
 
 

@@ -336,7 +336,7 @@ def hold_the_package_lock(host: TestHost) -> None:
 
 def release_the_package_lock(host: TestHost, first: str = "true") -> None:
     """Once an installation runs, which waits for the lock; what is done `first` may cut the connection that does it."""
-    host.wait_until_succeeds("systemctl is-active ingot-packages", timeout_s=180)
+    host.wait_until_succeeds("systemctl is-active ingot-packages", timeout_s=600)
     host.run(first)
     host.succeeds("touch /run/released")
 

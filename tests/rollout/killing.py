@@ -69,7 +69,7 @@ def _digests(output: str) -> dict[str, str]:
 
 def left(host: TestHost) -> tuple[dict[str, str], str]:
     """What a run that was killed leaves: digests, and the harm (a file that its reader refuses, a lock that stays)."""
-    _, output = host.run(f"{{ {READERS}; }} && {FREE} && echo unharmed && {DIGESTS}", timeout_s=120)
+    _, output = host.run(f"{{ {READERS}; }} && {FREE} && echo unharmed && {DIGESTS}", timeout_s=600)
     _, unharmed, lines = output.rpartition("unharmed\n")
     return _digests(lines) if unharmed else {}, "" if unharmed else output or "the host does not answer"
 

@@ -81,7 +81,7 @@ def test_the_plan_alone_is_printed_and_nothing_changes(fleet: Fleet) -> None:
     for front in (FRONT, ""):
         inventory = str(fleet.inventory(front, engine_extra_args=["--seed", "1"]))
         command = [INGOT, "rollout", "--plan-only", inventory]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=180)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
         tables.append(done.stdout)
     for table, outage in zip(tables, ("none", "yes:"), strict=True):
@@ -127,7 +127,7 @@ def test_a_canary_whose_callers_fail_goes_back_and_leaves_the_other_host_as_it_i
         run = fleet.deploy(engine_extra_args=["--fail-chat"], rollout_canary_hold_s=5)
     finally:
         stop.set()
-        calling.join(timeout=180)
+        calling.join(timeout=600)
     assert run.status != 0
     assert "requests to this canary got 5xx within 5 s, expected a share of at most 0.01" in run.output
     assert "roll-2: nothing was replaced here: the canary roll-1 failed" in run.output
@@ -177,7 +177,7 @@ def test_callers_notice_neither_another_key_nor_another_gateway_nor_another_ngin
         assert run.status == 0 and run.changed("roll-1"), run.output[-3000:]
         files.replace(fleet.key, new, mode=0o600)
         assert not ends_soon & {host.succeeds(f"cat {CERTIFICATE}") for host in hosts}, "each has a new certificate"
-        fleet.hosts[0].succeeds(UPGRADE_NGINX, timeout_s=300)
+        fleet.hosts[0].succeeds(UPGRADE_NGINX, timeout_s=600)
     revoke_id(secrets, old)
     # What serves, and what changes it, needs no resolver.
     for host in hosts:

@@ -8,14 +8,16 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from paramiko import Channel
 
-from ingot.runs.hold import SCRIPT
+from ingot.runs.hold import SCRIPT, Hold
 from ingot.runs.run import Run
 
 pytestmark = pytest.mark.rollout
@@ -205,3 +207,38 @@ def test_the_questions_of_a_run_are_kept_for_the_next_one_whole_or_not_at_all(
         assert kept.read_text() == there
         assert kept.stat().st_mode & 0o777 == 0o600
         assert list(kept.parent.iterdir()) == [kept]
+
+
+class Wire:
+    """What paramiko's channel takes for its connection: whatever is sent goes nowhere."""
+
+    def get_log_channel(self) -> str:
+        return "paramiko.test"
+
+    def _sanitize_packet_size(self, size: int) -> int:
+        return size
+
+    def _send_user_message(self, message: Any) -> None:
+        """A host that hears everything."""
+
+
+def test_a_sign_of_life_that_comes_after_the_end_ends_the_beat() -> None:
+    """The run's last word and a beat that has waited long enough may come at the same moment."""
+    channel = Channel(1)
+    channel._set_transport(Wire())  # type: ignore[arg-type]
+    channel._set_remote_channel(1, 1 << 20, 1 << 15)
+    hold = Hold(channel, "gpu-01", run_of(1))
+    hold._send("end {}\n")
+    channel.shutdown_write()
+    beating = threading.Thread(target=hold._beat, daemon=True)
+    hold._over = Waited()  # type: ignore[assignment]
+    beating.start()
+    beating.join(LIMIT_S)
+    assert not beating.is_alive()
+
+
+class Waited:
+    """An event whose wait has just ended without it."""
+
+    def wait(self, timeout_s: float) -> bool:
+        return False

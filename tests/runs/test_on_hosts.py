@@ -62,7 +62,7 @@ class Fleet:
 
     def ingot(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [str(INGOT), *words, "--inventory", str(self.inventory)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
 def end(run: subprocess.Popen[str]) -> tuple[int, str]:

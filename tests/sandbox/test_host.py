@@ -23,7 +23,7 @@ def test_it_is_a_booted_debian(host: TestHost) -> None:
 
 
 def test_it_reaches_what_the_machine_reaches(host: TestHost) -> None:
-    host.succeeds("apt-get update --error-on=any", timeout_s=120)
+    host.succeeds("apt-get update --error-on=any", timeout_s=600)
 
 
 def test_what_the_roles_install_is_in_its_archive_cache(host: TestHost) -> None:

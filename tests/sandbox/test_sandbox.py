@@ -161,7 +161,7 @@ def test_eight_hosts_run_at_once(sandbox: Sandbox) -> None:
     names = [f"gpu-{number:02}" for number in range(1, 9)]
     sandbox.up(names[0])
     with ThreadPoolExecutor(4) as pool:
-        hosts = list(pool.map(lambda name: sandbox.up(name, timeout_s=300), names))
+        hosts = list(pool.map(lambda name: sandbox.up(name, timeout_s=600), names))
     assert len({host.address for host in hosts}) == 8
     assert [host.succeeds("systemctl is-system-running") for host in hosts] == ["running\n"] * 8
     sandbox.down_all()

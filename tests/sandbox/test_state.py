@@ -119,3 +119,18 @@ def test_the_cache_is_removed_by_that_rule(paths: Paths) -> None:
     (paths.cache / "photos").rmdir()
     Sandbox(paths).purge()
     assert not paths.cache.exists()
+
+
+TWICE = """
+from gevent import monkey; monkey.patch_all()
+import gevent, pathlib, sys
+from ingot.sandbox.state import locked
+gevent.get_hub()
+for _ in range(2):
+    with locked(pathlib.Path(sys.argv[1])):
+        pass
+"""
+
+
+def test_a_deploy_which_gevent_patches_gives_the_lock_back_at_once(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", TWICE, str(tmp_path / "lock")], check=True, timeout=600)

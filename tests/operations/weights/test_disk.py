@@ -165,7 +165,7 @@ class Machine:
 
     def shell(self, line: str) -> str:
         given = {**os.environ, "D": self.device, "E": self.devices[-1], "M": str(self.mount)}
-        done = subprocess.run(["sh", "-euc", line], capture_output=True, text=True, check=True, timeout=180, env=given)
+        done = subprocess.run(["sh", "-euc", line], capture_output=True, text=True, check=True, timeout=600, env=given)
         return done.stdout.strip()
 
 
@@ -180,7 +180,7 @@ def machine(count: int, home: Path, monkeypatch: pytest.MonkeyPatch, run_operati
             image.touch()
             os.truncate(image, 128 << 20)
             one = ["losetup", "--find", "--show", str(image)]
-            devices.append(subprocess.run(one, capture_output=True, text=True, check=True, timeout=180).stdout.strip())
+            devices.append(subprocess.run(one, capture_output=True, text=True, check=True, timeout=600).stdout.strip())
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             Path(name).symlink_to(devices[-1])
         for module in (disk, "ingot.facts.disk"):
@@ -194,11 +194,11 @@ def machine(count: int, home: Path, monkeypatch: pytest.MonkeyPatch, run_operati
 
         yield Machine(names, tuple(devices), mount, fstab, run)
     finally:
-        subprocess.run(["umount", str(mount)], capture_output=True, check=False, timeout=180)
+        subprocess.run(["umount", str(mount)], capture_output=True, check=False, timeout=600)
         for device in devices:
             # A device that is read-only stays so for whoever gets it next.
-            subprocess.run(["blockdev", "--setrw", device], capture_output=True, check=False, timeout=180)
-            subprocess.run(["losetup", "--detach", device], capture_output=True, check=False, timeout=180)
+            subprocess.run(["blockdev", "--setrw", device], capture_output=True, check=False, timeout=600)
+            subprocess.run(["losetup", "--detach", device], capture_output=True, check=False, timeout=600)
         for name in names:
             Path(name).unlink(missing_ok=True)
 
@@ -349,7 +349,7 @@ def test_images_lie_on_the_disk_for_models_and_neither_is_formatted_or_hidden(
         assert again.succeeded and again.changed and os.path.ismount(roots[0]), again.said
         assert drive.fstab.read_text().count(str(roots[0])) == 1 and not drive.run(cache_images=True).changed
     finally:
-        subprocess.run(["umount", *map(str, roots)], capture_output=True, check=False, timeout=180)
+        subprocess.run(["umount", *map(str, roots)], capture_output=True, check=False, timeout=600)
 
 
 @on_disks

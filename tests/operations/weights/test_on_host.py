@@ -158,7 +158,7 @@ def test_a_host_that_loses_power_in_the_middle_goes_on_from_where_it_stopped(
 
     def power() -> None:
         # curl writes in blocks: the last of them is not on the disk yet.
-        host.wait_until_succeeds(f'[ "$(stat -c %s {part})" -gt 100000 ]', timeout_s=120)
+        host.wait_until_succeeds(f'[ "$(stat -c %s {part})" -gt 100000 ]', timeout_s=600)
         host.kill()
         host.start()
 
@@ -166,7 +166,7 @@ def test_a_host_that_loses_power_in_the_middle_goes_on_from_where_it_stopped(
     cut.start()
     monkeypatch.setattr(detached, "RECONNECT_S", 60)
     failed = fetch()
-    cut.join(timeout=300)
+    cut.join(timeout=600)
     assert not failed.succeeded and f"{NAME}: " in failed.said, failed.said
     host.fails(f"ls {TARGET}")
     kept = int(host.succeeds(f"stat -c %s {part}"))

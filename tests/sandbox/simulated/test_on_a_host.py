@@ -38,7 +38,7 @@ def install(host: TestHost, *packages: str) -> None:
     for package in packages:
         host.succeeds(
             f"DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends --allow-downgrades {package}",
-            timeout_s=120,
+            timeout_s=600,
         )
 
 
@@ -55,7 +55,7 @@ def test_a_fresh_gpu_host_reaches_a_container_that_sees_its_gpu(host: TestHost) 
     listed = host.succeeds("nvidia-smi -L")
     assert listed.startswith("GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-")
     uuid = listed.split("UUID: ")[1].rstrip(")\n")
-    host.wait_until_succeeds(f"nvidia-ctk cdi list | grep -qx nvidia.com/gpu={uuid}", timeout_s=180)
+    host.wait_until_succeeds(f"nvidia-ctk cdi list | grep -qx nvidia.com/gpu={uuid}", timeout_s=600)
 
     host.put("/etc/docker/daemon.json", '{"features": {"cdi": true}}')
     install(host, "docker.io docker-cli")
@@ -64,7 +64,7 @@ def test_a_fresh_gpu_host_reaches_a_container_that_sees_its_gpu(host: TestHost) 
         f"usr/lib/*-linux-gnu/{name}*" for name in ("ld-linux", "libc.", "libm.", "libz.", "libexpat.")
     )
     tree = f"bin lib lib64 usr/lib64 usr/bin/env usr/bin/python3* usr/lib/python3.* {libraries}"
-    host.succeeds(f"cd /; tar -c --exclude __pycache__ {tree} | docker import - probe", timeout_s=120)
+    host.succeeds(f"cd /; tar -c --exclude __pycache__ {tree} | docker import - probe", timeout_s=600)
     hardened = "--network none --cap-drop ALL --read-only --tmpfs /run --user 1000"
     assert host.succeeds(f"docker run --rm {hardened} --device nvidia.com/gpu={uuid} probe nvidia-smi -L") == listed
     host.fails("docker run --rm probe nvidia-smi -L")
@@ -93,11 +93,11 @@ def test_an_nvswitch_host_needs_the_fabric_manager_of_its_driver_s_version(host:
     state = "nvidia-smi --query-gpu=fabric.state,fabric.status --format=csv,noheader | sort -u"
     install(host, f"nvidia-fabricmanager={NEW}-2")
     host.run("systemctl start nvidia-fabricmanager")
-    host.wait_until_succeeds("systemctl is-failed nvidia-fabricmanager", timeout_s=180)
+    host.wait_until_succeeds("systemctl is-failed nvidia-fabricmanager", timeout_s=600)
     assert host.succeeds(state) == "In Progress, N/A\n"
     install(host, f"nvidia-fabricmanager={OLD}-2")
     host.succeeds("systemctl start nvidia-fabricmanager")
-    host.wait_until_succeeds(f"{state} | grep -qx 'Completed, Success'", timeout_s=180)
+    host.wait_until_succeeds(f"{state} | grep -qx 'Completed, Success'", timeout_s=600)
     # The manager is a user of the driver, as /proc shows.
     assert "in use" in host.fails("modprobe -r nvidia_uvm nvidia")
     assert (
