@@ -5,10 +5,10 @@
 With `--bare` the same requests are sent without OpenAI's client, for half of the processor time: many of them find
 what happens once in a thousand times.
 
-It runs until it is told to end (SIGTERM) and appends one JSON line per request to RECORD: when it began and ended
-(seconds since 1970), whether it was streamed, whether it was bare, how often it was sent again, and what was wrong with
-its answer (null: nothing). KEY_FILE is read before each request, so that whoever rotates a key writes the new one
-there.
+It runs until it is told to end (SIGTERM), or whoever began it has gone, and appends one JSON line per request to
+RECORD: when it began and ended (seconds since 1970), whether it was streamed, whether it was bare, how often it was
+sent again, and what was wrong with its answer (null: nothing). KEY_FILE is read before each request, so that whoever
+rotates a key writes the new one there.
 
 An answer is complete where it says how it finished and holds as many words as were asked for; a streamed one where its
 body ends with `data: [DONE]` too. The client sends a request again whose connection was closed before a byte of an
@@ -164,7 +164,16 @@ async def _load(args: argparse.Namespace) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     with args.record.open("a", buffering=1) as record:
-        await asyncio.gather(*(_call(number, args, record, stop) for number in range(args.callers)))
+        calls = (_call(number, args, record, stop) for number in range(args.callers))
+        await asyncio.gather(_end_with(os.getppid(), stop), *calls)
+
+
+async def _end_with(parent: int, stop: asyncio.Event) -> None:
+    """Stop where the process that began this one is no longer there to say so."""
+    while not stop.is_set():
+        if os.getppid() != parent:
+            stop.set()
+        await asyncio.sleep(0.5)
 
 
 @contextmanager
