@@ -38,7 +38,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -154,6 +154,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """A file, or the part of it from where the reader stopped."""
         path, _, asked = unquote(self.path).partition("?")
+        for _ in range(3):
+            # A directory gets its own name when its last file came: then the file is there by that.
+            with suppress(FileNotFoundError):
+                return self._answer(path, asked)
+        return self._head(503, 0)
+
+    def _answer(self, path: str, asked: str) -> None:
         until = time.monotonic() + COMING_S
         while True:
             status, file = self.server.found(path)

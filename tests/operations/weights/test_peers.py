@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import os
 import socket
 import subprocess
@@ -13,12 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ingot.errors import IngotError
 from ingot.operations.weights import models, peers
-from ingot.operations.weights.peer_on_host import Turns
+from ingot.operations.weights.peer_on_host import Handler, Turns
 from ingot.operations.weights.peers import Peer
 from ingot.secrets import pki
 from tests.operations.weights import many_hosts
@@ -214,6 +217,26 @@ def test_a_server_gives_model_files_and_nothing_else(fleet, ca: pki.Authority):
     for path in ("theirs/file", f"{below}/half.safetensors.part", f"{below}/link.json", f"{below}/.ingot-made",
                  f"{below}/../../../../peer.pem", f"{below}/%2e%2e/x", "", "etc/passwd"):  # fmt: skip
         assert _asked(host, path, pem) == ("404", ""), path
+
+
+def test_a_directory_that_gets_its_name_while_it_is_asked_for_is_found_by_that(tmp_path: Path):
+    coming, there = tmp_path / "model.incomplete", tmp_path / "model"
+    coming.mkdir()
+    (coming / "shard").write_bytes(b"weights")
+
+    def found(path: str) -> tuple[int, Path]:
+        seen = coming if coming.exists() else there
+        if seen is coming:
+            coming.rename(there)
+        return 200, seen / "shard"
+
+    asked: Any = Handler.__new__(Handler)
+    asked.server = SimpleNamespace(found=found, swarm=None, turns=Turns(1), asked_at=0)
+    asked.path, asked.requestline, asked.request_version = "/model/shard", "GET", "HTTP/1.1"
+    asked.headers, asked.wfile = {}, io.BytesIO()
+    asked.do_GET()
+    assert asked.wfile.getvalue().startswith(b"HTTP/1.1 200 ")
+    assert asked.wfile.getvalue().endswith(b"\r\n\r\nweights")
 
 
 def test_a_server_ends_when_nobody_asks(fleet, ca: pki.Authority):

