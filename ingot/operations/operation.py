@@ -52,7 +52,6 @@ def guarded(body: Callable[P, Commands]) -> Callable[P, Commands]:
 
     @wraps(body)
     def guard(*args: P.args, **kwargs: P.kwargs) -> Commands:
-        said = False
         try:
             if state.is_executing:
                 lock.hold(host, DEPLOY)
@@ -60,12 +59,9 @@ def guarded(body: Callable[P, Commands]) -> Callable[P, Commands]:
                 if connection.lost(host):
                     break
                 yield command
-            if sentence := connection.lost(host):
-                said = True
-                yield refuse(sentence)
         except GeneratorExit:
             # pyinfra asks for no further command after one that failed.
-            if (sentence := connection.lost(host)) and not said:
+            if sentence := connection.lost(host):
                 refused(state, host, sentence)
             raise
         except ConnectError as error:
@@ -87,6 +83,10 @@ def guarded(body: Callable[P, Commands]) -> Callable[P, Commands]:
             fault = _of_host(f"{_place(error)}; this is a fault of Ingot: report it, with what --debug prints")
             # Nothing was to be made of a question that was not answered.
             yield refuse(connection.lost(host) or fault)
+        else:
+            # Not above, where the end of this generator would say it again.
+            if sentence := connection.lost(host):
+                yield refuse(sentence)
 
     return guard
 

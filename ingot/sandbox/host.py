@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from ingot.sandbox import machine
+from ingot.sandbox.commands import LIMIT_S
 from ingot.sandbox.errors import CommandFailed, SandboxError
 from ingot.sandbox.image import USER
 from ingot.sandbox.network import Network
@@ -85,7 +86,7 @@ class TestHost:
         flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         return ["ssh", "-F", "none", *flags, "-i", str(self.key_path), f"{self.user}@{self.address}", *command]
 
-    def run(self, command: str, timeout_s: float = 600, stdin: str | None = None) -> tuple[int, str]:
+    def run(self, command: str, timeout_s: float = LIMIT_S, stdin: str | None = None) -> tuple[int, str]:
         """Run a shell command as root: its exit status (255: not reached) and output, errors included."""
         remote = f"sudo sh -c {shlex.quote('exec 2>&1; ' + command)}"
         try:
@@ -104,7 +105,7 @@ class TestHost:
             raise CommandFailed(f"{self.name}: `{command}` did not end within {timeout_s:g} s") from expired
         return done.returncode, done.stdout
 
-    def succeeds(self, command: str, timeout_s: float = 600) -> str:
+    def succeeds(self, command: str, timeout_s: float = LIMIT_S) -> str:
         """Run a shell command as root that must exit with status 0; its output."""
         status, output = self.run(command, timeout_s)
         if status != 0:
@@ -113,7 +114,7 @@ class TestHost:
             )
         return output
 
-    def fails(self, command: str, timeout_s: float = 600) -> str:
+    def fails(self, command: str, timeout_s: float = LIMIT_S) -> str:
         """Run a shell command as root that must not exit with status 0; its output."""
         status, output = self.run(command, timeout_s)
         if status == 0:
@@ -129,7 +130,7 @@ class TestHost:
         if status != 0:
             raise CommandFailed(f"{self.name}: {path} could not be written: {output.strip()}")
 
-    def wait_until_succeeds(self, command: str, timeout_s: float = 600) -> str:
+    def wait_until_succeeds(self, command: str, timeout_s: float = LIMIT_S) -> str:
         """Run a shell command again until it exits with status 0; its output."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -146,7 +147,7 @@ class TestHost:
                 )
             time.sleep(0.2)
 
-    def wait_for_unit(self, unit: str, timeout_s: float = 600) -> None:
+    def wait_for_unit(self, unit: str, timeout_s: float = LIMIT_S) -> None:
         """Wait until a systemd unit is active; a failed unit is reported at once, with its journal."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -161,11 +162,11 @@ class TestHost:
                 )
             time.sleep(0.2)
 
-    def wait_for_port(self, port: int, timeout_s: float = 600) -> None:
+    def wait_for_port(self, port: int, timeout_s: float = LIMIT_S) -> None:
         """Wait until something in the host listens on a TCP port."""
         self.wait_until_succeeds(f"ss -Hltn 'sport = :{port}' | grep -q .", timeout_s)
 
-    def wait_for_boot(self, timeout_s: float = 600) -> None:
+    def wait_for_boot(self, timeout_s: float = LIMIT_S) -> None:
         """Wait until the host answers SSH and all its boot jobs are done."""
         deadline = time.monotonic() + timeout_s
         while not self._answers():
@@ -183,7 +184,7 @@ class TestHost:
                     check=False,
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
-                    timeout=600,
+                    timeout=LIMIT_S,
                 ).returncode
                 == 0
             )
@@ -201,7 +202,7 @@ class TestHost:
         """The kernel's id of this boot, another one after each."""
         return self.succeeds("cat /proc/sys/kernel/random/boot_id").strip()
 
-    def reboot(self, timeout_s: float = 600) -> None:
+    def reboot(self, timeout_s: float = LIMIT_S) -> None:
         """Reboot as an operator would and wait until the host is back."""
         before = self.boot_id()
         self.run("systemctl reboot")
@@ -219,7 +220,7 @@ class TestHost:
         """Power loss: every process ends at once. What was written stays, as this machine's kernel holds it."""
         machine.kill(self.paths, self.name)
 
-    def start(self, timeout_s: float = 600) -> None:
+    def start(self, timeout_s: float = LIMIT_S) -> None:
         """Power on after `kill`, and wait until the host is back."""
         with locked(self.paths.state) as lock:
             if not self.is_running:

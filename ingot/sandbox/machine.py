@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from ingot.sandbox import confinement
-from ingot.sandbox.commands import run
+from ingot.sandbox.commands import LIMIT_S, run
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.network import INTERFACES, Network
 from ingot.sandbox.paths import Paths
@@ -23,7 +23,6 @@ from ingot.sandbox.state import HostRecord
 REBOOT = 133
 #: Directories that overlay2 needs on a plain file system: an overlay cannot lie on an overlay.
 PLAIN = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd"}
-START_LIMIT_S = 600
 MIRROR = "/srv/ingot-mirror"
 
 
@@ -140,12 +139,12 @@ def start(paths: Paths, network: Network, record: HostRecord, lock: int) -> None
             check=True,
         )
     # From here on, a host that does not run has stopped, and is not merely about to begin.
-    deadline = time.monotonic() + START_LIMIT_S
+    deadline = time.monotonic() + LIMIT_S
     while not running(paths, record.name) and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
-def kill(paths: Paths, name: str = "", timeout_s: float = 600) -> None:
+def kill(paths: Paths, name: str = "", timeout_s: float = LIMIT_S) -> None:
     """End every process of a host (of all hosts without a name), as a power cut would; then its cgroup."""
     group = cgroup(paths, name)
     if not group.is_dir():

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
+from ingot.sandbox.commands import LIMIT_S
 from ingot.sandbox.errors import SandboxError
 
 CHUNK_BYTES = 64 * 1024
 #: Chunks on their way in one direction; a sender must wait when the link holds more.
 CHUNKS_IN_FLIGHT = 64
-START_LIMIT_S = 600
 T = TypeVar("T")
 
 
@@ -51,8 +51,8 @@ class Proxy:
 
     def __enter__(self) -> "Proxy":
         self._thread.start()
-        if not self._started.wait(START_LIMIT_S):
-            raise SandboxError(f"the proxy to {self.address}:{self.target_port} did not start within {START_LIMIT_S} s")
+        if not self._started.wait(LIMIT_S):
+            raise SandboxError(f"the proxy to {self.address}:{self.target_port} did not start within {LIMIT_S} s")
         return self
 
     def __exit__(
@@ -82,7 +82,7 @@ class Proxy:
         async def called() -> T:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(called(), self._loop).result(START_LIMIT_S)
+        return asyncio.run_coroutine_threadsafe(called(), self._loop).result(LIMIT_S)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

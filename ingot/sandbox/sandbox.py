@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ingot.inventory.member_name import is_member_name
 from ingot.sandbox import aptrepo, guest, image, machine, membership, network, requirements, simulated
+from ingot.sandbox.commands import LIMIT_S
 from ingot.sandbox.errors import SandboxError
 from ingot.sandbox.host import TestHost
 from ingot.sandbox.network import Network
@@ -43,7 +44,7 @@ class Sandbox:
         """Where the sandbox inventory's CA and API keys are kept; goes with the last host."""
         return self.paths.state / "secrets"
 
-    def up(self, name: str, profile: str = "none", os: str = "debian13", timeout_s: float = 600) -> TestHost:
+    def up(self, name: str, profile: str = "none", os: str = "debian13", timeout_s: float = LIMIT_S) -> TestHost:
         """Boot host `name`, or finish what an earlier call began; returns when it answers SSH.
 
         Raises: SandboxError when this machine cannot have test hosts, or the host differs from what is asked.

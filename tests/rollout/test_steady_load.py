@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from ingot.secrets import pki
 from tests.e2e.deploying import ROOT
+from tests.engines.waiting import until
 
 pytestmark = pytest.mark.rollout
 
@@ -30,15 +30,6 @@ def test_callers_end_when_whoever_began_them_is_gone(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT, *load], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         callers = Path("/proc") / parent.stdout.readline().strip()
-        waited(lambda: record.is_file() and record.read_text())
+        assert until(lambda: record.is_file() and record.read_text(), LIMIT_S)
         parent.kill()
-    waited(lambda: not callers.exists() or "Z" in (callers / "stat").read_text().rpartition(")")[2][:3])
-
-
-def waited(is_so: object) -> None:
-    """Wait until this is so."""
-    assert callable(is_so)
-    end = time.monotonic() + LIMIT_S
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    assert until(lambda: not callers.exists() or "Z" in (callers / "stat").read_text().rpartition(")")[2][:3], LIMIT_S)
