@@ -106,8 +106,7 @@ def test_if_the_one_that_has_it_dies_in_the_middle_the_others_go_on(fleet, ca: p
     has.dies()
     assert [one.ended() for one in others] == ["", ""]
     assert all(one.has(FILES) for one in others)
-    # Who was slow to say that it fetches a file is passed by for that one.
-    assert hub.copies() < 1.5, "\n".join(map(_log, others))
+    assert hub.copies() <= 1.1, "\n".join(map(_log, others))
 
 
 def test_what_came_before_a_kill_counts_afterwards(fleet, ca: pki.Authority):
