@@ -111,6 +111,14 @@ def test_torch_is_made_to_know_of_no_kernel_beyond_avx2() -> None:
         engine_image.processor_of_all_machines(asks.replace("_is_vnni_supported", "_is_vnni_there"))
 
 
+def test_the_engine_core_begins_as_a_copy() -> None:
+    """Where vLLM begins it another way than is known, the build says so."""
+    before = 'import os\n\nos.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"\n'
+    assert engine_image.platform_that_copies(before) == before.replace("spawn", "fork")
+    with pytest.raises(SandboxError, match=r"vLLM's vllm/platforms/cpu\.py has no os\.environ"):
+        engine_image.platform_that_copies("import os\n")
+
+
 def test_the_first_layer_is_built_from_the_machines_own_mirrors() -> None:
     recipe = Recipe("debian12", (Mirror("http://mirror.test/debian", ""),), ('Acquire::http::Proxy "p";',), (), (), ())
     command = engine_image.base_command(recipe, Path("/build/root"))
