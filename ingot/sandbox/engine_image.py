@@ -302,7 +302,8 @@ def _finish(root: Path, say: Callable[[str], None]) -> None:
     compile_ = ("python3.11", "-m", "compileall", "-q", "-f", "-j", "0", "--invalidation-mode", "unchecked-hash")
     _inside(root, *compile_, "-x", f"/({'|'.join(NOT_COMPILED)})", f"/{STANDARD_LIBRARY}", f"/{SITE}")
     _inside(root, *compile_, *(f"/{SITE}/{name}" for name in COMPILED))
-    _inside(root, "env", f"VLLM_CACHE_ROOT=/{INSPECTED}", "HOME=/tmp", "PYTHONDONTWRITEBYTECODE=1", "python3.11", "-c", INSPECT)
+    inspecting = ("env", f"VLLM_CACHE_ROOT=/{INSPECTED}", "HOME=/tmp", "PYTHONDONTWRITEBYTECODE=1")
+    _inside(root, *inspecting, "python3.11", "-c", INSPECT)
     _inside(root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "purge", "-qq", "--autoremove", *BUILD_PACKAGES)
 
 
