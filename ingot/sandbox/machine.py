@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ingot.sandbox import confinement
 from ingot.sandbox.commands import LIMIT_S, run
-from ingot.sandbox.errors import SandboxError
+from ingot.sandbox.errors import CommandFailed, SandboxError
 from ingot.sandbox.network import INTERFACES, Network
 from ingot.sandbox.paths import Paths
 from ingot.sandbox.state import HostRecord
@@ -111,6 +111,16 @@ def running(paths: Paths, name: str) -> bool:
         return False
 
 
+def _free_cable(name: str) -> None:
+    """Have nothing of this name: the kernel takes a killed host's cable away a little later, or at this moment."""
+    try:
+        if (INTERFACES / name).exists():
+            run(["ip", "link", "delete", name])
+    except CommandFailed:
+        if (INTERFACES / name).exists():
+            raise
+
+
 def start(paths: Paths, network: Network, record: HostRecord, lock: int) -> None:
     """Boot a host; returns at once, and the host outlives the caller.
 
@@ -119,9 +129,7 @@ def start(paths: Paths, network: Network, record: HostRecord, lock: int) -> None
     """
     # A cgroup that was killed once kills what is started below it (Linux 6.18): never use one twice.
     kill(paths, record.name)
-    # The kernel takes a killed host's cable away a little later: its name must be free now.
-    if (INTERFACES / link(network, record)).exists():
-        run(["ip", "link", "delete", link(network, record)])
+    _free_cable(link(network, record))
     group = cgroup(paths, record.name)
     group.mkdir(parents=True)
     confinement.confine(group)

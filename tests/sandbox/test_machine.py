@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
+from ingot.sandbox import machine
+from ingot.sandbox.errors import CommandFailed
 from ingot.sandbox.guest import files
 from ingot.sandbox.machine import link, nspawn_command, supervisor_script
 from ingot.sandbox.network import Network
@@ -16,6 +20,27 @@ RECORD = HostRecord("gpu-01", 250, "10.213.84.250", "none", "debian13", "debian1
 def test_the_cable_of_the_last_host_of_the_last_network_has_a_legal_name() -> None:
     assert link(NETWORK, RECORD) == "vb-ingot7-250"
     assert len(link(NETWORK, RECORD)) <= 15
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["the kernel was first", "it stays"])
+def test_a_cable_that_the_kernel_takes_away_at_this_moment_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    cable = tmp_path / link(NETWORK, RECORD)
+    cable.mkdir()
+
+    def delete(command: list[str]) -> str:
+        if gone:
+            cable.rmdir()
+        raise CommandFailed(f"{command} ended with status 1")
+
+    monkeypatch.setattr(machine, "INTERFACES", tmp_path)
+    monkeypatch.setattr(machine, "run", delete)
+    if gone:
+        machine._free_cable(cable.name)
+    else:
+        with pytest.raises(CommandFailed):
+            machine._free_cable(cable.name)
 
 
 def test_docker_has_a_plain_directory_and_the_mirror_is_read_only() -> None:
