@@ -62,8 +62,8 @@ CONFIG = {
 
 # vLLM asks for the version of "vllm", and takes itself for a CPU build by the word "cpu" in it.
 METADATA = f"Metadata-Version: 2.1\nName: vllm\nVersion: {VERSION}+cpu\n"
-# vLLM starts one more interpreter to learn what a class of models can do, and keeps that in its cache: a third of what
-# a first start takes. For the tiny text model it is learnt here, and put into a cache that has nothing yet.
+# vLLM starts one more interpreter to learn what a class of models can do, and keeps that in its cache: a seventh of
+# a first start. For the tiny text model it is learnt here, and put into a cache that has nothing yet.
 INSPECTED = "usr/local/share/vllm"
 INSPECT = """from vllm.model_executor.models.registry import ModelRegistry
 
