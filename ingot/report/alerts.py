@@ -58,7 +58,7 @@ def fleet_alerts(chosen: Selected, *, everybody: bool = False) -> FleetAlerts:
 
 def table(found: Iterable[Alert]) -> Table:
     """A row for each alert, the most urgent first."""
-    shown = plain_table("severity", "host", "alert", "since (UTC)", "what")
+    shown = plain_table("severity", "host", "alert", "since (UTC)", "what", whole=("host", "alert"))
     for one in found:
         severity = f"{one.severity}, held back" if one.held_back else one.severity
         shown.add_row(severity, one.host, one.name, one.since[:16].replace("T", " "), one.summary)

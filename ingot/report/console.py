@@ -14,9 +14,16 @@ def plain_console(**options: Any) -> Console:
     return Console(markup=False, emoji=False, highlight=False, **options)
 
 
-def plain_table(*headings: str, right: Collection[str] = (), title: str | None = None, **options: Any) -> Table:
-    """A table without lines; what a cell cannot hold is continued below. Columns named in `right` hold numbers."""
+def plain_table(
+    *headings: str, right: Collection[str] = (), whole: Collection[str] = (), title: str | None = None, **options: Any
+) -> Table:
+    """A table without lines; what a cell cannot hold is continued below.
+
+    Columns named in `right` hold numbers; those in `whole` hold names, which break only where nothing else is left to.
+    """
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, **options)
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        table.add_column(
+            heading, justify="right" if heading in right else "left", overflow="fold", no_wrap=heading in whole
+        )
     return table

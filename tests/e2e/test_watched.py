@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -60,7 +61,9 @@ class Watch:
 
     def ingot(self, *words: str) -> subprocess.Popen[str]:
         command = [str(INGOT), *words, "--inventory", str(self.inventory)]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # No cell of a table is continued below, whatever else fires.
+        wide = {**os.environ, "COLUMNS": "300"}
+        return subprocess.Popen(command, cwd=ROOT, env=wide, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def received(self, file: str) -> list[dict[str, Any]]:
         """What came by mail, or by POST."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +27,8 @@ QUIET = replace(LOST, host="gpu-2", summary="gpu-2 lost one.", held_back=True)
 HELD = Alert("IngotHostHeld", "info", "gpu-2", "", "A run holds gpu-2.", "Nothing.", "2026-11-29T15:00:00Z")
 
 
-def shown(one: object) -> str:
-    console = Console(width=200)
+def shown(one: object, width: int = 200) -> str:
+    console = Console(width=width)
     with console.capture() as out:
         console.print(one)
     return out.get()
@@ -51,6 +52,11 @@ def test_the_table_has_a_row_for_each() -> None:
     lines = shown(table([LOST, QUIET])).splitlines()
     assert lines[1].split() == ["critical", "gpu-1", "IngotGpuLost", "2026-11-29", "15:00", "gpu-1", "lost", "<one>."]
     assert lines[2].startswith(" critical, held back") or lines[2].strip().startswith("critical, held back")
+
+
+def test_names_stand_whole_where_a_terminal_is_narrow() -> None:
+    longest = replace(QUIET, host="gpu-server-2", name="IngotGpuPersistenceOff", summary="A sentence of some length.")
+    assert "gpu-server-2 IngotGpuPersistenceOff " in re.sub(" +", " ", shown(table([longest]), width=80))
 
 
 def test_status_counts_alerts_where_a_host_watches_and_is_not_well_then() -> None:

@@ -25,7 +25,12 @@ _AT_WORK = {"ingot-accept": "accept", "ingot-decommission": "decommission"}
 
 
 def collect_cache(figures: Figures, settings: Mapping[str, Any]) -> bool:
-    """Whether the cache's directory is there, on its own disk where it shall be, and how much room there is."""
+    """Whether the cache's directory is there, on its own disk where it shall be, and how much room there is.
+
+    Nothing of a host that has no models (`cache_root` is null).
+    """
+    if settings["cache_root"] is None:
+        return True
     root, mount = Path(settings["cache_root"]), settings["cache_mount"]
     mounted = root.is_dir() and (mount is None or os.path.ismount(mount))
     figures.add("ingot_cache_mounted", float(mounted))

@@ -113,7 +113,8 @@ def told(values: Settings, name: str) -> dict[str, object]:
         "ledger": COUNTS,
         # Its own unit sees the system read-only.
         "mountinfo": "/proc/1/mountinfo",
-        "cache_root": values.cache_root,
+        # A host that serves nothing has no such directory, and misses none.
+        "cache_root": values.cache_root if values.serve else None,
         "cache_mount": values.cache_mount,
         "certificates": [_PRESENTED[values.gateway_certificate], f"{TLS_DIRECTORY}/certificate.pem"],
         # Beside others' sites, nginx need not listen on loopback.

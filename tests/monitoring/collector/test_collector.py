@@ -24,6 +24,7 @@ pytestmark = pytest.mark.observe
 
 ROOT = Path(__file__).parents[3]
 UUID = "GPU-e0e9a8fb-a021-52ab-bf52-c2c78c411fa1"
+SERVED = {"model": "qwen3-8b", "context": 4096, "concurrency": 8}
 #: A stand-in of nvidia-smi of an older driver: it knows no `gpu_recovery_action`, no `clocks_event_reasons`.
 SMI = f"""#!/usr/bin/env python3
 import pathlib, sys
@@ -45,7 +46,8 @@ print(", ".join(known.get(name, "[N/A]") for name in fields))
 def told(tmp_path: Path) -> dict[str, object]:
     """What the collector is told, with every path below a directory of the test."""
     (tmp_path / "bin").mkdir()
-    told = exporter.told(settings(gateway_teams={"sales": {"tokens_per_day": 100}}, cache_root="/srv/x"), "gpu-01")
+    values = settings(gateway_teams={"sales": {"tokens_per_day": 100}}, cache_root="/srv/x", serve=[SERVED])
+    told = exporter.told(values, "gpu-01")
     here = {
         key: str(tmp_path / key)
         for key in ("textfile", "memory", "targets", "state", "upstreams", "holds", "runs", "audit", "access_log")
@@ -109,6 +111,13 @@ def test_a_host_without_a_gpu_has_no_figures_of_one(tmp_path: Path, told: dict[s
     found = collect(tmp_path, {**told, "has_gpus": False})
     assert not [series for series in found if "gpu_" in series or "driver" in series]
     assert found['ingot_collector_part_up{part="gpus"}'] == 1
+
+
+def test_a_host_that_serves_nothing_misses_no_directory_for_models(tmp_path: Path, told: dict[str, object]) -> None:
+    assert told["cache_root"] == "/srv/x" and exporter.told(settings(serve=[]), "watch-01")["cache_root"] is None
+    found = collect(tmp_path, {**told, "cache_root": None})
+    assert not [series for series in found if series.startswith("ingot_cache_")]
+    assert found['ingot_collector_part_up{part="cache"}'] == 1
 
 
 def test_a_lost_gpu_is_not_up(tmp_path: Path, told: dict[str, object]) -> None:
