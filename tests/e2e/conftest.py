@@ -1,4 +1,4 @@
-"""One test host for the whole end-to-end session: it is deployed once and then lived with."""
+"""One test host for all of a worker's end-to-end tests: it is deployed once and then lived with."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from ingot.sandbox import Sandbox, TestHost
 from ingot.secrets.keys import create
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def host() -> Iterator[TestHost]:
     sandbox = Sandbox()
     if any(one.name == "e2e" for one in sandbox.hosts()):
@@ -17,6 +17,6 @@ def host() -> Iterator[TestHost]:
     sandbox.down("e2e")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def key(host: TestHost) -> str:
     return create(Sandbox().secrets_dir, "e2e")

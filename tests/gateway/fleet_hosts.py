@@ -79,7 +79,7 @@ class Fleet:
             time.sleep(0.5)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     sandbox = Sandbox()
     directory = tmp_path_factory.mktemp("fleet")

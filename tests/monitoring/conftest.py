@@ -92,10 +92,13 @@ def start_engine(host: TestHost, address: str) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes monitoring away again comes after every test that needs it."""
-    items.sort(key=lambda item: "TestLast" in item.nodeid)
+    mine = [place for place, item in enumerate(items) if item.path.is_relative_to(Path(__file__).parent)]
+    ordered = sorted((items[place] for place in mine), key=lambda item: "TestLast" in item.nodeid)
+    for place, item in zip(mine, ordered, strict=True):
+        items[place] = item
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """The host, deployed: driver, gateway and monitoring, with two replicas of a model as a rollout leaves them."""
     sandbox = Sandbox()

@@ -125,7 +125,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
     subprocess.run(["kill", values["SSH_AGENT_PID"]], check=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def machine() -> Iterator[TestHost]:
     sandbox = Sandbox()
     if any(one.name == "t-o1-machine" for one in sandbox.hosts()):
