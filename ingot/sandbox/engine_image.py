@@ -304,6 +304,8 @@ def _finish(root: Path, say: Callable[[str], None]) -> None:
     _inside(root, *compile_, *(f"/{SITE}/{name}" for name in COMPILED))
     inspecting = ("env", f"VLLM_CACHE_ROOT=/{INSPECTED}", "HOME=/tmp", "PYTHONDONTWRITEBYTECODE=1")
     _inside(root, *inspecting, "python3.11", "-c", INSPECT)
+    # It was written for its owner alone, and is copied by the user that serves.
+    _inside(root, "chmod", "-R", "a+rX", f"/{INSPECTED}")
     _inside(root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "purge", "-qq", "--autoremove", *BUILD_PACKAGES)
 
 
