@@ -33,10 +33,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2 as httpx
-import openai
+
+if TYPE_CHECKING:
+    import openai
 
 #: No answer takes longer than this, seconds.
 LIMIT_S = 60
@@ -86,8 +88,25 @@ class _Transport(httpx.AsyncHTTPTransport):
 TRIES = 3
 
 
+def _client(url: str, client: httpx.AsyncClient) -> openai.AsyncOpenAI:
+    """OpenAI's client; loading it takes a second of processor time, which bare callers have no need to spend."""
+    import openai
+
+    return openai.AsyncOpenAI(base_url=url, api_key="none", http_client=client)
+
+
 async def _ask(caller: openai.AsyncOpenAI, transport: _Transport, asked: dict[str, Any], stream: bool) -> str | None:
     """What is wrong with one answer to OpenAI's client; None: nothing."""
+    import openai
+
+    try:
+        return await _answer(caller, transport, asked, stream)
+    except openai.OpenAIError as error:
+        return _told(error)
+
+
+async def _answer(caller: openai.AsyncOpenAI, transport: _Transport, asked: dict[str, Any], stream: bool) -> str | None:
+    """The same; OpenAIError where the client itself finds something wrong."""
     if not stream:
         answer = await caller.chat.completions.create(**asked)
         said, finish = answer.choices[0].message.content or "", answer.choices[0].finish_reason
@@ -130,28 +149,33 @@ async def _ask_bare(client: httpx.AsyncClient, request: httpx.Request, transport
     return None if said else "no text"
 
 
+def _told(error: Exception) -> str:
+    cause = f" ({error.__cause__!r})" if error.__cause__ else ""
+    return f"{type(error).__name__}: {error}{cause}"
+
+
 async def _call(number: int, args: argparse.Namespace, record: Any, stop: asyncio.Event) -> None:
     context = ssl.create_default_context(cafile=str(args.ca))
     transport = _Transport(verify=context)
     client = httpx.AsyncClient(transport=transport, timeout=LIMIT_S)
-    caller = openai.AsyncOpenAI(base_url=args.url, api_key="none", http_client=client)
+    caller = None if args.bare else _client(args.url, client)
     asked = {"model": args.model, "messages": [{"role": "user", "content": "Count."}], "max_tokens": args.max_tokens}
     every, stream, url = args.callers / args.rate, number % 2 == 0, f"{args.url}/chat/completions"
     await asyncio.sleep(every * number / args.callers)
     while not stop.is_set():
         began, monotonic = time.time(), time.monotonic()
-        caller.api_key = args.key.read_text().strip()
+        key = args.key.read_text().strip()
         transport.begin()
         try:
-            if args.bare:
-                headers = {"Authorization": f"Bearer {caller.api_key}"}
+            if caller is None:
+                headers = {"Authorization": f"Bearer {key}"}
                 request = client.build_request("POST", url, headers=headers, json={**asked, "stream": stream})
                 wrong = await _ask_bare(client, request, transport)
             else:
+                caller.api_key = key
                 wrong = await _ask(caller, transport, asked, stream)
-        except (openai.OpenAIError, httpx.HTTPError, ValueError, KeyError) as error:
-            cause = f" ({error.__cause__!r})" if error.__cause__ else ""
-            wrong = f"{type(error).__name__}: {error}{cause}"
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            wrong = _told(error)
         wrong = wrong or "; ".join(transport.wrong) or None
         again = max(transport.tries - 1, 0)
         line = {"began": began, "ended": time.time(), "stream": stream, "again": again, "wrong": wrong}

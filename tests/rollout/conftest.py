@@ -72,7 +72,7 @@ class Fleet:
         """
         record, ca = self.directory / f"{time.monotonic_ns()}.jsonl", Sandbox().secrets_dir / "ca.crt"
         asked = [self.hosts[0].address, self.front.address]
-        with steady_load(asked, ca, self.key, MODEL, record, rate=12, bare=24):
+        with steady_load(asked, ca, self.key, MODEL, record, rate=8, bare=16):
             self._wait_for_requests(record, 20)
             yield
             self._wait_for_requests(record, max(120, in_all - self.sent))
