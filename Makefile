@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 # Each of a thousand processes would compile Ingot anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env lock checkers clients lint test test-unit test-e2e test-long test-driver gpu demo demo-down clean mutants zero-failures kill-sweep
+.PHONY: help env lock checkers clients tools images lint test test-unit test-e2e test-long test-driver gpu demo demo-down clean mutants zero-failures kill-sweep
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,9 +62,14 @@ lint: env ## ruff and mypy (strict)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Half of their time they wait for processes; a worker that has nothing left takes tests from one that waits for long.
-test-unit: env checkers ## Tests that need no test host
+tools: env
 	@scripts/test-tools
+
+images: env ## Make ahead what test hosts are made of and what they fetch (root, Linux)
+	@$(BIN)/ingot sandbox images
+
+# Half of their time they wait for processes; a worker that has nothing left takes tests from one that waits for long.
+test-unit: tools checkers ## Tests that need no test host
 	$(BIN)/pytest tests --ignore=tests/hosts -m "not e2e" -n 4 --dist worksteal
 
 # Several sandboxes at a time, since hosts mostly wait; the sandbox's own tests look at this machine as a whole: alone,
@@ -72,16 +77,17 @@ test-unit: env checkers ## Tests that need no test host
 ON_HOSTS = $(BIN)/pytest $$(grep -rlF --include='test_*.py' pytest.mark.e2e tests | grep -v '^tests/sandbox/test_' | sort) \
   -n $(or $(WORKERS),3) --dist loadscope --no-loadscope-reorder
 
-test-e2e: env checkers clients ## Tests on real booted test hosts (root, Linux)
-	@$(BIN)/ingot sandbox check
+test-e2e: images checkers clients ## Tests on real booted test hosts (root, Linux)
 	$(ON_HOSTS) -m "e2e and not long"
 
-test-long: env checkers clients ## More proofs on booted hosts, some twenty minutes (no part of test)
-	@$(BIN)/ingot sandbox check
+test-long: images checkers clients ## More proofs on booted hosts, some twenty minutes (no part of test)
 	$(ON_HOSTS) -m "e2e and long"
 	$(BIN)/pytest tests/sandbox --ignore=tests/sandbox/simulated -m e2e
 
-test: lint test-unit test-e2e ## Every test but those of test-long
+# What the tests on hosts need is fetched and built beside what needs no host, once this machine's packages are there.
+test: tools checkers ## Every test but those of test-long
+	@$(MAKE) --no-print-directory -j4 lint test-unit clients images
+	@$(MAKE) --no-print-directory test-e2e
 
 test-driver: env ## NVIDIA's module built for real on Debian 12 and 13 (root; about ten minutes, no part of test)
 	nice $(BIN)/pytest tests/dkms/real_builds.py

@@ -1,4 +1,4 @@
-"""`ingot sandbox check|up|down|list|ssh`: test hosts from the command line."""
+"""`ingot sandbox check|images|up|down|list|ssh`: test hosts from the command line."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def check() -> None:
 
     requirements.check(Paths.from_environment())
     requirements.check_processor()
+
+
+@sandbox.command()
+def images() -> None:
+    """Make ahead what test hosts are made of and what they fetch; silent where it is there."""
+    from ingot.sandbox import Sandbox, mirror
+
+    Sandbox().ensure_images()
+    mirror.ensure()
 
 
 @sandbox.command()

@@ -60,6 +60,18 @@ class Sandbox:
         host.wait_for_boot(timeout_s)
         return host
 
+    def ensure_images(self) -> None:
+        """Build every root file system that the cache does not have yet: minutes, which a first boot would take.
+
+        Raises: SandboxError when this machine cannot have test hosts or build their images.
+        """
+        requirements.check(self.paths)
+        requirements.check_processor()
+        requirements.install(self._say)
+        with _in_one_sentence("images of test hosts could not be made"):
+            for os in image.SUITES:
+                image.ensure(self.paths, os, self._say)
+
     def _boot(self, name: str, profile: str, os: str) -> TestHost:
         key = image.ensure(self.paths, os, self._say)
         aptrepo.build(self.paths)
