@@ -28,9 +28,7 @@ def up() -> None:
 
     started = time.monotonic()
     sandbox = Sandbox()
-    requirements.check(sandbox.paths)
-    requirements.check_processor()
-    requirements.install(click.echo)
+    requirements.prepare(sandbox.paths, click.echo)
     _step(started, "making what test hosts fetch: packages, vLLM's image (minutes, the first time), a tiny model")
     mirror.ensure()
     _step(started, f"booting the test host {NAME!r} with a simulated GPU ({PROFILE})")

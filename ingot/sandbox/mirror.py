@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ingot.sandbox import aptrepo, engine_image, llama_image
+from ingot.sandbox.errors import in_one_sentence
 from ingot.sandbox.paths import Paths
 from ingot.sandbox.state import locked, write_file
 from ingot.sandbox.tiny_models import adapter, embedder, generator, gguf, gguf_embedder, reranker, transcriber
@@ -42,10 +43,11 @@ def ensure(progress: Callable[[str], None] = _print, paths: Paths | None = None)
     Raises: SandboxError when something cannot be made or fetched.
     """
     paths = paths or Paths.from_environment()
-    aptrepo.build(paths)
-    _revisions(paths)
-    engine_image.ensure(paths, progress)
-    llama_image.ensure(paths, progress)
+    with in_one_sentence(f"what test hosts fetch could not be made in {paths.mirror}"):
+        aptrepo.build(paths)
+        _revisions(paths)
+        engine_image.ensure(paths, progress)
+        llama_image.ensure(paths, progress)
 
 
 def engine_values(paths: Paths | None = None) -> dict[str, Any]:

@@ -100,6 +100,16 @@ def missing() -> list[str]:
     ]
 
 
+def prepare(paths: Paths, say: Callable[[str], None]) -> None:
+    """Have all that images of test hosts and engines are made with.
+
+    Raises: SandboxError, one sentence, on a machine that cannot have it.
+    """
+    check(paths)
+    check_processor()
+    install(say)
+
+
 def install(say: Callable[[str], None]) -> None:
     """Install what is missing with apt-get."""
     packages = missing()

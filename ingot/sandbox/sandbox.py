@@ -2,15 +2,15 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from ingot.inventory.member_name import is_member_name
 from ingot.sandbox import aptrepo, guest, image, machine, membership, network, requirements, simulated
 from ingot.sandbox.commands import LIMIT_S
-from ingot.sandbox.errors import SandboxError
+from ingot.sandbox.errors import SandboxError, in_one_sentence
 from ingot.sandbox.host import TestHost
 from ingot.sandbox.network import Network
 from ingot.sandbox.paths import CACHE_ENTRIES, STATE_ENTRIES, Paths, remove
@@ -19,17 +19,6 @@ from ingot.sandbox.state import HostRecord, free_number, locked, read_record, re
 
 def _print(line: str) -> None:
     print(f"ingot: {line}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _in_one_sentence(what: str) -> Iterator[None]:
-    """Turn an error of this machine (a full disk, a read-only one) into a SandboxError."""
-    try:
-        yield
-    except OSError as problem:
-        raise SandboxError(
-            f"{what}: {problem.strerror}: {problem.filename}; mend that and say it again, it goes on where it stopped"
-        ) from problem
 
 
 class Sandbox:
@@ -55,7 +44,7 @@ class Sandbox:
             raise SandboxError(f"there is no profile {profile!r}: choose one of {', '.join(simulated.PROFILES)}")
         requirements.check(self.paths)
         requirements.install(self._say)
-        with _in_one_sentence(f"{name} could not be made"):
+        with in_one_sentence(f"{name} could not be made"):
             host = self._boot(name, profile, os)
         host.wait_for_boot(timeout_s)
         return host
@@ -65,10 +54,8 @@ class Sandbox:
 
         Raises: SandboxError when this machine cannot have test hosts or build their images.
         """
-        requirements.check(self.paths)
-        requirements.check_processor()
-        requirements.install(self._say)
-        with _in_one_sentence("images of test hosts could not be made"):
+        requirements.prepare(self.paths, self._say)
+        with in_one_sentence("images of test hosts could not be made"):
             for os in image.SUITES:
                 image.ensure(self.paths, os, self._say)
 
@@ -133,7 +120,7 @@ class Sandbox:
         """
         if not self.paths.host(name).exists():
             raise SandboxError(f"there is no test host {name!r}: `ingot sandbox list` shows which there are")
-        with _in_one_sentence(f"{name} could not be removed"), self._locked():
+        with in_one_sentence(f"{name} could not be removed"), self._locked():
             self._remove(name)
             if not any(self.paths.hosts.iterdir()):
                 self._remove_everything()
@@ -141,7 +128,7 @@ class Sandbox:
     def down_all(self) -> None:
         """Remove every host, the network, the keys and the state directory, however much of it there is."""
         requirements.check_root()
-        with _in_one_sentence("the test hosts could not be removed"), self._locked():
+        with in_one_sentence("the test hosts could not be removed"), self._locked():
             self._remove_everything()
 
     def purge(self) -> None:
@@ -149,7 +136,7 @@ class Sandbox:
         names = [host.name for host in self.hosts()]
         if names:
             raise SandboxError(f"the cache is in use by {', '.join(names)}: end them first, `ingot sandbox down --all`")
-        with _in_one_sentence("the cache could not be removed"):
+        with in_one_sentence("the cache could not be removed"):
             remove(self.paths.cache, CACHE_ENTRIES)
 
     def _remove(self, name: str) -> None:

@@ -70,6 +70,16 @@ def test_an_archive_that_was_cut_short_does_not_count(paths: Paths) -> None:
     assert engine_image.read(paths, "key") is None
 
 
+def test_a_full_disk_is_told_in_one_sentence_with_its_place(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror.aptrepo, "build", lambda paths: Path("/dev/full").write_text("packages"))
+    with pytest.raises(SandboxError) as refused:
+        mirror.ensure(print, paths)
+    assert str(refused.value) == (
+        f"what test hosts fetch could not be made in {paths.mirror}: No space left on device; "
+        "mend that and say it again, it goes on where it stopped"
+    )
+
+
 def test_another_architecture_is_refused_in_one_sentence(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements.platform, "machine", lambda: "aarch64")
     with pytest.raises(SandboxError) as told:
