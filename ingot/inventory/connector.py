@@ -32,6 +32,7 @@ from ingot.facts.look import Look
 from ingot.facts.sections import Question
 from ingot.inventory import journal
 from ingot.inventory.host_files import ERROR_KEY
+from ingot.inventory.ssh_error import in_words
 from ingot.runs import DEPLOY, Hold, Run, this_run
 from ingot.runs.hold import SCRIPT as HOLD
 from ingot.settings import WrongValues, check_given, section
@@ -113,7 +114,7 @@ class IngotConnector(SSHConnector):
             super().connect()
         # A private key that is missing or unreadable is no ConnectError to pyinfra, and would end the run of all hosts.
         except PyinfraError as refused:
-            raise ConnectError(self._explain(str(refused.args[0]))) from None
+            raise ConnectError(self._explain(str(refused.args[0]), refused.__context__)) from None
         self._tune()
         self._forgive_what_reads_no_input()
         self._prove_sudo()
@@ -416,7 +417,7 @@ class IngotConnector(SSHConnector):
             said = stderr.read().decode(errors="replace").strip()
             status = stdout.channel.recv_exit_status()
         except (SSHException, OSError, EOFError) as broken:
-            raise ConnectError(self._explain(f"the connection broke after the login: {broken!r}")) from None
+            raise ConnectError(self._explain(f"the connection broke after the login: {in_words(broken)}")) from None
         self.noise = noise.partition("\n")[0].strip()
         if asks or not status:
             return
@@ -431,7 +432,7 @@ class IngotConnector(SSHConnector):
             "was expected; add a sudoers rule for that user, or run pyinfra with --same-sudo-password."
         )
 
-    def _explain(self, message: str) -> str:
+    def _explain(self, message: str, cause: BaseException | None = None) -> str:
         host, hostname, port = self.host.name, self.data["ssh_hostname"], self.data["ssh_port"] or 22
         pinned, found = self.data["ssh_known_hosts_file"], message.lower()
         if "does not match" in found:
@@ -455,8 +456,9 @@ class IngotConnector(SSHConnector):
             )
         if "resolve" in found:
             return f"{host}: the address {hostname} does not resolve; correct `address` in its host file."
+        why = in_words(cause) if isinstance(cause, OSError) else message
         return (
-            f"{host}: no SSH at {hostname} port {port} ({message}); check that the host is up and reachable "
+            f"{host}: no SSH at {hostname} port {port} ({why}); check that the host is up and reachable "
             "from here, and `address` and `port` in its host file."
         )
 

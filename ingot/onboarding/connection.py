@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from paramiko import Channel, SSHException, Transport
 
 from ingot.errors import IngotError
-from ingot.onboarding.dial import in_words
+from ingot.inventory.ssh_error import in_words
 
 #: Seconds without a byte after which a command counts as lost.
 COMMAND_TIMEOUT_S = 60

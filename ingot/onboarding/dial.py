@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from paramiko import SSHException, Transport
 
 from ingot.errors import IngotError
+from ingot.inventory.ssh_error import in_words
 from ingot.onboarding.known_hosts import HostKey
 from ingot.onboarding.route import Hop
 
@@ -119,9 +120,3 @@ def _unreachable(name: str, hop: Hop, under: Sequence[Transport], error: BaseExc
         f"{name}: no SSH at {hop.label}{via} ({in_words(error)}); check that the server is up and reachable, its "
         "address and port, and that no firewall is in between."
     )
-
-
-def in_words(error: BaseException) -> str:
-    """The message of an error of the system or paramiko; the name of its class where it has no message."""
-    words = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return words[:1].lower() + words[1:]

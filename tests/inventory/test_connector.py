@@ -52,7 +52,7 @@ def test_a_host_that_cannot_be_reached_is_one_sentence(tmp_path: Path, data: str
     output = done.stdout + done.stderr
     assert done.returncode != 0
     assert sentence in output
-    assert "second: no SSH at 127.0.0.1 port 9" in output
+    assert "second: no SSH at 127.0.0.1 port 9 (connection refused); check that the host is up" in output
     assert "Traceback" not in output
 
 
