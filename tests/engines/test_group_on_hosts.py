@@ -199,12 +199,14 @@ def test_a_dead_engine_of_the_head_takes_its_member_along(serving: Group) -> Non
     serving.answers_again(before)
 
 
+@pytest.mark.long
 def test_a_host_that_boots_finds_its_group_again(serving: Group) -> None:
     before = serving.epoch(serving.head)
     serving.member.reboot()
     serving.answers_again(before)
 
 
+@pytest.mark.long
 def test_a_cut_between_them_leaves_no_half_group(serving: Group) -> None:
     before = serving.epoch(serving.head)
     rule = "-s {} -j DROP"

@@ -103,6 +103,7 @@ def test_a_pair_of_files_serves_on_the_oldest_nginx_and_is_replaced_under_a_stre
     assert debian_12.deploy(**values).changed == NO_CHANGE
 
 
+@pytest.mark.long
 @pytest.mark.observe
 def test_the_oldest_prometheus_watches_and_is_watched(debian_12: GatewayHost) -> None:
     """Debian 12: Prometheus 2.42, Alertmanager 0.25, node exporter 1.5, nginx 1.22."""
